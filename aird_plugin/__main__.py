@@ -1,0 +1,101 @@
+"""The `aird` command: one function a verb. `aird VERB --help` is enough to use it."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+RECIPE_HELP = "a recipe file, for example recipes/quickstart.py"
+OVERRIDE_HELP = "recipe keys to change, as key=value with Python literals: lr=0.1 views=8 terms={}"
+
+
+def train(args) -> int:
+    """Train a student."""
+    from aird_plugin.loop import train as run
+    from aird_plugin.recipe import load
+
+    folder = run(load(args.recipe, args.overrides))
+    if int(os.environ.get("RANK", 0)) == 0:
+        print(f"done: {folder}")
+    return 0
+
+
+def bank(args) -> int:
+    """Build the bank of a recipe (or check that it is there and fits)."""
+    from aird_plugin.assemble import open_banks, open_faces, pick_device
+    from aird_plugin.models.teacher import load_teacher
+    from aird_plugin.recipe import load
+
+    recipe = load(args.recipe, args.overrides)
+    device = pick_device(recipe.run.device)
+    records, recipe = open_faces(recipe)
+    source = recipe.teacher
+    teacher = load_teacher(source.teacher, source.teacher_network, device.type) if source.teacher else None
+    open_banks(recipe, records, teacher, device)
+    print(f"{recipe.bank.low_folder(recipe.data.px)}: {len(records)} faces")
+    if teacher:
+        print(f"{recipe.bank.teacher_folder}: {len(records)} faces, {recipe.bank.views} views, width {teacher.dim}")
+    return 0
+
+
+def evaluate(args) -> int:
+    """Verify pairs of faces."""
+    from aird_plugin.evaluation.command import run
+
+    return run(args)
+
+
+def recipes(args) -> int:
+    """Copy the recipes that ship with the package into a folder."""
+    from aird_plugin.shipped import copy_recipes
+
+    for path in copy_recipes(args.folder):
+        print(path)
+    return 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """Every verb and its arguments."""
+    from aird_plugin import __version__
+    from aird_plugin.evaluation.command import add_arguments as add_evaluate_arguments
+
+    top = argparse.ArgumentParser(prog="aird", description="Teach small networks to recognise tiny faces.")
+    top.add_argument("--version", action="version", version=__version__)
+    verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, work: Callable) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=work.__doc__, description=work.__doc__)
+        sub.set_defaults(work=work)
+        return sub
+
+    for name, work in (("train", train), ("bank", bank)):
+        sub = verb(name, work)
+        sub.add_argument("recipe", help=RECIPE_HELP)
+        sub.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDE_HELP)
+    add_evaluate_arguments(verb("evaluate", evaluate))
+    verb("recipes", recipes).add_argument("folder", help="where to; files of the same name are not overwritten")
+    return top
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code: 0 done, 1 bad input (one line `error: ...`; a traceback only with AIRD_DEBUG=1), 130 after Ctrl-C."""
+    args = parser().parse_args(argv)
+    try:
+        return args.work(args)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except Exception as error:
+        from aird_plugin.errors import Interrupted, describe
+
+        if isinstance(error, Interrupted):
+            print(error, file=sys.stderr)
+            return 130
+        if os.environ.get("AIRD_DEBUG") == "1":
+            raise
+        print(f"error: {describe(error)}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Everything that must survive a kill, in folders that are either whole or not there.
+
+OUTPUT/checkpoints/step_00001234/ holds shared.pt (student, relation networks, their optimizer, the step) and one head_R.pt a
+rank (its shard of the class centres and their optimizer). The folder gets its name when all of it is on disk. Shards are
+joined and cut anew on loading, so a run may go on with another number of ranks.
+"""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aird_plugin import distributed
+
+KEPT = 2
+FORMAT = "aird-checkpoint/1"
+
+
+def save(folder: Path, step: int, shared: dict[str, Any], head: dict[str, Any]) -> Path:
+    """Write one checkpoint, keep the last two. Every rank calls it with its own `head`; `shared` is the same on all.
+
+    A failed write (full disk) raises OSError and leaves the checkpoints that were there.
+    """
+    final = folder / f"step_{step:08d}"
+    partial = folder / f".{final.name}.part"
+    if distributed.rank() == 0:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+    distributed.barrier()
+    if distributed.rank() == 0:
+        _write(partial / "shared.pt", {"format": FORMAT, "step": step, "ranks": distributed.world_size(), **shared})
+    _write(partial / f"head_{distributed.rank()}.pt", head)
+    distributed.barrier()
+    if distributed.rank() == 0:
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        _sync(folder)
+        for old in _complete(folder)[:-KEPT]:
+            shutil.rmtree(old)
+    return final
+
+
+def load_latest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """(shared, heads of all ranks in order) of the newest checkpoint, or None where there is none.
+
+    Raises ValueError for a damaged file, with the folder to remove.
+    """
+    complete = _complete(folder)
+    if not complete:
+        return None
+    newest = complete[-1]
+    try:
+        shared = torch.load(newest / "shared.pt", map_location="cpu", weights_only=True)
+        heads = [
+            torch.load(newest / f"head_{rank}.pt", map_location="cpu", weights_only=True) for rank in range(shared["ranks"])
+        ]
+    except Exception as error:
+        raise ValueError(f"checkpoint {newest} cannot be read ({error}); remove that folder to go on from the one before") from error
+    if shared.get("format") != FORMAT:
+        raise ValueError(f"checkpoint {newest} has format {shared.get('format')!r}, this version reads {FORMAT!r}")
+    return shared, heads
+
+
+def cut_head(heads: list[dict[str, Any]], shard: slice) -> dict[str, Any]:
+    """This rank's part of the class centres and of their optimizer, from all saved shards."""
+    optimizer = dict(heads[0]["optimizer"])
+    optimizer["state"] = {
+        index: {key: _cut([head["optimizer"]["state"][index][key] for head in heads], shard) for key in values}
+        for index, values in optimizer["state"].items()
+    }
+    return {"weight": _cut([head["weight"] for head in heads], shard), "optimizer": optimizer}
+
+
+def _cut(parts: list, shard: slice):
+    """Rows of the joined shards; a value without rows (a step count) is the same in each."""
+    if isinstance(parts[0], torch.Tensor) and parts[0].ndim > 0:
+        return torch.cat(parts)[shard].clone()
+    return parts[0]
+
+
+def clear(folder: Path) -> None:
+    """Remove all checkpoints: the run starts again."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _complete(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step_*")) if folder.exists() else []
+
+
+def _write(path: Path, content: dict[str, Any]) -> None:
+    with path.open("wb") as file:
+        torch.save(content, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,100 @@
+"""Recipe keys that turn the run as a whole; those of one module stand in that module."""
+
+import os
+from dataclasses import dataclass
+
+from aird_plugin.data.lowres import check_px
+
+PROTOCOLS = ("lr-lr", "lr-hr")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """rec: folder with train.rec (or of one subfolder per person). num_image: 0, or the count that the data must have.
+
+    px: side of the face that the student sees; 112 leaves it untouched. num_workers: processes that prepare batches; 0 does it
+    in the training process (best with the bank).
+    """
+
+    rec: str = ""
+    num_image: int = 0
+    px: int = 16
+    num_workers: int = 0
+
+    def __post_init__(self):
+        if not self.rec:
+            raise ValueError("rec names the training faces: a folder with train.rec, or one subfolder per person")
+        check_px(self.px)
+        for key in ("num_image", "num_workers"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """network: r18 r34 r50 r100 mbf mfn, or a native student such as native16_1m. embedding_size: 0 takes the teacher's width.
+
+    student_init: None, or a .pt file of the same network to start from.
+    """
+
+    network: str = "r18"
+    embedding_size: int = 0
+    student_init: str | None = None
+
+    def __post_init__(self):
+        if self.embedding_size < 0:
+            raise ValueError(f"embedding_size is 0 (the teacher's width) or more; got {self.embedding_size!r}")
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """teacher: None, a .pt with arcface_torch's keys, or a recognition .onnx. teacher_network: for a .pt that does not tell."""
+
+    teacher: str | None = None
+    teacher_network: str | None = None
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """output: the run folder. resume: go on from its newest checkpoint if there is one; False starts again.
+
+    identity_weight: weight of the margin loss. save_steps: steps between checkpoints, 0 for once an epoch. frequent: steps
+    between lines of metrics.jsonl. verbose: steps between verifications on val_targets, 0 for none before the end.
+    fp16, bf16: autocast of the student on CUDA (bf16 on the CPU too). device: "auto", "cpu" or "cuda".
+    """
+
+    output: str = ""
+    seed: int = 0
+    resume: bool = True
+    identity_weight: float = 1.0
+    save_steps: int = 0
+    frequent: int = 10
+    verbose: int = 0
+    val_targets: tuple = ()
+    val_protocols: tuple = PROTOCOLS
+    fp16: bool = False
+    bf16: bool = False
+    device: str = "auto"
+
+    def __post_init__(self):
+        if not self.output:
+            raise ValueError("output names the run folder, for example output=runs/aird")
+        if self.frequent < 1:
+            raise ValueError(f"frequent must be 1 or more; got {self.frequent!r}")
+        for key in ("seed", "save_steps", "verbose", "identity_weight"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
+        if self.fp16 and self.bf16:
+            raise ValueError("fp16 and bf16 exclude each other; set one of them")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device is auto, cpu or cuda; got {self.device!r}")
+        for target in self.val_targets:
+            if not isinstance(target, str):
+                raise ValueError(f"val_targets are paths of .bin files; got {target!r}")
+        for protocol in self.val_protocols:
+            if protocol not in PROTOCOLS:
+                raise ValueError(f"val_protocols are of {', '.join(PROTOCOLS)}; got {protocol!r}")
+
+    @property
+    def checkpoints(self) -> str:
+        return os.path.join(self.output, "checkpoints")

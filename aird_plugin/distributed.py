@@ -1,0 +1,126 @@
+"""Who the other ranks are. The only module that talks to torch.distributed.
+
+Conventions of the gradients (a test holds two ranks to one):
+- a loss over gathered faces is the same number on every rank, and every rank calls backward on it;
+- `sum` over ranks passes the gradient through unchanged: each rank differentiates the same loss by its own summand;
+- `gather_rows` hands each rank the gradient of the whole loss by its own rows, times the number of ranks, because
+  DistributedDataParallel will divide the student's gradient by that number.
+
+B = faces on this rank, G = faces on all ranks.
+"""
+
+import os
+
+import torch
+import torch.distributed as dist
+
+
+def start(device: torch.device) -> None:
+    """Join the process group that torchrun describes in the environment; without torchrun, do nothing."""
+    if "RANK" in os.environ and "WORLD_SIZE" in os.environ and not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+
+
+def stop() -> None:
+    """Leave the process group, if there is one."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def world_size() -> int:
+    """Number of ranks; 1 without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """This process's number among the ranks; 0 without a process group."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def local_rank() -> int:
+    """This process's number on its machine, as torchrun says."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def barrier() -> None:
+    """Wait for the other ranks."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is raised on at least one rank."""
+    if world_size() == 1:
+        return flag
+    raised = torch.tensor(float(flag), device=device)
+    dist.all_reduce(raised, dist.ReduceOp.MAX)
+    return bool(raised.item())
+
+
+def mean_over_ranks(x: torch.Tensor) -> torch.Tensor:
+    """Mean of a tensor over ranks; without gradient."""
+    if world_size() == 1:
+        return x
+    total = x.detach().clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
+def average_gradients(parameters) -> None:
+    """Replace each gradient by its mean over ranks: for the few weights that DistributedDataParallel does not hold."""
+    if world_size() == 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is not None:
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= world_size()
+
+
+def gather_rows(rows_BX: torch.Tensor) -> torch.Tensor:
+    """Rows of all ranks in rank order, (G, ...), with gradient to this rank's rows (see above). Every rank has B rows."""
+    return _GatherRows.apply(rows_BX) if world_size() > 1 else rows_BX
+
+
+class ClassShards:
+    """Combines per-row values over ranks that each hold a part of the classes (the other case of `losses.sharding`)."""
+
+    several = True
+
+    def sum(self, x: torch.Tensor) -> torch.Tensor:
+        return _Sum.apply(x)
+
+    def max(self, x: torch.Tensor) -> torch.Tensor:
+        top = x.detach().clone()
+        dist.all_reduce(top, dist.ReduceOp.MAX)
+        return top
+
+    def mean_over_ranks(self, x: torch.Tensor) -> torch.Tensor:
+        return mean_over_ranks(x)
+
+
+class _GatherRows(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, rows_BX):
+        parts = [torch.empty_like(rows_BX) for _ in range(world_size())]
+        dist.all_gather(parts, rows_BX.contiguous())
+        ctx.count = len(rows_BX)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx, grad_GX):
+        total_GX = grad_GX.clone()
+        dist.all_reduce(total_GX)
+        first = rank() * ctx.count
+        return total_GX[first : first + ctx.count] * world_size()
+
+
+class _Sum(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        total = x.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx, grad):
+        return grad

@@ -1,0 +1,1 @@
+"""Embeddings -> numbers that someone will quote."""

@@ -1,0 +1,190 @@
+"""The embedded host: one recipe, one loop; CPU, one GPU, or torchrun."""
+
+import contextlib
+import itertools
+import signal
+from pathlib import Path
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from aird_plugin import checkpoint, distributed
+from aird_plugin.assemble import Training, assemble, pick_device, settle_run_folder, student_input
+from aird_plugin.data.faces import Batch, loader
+from aird_plugin.errors import Interrupted
+from aird_plugin.evaluation.during import evaluate_run, write_student
+from aird_plugin.objective import look
+from aird_plugin.recipe import Recipe
+from aird_plugin.runlog import RunLog
+from aird_plugin.schedule import learning_rate
+
+
+def train(recipe: Recipe) -> Path:
+    """Train what the recipe describes, from its newest checkpoint where there is one; gives the run folder.
+
+    Raises ValueError for what does not fit, FloatingPointError for a loss that is not finite (before the optimizer moves), and
+    Interrupted, once the state is saved, after Ctrl-C or SIGTERM.
+    """
+    distributed.start(pick_device(recipe.run.device))
+    try:
+        training = assemble(recipe)
+        settle_run_folder(training)
+        first = resume(training)
+        run_steps(training, first)
+        return finish(training)
+    finally:
+        distributed.stop()
+
+
+def run_steps(training: Training, first: int) -> None:
+    """All steps from `first` on: rate, batches, loss, update, log, verification, checkpoint."""
+    recipe, per_epoch = training.recipe, training.steps_per_epoch
+    save_every = recipe.run.save_steps or per_epoch
+    accumulate = recipe.schedule.gradient_acc
+    pinned = training.device.type == "cuda"
+    batches = iter(loader(training.source, first * accumulate, training.total_steps * accumulate, recipe.data.num_workers, pinned))
+    with RunLog(training, first) as log, stop_signals() as stopped:
+        for step in range(first, training.total_steps):
+            rate = set_learning_rate(training, learning_rate(recipe.schedule, step, per_epoch))
+            out = take_step(training, itertools.islice(batches, accumulate), step)
+            done = step + 1
+            log.step(done, rate, out)
+            if recipe.run.verbose and done % recipe.run.verbose == 0 and done < training.total_steps:
+                log.verification(done, evaluate_run(training))
+            stop = distributed.any_rank(bool(stopped), training.device)
+            if done % save_every == 0 or done == training.total_steps or stop:
+                log.flush()
+                save(training, done)
+            if stop and done < training.total_steps:
+                raise Interrupted(f"stopped at step {done} of {training.total_steps}; the same command goes on from there")
+
+
+def take_step(training: Training, batches, step: int) -> dict[str, torch.Tensor]:
+    """One optimizer step over the mean loss of its batches. Gives every term by name (mean over the batches)."""
+    accumulate = training.recipe.schedule.gradient_acc
+    for optimizer in (training.shared_optimizer, training.head_optimizer):
+        optimizer.zero_grad(set_to_none=True)
+    total: dict[str, torch.Tensor] = {}
+    for number, batch in enumerate(batches, 1):
+        with hold_back_sync(training.network, number < accumulate):
+            out = compute_loss(training, batch.to(training.device), step, step * accumulate + number)
+            check_finite(out, step)
+            training.scaler.scale(out["loss"] / accumulate).backward()
+        for name, value in out.items():
+            total[name] = total.get(name, 0) + value.detach() / accumulate
+    update(training, step)
+    return total
+
+
+def compute_loss(training: Training, batch: Batch, step: int, draw: int) -> dict[str, torch.Tensor]:
+    """Student forward, both networks' views of the batch, and the objective."""
+    training.network.train()
+    run, device = training.recipe.run, training.device.type
+    half = torch.float16 if run.fp16 else torch.bfloat16
+    if batch.teacher_BD is None and batch.high_BHWC is not None:
+        batch.teacher_BD = torch.from_numpy(training.teacher.embed(batch.high_BHWC.cpu().numpy())).to(training.device)
+    with torch.autocast(device, half, enabled=run.bf16 or (run.fp16 and device == "cuda")):
+        student_BD = training.network(student_input(training.student, batch.faces_BHWC))
+    views = look(student_BD, batch, training.head, draw, step / training.steps_per_epoch)
+    return training.objective(views, identity=training.head.loss(views.student_cosine_GC, views.label_G))
+
+
+def update(training: Training, step: int) -> None:
+    """Unscale, average what DDP does not hold, clip, move."""
+    optimizers = (training.shared_optimizer, training.head_optimizer)
+    for optimizer in optimizers:
+        training.scaler.unscale_(optimizer)
+    distributed.average_gradients(training.objective.parameters())
+    limit = training.recipe.schedule.clip or float("inf")
+    norm = torch.nn.utils.clip_grad_norm_(training.student.parameters(), limit)
+    if not training.scaler.is_enabled() and not torch.isfinite(norm):
+        raise FloatingPointError(f"step {step}: the student's gradient is not finite (norm {norm.item()}); nothing was updated")
+    for optimizer in optimizers:
+        training.scaler.step(optimizer)
+    training.scaler.update()
+
+
+def check_finite(out: dict[str, torch.Tensor], step: int) -> None:
+    """FloatingPointError naming every term, before anything moves."""
+    if not torch.isfinite(out["loss"]):
+        terms = ", ".join(f"{name}={value.item():.6g}" for name, value in out.items())
+        raise FloatingPointError(
+            f"step {step}: the loss is not finite: {terms}. Nothing was updated; lower lr, raise warmup_epoch, or look at the data"
+        )
+
+
+def set_learning_rate(training: Training, rate: float) -> float:
+    """The same rate for student, relation networks and class centres."""
+    for optimizer in (training.shared_optimizer, training.head_optimizer):
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+    return rate
+
+
+def hold_back_sync(network, more_to_come: bool):
+    """DDP reduces gradients once a step, at its last batch."""
+    if more_to_come and isinstance(network, DistributedDataParallel):
+        return network.no_sync()
+    return contextlib.nullcontext()
+
+
+def save(training: Training, step: int) -> None:
+    """A checkpoint, and model.pt beside it."""
+    shared = {
+        "student": training.student.state_dict(),
+        "objective": training.objective.state_dict(),
+        "optimizer": training.shared_optimizer.state_dict(),
+        "scaler": training.scaler.state_dict(),
+    }
+    head = {"weight": training.head.weight.detach(), "optimizer": training.head_optimizer.state_dict()}
+    checkpoint.save(Path(training.recipe.run.checkpoints), step, shared, head)
+    write_student(training)
+
+
+def resume(training: Training) -> int:
+    """Load the newest checkpoint and give the step to go on with; 0 for a fresh run."""
+    folder = Path(training.recipe.run.checkpoints)
+    if not training.recipe.run.resume:
+        if distributed.rank() == 0:
+            checkpoint.clear(folder)
+        distributed.barrier()
+    state = checkpoint.load_latest(folder)
+    if state is None:
+        return 0
+    shared, heads = state
+    training.student.load_state_dict(shared["student"])
+    training.objective.load_state_dict(shared["objective"])
+    training.shared_optimizer.load_state_dict(shared["optimizer"])
+    training.scaler.load_state_dict(shared["scaler"])
+    head = checkpoint.cut_head(heads, training.head.shard)
+    with torch.no_grad():
+        training.head.weight.copy_(head["weight"])
+    training.head_optimizer.load_state_dict(head["optimizer"])
+    return shared["step"]
+
+
+def finish(training: Training) -> Path:
+    """The last verification, into evaluation.json; gives the run folder."""
+    write_student(training)
+    if distributed.rank() == 0 and training.recipe.run.val_targets:
+        evaluate_run(training, write=True)
+    distributed.barrier()
+    return Path(training.recipe.run.output)
+
+
+@contextlib.contextmanager
+def stop_signals():
+    """A list that fills at Ctrl-C or SIGTERM; the second one ends the process at once."""
+    received: list[int] = []
+
+    def note(number, frame):
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,1 @@
+"""Tensors -> scalar. One method a file; nothing here imports anything but torch."""

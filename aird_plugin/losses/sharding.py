@@ -1,0 +1,52 @@
+"""Sums over classes that may lie on several ranks.
+
+A loss over class logits takes `shards`: an object with `sum(x)` and `max(x)`, each combining a per-row value of this rank's
+classes with those of the other ranks. `WHOLE` is the case of one rank that holds every class; `aird_plugin.distributed` has
+the other. Where a label lies in another rank's shard, it is -1 here.
+"""
+
+import torch
+
+
+class Whole:
+    """One rank holds every class: nothing to combine."""
+
+    several = False
+
+    def sum(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def max(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    def mean_over_ranks(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+
+WHOLE = Whole()
+
+
+def log_sum_exp(logits_BC: torch.Tensor, shards=WHOLE) -> torch.Tensor:
+    """log of the sum over all classes, on every rank, of exp(logit). (B,)"""
+    if not shards.several:
+        return torch.logsumexp(logits_BC, 1)
+    top_B = shards.max(logits_BC.detach().amax(1))
+    return top_B + shards.sum((logits_BC - top_B[:, None]).exp().sum(1)).log()
+
+
+def is_target(logits_BC: torch.Tensor, label_B: torch.Tensor) -> torch.Tensor:
+    """Which entry is the row's own class; a row whose class lies elsewhere (label -1) has none. bool (B, C)"""
+    classes_C = torch.arange(logits_BC.shape[1], device=logits_BC.device)
+    return classes_C == label_B[:, None]
+
+
+def target_logit(logits_BC: torch.Tensor, label_B: torch.Tensor, shards=WHOLE) -> torch.Tensor:
+    """The logit of each row's own class, from whichever rank holds it. (B,)"""
+    own_B = logits_BC.gather(1, label_B.clamp(min=0)[:, None])[:, 0]
+    return shards.sum(own_B * (label_B >= 0))
+
+
+def check_labels(logits_BC: torch.Tensor, label_B: torch.Tensor) -> None:
+    """ValueError where the shapes do not fit. Label values are checked once, when the data are opened, not each step."""
+    if logits_BC.ndim != 2 or label_B.shape != logits_BC.shape[:1]:
+        raise ValueError(f"need logits (B, C) and labels (B,); got {tuple(logits_BC.shape)} and {tuple(label_B.shape)}")

@@ -1,0 +1,190 @@
+"""FaceBN: BatchNorm statistics adapted at test time, without labels (AIRD, equations 8 and 9).
+
+C = channels of a BatchNorm layer; statistics are taken over the faces of a batch and, in convolutional
+layers, all positions.
+"""
+
+from collections.abc import Iterable
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+MODES = ("stateless", "stream", "full")
+
+
+def mix_statistics(old_mean_C, old_var_C, mean_C, var_C, keep: float) -> tuple[Tensor, Tensor]:
+    """Equation 9 of AIRD in the order it is printed: the variance is taken around the already mixed mean.
+
+    mean <- keep * old + (1 - keep) * mean(x)
+    var  <- keep * old + (1 - keep) * mean((x - mean)^2), the latter being var(x) + (mean(x) - mean)^2
+
+    keep: weight of the OLD statistics (the paper's gamma), 0..1; PyTorch's `momentum` is 1 - keep.
+    mean_C, var_C: mean and biased variance of the faces at hand.
+    """
+    mixed_mean_C = keep * old_mean_C + (1 - keep) * mean_C
+    mixed_var_C = keep * old_var_C + (1 - keep) * (var_C + (mean_C - mixed_mean_C).square())
+    return mixed_mean_C, mixed_var_C
+
+
+def measure(x_BC: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Mean (C,), biased variance (C,) and number of values a channel of (B, C) or (B, C, H, W).
+
+    Half precision is measured in float32.
+    Raises ValueError on a single value a channel, which has no variance.
+    """
+    count = x_BC.numel() // x_BC.shape[1]
+    if count < 2:
+        raise ValueError(
+            f"FaceBN met a BatchNorm input of shape {tuple(x_BC.shape)}: one value a channel has no "
+            "variance; give two faces or more in a batch (a face and its flip will do)"
+        )
+    # Two plain means: as exact in float32 as torch.var_mean, which takes three times as long on a CPU.
+    x_BC = x_BC.float() if x_BC.dtype in (torch.float16, torch.bfloat16) else x_BC
+    axes = [axis for axis in range(x_BC.dim()) if axis != 1]
+    mean_1C = x_BC.mean(axes, keepdim=True)
+    var_C = (x_BC - mean_1C).square_().mean(axes)
+    return mean_1C.flatten(), var_C, count
+
+
+class FaceBN:
+    """Context in which BatchNorm layers use statistics mixed from training and from the faces they see.
+
+        with FaceBN(student):
+            embeddings = student(low_faces)
+
+    keep: weight of the training statistics, 0..1. 1 is the frozen network to the bit, 0 pure batch
+        statistics. The paper prints 0.1; the default is 0.9, which serves better (and is what PyTorch's own
+        momentum of 0.1 would do).
+    mode: "stateless": each batch mixes with the training statistics, so a face depends on its batch alone.
+        "stream": each batch mixes with the result of the one before (the paper's in-place reading); the order
+        of batches matters.
+        "full": `adapt(batches)` first, one pass over all unlabelled faces; from then on the statistics stand
+        still, stay in the network's buffers, and a face depends on nothing but itself.
+    include_bn1d: adapt BatchNorm1d too. Over an embedding that comes near to centring and whitening it.
+
+    The batch is normalised with the mixed statistics. The network's train/eval flags are neither touched nor
+    read: inside the context a chosen layer never runs PyTorch's training branch. On leaving, also by an
+    exception, statistics and layers are as they were. Low and high faces belong in batches of their own, and
+    under "stream" and "full" in contexts of their own.
+
+    Raises ValueError for another mode, `keep` outside 0..1, a network without BatchNorm to adapt, a layer
+    without running statistics, and (in forward) a batch with one value a channel.
+    """
+
+    def __init__(self, model: nn.Module, keep=0.9, mode="stateless", include_bn1d=False):
+        if mode not in MODES:
+            raise ValueError(f"FaceBN mode must be one of {', '.join(MODES)}, got {mode!r}")
+        if not 0 <= keep <= 1:
+            raise ValueError(f"keep is the weight of the old statistics, 0 to 1, got {keep!r}")
+        self.model, self.keep, self.mode = model, keep, mode
+        self.layers = _find_layers(model, include_bn1d)
+        self._saved, self._moments, self._adapted = None, None, False
+
+    def __enter__(self) -> "FaceBN":
+        if any("forward" in vars(layer) for layer in self.layers):
+            raise ValueError("a BatchNorm layer already has a forward of its own: is another FaceBN active?")
+        self._saved = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in self.layers]
+        self._adapted = False
+        for index, layer in enumerate(self.layers):
+            layer.forward = partial(self._forward, index)
+        return self
+
+    def __exit__(self, *exception) -> None:
+        for layer in self.layers:
+            del layer.forward
+        self._restore()
+        self._saved = None
+
+    @torch.no_grad()
+    def adapt(self, batches: Iterable[Tensor]) -> None:
+        """Mode "full": take the statistics of a whole unlabelled set in one pass, mix them once, and freeze.
+
+        batches: network inputs (B, 3, S, S), float, on the network's device. A second call starts anew from
+        the training statistics.
+
+        A layer's mean and variance are pooled exactly over all batches, whatever their sizes. During the pass
+        each batch is normalised as in "stateless", so deeper layers see nearly what they will see afterwards;
+        with one batch the result equals "stateless" to the bit. Exact agreement over many batches would need
+        a pass for each layer.
+
+        Raises ValueError in another mode, outside the context, or without any batch.
+        """
+        if self.mode != "full":
+            raise ValueError(f"adapt() belongs to mode 'full'; mode {self.mode!r} adapts as it goes")
+        if self._saved is None:
+            raise ValueError("call adapt() inside the context: `with FaceBN(model, mode='full') as bn:`")
+        self._restore()
+        self._adapted, self._moments = False, [_Moments() for _ in self.layers]
+        try:
+            for x_B3SS in batches:
+                self.model(x_B3SS)
+            if not any(moments.count for moments in self._moments):
+                raise ValueError("adapt() got no batch of faces, or the network runs no BatchNorm layer")
+            for layer, saved, moments in zip(self.layers, self._saved, self._moments, strict=True):
+                if moments.count:
+                    _write(layer, mix_statistics(*saved, *moments.result(layer.running_mean), self.keep))
+            self._adapted = True
+        finally:
+            self._moments = None
+
+    def _forward(self, index: int, x_BC: Tensor) -> Tensor:
+        layer = self.layers[index]
+        mean_C, var_C = layer.running_mean, layer.running_var
+        if self.mode == "full" and self._moments is None:
+            if not self._adapted:
+                raise ValueError("FaceBN in mode 'full' has no statistics yet: call adapt(batches) first")
+        else:
+            with torch.no_grad():
+                mean_C, var_C = self._mixed(index, layer, x_BC)
+        return F.batch_norm(x_BC, mean_C, var_C, layer.weight, layer.bias, False, 0.0, layer.eps)
+
+    def _mixed(self, index: int, layer: nn.Module, x_BC: Tensor) -> tuple[Tensor, Tensor]:
+        batch_mean_C, batch_var_C, count = measure(x_BC)
+        if self._moments is not None:
+            self._moments[index].add(batch_mean_C, batch_var_C, count)
+        mixed = mix_statistics(layer.running_mean, layer.running_var, batch_mean_C, batch_var_C, self.keep)
+        if self.mode == "stream":
+            _write(layer, mixed)
+        return tuple(statistic_C.to(layer.running_mean.dtype) for statistic_C in mixed)
+
+    @torch.no_grad()
+    def _restore(self) -> None:
+        for layer, saved in zip(self.layers, self._saved, strict=True):
+            _write(layer, saved)
+
+
+class _Moments:
+    """Mean and biased variance pooled over batches of any sizes (Chan, Golub, LeVeque 1979), in float64."""
+
+    def __init__(self):
+        self.count, self.mean_C, self.squares_C = 0, 0.0, 0.0
+
+    def add(self, mean_C: Tensor, var_C: Tensor, count: int) -> None:
+        mean_C, total = mean_C.double(), self.count + count
+        apart_C = mean_C - self.mean_C
+        self.mean_C = self.mean_C + apart_C * (count / total)
+        between_C = apart_C.square() * (self.count * count / total)
+        self.squares_C = self.squares_C + var_C.double() * count + between_C
+        self.count = total
+
+    def result(self, like_C: Tensor) -> tuple[Tensor, Tensor]:
+        return self.mean_C.to(like_C), (self.squares_C / self.count).to(like_C)
+
+
+def _write(layer: nn.Module, statistics: tuple[Tensor, Tensor]) -> None:
+    layer.running_mean.copy_(statistics[0])
+    layer.running_var.copy_(statistics[1])
+
+
+def _find_layers(model: nn.Module, include_bn1d: bool) -> list[nn.Module]:
+    wanted = (nn.BatchNorm2d, nn.BatchNorm1d) if include_bn1d else (nn.BatchNorm2d,)
+    layers = [module for module in model.modules() if isinstance(module, wanted)]
+    if not layers:
+        flat = any(isinstance(module, nn.BatchNorm1d) for module in model.modules())
+        hint = "BatchNorm1d only: pass include_bn1d=True" if flat else "no BatchNorm layer"
+        raise ValueError(f"FaceBN has nothing to adapt: the network {type(model).__name__} has {hint}")
+    if any(layer.running_mean is None for layer in layers):
+        raise ValueError("FaceBN needs training statistics, but a layer has track_running_stats=False")
+    return layers

@@ -1,0 +1,122 @@
+"""The class centres: embeddings -> cosines to every person, sharded over ranks and optionally sampled (Partial FC).
+
+B, G = faces on this rank, on all ranks; C = classes on this rank (sampled ones, where sampling is on); D = embedding width.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from aird_plugin import distributed
+from aird_plugin.losses.margin import GRADIENTS, margin_logits, softmax_loss
+from aird_plugin.losses.sharding import WHOLE
+
+HEAD_INITS = ("teacher", "random")
+
+
+@dataclass(frozen=True)
+class HeadConfig:
+    """Recipe keys of the class centres.
+
+    margin_list: (m1, m2, m3) of cos(m1 * angle + m2) - m3. margin_scale: the s that multiplies cosines (arcface_torch: 64).
+    sample_rate: share of classes drawn each step, 1 for all. head_init: "teacher" starts from the teacher's class centres,
+    which puts the student into the teacher's coordinates; "random" from a small normal.
+    """
+
+    num_classes: int = 0
+    margin_list: tuple = (1.0, 0.5, 0.0)
+    margin_scale: float = 64.0
+    margin_gradient: str = "exact"
+    sample_rate: float = 1.0
+    head_init: str = "random"
+
+    def __post_init__(self):
+        if len(self.margin_list) != 3 or not all(isinstance(m, int | float) for m in self.margin_list):
+            raise ValueError(f"margin_list is three numbers (m1, m2, m3); got {self.margin_list!r}")
+        if self.margin_gradient not in GRADIENTS:
+            raise ValueError(f"margin_gradient is one of {', '.join(GRADIENTS)}; got {self.margin_gradient!r}")
+        if self.head_init not in HEAD_INITS:
+            raise ValueError(f"head_init is one of {', '.join(HEAD_INITS)}; got {self.head_init!r}")
+        if not 0 < self.sample_rate <= 1:
+            raise ValueError(f"sample_rate is above 0, at most 1; got {self.sample_rate!r}")
+        if not self.margin_scale > 0:
+            raise ValueError(f"margin_scale must be above 0; got {self.margin_scale!r}")
+        if self.num_classes < 0:
+            raise ValueError(f"num_classes is 0 (as many as the data have) or more; got {self.num_classes!r}")
+
+
+@dataclass(frozen=True)
+class ClassCosines:
+    """Cosines of all ranks' faces to this rank's classes; label -1 where a face's person is in another rank's shard."""
+
+    student_GC: torch.Tensor
+    teacher_GC: torch.Tensor | None
+    label_G: torch.Tensor
+
+
+class Head(nn.Module):
+    """This rank's shard of the class centres, and beside it the teacher's (no parameter, not saved, never trained).
+
+    centres_CD: all ranks' initial centres, or None for a small normal drawn from `seed`.
+    """
+
+    def __init__(self, config: HeadConfig, embedding_size: int, centres_CD=None, teacher_centres_CD=None, seed: int = 0):
+        super().__init__()
+        self.config, self.seed = config, seed
+        self.shard = shard_of(config.num_classes, distributed.rank(), distributed.world_size())
+        if centres_CD is None:
+            generator = torch.Generator().manual_seed(seed)
+            centres_CD = torch.empty(config.num_classes, embedding_size).normal_(0, 0.01, generator=generator)
+        if tuple(centres_CD.shape) != (config.num_classes, embedding_size):
+            raise ValueError(
+                f"the head needs class centres ({config.num_classes}, {embedding_size}); got {tuple(centres_CD.shape)}"
+            )
+        self.weight = nn.Parameter(centres_CD[self.shard].clone().float())
+        teacher_shard = None if teacher_centres_CD is None else F.normalize(teacher_centres_CD[self.shard].float())
+        self.register_buffer("teacher_centres_CD", teacher_shard, persistent=False)
+        self.shards = WHOLE if distributed.world_size() == 1 else distributed.ClassShards()
+
+    def cosines(self, student_BD, teacher_BD, person_B, step: int = 0) -> ClassCosines:
+        """Gather the faces of all ranks and compare them with this rank's classes. `step` seeds the sampling of classes."""
+        student_GD = F.normalize(distributed.gather_rows(student_BD))
+        person_G = distributed.gather_rows(person_B)
+        label_G = torch.where(self._here(person_G), person_G - self.shard.start, -1)
+        centres_CD, teacher_centres_CD = self.weight, self.teacher_centres_CD
+        if self.config.sample_rate < 1:
+            index_C = self._sample(label_G, step)
+            label_G = torch.where(label_G >= 0, torch.searchsorted(index_C, label_G.clamp(min=0)), -1)
+            centres_CD = centres_CD[index_C]
+            teacher_centres_CD = None if teacher_centres_CD is None else teacher_centres_CD[index_C]
+        teacher_GC = None
+        if teacher_centres_CD is not None and teacher_BD is not None:
+            teacher_GC = F.normalize(distributed.gather_rows(teacher_BD)) @ teacher_centres_CD.T
+        return ClassCosines(student_GD @ F.normalize(centres_CD).T, teacher_GC, label_G)
+
+    def loss(self, student_cosine_GC: torch.Tensor, label_G: torch.Tensor) -> torch.Tensor:
+        """The identity loss: margin softmax over all classes of all ranks, mean over all ranks' faces."""
+        config = self.config
+        logits_GC = margin_logits(
+            student_cosine_GC, label_G, config.margin_list, config.margin_scale, config.margin_gradient
+        )
+        return softmax_loss(logits_GC, label_G, self.shards)
+
+    def _here(self, person_G: torch.Tensor) -> torch.Tensor:
+        return (person_G >= self.shard.start) & (person_G < self.shard.stop)
+
+    def _sample(self, label_G: torch.Tensor, step: int) -> torch.Tensor:
+        """The classes present in the batch, filled up at random to the sampled number. Sorted int64 (C,)."""
+        total = len(self.weight)
+        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 4096 + distributed.rank())
+        luck = torch.rand(total, generator=generator).to(label_G.device)
+        luck[label_G[label_G >= 0]] = 2.0
+        count = max(int(self.config.sample_rate * total), int((luck == 2.0).sum()))
+        return luck.topk(count).indices.sort().values
+
+
+def shard_of(num_classes: int, rank: int, world_size: int) -> slice:
+    """The classes that a rank holds; the first ranks take one more where they do not divide evenly (as arcface_torch)."""
+    share, extra = divmod(num_classes, world_size)
+    first = share * rank + min(rank, extra)
+    return slice(first, first + share + (rank < extra))

@@ -1,0 +1,124 @@
+"""A teacher from an ONNX graph of the InsightFace zoo, fed as InsightFace feeds it."""
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from aird_plugin.models.teacher import INPUT_SIZE, Teacher
+
+MISSING_EXTRA = "reading a .onnx teacher needs `pip install aird_plugin[onnx]`"
+
+
+class OnnxTeacher(Teacher):
+    """A frozen ONNX graph, run by onnxruntime on the CPU or, where its build can, on CUDA.
+
+    Input size and batch come from the graph, the width D from a run; normalisation is found as InsightFace's
+    ArcFaceONNX finds it. Raises ImportError where the `onnx` extra is missing, and ValueError for a file
+    that is no readable graph or no recogniser of 112 px faces.
+    """
+
+    kind = "onnx"
+    network = "onnx graph"
+
+    def __init__(self, path: Path, device: str | torch.device = "cpu"):
+        super().__init__(path, device)
+        self.session = _open_session(path, self.device)
+        self.input_name, declared_batch = _check_graph(path, self.session)
+        self.raw_input = _normalises_inside(path)
+        self.fixed_batch, self.dim = self._probe(declared_batch)
+
+    def embed_inputs(self, inputs_B3HW: Tensor) -> Tensor:
+        """See `Teacher.embed_inputs`."""
+        inputs = inputs_B3HW.detach().float().cpu().contiguous().numpy()
+        if self.raw_input:
+            inputs = inputs * 127.5 + 127.5
+        return torch.from_numpy(self._run(inputs)).to(inputs_B3HW.device)
+
+    def _run(self, inputs_B3HW: np.ndarray) -> np.ndarray:
+        size = self.fixed_batch or len(inputs_B3HW)
+        rows = []
+        for start in range(0, len(inputs_B3HW), size):
+            chunk = inputs_B3HW[start : start + size]
+            padding = [(0, size - len(chunk)), (0, 0), (0, 0), (0, 0)]
+            output = self.session.run(None, {self.input_name: np.pad(chunk, padding)})[0]
+            rows.append(output[: len(chunk)])
+        return np.concatenate(rows)
+
+    def _probe(self, declared_batch: int | None) -> tuple[int | None, int]:
+        """Batch that must be fed (None: any) and embedding width, found by a run."""
+        # Some exports declare a dynamic batch although a reshape inside was baked for one face.
+        tries = [declared_batch] if declared_batch else [None, 1]
+        problem = None
+        for fixed_batch in tries:
+            faces = fixed_batch or 2
+            inputs = np.zeros((faces, 3, INPUT_SIZE, INPUT_SIZE), np.float32)
+            # onnxruntime's errors share no base class of their own.
+            try:
+                output = self.session.run(None, {self.input_name: inputs})[0]
+            except Exception as error:
+                problem = error
+                continue
+            if output.ndim == 2 and len(output) == faces and output.dtype == np.float32:
+                return fixed_batch, output.shape[1]
+            problem = f"{faces} faces gave an output of {output.dtype} {output.shape}"
+        raise ValueError(
+            f"teacher {self.path}: no float32 (faces, width) embedding comes out of it: {problem}"
+        )
+
+
+def _open_session(path: Path, device: torch.device):
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise ImportError(MISSING_EXTRA) from error
+    providers = ["CPUExecutionProvider"]
+    if device.type == "cuda":
+        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+            providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
+        else:
+            warnings.warn(
+                f"teacher {path.name} runs on the CPU: this onnxruntime has no CUDA; install onnxruntime-gpu",
+                stacklevel=4,
+            )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    # onnxruntime's errors share no base class; whatever it says of this file, the file is at fault.
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:
+        raise ValueError(
+            f"teacher {path} is no readable ONNX graph (corrupt or cut short?): {error}"
+        ) from error
+
+
+def _check_graph(path: Path, session) -> tuple[str, int | None]:
+    """Name and fixed batch (None: dynamic) of the one face input, checked as far as the graph declares it."""
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise ValueError(
+            f"teacher {path} has {len(inputs)} inputs and {len(outputs)} outputs; a recogniser has one of "
+            "each (detectors and landmark models of the zoo cannot teach)"
+        )
+    shape, kind = inputs[0].shape, inputs[0].type
+    if kind != "tensor(float)" or len(shape) != 4 or shape[1] != 3 or shape[2:] != [INPUT_SIZE, INPUT_SIZE]:
+        raise ValueError(
+            f"teacher {path} takes {kind} of shape {shape}; "
+            f"a teacher takes tensor(float) of shape [batch, 3, {INPUT_SIZE}, {INPUT_SIZE}]"
+        )
+    return inputs[0].name, shape[0] if isinstance(shape[0], int) else None
+
+
+def _normalises_inside(path: Path) -> bool:
+    """Whether the graph takes raw 0..255; InsightFace's rule: a Sub and a Mul, by NAME, in the first 8 nodes."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError(MISSING_EXTRA) from error
+    names = [node.name for node in onnx.load(str(path), load_external_data=False).graph.node[:8]]
+    return any(name.startswith(("Sub", "_minus")) for name in names) and any(
+        name.startswith(("Mul", "_mul")) for name in names
+    )

@@ -1,0 +1,149 @@
+"""The teacher: a frozen network from a .pt or .onnx file, reached only through arrays."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.fx.experimental.optimization import fuse
+
+from aird_plugin.data.lowres import to_input
+from aird_plugin.models.weights import detect_network, load_weights, network_from, read_weights
+
+__all__ = ["Teacher", "TorchTeacher", "file_sha256", "load_teacher", "load_weights"]
+
+INPUT_SIZE = 112
+# Small on a CPU: activations that stay in the cache are worth a factor of two there.
+CPU_BATCH, CUDA_BATCH = 16, 256
+
+
+def load_teacher(
+    path: str | Path, network: str | None = None, device: str | torch.device = "cpu"
+) -> "Teacher":
+    """Open a teacher: arcface_torch weights (.pt, .pth) or any recognition .onnx of the InsightFace zoo.
+
+    network: name of the architecture; only weights of native networks need it, for others it is checked.
+
+    Raises FileNotFoundError, ImportError where the `onnx` extra is missing, and ValueError for a file that is
+    corrupt, unsafe, of another architecture, or that does not take 112 px faces.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no teacher at {path}; a .pt, .pth or .onnx file is expected")
+    if path.suffix == ".onnx":
+        from aird_plugin.models.onnx_teacher import OnnxTeacher
+
+        return OnnxTeacher(path, device)
+    if path.suffix in (".pt", ".pth"):
+        return TorchTeacher(path, network, device)
+    raise ValueError(
+        f"teacher {path}: a .pt, .pth or .onnx file is expected, got {path.suffix or 'no suffix'!r}"
+    )
+
+
+class Teacher:
+    """A frozen network. No nn.Module, so no parent can train, move, average or save it.
+
+    dim: embedding width D.  sha256: digest of the file, in hex, also `fingerprint`.  device: where it runs.
+    classifier: float32 (C, D), the class centres found in the checkpoint, or None.
+    Pickles as its path: the copy reopens the file and refuses another file's bytes.
+    """
+
+    kind: str
+    network: str
+    dim: int
+    input_device = torch.device("cpu")
+    classifier: np.ndarray | None = None
+
+    def __init__(self, path: Path, device: str | torch.device):
+        self.path = path
+        self.device = torch.device(device)
+        self.sha256 = file_sha256(path)
+
+    @property
+    def fingerprint(self) -> str:
+        """Same as `sha256`."""
+        return self.sha256
+
+    def embed(self, faces_NHWC: np.ndarray) -> np.ndarray:
+        """uint8 RGB faces (N, 112, 112, 3), any N -> float32 embeddings (N, D), not normalised.
+
+        Raises ValueError for faces of another shape or type.
+        """
+        faces_NHWC = np.asarray(faces_NHWC)
+        if faces_NHWC.dtype != np.uint8 or faces_NHWC.shape[1:] != (INPUT_SIZE, INPUT_SIZE, 3):
+            raise ValueError(
+                f"the teacher takes uint8 faces of shape (N, {INPUT_SIZE}, {INPUT_SIZE}, 3), "
+                f"got {faces_NHWC.dtype} {faces_NHWC.shape}"
+            )
+        out_ND = np.empty((len(faces_NHWC), self.dim), np.float32)
+        batch = CUDA_BATCH if self.device.type == "cuda" else CPU_BATCH
+        for start in range(0, len(faces_NHWC), batch):
+            faces_BHWC = torch.from_numpy(np.ascontiguousarray(faces_NHWC[start : start + batch]))
+            inputs = to_input(faces_BHWC.to(self.input_device))
+            out_ND[start : start + batch] = self.embed_inputs(inputs).cpu().numpy()
+        return out_ND
+
+    def embed_inputs(self, inputs_B3HW: Tensor) -> Tensor:
+        """Inputs (B, 3, 112, 112), (x - 127.5) / 127.5, -> (B, D) on the same device, without gradient."""
+        raise NotImplementedError
+
+    def describe(self) -> dict:
+        """What a manifest should say of this teacher."""
+        return {
+            "kind": self.kind,
+            "network": self.network,
+            "dim": self.dim,
+            "sha256": self.sha256[:16],
+            "file": self.path.name,
+        }
+
+    def __reduce__(self):
+        network = self.network if self.kind == "pt" else None
+        return _reopen, (str(self.path), network, str(self.device), self.sha256)
+
+
+class TorchTeacher(Teacher):
+    """A teacher from PyTorch weights; `net` is the frozen network, for methods that look at its features."""
+
+    kind = "pt"
+
+    def __init__(self, path: Path, network: str | None = None, device: str | torch.device = "cpu"):
+        super().__init__(path, device)
+        weights = read_weights(path)
+        net = network_from(weights.state, path, network)
+        if net.input_size != INPUT_SIZE:
+            raise ValueError(
+                f"teacher {path} takes {net.input_size} px; a teacher sees {INPUT_SIZE} px faces"
+            )
+        self.network = network or detect_network(weights.state)
+        self.input_device = self.device
+        # channels_last and BatchNorms folded into convolutions make a mobile network several times faster on
+        # a CPU, and change an embedding by rounding alone. `net` keeps its BatchNorms and its modules.
+        self.net = net.requires_grad_(False).to(self.device, memory_format=torch.channels_last)
+        self._folded = fuse(self.net).to(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            self.dim = self._folded(torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE, device=self.device)).shape[1]
+        if weights.classifier_CD is not None:
+            self.classifier = weights.classifier_CD.numpy()
+
+    def embed_inputs(self, inputs_B3HW: Tensor) -> Tensor:
+        """See `Teacher.embed_inputs`."""
+        with torch.inference_mode():
+            embeddings = self._folded(inputs_B3HW.to(self.device, memory_format=torch.channels_last))
+        # A clone made outside inference mode is an ordinary tensor: a student's loss may save it for backward.
+        return embeddings.clone()
+
+
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _reopen(path: str, network: str | None, device: str, sha256: str) -> Teacher:
+    teacher = load_teacher(path, network, device)
+    if teacher.sha256 != sha256:
+        raise ValueError(f"teacher {path} has changed since this run opened it; start the run again")
+    return teacher

@@ -1,0 +1,175 @@
+"""Weight files (.pt, .pth) of arcface_torch and of our own runs -> a named, strictly loaded network."""
+
+import pickle
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from aird_plugin.models import build
+from aird_plugin.models.iresnet import BLOCKS
+
+# arcface_torch's resume file, and the wrapper that many forks write.
+BACKBONE_KEYS = ("state_dict_backbone", "state_dict")
+CLASSIFIER_KEY = "state_dict_softmax_fc"
+# DataParallel and torch.compile put these in front of every key.
+PREFIXES = ("module.", "_orig_mod.")
+# IR and IR-SE networks of other face repositories.
+FOREIGN_PREFIXES = ("input_layer.", "body.", "output_layer.")
+
+
+class Weights(NamedTuple):
+    """A network's float32 state dict and, where the file held one, its classifier's class centres (C, D)."""
+
+    state: dict[str, Tensor]
+    classifier_CD: Tensor | None
+
+
+def load_weights(path: str | Path) -> dict[str, Tensor]:
+    """State dict of a .pt file, unwrapped, prefixes stripped, float32. Errors: see `read_weights`."""
+    return read_weights(path).state
+
+
+def read_weights(path: str | Path) -> Weights:
+    """Read a state dict, plain, `module.`-prefixed, or inside a checkpoint; runs no code from the file.
+
+    The classifier is arcface_torch's `state_dict_softmax_fc`; of a run on several ranks each file holds one
+    shard, so the other ranks' files beside it are read too and the shards joined in rank order.
+
+    Raises FileNotFoundError, or ValueError for a file that would run code, is corrupt, or is no state dict.
+    """
+    path = Path(path)
+    content = _load_safely(path)
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path} holds a {type(content).__name__}, not a state dict; "
+            "a softmax shard (rank_0_softmax_weight.pt) has no network in it: give the backbone's file"
+        )
+    state = next((content[key] for key in BACKBONE_KEYS if isinstance(content.get(key), dict)), content)
+    state = {_strip(key): value for key, value in state.items()}
+    strays = [key for key, value in state.items() if not isinstance(value, Tensor)]
+    if strays or not state:
+        found = ", ".join(map(str, strays[:5])) or "nothing"
+        raise ValueError(
+            f"{path} is no state dict: it holds {found} where tensors are expected; allowed are a plain state "
+            f"dict or a checkpoint with {' or '.join(BACKBONE_KEYS)}"
+        )
+    return Weights({key: _as_float32(value) for key, value in state.items()}, _classifier(path, content))
+
+
+def load_network(path: str | Path, network: str | None = None) -> nn.Module:
+    """The network a .pt file belongs to, strictly loaded, in eval mode.
+
+    network: its name (see `aird_plugin.models.build`); needed for native students, checked for all others.
+
+    Raises ValueError where the file is another architecture, or tensors are missing, left over, misshapen or
+    not finite; and as `read_weights`.
+    """
+    return network_from(read_weights(path).state, path, network)
+
+
+def network_from(state: dict[str, Tensor], path: str | Path, network: str | None = None) -> nn.Module:
+    """`load_network` for a state dict already read; `path` only names it in errors."""
+    found = detect_network(state, path)
+    if found is None and network is None:
+        raise ValueError(f"{path} is a native student: say which, network=native{{px}}_{{millions}}m")
+    if found is not None and network is not None and found != network:
+        raise ValueError(f"{path}: this is {found}, you asked for {network}")
+    net = build(network or found, _embedding_size(state, path))
+    try:
+        net.load_state_dict(state, strict=True)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:4]]
+        raise ValueError(f"{path} does not fit {network or found}: {' '.join(lines)[:400]}") from error
+    broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
+    if broken:
+        raise ValueError(
+            f"{path} holds values that are not finite, first in {broken[0]}: a diverged training run?"
+        )
+    return net.eval()
+
+
+def detect_network(state: dict[str, Tensor], path: str | Path = "the file") -> str | None:
+    """Name of the architecture these keys belong to; None for a native student, whose size keys do not tell.
+
+    Raises ValueError for an architecture we do not know.
+    """
+    if "layers.0.layers.0.weight" in state and "conv_sep.layers.0.weight" in state:
+        return "mbf"
+    if "dw_conv1.conv.weight" in state and "linear7.conv.weight" in state:
+        return "mfn"
+    if "stages.0.0.0.weight" in state and "features.running_mean" in state:
+        return None
+    if "layer1.0.conv1.weight" in state and "fc.weight" in state:
+        depths = tuple(
+            len({key.split(".")[1] for key in state if key.startswith(f"layer{i}.")}) for i in (1, 2, 3, 4)
+        )
+        for name, blocks in BLOCKS.items():
+            if depths == blocks:
+                return name
+        known = ", ".join(f"{name} {list(blocks)}" for name, blocks in BLOCKS.items())
+        raise ValueError(f"{path} is an iresnet with {list(depths)} blocks; known are {known}")
+    if any(key.startswith(FOREIGN_PREFIXES) for key in state):
+        raise ValueError(
+            f"{path} is an IR or IR-SE network of another repository (keys input_layer, body, output_layer), "
+            "not an arcface_torch one; export it to ONNX with 112 px input and use that file"
+        )
+    raise ValueError(f"{path}: no network we know has keys like {', '.join(list(state)[:3])}")
+
+
+def _embedding_size(state: dict[str, Tensor], path: str | Path) -> int:
+    for key in ("features.running_mean", "features.layers.3.running_mean", "linear1.bn.running_mean"):
+        if key in state:
+            return state[key].numel()
+    raise ValueError(
+        f"{path} lacks the last BatchNorm, so its embedding width is unknown: a truncated state dict?"
+    )
+
+
+def _load_safely(path: Path) -> object:
+    if not path.exists():
+        raise FileNotFoundError(f"no weight file at {path}")
+    if not path.is_file():
+        raise ValueError(f"{path} is not a file; a weight file (.pt, .pth) is expected")
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    # A hostile or torn file can make the unpickler fail in any way at all; each is the file's fault.
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
+            reason = re.search(r"GLOBAL (\S+)", str(error))[1]
+            raise ValueError(
+                f"{path} refused: it asks to run {reason} while loading; only plain tensors are read. "
+                "Save it again as torch.save(model.state_dict(), ...)"
+            ) from error
+        raise ValueError(
+            f"{path} is no readable PyTorch weight file (corrupt or cut short?): {reason}"
+        ) from error
+
+
+def _strip(key: object) -> str:
+    key = str(key)
+    while key.startswith(PREFIXES):
+        key = key.split(".", 1)[1]
+    return key
+
+
+def _as_float32(value: Tensor) -> Tensor:
+    return value.float() if value.is_floating_point() else value
+
+
+def _classifier(path: Path, content: dict) -> Tensor | None:
+    if not isinstance(content.get(CLASSIFIER_KEY), dict):
+        return None
+    shards = [content]
+    if path.name == "checkpoint_gpu_0.pt":
+        while (other := path.with_name(f"checkpoint_gpu_{len(shards)}.pt")).exists():
+            shards.append(_load_safely(other))
+    weights = [shard[CLASSIFIER_KEY].get("weight") for shard in shards]
+    if not all(isinstance(weight, Tensor) and weight.ndim == 2 for weight in weights):
+        raise ValueError(f"{path}: {CLASSIFIER_KEY} holds no (classes, width) tensor named weight")
+    return torch.cat([weight.float() for weight in weights])

@@ -1,0 +1,82 @@
+"""What is minimised: the identity loss plus weighted terms, each under its own name. Both hosts share this module.
+
+No loss is named here; a recipe names them (`config.terms`). A term is whatever a frozen spec builds: a module `views -> scalar`,
+whose spec has `weight`, `warmup_epochs`, `needs` and `build(embedding_size)`.
+
+B, G = faces on this rank, on all ranks; C = classes on this rank; D = embedding width; K = negatives.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from aird_plugin.losses.sharding import WHOLE
+
+
+@dataclass
+class Views:
+    """All that a term may look at in one step. Teacher tensors are None where no term needs them; none of them has a gradient."""
+
+    student_BD: torch.Tensor
+    person_B: torch.Tensor
+    teacher_BD: torch.Tensor | None = None
+    student_cosine_GC: torch.Tensor | None = None
+    teacher_cosine_GC: torch.Tensor | None = None
+    label_G: torch.Tensor | None = None
+    anchor_BD: torch.Tensor | None = None
+    has_anchor_B: torch.Tensor | None = None
+    negative_BKD: torch.Tensor | None = None
+    negative_exists_BK: torch.Tensor | None = None
+    epoch: float = 0.0
+    shards: Any = WHOLE
+
+
+class Objective(nn.Module):
+    """loss = identity_weight * identity + sum of weight * term; a term of weight 0 is not built.
+
+    terms: name -> spec. Its parameters (the relation networks) are trained with the student; both are saved, apart.
+    """
+
+    def __init__(self, terms: dict[str, Any], embedding_size: int, identity_weight: float = 1.0):
+        super().__init__()
+        self.identity_weight = identity_weight
+        self.specs = {name: spec for name, spec in terms.items() if spec.weight != 0}
+        self.terms = nn.ModuleDict({name: spec.build(embedding_size) for name, spec in self.specs.items()})
+
+    @property
+    def needs(self) -> frozenset[str]:
+        """What the terms ask of the teacher: "teacher_cosine", "teacher_width", "neighbours"."""
+        return frozenset().union(*(spec.needs for spec in self.specs.values()))
+
+    def forward(self, views: Views, identity: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Every term by its name, unweighted, and their weighted sum as "loss". `identity` is the host's own margin loss."""
+        out = {"identity": identity}
+        total = self.identity_weight * identity
+        for name, term in self.terms.items():
+            out[name] = term(views)
+            total = total + self.weight(name, views.epoch) * out[name]
+        return {"loss": total} | out
+
+    def weight(self, name: str, epoch: float) -> float:
+        """The term's weight, ramped up linearly over its first `warmup_epochs`."""
+        spec = self.specs[name]
+        ramp = min(1.0, epoch / spec.warmup_epochs) if spec.warmup_epochs > 0 else 1.0
+        return spec.weight * ramp
+
+
+def look(student_BD: torch.Tensor, batch, head, step: int = 0, epoch: float = 0.0) -> Views:
+    """Put together what both networks say of a batch: embeddings, class cosines, relation candidates. Half precision ends here."""
+    if student_BD.dtype in (torch.float16, torch.bfloat16):
+        student_BD = student_BD.float()
+    teacher_BD = None if batch.teacher_BD is None else F.normalize(batch.teacher_BD.float())
+    cosines = head.cosines(student_BD, teacher_BD, batch.person_B, step)
+    return Views(
+        student_BD=student_BD, person_B=batch.person_B, teacher_BD=teacher_BD,
+        student_cosine_GC=cosines.student_GC, teacher_cosine_GC=cosines.teacher_GC, label_G=cosines.label_G,
+        anchor_BD=batch.anchor_BD, has_anchor_B=batch.has_anchor_B,
+        negative_BKD=batch.negative_BKD, negative_exists_BK=batch.negative_exists_BK,
+        epoch=epoch, shards=head.shards,
+    )  # fmt: skip

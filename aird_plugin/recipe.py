@@ -1,0 +1,178 @@
+"""A recipe file -> frozen, checked dataclasses.
+
+A recipe is a Python file in arcface_torch's form: it leaves an EasyDict called `config`, flat, with arcface_torch's key names
+where such a key exists there. A variant begins with `config = base(__file__, "other_recipe")` and states only its difference.
+Which keys exist, their defaults and their checks stand in the dataclass beside the code that each key turns (see `SECTIONS`).
+
+`config.terms` names the losses beside the identity loss: term name -> "module:Spec". Keys that begin with a term's name go to
+its spec: `iid_weight`, `rid_negatives`.
+"""
+
+import ast
+import dataclasses
+import difflib
+import importlib
+import os
+import runpy
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from easydict import EasyDict
+
+from aird_plugin.config import DataConfig, RunConfig, StudentConfig, TeacherConfig
+from aird_plugin.data.bank import BankConfig
+from aird_plugin.models.head import HeadConfig
+from aird_plugin.schedule import ScheduleConfig
+
+SECTIONS: dict[str, type] = {
+    "data": DataConfig,
+    "bank": BankConfig,
+    "student": StudentConfig,
+    "teacher": TeacherConfig,
+    "head": HeadConfig,
+    "schedule": ScheduleConfig,
+    "run": RunConfig,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run, resolved: every value checked, nothing left to look up."""
+
+    data: DataConfig
+    bank: BankConfig
+    student: StudentConfig
+    teacher: TeacherConfig
+    head: HeadConfig
+    schedule: ScheduleConfig
+    run: RunConfig
+    terms: dict[str, Any]
+
+    def flat(self) -> dict[str, Any]:
+        """Every key and value as a recipe file would state them (what recipe.json stores)."""
+        out: dict[str, Any] = {}
+        for section in SECTIONS:
+            out |= dataclasses.asdict(getattr(self, section))
+        out["terms"] = {name: f"{type(spec).__module__}:{type(spec).__qualname__}" for name, spec in self.terms.items()}
+        for name, spec in self.terms.items():
+            out |= {f"{name}_{key}": value for key, value in dataclasses.asdict(spec).items()}
+        return out
+
+
+def data_path(*parts: str) -> str:
+    """A path under the folder of real faces, `$AIRD_DATA` (default `data`)."""
+    return os.path.join(os.environ.get("AIRD_DATA", "data"), *parts)
+
+
+def base(file: str, name: str) -> EasyDict:
+    """The `config` of recipe `name` that lies beside `file`, made afresh, to be changed by a variant."""
+    return read_config(Path(file).with_name(f"{name}.py"))
+
+
+def read_config(path: str | Path) -> EasyDict:
+    """Run a recipe file and take its `config`. Raises ValueError where the file is missing, broken or leaves no config."""
+    path = Path(path)
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
+        hint = difflib.get_close_matches(path.name, near, n=1)
+        raise ValueError(f"no recipe {path}" + (f"; did you mean {path.with_name(hint[0])}?" if hint else ""))
+    try:
+        names = runpy.run_path(str(path))
+    except (SyntaxError, NameError, AttributeError, TypeError, ImportError, KeyError) as error:
+        raise ValueError(f"recipe {path} does not run: {type(error).__name__}: {error}") from error
+    config = names.get("config")
+    if not isinstance(config, dict):
+        raise ValueError(f"recipe {path} leaves no `config` (an EasyDict), as `config = edict()` would")
+    return EasyDict(config)
+
+
+def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe, apply `key=value` overrides (values are Python literals) and check everything.
+
+    Raises ValueError for an unknown key (naming the nearest), a value of a wrong type or outside its range.
+    """
+    config = dict(read_config(path))
+    for override in overrides:
+        key, value = parse_override(override)
+        config[key] = value
+    return from_flat(config)
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """`lr=0.1` -> ("lr", 0.1). What is no Python literal is taken as text: `teacher=w600k_r50.onnx`."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise ValueError(f"{text!r} is not key=value")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return key, value
+
+
+def from_flat(config: dict[str, Any]) -> Recipe:
+    """Flat keys -> sections and term specs, all checked."""
+    config = dict(config)
+    term_types = {name: _import_spec(name, place) for name, place in dict(config.pop("terms", {})).items()}
+    owners = {key: (section, key) for section, kind in SECTIONS.items() for key in _fields(kind)}
+    for name, kind in term_types.items():
+        owners |= {f"{name}_{key}": (name, key) for key in _fields(kind)}
+    values: dict[str, dict[str, Any]] = {owner: {} for owner in (*SECTIONS, *term_types)}
+    for key, value in config.items():
+        if key not in owners:
+            raise ValueError(_unknown_key(key, owners))
+        owner, field = owners[key]
+        values[owner][field] = value
+    sections = {section: _make(kind, values[section]) for section, kind in SECTIONS.items()}
+    terms = {name: _make(kind, values[name], f"{name}_") for name, kind in term_types.items()}
+    return Recipe(**sections, terms=terms)
+
+
+def _fields(kind: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _unknown_key(key: str, known) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+    return f"recipe has no key {key!r}; the nearest is {near!r}. Keys of a term exist where config.terms names that term"
+
+
+def _make(kind: type, values: dict[str, Any], prefix: str = ""):
+    """Build a section; a wrong type or range is told with the key as the recipe writes it."""
+    hints = _fields(kind)
+    checked = {key: _of_type(prefix + key, value, hints[key]) for key, value in values.items()}
+    try:
+        return kind(**checked)
+    except ValueError as error:
+        raise ValueError(f"{prefix}{error}" if prefix else str(error)) from error
+
+
+def _of_type(key: str, value: Any, hint: Any) -> Any:
+    """The value where it fits the annotation; a whole number passes for a float, a list for a tuple."""
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if isinstance(value, list) and tuple in allowed:
+        value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
+    if isinstance(value, int) and not isinstance(value, bool) and float in allowed:
+        value = float(value)
+    fits = any(value is None if kind is type(None) else type(value) is kind for kind in allowed)
+    if not fits:
+        names = " or ".join("None" if kind is type(None) else kind.__name__ for kind in allowed)
+        raise ValueError(f"{key} is a {names}; got {value!r} ({type(value).__name__})")
+    return value
+
+
+def _import_spec(name: str, place: Any) -> type:
+    """The spec class that `config.terms` names as "module:Class"."""
+    if not isinstance(place, str) or place.count(":") != 1:
+        raise ValueError(f"config.terms[{name!r}] is 'module:Spec'; got {place!r}")
+    module_name, _, class_name = place.partition(":")
+    try:
+        kind = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"config.terms[{name!r}]: {error}") from error
+    if not (dataclasses.is_dataclass(kind) and hasattr(kind, "build")):
+        raise ValueError(f"config.terms[{name!r}]: {place} is no term spec (a frozen dataclass with build())")
+    return kind

@@ -1,0 +1,60 @@
+"""AIRD as published (arXiv 2409.02049): CASIA-WebFace, ResNet50 teacher, ResNet18 student, 16 px.
+
+    torchrun train.py recipes/aird_r18_lr16.py
+
+Needs CASIA-WebFace as RecordIO (InsightFace's "CASIA-Webface" package) and an arcface_torch R50; both are looked for under
+$AIRD_DATA. Batch, rates and weights are the paper's; what it does not state (35 epochs, SGD 0.9, weight decay 5e-4, s=64, m=0.5,
+flips) is the reading of this project.
+"""
+
+from easydict import EasyDict as edict
+
+from aird_plugin.recipe import data_path
+
+config = edict()
+
+# data
+config.rec = data_path("faces_webface_112x112")
+config.num_classes = 10572
+config.num_image = 0
+config.px = 16
+config.views = 2
+config.bank = "runs/bank/casia_r50"
+config.num_workers = 2
+
+# networks
+config.network = "r18"
+config.embedding_size = 512
+config.teacher = data_path("teacher", "casia_r50.pt")
+
+# class centres
+config.margin_list = (1.0, 0.5, 0.0)
+config.margin_scale = 64.0
+config.sample_rate = 1.0
+config.head_init = "teacher"
+
+# alpha * IID + beta * RID + identity
+config.terms = edict(
+    iid="aird_plugin.losses.instance:Instance",
+    rid="aird_plugin.losses.relation:Relation",
+)
+config.iid_weight = 1.0
+config.iid_scale = 16.0
+config.rid_weight = 2.0
+config.rid_negatives = 256
+
+# schedule
+config.optimizer = "sgd"
+config.batch_size = 96
+config.lr = 0.05
+config.momentum = 0.9
+config.weight_decay = 5e-4
+config.num_epoch = 35
+config.schedule = "step"
+config.milestones = (21, 28, 32)
+config.bf16 = True
+
+# tests
+config.val_targets = (data_path("faces_webface_112x112", "lfw.bin"), data_path("faces_webface_112x112", "agedb_30.bin"))
+config.verbose = 5150
+config.output = "runs/aird_r18_lr16"

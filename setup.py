@@ -1,0 +1,45 @@
+"""Package metadata. Recipes lie at the top of the repository and ship inside the package."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "aird_plugin" / "__init__.py").read_text())[1]
+
+EXTRAS = {
+    "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
+    "insightface": ["insightface>=0.7.3", "onnx>=1.17", "onnxruntime>=1.20"],
+    "report": ["matplotlib>=3.9", "scikit-learn>=1.5"],
+    "prior": ["diffusers>=0.30"],
+}
+EXTRAS["dev"] = [*EXTRAS["onnx"], "pytest>=8", "ruff>=0.8"]
+
+setup(
+    name="aird_plugin",
+    version=VERSION,
+    description="Makes InsightFace recognise tiny faces: distils small low-resolution students from an InsightFace teacher",
+    long_description=(HERE / "README.md").read_text(),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    packages=[*find_packages(include=["aird_plugin", "aird_plugin.*"]), "aird_plugin.recipes"],
+    package_dir={"aird_plugin.recipes": "recipes"},
+    install_requires=[
+        "torch>=2.4",
+        "numpy>=1.26",
+        "pillow>=10",
+        "easydict>=1.13",
+        "tqdm>=4.66",
+        "tensorboard>=2.17",
+    ],
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["aird = aird_plugin.__main__:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        "Intended Audience :: Science/Research",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)

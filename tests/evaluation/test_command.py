@@ -1,0 +1,127 @@
+import argparse
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from aird_plugin.data.images import encode_jpeg
+from aird_plugin.data.pairs import write_pairs
+from aird_plugin.evaluation.command import add_arguments, run, table
+from aird_plugin.evaluation.load import load_model
+from aird_plugin.evaluation.protocol import Session
+from aird_plugin.models import build
+
+NATIVE = "native16_0.05m"
+
+
+def native():
+    torch.manual_seed(0)
+    return build(NATIVE, 8).eval()
+
+
+@pytest.fixture
+def pairs_file(noise_faces, tmp_path):
+    faces = noise_faces(40)
+    faces[1::4] = faces[0::4] // 2 + faces[1::4] // 2
+    write_pairs(tmp_path / "toy.bin", [encode_jpeg(face) for face in faces], [True, False] * 10)
+    return tmp_path / "toy.bin"
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    torch.save(native().state_dict(), folder / "model.pt")
+    (folder / "recipe.json").write_text(json.dumps({"network": NATIVE, "embedding_size": 8, "px": 16}))
+    return folder
+
+
+def command(*words):
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return run(parser.parse_args([str(word) for word in words]))
+
+
+def test_every_combination_gives_a_row_on_screen_and_in_json(run_folder, pairs_file, tmp_path, capsys):
+    json_file = tmp_path / "out" / "rows.json"
+    assert command(run_folder, "--pairs", pairs_file, pairs_file, "--px", 16, 32, "--json", json_file) == 0
+    rows = json.loads(json_file.read_text())
+    assert [(row["px"], row["protocol"]) for row in rows] == [(16, "lr-lr"), (32, "lr-lr")] * 2
+    assert rows[0] == Session(native(), pairs_file).evaluate(16, "lr-lr")
+    assert rows[0]["tar"] == {"0.1": None, "0.01": None, "0.001": None}
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 5 and len(set(map(len, lines))) == 1
+    assert lines[0].split()[:3] == ["pairs", "px", "protocol"]
+    assert lines[1].split()[:3] == ["toy.bin", "16", "lr-lr"] and f"{rows[0]['accuracy']:.2f}" in lines[1]
+    assert list(json_file.parent.iterdir()) == [json_file]
+
+
+def test_every_option_reaches_the_rows(run_folder, pairs_file, tmp_path):
+    torch.save(build("mfn", 8).state_dict(), tmp_path / "teacher.pt")
+    command(
+        run_folder, "--pairs", pairs_file, "--px", 8, "--protocol", "lr-hr", "--high-side", "teacher",
+        "--teacher", tmp_path / "teacher.pt", "--facebn", "full", "--keep", 0.3, "--order", 7, "--centre",
+        "--batch", 5, "--json", tmp_path / "rows.json",
+    )  # fmt: skip
+    [row] = json.loads((tmp_path / "rows.json").read_text())
+    wanted = {"px": 8, "protocol": "lr-hr", "high_side": "teacher", "facebn": "full", "keep": 0.3, "order": 7}
+    assert wanted.items() <= row.items() and row["centre"] is True and row["batch"] == 5
+
+
+def test_a_bare_file_needs_the_name_of_a_native_network(run_folder, pairs_file):
+    assert command(run_folder / "model.pt", "--network", NATIVE, "--pairs", pairs_file, "--px", 16) == 0
+    with pytest.raises(ValueError, match="say which"):
+        command(run_folder / "model.pt", "--pairs", pairs_file, "--px", 16)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--keep", "0.1"], "--facebn"),
+        (["--batch", "0"], "--batch"),
+        (["--order", "shuffled"], "'file' or a seed"),
+        (["--px", "2"], "px is"),
+        (["--protocol", "hr-hr"], "lr-lr, lr-hr"),
+        (["--protocol", "lr-lr", "lr-hr"], "needs a teacher"),
+        (["--facebn", "tent"], "stateless, stream, full"),
+        (["--facebn", "full", "--keep", "1.5"], "0 to 1"),
+    ],
+)
+def test_bad_options_stop_before_any_work(run_folder, pairs_file, options, message, monkeypatch):
+    monkeypatch.setattr(Session, "__init__", lambda *args: pytest.fail("work began"))
+    with pytest.raises(ValueError, match=message):
+        command(run_folder, "--pairs", pairs_file, "--px", "16", *options)
+
+
+def test_missing_files_are_named(run_folder, pairs_file, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no pairs file at .*none\.bin"):
+        command(run_folder, "--pairs", tmp_path / "none.bin", "--px", 16)
+    with pytest.raises(FileNotFoundError, match="no model at"):
+        load_model(tmp_path / "nowhere.pt")
+    with pytest.raises(FileNotFoundError, match=r"has no recipe\.json"):
+        load_model(tmp_path)
+    (run_folder / "model.pt").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no finished run: it has no model\.pt"):
+        load_model(run_folder)
+
+
+def test_files_that_are_no_model_are_refused(run_folder, pairs_file):
+    with pytest.raises(ValueError, match="toy.bin is no model"):
+        load_model(pairs_file)
+    (run_folder / "recipe.json").write_text("{")
+    with pytest.raises(ValueError, match=r"recipe\.json is no JSON"):
+        load_model(run_folder)
+    (run_folder / "recipe.json").write_text("{}")
+    with pytest.raises(ValueError, match="names no network"):
+        load_model(run_folder)
+
+
+def test_the_table_is_aligned_and_marks_what_does_not_apply(run_folder, pairs_file):
+    rows = [Session(native(), pairs_file).evaluate(px, "lr-lr") for px in (8, 112)]
+    heads, *lines = (line.split() for line in table(rows).splitlines())
+    assert [dict(zip(heads, line, strict=True))["px"] for line in lines] == ["8", "112"]
+    first = dict(zip(heads, lines[0], strict=True))
+    assert (first["facebn"], first["tar@0.001"], first["centre"], first["n"]) == ("-", "-", "no", "20")
+    assert float(first["auc"]) == pytest.approx(rows[0]["auc"], abs=1e-4)
+    assert np.isclose(float(first["ci95"].split("..")[1]), rows[0]["ci95"][1], atol=0.01)

@@ -1,0 +1,180 @@
+import numpy as np
+import pytest
+
+from aird_plugin.evaluation.verification import fold_decisions, verify, wilson_interval
+
+
+def unit(vectors):
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def toy(pairs, width=8, seed=0, noise=1.2):
+    """Embeddings of pairs whose same pairs are noisy copies: neither trivial nor hopeless."""
+    rng = np.random.default_rng(seed)
+    same = rng.random(pairs) < 0.5
+    first = unit(rng.normal(size=(pairs, width)))
+    second = unit(np.where(same[:, None], first, 0) + noise / width**0.5 * rng.normal(size=(pairs, width)))
+    embeddings = np.empty((2 * pairs, width))
+    embeddings[0::2], embeddings[1::2] = first, second
+    return embeddings, same
+
+
+def upstream_accuracies(embeddings, same, folds):
+    """Upstream's rule as a loop over folds, thresholds and pairs."""
+    pairs = len(same)
+    distances = [float(np.sum(np.square(embeddings[2 * i] - embeddings[2 * i + 1]))) for i in range(pairs)]
+    sizes = [pairs // folds + (fold < pairs % folds) for fold in range(folds)]
+    accuracies, first = [], 0
+    for size in sizes:
+        test = range(first, first + size)
+        train = [i for i in range(pairs) if i not in test]
+        best_threshold, best_accuracy = None, -1.0
+        for threshold in np.arange(0, 4, 0.01):
+            accuracy = sum((distances[i] < threshold) == same[i] for i in train) / len(train)
+            if accuracy > best_accuracy:
+                best_threshold, best_accuracy = threshold, accuracy
+        accuracies.append(sum((distances[i] < best_threshold) == same[i] for i in test) / size)
+        first += size
+    return accuracies
+
+
+def on_circle(*degrees):
+    radians = np.deg2rad(degrees)
+    return np.stack([np.cos(radians), np.sin(radians)], axis=1)
+
+
+def pairs_at(angles):
+    """Pairs of unit vectors `angles` degrees apart."""
+    embeddings = np.empty((2 * len(angles), 2))
+    embeddings[0::2], embeddings[1::2] = on_circle(*np.zeros(len(angles))), on_circle(*angles)
+    return embeddings
+
+
+@pytest.mark.parametrize("pairs, folds, seed", [(60, 10, 0), (67, 10, 1), (41, 7, 2), (10, 10, 3)])
+def test_fold_accuracy_equals_the_slow_loop_to_the_bit(pairs, folds, seed):
+    embeddings, same = toy(pairs, seed=seed)
+    slow = upstream_accuracies(embeddings, same, folds)
+    fast = verify(embeddings, same, folds)
+    assert fast["accuracy"] == 100 * np.mean(slow)
+    assert fast["accuracy_std"] == 100 * np.std(slow)
+
+
+def test_distances_on_a_threshold_itself_count_as_different():
+    # 0.25 is a threshold to the bit. Same pairs lie on it and different pairs just above, before the next threshold:
+    # strictly-less refuses both there and accepts both at the next one, so nothing on the grid tells them apart.
+    embeddings, same = np.zeros((40, 1)), np.tile([True, False], 10)
+    embeddings[1::2, 0] = np.where(same, 0.5, 0.505)
+    row = verify(embeddings, same)
+    assert row["accuracy"] == 100 * np.mean(upstream_accuracies(embeddings, same, 10)) == 50
+    assert row["accuracy_best"] == 100
+
+
+def test_float32_embeddings_are_measured_in_float64():
+    embeddings, same = toy(50, seed=9)
+    single = embeddings.astype(np.float32)
+    assert verify(single, same) == verify(single.astype(np.float64), same)
+
+
+def test_decisions_are_those_behind_the_accuracy():
+    embeddings, same = toy(60)
+    decisions = fold_decisions(embeddings, same)
+    assert decisions.shape == (60,) and decisions.dtype == bool
+    assert [part.mean() for part in np.split(decisions, 10)] == upstream_accuracies(embeddings, same, 10)
+
+
+def test_a_perfect_set():
+    same = np.tile([True, False], 100)
+    row = verify(pairs_at(np.where(same, 10.0, 90.0)), same)
+    assert (row["accuracy"], row["accuracy_std"], row["accuracy_best"], row["auc"]) == (100, 0, 100, 1)
+    assert row["tar"] == {"0.1": 1.0, "0.01": None, "0.001": None}
+    assert (row["n_pairs"], row["n_impostor"]) == (200, 100)
+    assert row["ci95"][0] < 100 and row["ci95"][1] == 100
+
+
+def test_best_threshold_is_not_limited_to_the_grid():
+    # Squared distances 0.0001 .. 0.0002 against 0.0003: one step of the grid holds them all.
+    same = np.tile([True, False], 10)
+    row = verify(pairs_at(np.where(same, 0.6, 1.0)), same)
+    assert row["accuracy_best"] == 100 and row["accuracy"] == 50
+
+
+def test_best_accuracy_and_auc_equal_a_count_over_all_pairs():
+    embeddings, same = toy(80, seed=3)
+    distances = np.sum((embeddings[0::2] - embeddings[1::2]) ** 2, axis=1).round(1)  # rounding makes ties
+    coarse = np.zeros((160, 1))
+    coarse[1::2, 0] = np.sqrt(distances)
+    distances = coarse[1::2, 0] ** 2
+    row = verify(coarse, same)
+    best = max(np.mean((distances < t) == same) for t in [*distances, 5.0])
+    wins = [(d < e) + (d == e) / 2 for d in distances[same] for e in distances[~same]]
+    assert row["accuracy_best"] == pytest.approx(100 * best)
+    assert row["auc"] == pytest.approx(np.mean(wins))
+
+
+def test_tar_accepts_at_most_the_stated_share_of_impostors():
+    # Impostors at 1, 2, .. 100 degrees: FAR 0.1 allows the ten below 11 degrees, so same pairs at 10.5 pass
+    # and at 11.5 do not.
+    angles = np.concatenate([[10.5, 11.5, 10.5, 10.5], np.arange(1, 101)])
+    same = np.arange(104) < 4
+    mixed = np.random.default_rng(0).permutation(104)
+    row = verify(pairs_at(angles[mixed]), same[mixed])
+    assert row["tar"] == {"0.1": 0.75, "0.01": None, "0.001": None}
+
+
+@pytest.mark.parametrize("impostors, supported", [(99, False), (100, True)])
+def test_tar_is_null_below_ten_expected_false_accepts(impostors, supported):
+    same = np.concatenate([np.ones(10, bool), np.zeros(impostors, bool), np.ones(10, bool)])
+    embeddings = pairs_at(np.random.default_rng(0).uniform(0, 180, len(same)))
+    assert (verify(embeddings, same)["tar"]["0.1"] is not None) == supported
+
+
+def test_wilson_interval_against_published_values():
+    # Textbook values (e.g. Newcombe 1998, table I): 81/263 and 0/20.
+    assert wilson_interval(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
+
+
+def test_turning_all_embeddings_changes_nothing():
+    embeddings, same = toy(60, seed=7)
+    rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(8, 8)))
+    turned = verify(embeddings @ rotation, same)
+    assert turned["auc"] == verify(embeddings, same)["auc"]
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda e, s: (e[:-1], s), "odd number"),
+        (lambda e, s: (e[0], s), "two rows a pair"),
+        (lambda e, s: (e, s[:-1]), "make 30 pairs"),
+        (lambda e, s: (e[:18], s[:9]), "do not fill 10 folds"),
+        (lambda e, s: (e, np.ones_like(s)), "all 30 pairs are 'same'"),
+        (lambda e, s: (e, np.zeros_like(s)), "all 30 pairs are 'different'"),
+        (lambda e, s: (e, np.sort(s)), "sorted: all 'different' ones first"),
+        (lambda e, s: (e, np.sort(s)[::-1]), "sorted: all 'same' ones first"),
+        (lambda e, s: (30 * e, s), "L2-normalise"),
+        (lambda e, s: (e, np.where(s, 1, -1)), "labels must be true or false"),
+    ],
+)
+def test_sets_that_cannot_be_judged_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        verify(*change(*toy(30)))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_the_pair_with_a_broken_embedding_is_named(value):
+    embeddings, same = toy(30)
+    embeddings[35, 2] = value
+    with pytest.raises(ValueError, match="face 1 of pair 17"):
+        verify(embeddings, same)
+
+
+def test_one_fold_is_refused():
+    with pytest.raises(ValueError, match="2 or more"):
+        verify(*toy(30), folds=1)
+
+
+def test_a_fold_of_one_kind_is_fine():
+    embeddings, same = toy(40)
+    same[:4], same[4:8] = True, False
+    verify(embeddings, same)

@@ -1,0 +1,129 @@
+import math
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from aird_plugin.losses.instance import Instance, decoupled, instance_loss
+
+
+def logits(rows=5, classes=7, spread=3.0, seed=0, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(seed)
+    student = (torch.randn(rows, classes, generator=generator, dtype=dtype) * spread).requires_grad_()
+    teacher = torch.randn(rows, classes, generator=generator, dtype=dtype) * spread
+    return student, teacher, torch.randint(classes, (rows,), generator=generator)
+
+
+def slow_equation_6(student, teacher, label):
+    """AIRD's equation 6 as printed: probabilities, a loop over faces and classes."""
+    total = 0
+    for s, t, y in zip(student, teacher, label.tolist(), strict=True):
+        ps, pt = s.softmax(0), t.softmax(0)
+        others = [i for i in range(len(s)) if i != y]
+        ps_not, pt_not = sum(ps[i] for i in others), sum(pt[i] for i in others)
+        total = total + pt[y] * (pt[y] / ps[y]).log() + pt_not * (pt_not / ps_not).log()
+        for i in others:
+            total = total + pt_not * (pt[i] / pt_not) * ((pt[i] / pt_not) / (ps[i] / ps_not)).log()
+    return total / len(student)
+
+
+def slow_dkd(student, teacher, label, alpha, beta, temperature):
+    """DKD in its paper's words: binary KL on (target, rest), KL on the renormalised rest."""
+    total = 0
+    for s, t, y in zip(student / temperature, teacher / temperature, label.tolist(), strict=True):
+        ps, pt = s.softmax(0), t.softmax(0)
+        others = [i for i in range(len(s)) if i != y]
+        target = pt[y] * (pt[y] / ps[y]).log() + (1 - pt[y]) * ((1 - pt[y]) / (1 - ps[y])).log()
+        qs, qt = s[others].softmax(0), t[others].softmax(0)
+        total = total + alpha * target + beta * (qt * (qt / qs).log()).sum()
+    return total / len(student) * temperature**2
+
+
+def assert_same_value_and_gradient(fast, slow, student):
+    torch.testing.assert_close(fast, slow)
+    torch.testing.assert_close(torch.autograd.grad(fast, student)[0], torch.autograd.grad(slow, student)[0])
+
+
+def test_it_is_equation_6_value_and_gradient():
+    student, teacher, label = logits()
+    assert_same_value_and_gradient(
+        instance_loss(student, teacher, label), slow_equation_6(student, teacher, label), student
+    )
+
+
+def test_it_is_plain_kl_to_a_millionth_at_the_recipes_scale():
+    student, teacher, label = logits(96, 500, spread=1.0, dtype=torch.float32)
+    student, teacher = 16 * student.tanh(), 16 * teacher.tanh()
+    plain = F.kl_div(student.log_softmax(1), teacher.softmax(1), reduction="batchmean")
+    assert abs(instance_loss(student, teacher, label).item() / plain.item() - 1) < 1e-6
+
+
+@pytest.mark.parametrize(("alpha", "beta", "temperature"), [(1, 8, 4), (1, 1, 1), (0, 2, 1), (3, 0, 2)])
+def test_dkd_is_the_published_decomposition(alpha, beta, temperature):
+    student, teacher, label = logits()
+    fast = instance_loss(student, teacher, label, "dkd", alpha, beta, temperature)
+    assert_same_value_and_gradient(fast, slow_dkd(student, teacher, label, alpha, beta, temperature), student)
+
+
+def test_dkd_with_the_weights_kl_itself_gives_is_kl():
+    student, teacher, label = logits(rows=1)
+    target_B, other_B = decoupled(student, teacher, label)
+    rest = 1 - teacher.softmax(1)[0, label[0]]
+    torch.testing.assert_close(target_B[0] + rest * other_B[0], instance_loss(student, teacher, label))
+
+
+@pytest.mark.parametrize("variant", ["kl", "dkd"])
+def test_gradcheck(variant):
+    student, teacher, label = logits(3, 5)
+    assert torch.autograd.gradcheck(lambda s: instance_loss(s, teacher, label, variant, temperature=2.0), (student,))
+
+
+def test_two_classes_in_the_head():
+    """Teacher sure of nothing (1/2, 1/2), student (3/4, 1/4): KL = -log(3/4)/2 - log(1/4)/2 - log 2."""
+    student = torch.tensor([[math.log(3.0), 0.0]])
+    expected = -0.5 * math.log(0.75) - 0.5 * math.log(0.25) - math.log(2)
+    assert instance_loss(student, torch.zeros(1, 2), torch.tensor([0])).item() == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("variant", ["kl", "dkd"])
+def test_equal_logits_cost_nothing_and_a_shift_changes_nothing(variant):
+    student, teacher, label = logits()
+    assert instance_loss(teacher, teacher, label, variant).item() == pytest.approx(0, abs=1e-12)
+    shifted = instance_loss(student + 5, teacher - 3, label, variant)
+    torch.testing.assert_close(shifted, instance_loss(student, teacher, label, variant))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("variant", ["kl", "dkd"])
+def test_finite_where_the_student_is_confidently_wrong(variant, dtype):
+    student = torch.tensor([[64.0, -64, -64], [-64, 64, 64]], dtype=dtype, requires_grad=True)
+    teacher = torch.tensor([[-64.0, 64, -64], [64, -64, -64]], dtype=dtype)
+    loss = instance_loss(student, teacher, torch.tensor([1, 0]), variant)
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(student.grad).all()
+
+
+def test_no_gradient_reaches_the_teacher():
+    student, teacher, label = logits()
+    teacher.requires_grad_()
+    instance_loss(student, teacher, label).backward()
+    assert teacher.grad is None
+
+
+def test_a_row_whose_class_is_elsewhere_still_counts_in_kl():
+    student, teacher, label = logits()
+    torch.testing.assert_close(
+        instance_loss(student, teacher, torch.full_like(label, -1)), instance_loss(student, teacher, label)
+    )
+
+
+def test_errors_name_what_came():
+    student, teacher, label = logits()
+    with pytest.raises(ValueError, match="kl, dkd; got 'ld'"):
+        instance_loss(student, teacher, label, "ld")
+    with pytest.raises(ValueError, match=r"one shape; got \(5, 7\) and \(5, 6\)"):
+        instance_loss(student, teacher[:, :6], label)
+    with pytest.raises(ValueError, match="labels"):
+        instance_loss(student, teacher, label[:3])
+    with pytest.raises(ValueError, match="scale must be above 0; got -1"):
+        Instance(scale=-1)

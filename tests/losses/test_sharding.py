@@ -1,0 +1,49 @@
+import torch
+
+from aird_plugin.losses.instance import instance_loss
+from aird_plugin.losses.margin import margin_logits, softmax_loss
+from aird_plugin.losses.sharding import log_sum_exp, target_logit
+
+
+class Halves:
+    """Two ranks played by one process: a per-row value is a pair of halves stacked on dim 0."""
+
+    several = True
+
+    def sum(self, x):
+        first, second = x.chunk(2)
+        return torch.cat([first + second] * 2)
+
+    def max(self, x):
+        first, second = x.detach().chunk(2)
+        return torch.cat([torch.maximum(first, second)] * 2)
+
+
+def split(logits_BC, label_B, cut=3):
+    """(B, C) -> both ranks' rows one below the other, the shorter shard's labels where they belong."""
+    halves = torch.cat([logits_BC[:, :cut], logits_BC[:, cut:]])
+    here = torch.where(label_B < cut, label_B, -1)
+    there = torch.where(label_B >= cut, label_B - cut, -1)
+    return halves, torch.cat([here, there])
+
+
+def test_a_loss_over_two_shards_equals_the_whole():
+    generator = torch.Generator().manual_seed(0)
+    student = torch.rand(5, 6, generator=generator, dtype=torch.float64) * 1.6 - 0.8
+    teacher = torch.rand(5, 6, generator=generator, dtype=torch.float64) * 1.6 - 0.8
+    label = torch.tensor([0, 5, 3, 2, 4])
+    s, y = split(student, label)
+    t, _ = split(teacher, label)
+    whole = torch.cat([log_sum_exp(9 * student)] * 2)
+    torch.testing.assert_close(log_sum_exp(9 * s, Halves()), whole)
+    torch.testing.assert_close(target_logit(s, y, Halves())[:5], student.gather(1, label[:, None])[:, 0])
+    margin = softmax_loss(margin_logits(s, y), y, Halves())
+    torch.testing.assert_close(margin, softmax_loss(margin_logits(student, label), label))
+    for variant in ("kl", "dkd"):
+        torch.testing.assert_close(
+            instance_loss(9 * s, 9 * t, y, variant, shards=Halves()), instance_loss(9 * student, 9 * teacher, label, variant)
+        )
+
+
+def test_log_sum_exp_far_from_zero():
+    assert torch.isfinite(log_sum_exp(torch.tensor([[1e4, 1e4]] * 2), Halves())).all()

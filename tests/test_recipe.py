@@ -1,0 +1,102 @@
+import dataclasses
+import math
+
+import pytest
+
+from aird_plugin.recipe import base, from_flat, load, parse_override, read_config
+
+MINIMAL = {"rec": "faces", "output": "out"}
+TERMS = {"iid": "aird_plugin.losses.instance:Instance", "rid": "aird_plugin.losses.relation:Relation"}
+
+
+def write(folder, name, text):
+    path = folder / f"{name}.py"
+    path.write_text("from easydict import EasyDict as edict\nfrom aird_plugin.recipe import base\n" + text)
+    return path
+
+
+def test_keys_reach_the_code_they_turn():
+    recipe = from_flat(MINIMAL | {"lr": 1, "px": 32, "terms": TERMS, "iid_scale": 8, "rid_negatives": 7, "milestones": [1, 2]})
+    assert recipe.schedule.lr == 1.0 and recipe.data.px == 32 and recipe.schedule.milestones == (1, 2)
+    assert recipe.terms["iid"].scale == 8.0 and recipe.terms["rid"].negatives == 7
+
+
+def test_it_is_frozen():
+    recipe = from_flat(MINIMAL)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        recipe.schedule.lr = 3.0
+
+
+def test_flat_states_every_key_and_reads_back():
+    recipe = from_flat(MINIMAL | {"terms": TERMS, "iid_scale": 8.0})
+    flat = recipe.flat()
+    assert flat["iid_scale"] == 8.0 and flat["rid_contrast"] == "nce" and flat["terms"] == TERMS
+    assert from_flat(flat) == recipe
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"margin_lst": 1}, "no key 'margin_lst'; the nearest is 'margin_list'"),
+    ({"iid_weight": 1.0}, "no key 'iid_weight'"),
+    ({"lr": "fast"}, "lr is a float; got 'fast' (str)"),
+    ({"lr": -1.0}, "lr must be above 0; got -1.0"),
+    ({"px": 113}, "4 to 112; got 113"),
+    ({"px": True}, "px is a int; got True (bool)"),
+    ({"batch_size": 0}, "batch_size must be 1 or more; got 0"),
+    ({"views": 3}, "even and at least 2; got 3"),
+    ({"schedule": "linear"}, "step, poly, cosine; got 'linear'"),
+    ({"margin_list": (1, 2)}, "three numbers"),
+    ({"sample_rate": 0.0}, "above 0, at most 1; got 0.0"),
+    ({"fp16": True, "bf16": True}, "exclude each other"),
+    ({"terms": {"x": "nowhere:Spec"}}, "No module named 'nowhere'"),
+    ({"terms": {"x": "aird_plugin.recipe:Recipe"}}, "no term spec"),
+    ({"terms": {"iid": TERMS["iid"]}, "iid_scale": -2.0}, "iid_scale must be above 0; got -2.0"),
+    ({"output": ""}, "output names the run folder"),
+    ({"val_protocols": ("lr-xr",)}, "got 'lr-xr'"),
+])  # fmt: skip
+def test_a_wrong_recipe_says_what_came_and_what_is_allowed(change, words):
+    with pytest.raises(ValueError) as error:
+        from_flat(MINIMAL | change)
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(("text", "pair"), [
+    ("lr=0.1", ("lr", 0.1)), ("teacher=None", ("teacher", None)), ("fp16=False", ("fp16", False)),
+    ("rec=a/b.rec", ("rec", "a/b.rec")), ("terms={}", ("terms", {})), ("margin_list=(1,0,.4)", ("margin_list", (1, 0, 0.4))),
+])  # fmt: skip
+def test_overrides_are_python_literals(text, pair):
+    assert parse_override(text) == pair
+
+
+@pytest.mark.parametrize("text", ["lr", "=3", "a b=1", "--lr=1"])
+def test_what_is_no_override(text):
+    with pytest.raises(ValueError, match="not key=value"):
+        parse_override(text)
+
+
+def test_no_code_runs_in_an_override():
+    assert parse_override("output=__import__('os').getcwd()") == ("output", "__import__('os').getcwd()")
+
+
+def test_a_variant_states_its_difference_and_leaves_its_base_alone(tmp_path):
+    write(tmp_path, "one", "config = edict(rec='faces', output='one', lr=0.5)")
+    two = write(tmp_path, "two", "config = base(__file__, 'one')\nconfig.output = 'two'")
+    assert load(two, ["lr=0.25"]).schedule.lr == 0.25
+    assert read_config(tmp_path / "one.py").output == "one"
+    assert base(str(two), "one").lr == 0.5
+
+
+def test_a_missing_recipe_names_the_nearest(tmp_path):
+    write(tmp_path, "quickstart", "config = edict()")
+    with pytest.raises(ValueError, match="did you mean .*quickstart.py"):
+        load(tmp_path / "quikstart.py")
+
+
+@pytest.mark.parametrize("text", ["config = 3", "", "config = edict(", "config = base(__file__, 'none')", "config = undefined"])
+def test_a_broken_recipe_is_told_in_one_error(tmp_path, text):
+    with pytest.raises(ValueError, match="recipe"):
+        load(write(tmp_path, "broken", text))
+
+
+def test_not_a_number_is_no_rate():
+    with pytest.raises(ValueError, match="lr must be above 0; got nan"):
+        from_flat(MINIMAL | {"lr": math.nan})
