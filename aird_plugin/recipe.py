@@ -72,6 +72,14 @@ def base(file: str, name: str) -> EasyDict:
     return read_config(Path(file).with_name(f"{name}.py"))
 
 
+def drop_terms(config: EasyDict, *names: str) -> None:
+    """Take terms out of a recipe, with the keys that belong to them; for ablations."""
+    for name in names:
+        del config.terms[name]
+        for key in [key for key in config if key.startswith(f"{name}_")]:
+            del config[key]
+
+
 def read_config(path: str | Path) -> EasyDict:
     """Run a recipe file and take its `config`. Raises ValueError where the file is missing, broken or leaves no config."""
     path = Path(path)

@@ -1,4 +1,4 @@
-"""AIRD with a cosine alignment term, the identity loss weighing little."""
+"""AIRD with a cosine alignment term; the identity loss then weighs little."""
 
 from aird_plugin.recipe import base
 

@@ -1,11 +1,7 @@
-"""Ablation: the identity loss alone, no distillation; the class centres start at random."""
+"""Ablation: the identity loss alone; the class centres still start from the teacher's."""
 
-from aird_plugin.recipe import base
+from aird_plugin.recipe import base, drop_terms
 
 config = base(__file__, "aird_r18_lr16")
-config.terms = {}
-for key in [key for key in config if key.startswith(("iid_", "rid_"))]:
-    del config[key]
-config.teacher = None
-config.head_init = "random"
+drop_terms(config, "iid", "rid")
 config.output = "runs/aird_r18_lr16_cls"

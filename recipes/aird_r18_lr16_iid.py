@@ -1,7 +1,7 @@
 """Ablation: identity loss and IID."""
 
-from aird_plugin.recipe import base
+from aird_plugin.recipe import base, drop_terms
 
 config = base(__file__, "aird_r18_lr16")
-del config.terms.rid, config.rid_weight, config.rid_negatives
+drop_terms(config, "rid")
 config.output = "runs/aird_r18_lr16_iid"

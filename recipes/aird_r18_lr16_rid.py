@@ -1,7 +1,7 @@
 """Ablation: identity loss and RID."""
 
-from aird_plugin.recipe import base
+from aird_plugin.recipe import base, drop_terms
 
 config = base(__file__, "aird_r18_lr16")
-del config.terms.iid, config.iid_weight, config.iid_scale
+drop_terms(config, "iid")
 config.output = "runs/aird_r18_lr16_rid"

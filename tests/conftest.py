@@ -27,3 +27,32 @@ def noise_faces():
         return (coarse.repeat(4, 1).repeat(4, 2) // 2 + fine).astype(np.uint8)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """Keys of a run that takes a second: 8 people x 6 faces as RecordIO, a small random teacher, a small native student."""
+    import torch
+
+    from aird_plugin.data.facerec import write_face_records
+    from aird_plugin.data.images import encode_jpeg
+    from aird_plugin.models import build
+
+    folder = tmp_path_factory.mktemp("tiny")
+    rng = np.random.default_rng(0)
+
+    def face(person: int) -> bytes:
+        coarse = np.random.default_rng(person).integers(0, 200, (7, 7, 3)).repeat(16, 0).repeat(16, 1)
+        return encode_jpeg((coarse + rng.integers(0, 56, (112, 112, 3))).astype(np.uint8))
+
+    write_face_records(folder / "faces", ((person, face(person)) for person in range(8) for _ in range(6)))
+    torch.manual_seed(0)
+    torch.save(build("native112_0.05m", 8).state_dict(), folder / "teacher.pt")
+    return {
+        "rec": str(folder / "faces"), "teacher": str(folder / "teacher.pt"), "teacher_network": "native112_0.05m",
+        "network": "native16_0.05m", "px": 16, "bank": str(folder / "bank"), "head_init": "teacher", "batch_size": 8,
+        "lr": 0.05, "num_epoch": 3, "schedule": "cosine", "device": "cpu", "bank_hard": 16, "rid_negatives": 8,
+        "terms": {"iid": "aird_plugin.losses.instance:Instance", "rid": "aird_plugin.losses.relation:Relation",
+                  "align": "aird_plugin.losses.alignment:Alignment"},
+        "output": str(folder / "out"),
+    }  # fmt: skip

@@ -54,9 +54,8 @@ def instance_loss(
 
 def divergence(student_BC: torch.Tensor, teacher_BC: torch.Tensor, shards=WHOLE) -> torch.Tensor:
     """KL(teacher || student) of the softmax over all classes, a row each. (B,), in nats."""
-    log_s_BC = student_BC - log_sum_exp(student_BC, shards)[:, None]
     log_t_BC = teacher_BC - log_sum_exp(teacher_BC, shards)[:, None]
-    return shards.sum((log_t_BC.exp() * (log_t_BC - log_s_BC)).sum(1))
+    return _cross_shard_kl(log_t_BC.exp(), log_t_BC, student_BC, log_sum_exp(student_BC, shards), shards)
 
 
 def decoupled(student_BC, teacher_BC, label_B, shards=WHOLE) -> tuple[torch.Tensor, torch.Tensor]:
@@ -70,10 +69,19 @@ def decoupled(student_BC, teacher_BC, label_B, shards=WHOLE) -> tuple[torch.Tens
     log_s_B2 = torch.stack([own_s_B, rest_s_B], 1).log_softmax(1)
     log_t_B2 = torch.stack([own_t_B, rest_t_B], 1).log_softmax(1)
     target_B = (log_t_B2.exp() * (log_t_B2 - log_s_B2)).sum(1)
-    log_qs_BC = student_BC - rest_s_B[:, None]
     log_qt_BC = teacher_BC - rest_t_B[:, None]
-    gap_BC = log_qt_BC.masked_fill(target_BC, 0).exp() * (log_qt_BC - log_qs_BC).masked_fill(target_BC, 0)
-    return target_B, shards.sum(gap_BC.sum(1))
+    return target_B, _cross_shard_kl(log_qt_BC.exp().masked_fill(target_BC, 0), log_qt_BC, student_BC, rest_s_B, shards)
+
+
+def _cross_shard_kl(p_BC, log_p_BC, student_BC, student_total_B, shards) -> torch.Tensor:
+    """Sum over classes of p * (log p - (student - total)); p sums to 1 over all shards.
+
+    The student's total (a log-sum-exp) comes from all ranks, and its gradient is right only where every rank uses it alike
+    (see `sharding`). Inside this rank's classes it therefore stands as a constant, and its gradient enters once, outside.
+    """
+    constant_B = student_total_B.detach()
+    shard_B = (p_BC * (log_p_BC - student_BC + constant_B[:, None])).sum(1)
+    return shards.sum(shard_B) + (student_total_B - constant_B)
 
 
 def _own_and_rest(logits_BC, label_B, target_BC, shards):

@@ -3,6 +3,9 @@
 A loss over class logits takes `shards`: an object with `sum(x)` and `max(x)`, each combining a per-row value of this rank's
 classes with those of the other ranks. `WHOLE` is the case of one rank that holds every class; `aird_plugin.distributed` has
 the other. Where a label lies in another rank's shard, it is -1 here.
+
+`sum` differentiates as if each rank owned its summand of one common number: what comes out of it may only enter what every
+rank computes alike, never be mixed with this rank's own classes again (detach it there).
 """
 
 import torch

@@ -113,7 +113,7 @@ def _check_graph(path: Path, session) -> tuple[str, int | None]:
 
 
 def _normalises_inside(path: Path) -> bool:
-    """Whether the graph takes raw 0..255; InsightFace's rule: a Sub and a Mul, by NAME, in the first 8 nodes."""
+    """Whether it takes raw 0..255. InsightFace's rule: a Sub and a Mul, by NAME, in the first 8 nodes."""
     try:
         import onnx
     except ImportError as error:

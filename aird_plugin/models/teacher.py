@@ -127,12 +127,16 @@ class TorchTeacher(Teacher):
             self.dim = self._folded(torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE, device=self.device)).shape[1]
         if weights.classifier_CD is not None:
             self.classifier = weights.classifier_CD.numpy()
+            if self.classifier.shape[1] != self.dim:
+                raise ValueError(
+                    f"teacher {path}: its classifier is {self.classifier.shape[1]} wide, its embedding {self.dim}"
+                )
 
     def embed_inputs(self, inputs_B3HW: Tensor) -> Tensor:
         """See `Teacher.embed_inputs`."""
         with torch.inference_mode():
             embeddings = self._folded(inputs_B3HW.to(self.device, memory_format=torch.channels_last))
-        # A clone made outside inference mode is an ordinary tensor: a student's loss may save it for backward.
+        # A clone made outside inference mode is an ordinary tensor: a loss may save it for backward.
         return embeddings.clone()
 
 

@@ -53,8 +53,8 @@ def read_weights(path: str | Path) -> Weights:
     if strays or not state:
         found = ", ".join(map(str, strays[:5])) or "nothing"
         raise ValueError(
-            f"{path} is no state dict: it holds {found} where tensors are expected; allowed are a plain state "
-            f"dict or a checkpoint with {' or '.join(BACKBONE_KEYS)}"
+            f"{path} is no state dict: it holds {found} where tensors are expected; allowed are a plain "
+            f"state dict or a checkpoint with {' or '.join(BACKBONE_KEYS)}"
         )
     return Weights({key: _as_float32(value) for key, value in state.items()}, _classifier(path, content))
 
@@ -165,11 +165,21 @@ def _as_float32(value: Tensor) -> Tensor:
 def _classifier(path: Path, content: dict) -> Tensor | None:
     if not isinstance(content.get(CLASSIFIER_KEY), dict):
         return None
-    shards = [content]
-    if path.name == "checkpoint_gpu_0.pt":
-        while (other := path.with_name(f"checkpoint_gpu_{len(shards)}.pt")).exists():
-            shards.append(_load_safely(other))
-    weights = [shard[CLASSIFIER_KEY].get("weight") for shard in shards]
-    if not all(isinstance(weight, Tensor) and weight.ndim == 2 for weight in weights):
+    weights = [_classifier_shard(path, content)]
+    rank = re.fullmatch(r"checkpoint_gpu_(\d+)\.pt", path.name)
+    if rank is not None and int(rank[1]) != 0:
+        raise ValueError(
+            f"{path} holds rank {rank[1]}'s share of the classifier alone; give checkpoint_gpu_0.pt, "
+            "and leave the other ranks' files beside it"
+        )
+    while rank and (other := path.with_name(f"checkpoint_gpu_{len(weights)}.pt")).exists():
+        weights.append(_classifier_shard(other, _load_safely(other)))
+    return torch.cat(weights)
+
+
+def _classifier_shard(path: Path, content: object) -> Tensor:
+    head = content.get(CLASSIFIER_KEY) if isinstance(content, dict) else None
+    weight = head.get("weight") if isinstance(head, dict) else None
+    if not isinstance(weight, Tensor) or weight.ndim != 2:
         raise ValueError(f"{path}: {CLASSIFIER_KEY} holds no (classes, width) tensor named weight")
-    return torch.cat([weight.float() for weight in weights])
+    return weight.float()

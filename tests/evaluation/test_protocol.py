@@ -174,7 +174,8 @@ def fingerprints(x_B3SS):
 def test_low_and_high_faces_never_share_a_batch(pairs_file, faces):
     net = Net()
     evaluate(net, pairs_file, 8, "lr-hr", facebn="stateless", order=1)
-    low, high = (fingerprints(to_input(torch.from_numpy(x))) for x in (low_faces(faces[0::2], 8), faces[1::2]))
+    sides = low_faces(faces[0::2], 8), faces[1::2]
+    low, high = (fingerprints(to_input(torch.from_numpy(side))) for side in sides)
     for batch in net.seen:
         half = fingerprints(batch[: len(batch) // 2])
         assert half <= low or half <= high
@@ -184,7 +185,8 @@ def test_order_and_batch_change_facebn_alone(pairs_file):
     def aucs(**options):
         found = set()
         for batch, order in itertools.product((4, 24), ("file", 0, 1)):
-            found.add(evaluate(Net(), pairs_file, 16, "lr-lr", batch=batch, order=order, keep=0, **options)["auc"])
+            row = evaluate(Net(), pairs_file, 16, "lr-lr", batch=batch, order=order, keep=0, **options)
+            found.add(row["auc"])
         return found
 
     assert len(aucs()) == 1
@@ -205,7 +207,8 @@ def test_a_session_embeds_each_image_once_at_each_px(pairs_file):
     net = Net()
     session = Session(net, pairs_file)
     rows = [session.evaluate(*ask) for ask in itertools.product((16, 112), ("lr-hr", "lr-lr", "lr-hr"))]
-    assert sum(len(x) for x in net.seen) == 2 * 2 * (2 * PAIRS - 1)  # two flips, two px, one image stands twice
+    # Two flips, two px; one image stands in two pairs.
+    assert sum(len(x) for x in net.seen) == 2 * 2 * (2 * PAIRS - 1)
     assert numbers(rows[1]) == approx(numbers(evaluate(Net(), pairs_file, 16, "lr-lr")))
 
 

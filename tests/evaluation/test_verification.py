@@ -60,8 +60,8 @@ def test_fold_accuracy_equals_the_slow_loop_to_the_bit(pairs, folds, seed):
 
 
 def test_distances_on_a_threshold_itself_count_as_different():
-    # 0.25 is a threshold to the bit. Same pairs lie on it and different pairs just above, before the next threshold:
-    # strictly-less refuses both there and accepts both at the next one, so nothing on the grid tells them apart.
+    # 0.25 is a threshold to the bit. Same pairs lie on it, different ones below the next: strictly-less
+    # refuses both at the one and accepts both at the other, so nothing on the grid tells them apart.
     embeddings, same = np.zeros((40, 1)), np.tile([True, False], 10)
     embeddings[1::2, 0] = np.where(same, 0.5, 0.505)
     row = verify(embeddings, same)
@@ -113,8 +113,8 @@ def test_best_accuracy_and_auc_equal_a_count_over_all_pairs():
 
 def test_tar_accepts_at_most_the_stated_share_of_impostors():
     # Impostors at 1, 2, .. 100 degrees: FAR 0.1 allows the ten below 11 degrees, so same pairs at 10.5 pass
-    # and at 11.5 do not.
-    angles = np.concatenate([[10.5, 11.5, 10.5, 10.5], np.arange(1, 101)])
+    # and one at 11 itself does not.
+    angles = np.concatenate([[10.5, 11, 10.5, 10.5], np.arange(1, 101)])
     same = np.arange(104) < 4
     mixed = np.random.default_rng(0).permutation(104)
     row = verify(pairs_at(angles[mixed]), same[mixed])

@@ -1,0 +1,34 @@
+# Each target does its own set-up, in .venv, on a machine with Python 3.11 or newer. PYTHON names another interpreter.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+SET_UP := $(VENV)/.set-up
+
+.PHONY: quickstart test test-all lint bench clean
+
+$(SET_UP): setup.py constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "aird_plugin needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+quickstart: $(SET_UP)   ## draw faces, train a teacher, distil a 16 px student, compare: about ten minutes on two cores
+	$(RUN) tools/quickstart.py
+
+test: $(SET_UP)         ## style, and every test that needs no minutes
+	$(VENV)/bin/ruff check .
+	$(RUN) -m pytest -m 'not slow'
+
+test-all: $(SET_UP)     ## also the slow ones, on real faces where AIRD_DATA names them
+	$(VENV)/bin/ruff check .
+	$(RUN) -m pytest
+
+lint: $(SET_UP)
+	$(VENV)/bin/ruff check .
+
+bench: $(SET_UP)        ## the ablation on real faces (AIRD_DATA); hours, resumable
+	$(RUN) tools/bench_ablation.py runs/ablation
+
+clean:
+	rm -rf $(VENV) build *.egg-info

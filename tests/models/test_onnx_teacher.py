@@ -1,0 +1,139 @@
+"""ONNX teachers: what graphs are read, and how they are fed."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from aird_plugin.models import onnx_teacher
+from aird_plugin.models.teacher import load_teacher
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+WEIGHT = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
+
+
+def write_graph(
+    path, shape=("N", 3, 112, 112), names=("pool", "flat", "fc"), own_norm=False, baked=None, outputs=1
+):
+    """Mean colour times a 3x8 matrix; optionally normalising inside, or reshaped for a fixed number of faces."""
+    nodes, source = [], "data"
+    constants = {"w": WEIGHT, "mean": np.float32([127.5]), "scale": np.float32([1 / 127.5])}
+    if own_norm:
+        nodes.append(helper.make_node("Sub", ["data", "mean"], ["centred"], name=names[0] + "_a"))
+        nodes.append(helper.make_node("Mul", ["centred", "scale"], ["scaled"], name=names[1] + "_b"))
+        source = "scaled"
+    nodes.append(helper.make_node("GlobalAveragePool", [source], ["pooled"], name=names[0]))
+    if baked:
+        constants["shape"] = np.int64([baked, 3])
+        nodes.append(helper.make_node("Reshape", ["pooled", "shape"], ["flat"], name=names[1]))
+    else:
+        nodes.append(helper.make_node("Flatten", ["pooled"], ["flat"], name=names[1]))
+    nodes.append(helper.make_node("MatMul", ["flat", "w"], ["embedding"], name=names[2]))
+    out = [helper.make_tensor_value_info("embedding", TensorProto.FLOAT, None)]
+    if outputs == 2:
+        out.append(helper.make_tensor_value_info("flat", TensorProto.FLOAT, None))
+    data = helper.make_tensor_value_info("data", TensorProto.FLOAT, shape)
+    used = {name for node in nodes for name in node.input}
+    initializers = [numpy_helper.from_array(v, k) for k, v in constants.items() if k in used]
+    graph = helper.make_graph(nodes, "g", [data], out, initializers)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, path)
+    return path
+
+
+def expected(faces_NHWC):
+    return ((faces_NHWC.astype(np.float64) - 127.5) / 127.5).mean((1, 2)) @ WEIGHT.astype(np.float64)
+
+
+def test_dynamic_batch(tmp_path, noise_faces):
+    teacher = load_teacher(write_graph(tmp_path / "w600k.onnx"))
+    faces = noise_faces(21)
+    np.testing.assert_allclose(teacher.embed(faces), expected(faces), atol=1e-5)
+    assert (teacher.dim, teacher.fixed_batch, teacher.classifier) == (8, None, None)
+    assert teacher.embed(faces[:0]).shape == (0, 8)
+    assert teacher.describe()["kind"] == "onnx"
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_fixed_batch_is_padded_and_looped(tmp_path, noise_faces, batch):
+    teacher = load_teacher(write_graph(tmp_path / "fixed.onnx", shape=(batch, 3, 112, 112)))
+    faces = noise_faces(6)
+    assert teacher.fixed_batch == batch
+    np.testing.assert_allclose(teacher.embed(faces), expected(faces), atol=1e-5)
+
+
+def test_batch_baked_inside_a_graph_that_declares_it_free(tmp_path, noise_faces):
+    teacher = load_teacher(write_graph(tmp_path / "mbf.onnx", baked=1))
+    faces = noise_faces(3)
+    assert teacher.fixed_batch == 1
+    np.testing.assert_allclose(teacher.embed(faces), expected(faces), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("names", "raw"), [(("Sub", "Mul", "fc"), True), (("_minus0", "_mulscalar0", "fc"), True)]
+)
+def test_own_normalisation_is_told_by_node_names(tmp_path, noise_faces, names, raw):
+    teacher = load_teacher(write_graph(tmp_path / "own.onnx", names=names, own_norm=True))
+    faces = noise_faces(3)
+    assert teacher.raw_input is raw
+    np.testing.assert_allclose(teacher.embed(faces), expected(faces), atol=1e-4)
+
+
+@pytest.mark.parametrize("names", [("/Sub", "/Mul", "fc"), ("Sub", "scale", "fc"), ("pool", "Mul", "fc")])
+def test_other_names_mean_normalised_input_as_in_insightface(tmp_path, names):
+    assert load_teacher(write_graph(tmp_path / "other.onnx", names=names)).raw_input is False
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"shape": ("N", 3, 16, 16)}, "112, 112"),
+        ({"shape": ("N", 3, "H", "W")}, "112, 112"),
+        ({"shape": ("N", 112, 112, 3)}, "112, 112"),
+        ({"outputs": 2}, "1 inputs and 2 outputs"),
+        ({"baked": 5}, "no float32 .faces, width. embedding"),
+    ],
+)
+def test_graphs_that_cannot_teach_are_refused(tmp_path, options, says):
+    with pytest.raises(ValueError, match=says):
+        load_teacher(write_graph(tmp_path / "odd.onnx", **options))
+
+
+def test_torn_graph_is_a_value_error(tmp_path):
+    content = write_graph(tmp_path / "whole.onnx").read_bytes()
+    for length in (0, 10, len(content) // 2):
+        (tmp_path / "torn.onnx").write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"torn\.onnx"):
+            load_teacher(tmp_path / "torn.onnx")
+
+
+def test_pickles_as_its_path(tmp_path, noise_faces):
+    teacher = load_teacher(write_graph(tmp_path / "t.onnx"))
+    faces = noise_faces(2)
+    assert np.array_equal(pickle.loads(pickle.dumps(teacher)).embed(faces), teacher.embed(faces))
+
+
+def test_no_gradient_passes_through(tmp_path):
+    teacher = load_teacher(write_graph(tmp_path / "t.onnx"))
+    assert not teacher.embed_inputs(torch.zeros(2, 3, 112, 112, requires_grad=True)).requires_grad
+
+
+def test_missing_extra_is_named(tmp_path, monkeypatch):
+    path = write_graph(tmp_path / "t.onnx")
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(ImportError, match=r"pip install aird_plugin\[onnx\]"):
+        load_teacher(path)
+    assert "[onnx]" in onnx_teacher.MISSING_EXTRA
+
+
+def test_cuda_without_a_cuda_onnxruntime_says_so(tmp_path):
+    import onnxruntime
+
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("this onnxruntime has CUDA")
+    with pytest.warns(UserWarning, match="has no CUDA"):
+        assert load_teacher(write_graph(tmp_path / "t.onnx"), device="cuda").dim == 8

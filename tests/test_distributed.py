@@ -1,0 +1,107 @@
+"""Two ranks equal one, in loss and in every gradient: head, IID and RID together, with a student without BatchNorm."""
+
+import socket
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from aird_plugin import distributed
+from aird_plugin.losses.instance import Instance
+from aird_plugin.losses.relation import Relation
+from aird_plugin.models.head import Head, HeadConfig
+from aird_plugin.objective import Objective, look
+
+FACES, CLASSES, WIDTH, NEGATIVES = 8, 7, 5, 3
+
+
+class Batch:
+    """Eight faces, or one rank's part of them."""
+
+    def __init__(self, part: slice):
+        generator = torch.Generator().manual_seed(0)
+
+        def draw(*shape):
+            return F.normalize(torch.randn(*shape, generator=generator), dim=-1)
+
+        self.x = draw(FACES, 6)[part]
+        self.teacher_BD = draw(FACES, WIDTH)[part]
+        self.anchor_BD = draw(FACES, WIDTH)[part]
+        self.negative_BKD = draw(FACES, NEGATIVES, WIDTH)[part]
+        self.negative_exists_BK = torch.ones(FACES, NEGATIVES, dtype=torch.bool)[part]
+        self.has_anchor_B = torch.tensor([True, True, False, True, True, True, True, False])[part]
+        self.person_B = torch.tensor([0, 6, 3, 3, 1, 5, 2, 4])[part]
+
+
+def losses_and_gradients(sample_rate: float, variant: str, contrast: str) -> dict[str, torch.Tensor]:
+    """One step on this rank's faces; gradients as the optimizer would see them, all of them whole."""
+    torch.manual_seed(1)
+    student = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, WIDTH))
+    centres = torch.randn(CLASSES, WIDTH, generator=torch.Generator().manual_seed(2))
+    head = Head(HeadConfig(CLASSES, margin_scale=8.0, sample_rate=sample_rate), WIDTH, centres, centres, seed=4)
+    terms = {"iid": Instance(variant=variant), "rid": Relation(width=4, contrast=contrast, negatives=NEGATIVES)}
+    objective = Objective(terms, WIDTH)
+    ranks, rank = distributed.world_size(), distributed.rank()
+    network = DistributedDataParallel(student) if ranks > 1 else student
+    count = FACES // ranks
+    batch = Batch(slice(rank * count, rank * count + count))
+    views = look(network(batch.x), batch, head)
+    out = objective(views, identity=head.loss(views.student_cosine_GC, views.label_G))
+    out["loss"].backward()
+    distributed.average_gradients(objective.parameters())
+    found = {f"loss/{name}": distributed.mean_over_ranks(value.detach()) for name, value in out.items()}
+    found |= {f"student/{name}": p.grad for name, p in student.named_parameters()}
+    found |= {f"objective/{name}": p.grad for name, p in objective.named_parameters() if p.grad is not None}
+    return found | {"head": head.weight.grad, "shard": torch.tensor([head.shard.start, head.shard.stop])}
+
+
+def on_rank(rank: int, ranks: int, port: int, settings: tuple, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
+    try:
+        torch.save(losses_and_gradients(*settings), f"{folder}/{rank}.pt")
+    finally:
+        distributed.stop()
+
+
+def run_on(ranks: int, settings: tuple, folder) -> list[dict[str, torch.Tensor]]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(on_rank, (ranks, port, settings, str(folder)), nprocs=ranks)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(ranks)]
+
+
+@pytest.mark.parametrize("settings", [(1.0, "kl", "nce"), (1.0, "dkd", "infonce")])
+def test_two_ranks_equal_one(settings, tmp_path):
+    whole = losses_and_gradients(*settings)
+    parts = run_on(2, settings, tmp_path)
+    for part in parts:
+        for name in whole:
+            if name not in ("head", "shard"):
+                torch.testing.assert_close(part[name], whole[name], rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+    assert [part["shard"].tolist() for part in parts] == [[0, 4], [4, 7]]
+    torch.testing.assert_close(torch.cat([part["head"] for part in parts]), whole["head"], rtol=1e-4, atol=1e-6)
+    assert whole["head"].abs().sum() > 0 and all(whole[n].abs().sum() > 0 for n in whole if n.startswith("objective/"))
+
+
+def test_two_ranks_with_sampled_classes_keep_every_class_of_the_batch(tmp_path):
+    parts = run_on(2, (0.5, "kl", "nce"), tmp_path)
+    for part in parts:
+        assert all(torch.isfinite(value).all() for value in part.values())
+    torch.testing.assert_close(parts[0]["loss/loss"], parts[1]["loss/loss"])
+    for name in parts[0]:
+        if name.startswith("student/"):
+            torch.testing.assert_close(parts[0][name], parts[1][name])
+
+
+def test_one_process_needs_no_group():
+    x = torch.ones(3, 2, requires_grad=True)
+    assert distributed.world_size() == 1 and distributed.rank() == 0
+    assert distributed.gather_rows(x) is x and distributed.mean_over_ranks(x) is x
+    assert distributed.any_rank(True, torch.device("cpu")) and not distributed.any_rank(False, torch.device("cpu"))
+    distributed.barrier()
+    distributed.average_gradients([x])

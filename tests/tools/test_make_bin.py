@@ -1,0 +1,137 @@
+"""Lists of pairs and synthetic people -> verification files."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aird_plugin.data.images import decode, encode_jpeg
+from aird_plugin.data.pairs import read_pairs
+from aird_plugin.data.synthetic import draw_person
+
+SCRIPT = Path(__file__).parents[2] / "tools" / "make_bin.py"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("make_bin", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def root(tmp_path, noise_faces):
+    """LFW's tree of three people, one file of another format, and a name with a blank."""
+    names = ("Ann_Lee/Ann_Lee_0001.jpg", "Ann_Lee/Ann_Lee_0002.jpg", "Bo/Bo_0010.png", "Cy No/Cy No_0001.bmp")
+    for name, face in zip(names, noise_faces(4), strict=True):
+        (tmp_path / "faces" / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(face).save(tmp_path / "faces" / name)
+    return tmp_path / "faces"
+
+
+def run(tool, root, text, *options):
+    """Status and pairs of a list."""
+    (root.parent / "pairs.txt").write_text(text)
+    status = tool.main([str(root.parent / "pairs.txt"), str(root.parent / "out.bin"), "--root", str(root), *options])
+    return status, read_pairs(root.parent / "out.bin") if status == 0 else None
+
+
+LISTS = {
+    "paths": "Ann_Lee/Ann_Lee_0001.jpg Ann_Lee/Ann_Lee_0002.jpg 1\nAnn_Lee/Ann_Lee_0001.jpg  Bo/Bo_0010.png 0\n",
+    "tabs": "Ann_Lee/Ann_Lee_0001.jpg\tAnn_Lee/Ann_Lee_0002.jpg\t1\n\nAnn_Lee/Ann_Lee_0001.jpg\tBo/Bo_0010.png\t0\n",
+    "lfw": "1\t1\nAnn_Lee\t1\t2\nAnn_Lee\t1\tBo\t10\n",
+    "lfw view 1": "1\nAnn_Lee 1 2\nAnn_Lee 1 Bo 10\n",
+    "lfw without header": "Ann_Lee 1 2\nAnn_Lee 1 Bo 10\n",
+}
+
+
+@pytest.mark.parametrize("form", LISTS)
+def test_lists(tool, root, form, capsys):
+    status, pairs = run(tool, root, LISTS[form])
+    files = ["Ann_Lee/Ann_Lee_0001.jpg", "Ann_Lee/Ann_Lee_0002.jpg", "Ann_Lee/Ann_Lee_0001.jpg", "Bo/Bo_0010.png"]
+    assert status == 0
+    assert pairs.images == [(root / file).read_bytes() for file in files]
+    assert pairs.same.tolist() == [True, False]
+    said = capsys.readouterr()
+    assert "2 pairs, 1 of one person, 3 pictures" in said.out and "ten pairs or more" in said.err
+
+
+def test_names_with_blanks_and_other_formats(tool, root):
+    _, pairs = run(tool, root, "Cy No\t1\tBo\t10\n")
+    assert pairs.images[0] == encode_jpeg(decode((root / "Cy No" / "Cy No_0001.bmp").read_bytes(), ""))
+    assert pairs.same.tolist() == [False]
+
+
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("Ann_Lee 1 2\nAnn_Lee 1 3\n", "line 2: no .*Ann_Lee_0003.jpg"),
+        ("Ann_Lee/Ann_Lee_0001.jpg none.jpg 1\n", "line 1: .*No such file.*none.jpg"),
+        ("Ann_Lee 1 2\nAnn_Lee/Ann_Lee_0001.jpg 1\n", "line 2: found .*allowed are `path_a"),
+        ("a b 2\n", "line 1: found"),
+        ("a b c d e\n", "line 1: found"),
+        ("broken.jpg broken.jpg 1\n", "line 1: .*broken.jpg: 6 bytes that are no readable image"),
+        ("small.png small.png 1\n", "line 1: .*small.png has 16x16 pixels"),
+        ("", "0 images for 0 flags"),
+    ],
+)
+def test_bad_lists_name_the_line(tool, root, text, why, capsys):
+    (root / "broken.jpg").write_bytes(b"broken")
+    Image.new("RGB", (16, 16)).save(root / "small.png")
+    assert run(tool, root, text)[0] == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert re.search(why, error), error
+    assert not (root.parent / "out.bin").exists()
+
+
+def test_resize(tool, root):
+    Image.new("RGB", (16, 16), "red").save(root / "small.png")
+    status, pairs = run(tool, root, "small.png small.png 1\n", "--resize")
+    assert status == 0 and decode(pairs.images[0], "").shape == (112, 112, 3)
+
+
+def test_one_sided_folds_are_reported(tool, root, capsys):
+    same, other = "Ann_Lee 1 2\n", "Ann_Lee 1 Bo 10\n"
+    run(tool, root, (same + other) * 10)
+    assert capsys.readouterr().err == ""
+    run(tool, root, same * 10 + other * 10)
+    assert "fold 1 of the ten has pairs of one kind only" in capsys.readouterr().err
+
+
+def test_synthetic_pairs_by_their_rules(tool):
+    pairs = tool.synthetic_pairs(people=25, first_person=100, count=400, seed=3)
+    assert len(pairs) == len(set(pairs)) == 400
+    folds = [pairs[start : start + 40] for start in range(0, 400, 40)]
+    groups = [{shot[0] for *both, _ in fold for shot in both} for fold in folds]
+    assert set().union(*groups) == set(range(100, 125)) and sum(map(len, groups)) == 25
+    for fold in folds:
+        assert sum(same for *_, same in fold) == 20
+    for (person_a, face_a), (person_b, face_b), same in pairs:
+        assert (person_a == person_b) is same and (person_a, face_a) != (person_b, face_b)
+    assert pairs == tool.synthetic_pairs(25, 100, 400, 3) != tool.synthetic_pairs(25, 100, 400, 4)
+
+
+@pytest.mark.parametrize("people, count", [(19, 20), (20, 30), (20, 0)])
+def test_impossible_synthetic_pairs(tool, people, count):
+    with pytest.raises(ValueError, match=f"got {people} people, {count} pairs"):
+        tool.synthetic_pairs(people, 0, count, 0)
+
+
+def test_synthetic_file(tool, tmp_path):
+    out = tmp_path / "out.bin"
+    arguments = ["--people", "20", "--first-person", "50", "--pairs", "20", "--seed", "7", "--workers", "1"]
+    assert tool.main(["--synthetic", str(out), *arguments]) == 0
+    pairs = read_pairs(out)
+    expected = tool.synthetic_pairs(20, 50, 20, 7)
+    assert pairs.same.tolist() == [same for *_, same in expected]
+    for place, shot in enumerate(shot for *both, _ in expected for shot in both):
+        assert pairs.images[place] == encode_jpeg(draw_person(*shot, 7))
+    first = out.read_bytes()
+    tool.main(["--synthetic", str(out), *arguments])
+    assert out.read_bytes() == first
+    assert np.array_equal(read_pairs(out).same, pairs.same)
