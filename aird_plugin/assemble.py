@@ -28,7 +28,7 @@ from aird_plugin.schedule import build_optimizer
 
 @dataclass
 class Training:
-    """What the loop turns. `student` is the bare network; `network` is what is called (the student, or DDP around it)."""
+    """What the loop turns. `student` is the bare network; `network` is what is called (the student, compiled, in DDP)."""
 
     recipe: Recipe
     device: torch.device
@@ -127,9 +127,9 @@ def assemble(recipe: Recipe) -> Training:
     student = build_student(recipe, embedding_size).to(device, memory_format=torch.channels_last)
     head = build_head(recipe, embedding_size, bank).to(device)
     objective.to(device)
-    network = student
+    network = torch.compile(student) if recipe.run.compile else student
     if distributed.world_size() > 1:
-        network = DistributedDataParallel(student, device_ids=[device] if device.type == "cuda" else None)
+        network = DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
     return Training(
         recipe, device, student, network, head, objective,
         shared_optimizer=build_optimizer(recipe.schedule, [*student.parameters(), *objective.parameters()]),

@@ -60,7 +60,8 @@ class RunConfig:
 
     identity_weight: weight of the margin loss. save_steps: steps between checkpoints, 0 for once an epoch. frequent: steps
     between lines of metrics.jsonl. verbose: steps between verifications on val_targets, 0 for none before the end.
-    fp16, bf16: autocast of the student on CUDA (bf16 on the CPU too). device: "auto", "cpu" or "cuda".
+    fp16, bf16: autocast of the student on CUDA (bf16 on the CPU too). compile: torch.compile the student (a minute at the start;
+    on a CPU it needs a C++ compiler). device: "auto", "cpu" or "cuda".
     """
 
     output: str = ""
@@ -74,6 +75,7 @@ class RunConfig:
     val_protocols: tuple = PROTOCOLS
     fp16: bool = False
     bf16: bool = False
+    compile: bool = False
     device: str = "auto"
 
     def __post_init__(self):

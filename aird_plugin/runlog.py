@@ -33,7 +33,7 @@ class RunLog:
     def __enter__(self) -> "RunLog":
         if self.writes:
             drop_lines_after(self.path, self.first)
-            self.file = self.path.open("a")
+            self.file = self.path.open("a", buffering=1)
             self.board = SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=self.first)
             total = self.training.total_steps
             terminal = sys.stderr.isatty()

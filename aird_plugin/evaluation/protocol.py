@@ -3,6 +3,8 @@
 N = pairs, 2N = their faces, side by side, M = faces asked for, D = embedding width.
 """
 
+import copy
+
 import numpy as np
 import torch
 from torch import nn
@@ -51,6 +53,13 @@ class Session:
         except ValueError as error:
             raise ValueError(f"{pairs_file}: {error}") from error
         self._frozen = {}
+
+    def with_student(self, student) -> "Session":
+        """A session of another student that shares the decoded faces and the teacher's embeddings."""
+        other = copy.copy(self)
+        other.networks = self.networks | {"student": student}
+        other._frozen = {key: known for key, known in self._frozen.items() if key[0] == "teacher"}
+        return other
 
     def evaluate(
         self, px, protocol, high_side=None, facebn=None, keep=0.9, order="file", centre=False

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.fx.experimental.optimization import fuse
 
 from aird_plugin.data.lowres import to_input
+from aird_plugin.models.fold import fold_batchnorms
 from aird_plugin.models.weights import detect_network, load_weights, network_from, read_weights
 
 __all__ = ["Teacher", "TorchTeacher", "file_sha256", "load_teacher", "load_weights"]
@@ -122,15 +122,14 @@ class TorchTeacher(Teacher):
         # channels_last and BatchNorms folded into convolutions make a mobile network several times faster on
         # a CPU, and change an embedding by rounding alone. `net` keeps its BatchNorms and its modules.
         self.net = net.requires_grad_(False).to(self.device, memory_format=torch.channels_last)
-        self._folded = fuse(self.net).to(memory_format=torch.channels_last)
+        self._folded = fold_batchnorms(self.net).to(memory_format=torch.channels_last)
         with torch.inference_mode():
             self.dim = self._folded(torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE, device=self.device)).shape[1]
         if weights.classifier_CD is not None:
             self.classifier = weights.classifier_CD.numpy()
             if self.classifier.shape[1] != self.dim:
-                raise ValueError(
-                    f"teacher {path}: its classifier is {self.classifier.shape[1]} wide, its embedding {self.dim}"
-                )
+                width = self.classifier.shape[1]
+                raise ValueError(f"teacher {path}: its classifier is {width} wide, its embedding {self.dim}")
 
     def embed_inputs(self, inputs_B3HW: Tensor) -> Tensor:
         """See `Teacher.embed_inputs`."""

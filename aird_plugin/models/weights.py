@@ -135,7 +135,7 @@ def _load_safely(path: Path) -> object:
         raise ValueError(f"{path} is not a file; a weight file (.pt, .pth) is expected")
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except OSError:
+    except PermissionError:
         raise
     # A hostile or torn file can make the unpickler fail in any way at all; each is the file's fault.
     except Exception as error:

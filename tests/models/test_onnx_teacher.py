@@ -19,7 +19,7 @@ WEIGHT = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
 def write_graph(
     path, shape=("N", 3, 112, 112), names=("pool", "flat", "fc"), own_norm=False, baked=None, outputs=1
 ):
-    """Mean colour times a 3x8 matrix; optionally normalising inside, or reshaped for a fixed number of faces."""
+    """Mean colour times a 3x8 matrix; optionally normalising inside, or reshaped for `baked` faces."""
     nodes, source = [], "data"
     constants = {"w": WEIGHT, "mean": np.float32([127.5]), "scale": np.float32([1 / 127.5])}
     if own_norm:
@@ -93,7 +93,7 @@ def test_other_names_mean_normalised_input_as_in_insightface(tmp_path, names):
     [
         ({"shape": ("N", 3, 16, 16)}, "112, 112"),
         ({"shape": ("N", 3, "H", "W")}, "112, 112"),
-        ({"shape": ("N", 112, 112, 3)}, "112, 112"),
+        ({"shape": ("N", 3, 112, 96)}, "112, 112"),
         ({"outputs": 2}, "1 inputs and 2 outputs"),
         ({"baked": 5}, "no float32 .faces, width. embedding"),
     ],

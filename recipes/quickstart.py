@@ -1,0 +1,38 @@
+"""Quickstart, step 3: AIRD. The same 16 px student on the same faces, taught by the teacher of step 1. CPU, a minute or two.
+
+    python train.py recipes/quickstart.py
+"""
+
+from easydict import EasyDict as edict
+
+config = edict()
+
+config.rec = "runs/quickstart/faces"
+config.px = 16
+config.views = 2
+config.bank = "runs/quickstart/bank"
+
+config.network = "native16_0.5m"
+config.teacher = "runs/quickstart_teacher/model.pt"
+config.teacher_network = "native112_0.5m"
+config.head_init = "teacher"
+config.margin_list = (1.0, 0.3, 0.0)
+config.margin_scale = 32.0
+
+config.terms = edict(
+    iid="aird_plugin.losses.instance:Instance",
+    rid="aird_plugin.losses.relation:Relation",
+    align="aird_plugin.losses.alignment:Alignment",
+)
+config.rid_negatives = 64
+config.align_weight = 8.0
+config.identity_weight = 0.1
+
+config.batch_size = 64
+config.lr = 0.1
+config.num_epoch = 10
+config.warmup_epoch = 1
+config.schedule = "cosine"
+
+config.frequent = 10
+config.output = "runs/quickstart"

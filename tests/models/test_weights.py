@@ -1,0 +1,177 @@
+"""Weight files: every wrapping that is read, and everything that is refused without running it."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from aird_plugin.models import build
+from aird_plugin.models.teacher import load_teacher
+from aird_plugin.models.weights import detect_network, load_network, load_weights, read_weights
+
+
+class Hostile:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def test_every_wrapping_gives_the_same_state(state, tmp_path):
+    wrappings = {
+        "plain": state,
+        "module": {f"module.{key}": value for key, value in state.items()},
+        "compiled": {f"module._orig_mod.{key}": value for key, value in state.items()},
+        "state_dict": {"epoch": 3, "state_dict": {f"module.{key}": value for key, value in state.items()}},
+        "backbone": {"epoch": 3, "state_dict_backbone": state, "state_optimizer": {"lr": 0.1}},
+    }
+    for name, content in wrappings.items():
+        torch.save(content, tmp_path / f"{name}.pt")
+        loaded = load_weights(tmp_path / f"{name}.pt")
+        assert list(loaded) == list(state), name
+        assert all(torch.equal(loaded[key], state[key]) for key in state), name
+
+
+def test_half_precision_becomes_float32(state, tmp_path):
+    halves = {key: value.half() if value.is_floating_point() else value for key, value in state.items()}
+    torch.save(halves, tmp_path / "16backbone.pth")
+    loaded = load_weights(tmp_path / "16backbone.pth")
+    assert loaded["conv1.conv.weight"].dtype == torch.float32
+    assert loaded["conv1.bn.num_batches_tracked"].dtype == torch.int64
+    assert torch.equal(loaded["conv1.conv.weight"], state["conv1.conv.weight"].half().float())
+    assert load_teacher(tmp_path / "16backbone.pth").dim == 32
+
+
+def test_classifier_comes_from_the_checkpoint_all_ranks_joined(state, tmp_path):
+    centres_CD = torch.randn(7, 32)
+    for rank, shard in enumerate((centres_CD[:4], centres_CD[4:])):
+        content = {"state_dict_backbone": state, "state_dict_softmax_fc": {"weight": shard}}
+        torch.save(content, tmp_path / f"checkpoint_gpu_{rank}.pt")
+    teacher = load_teacher(tmp_path / "checkpoint_gpu_0.pt")
+    assert np.array_equal(teacher.classifier, centres_CD.numpy())
+    with pytest.raises(ValueError, match="rank 1's share"):
+        load_teacher(tmp_path / "checkpoint_gpu_1.pt")
+
+
+def test_classifier_of_another_width_is_refused(state, tmp_path):
+    content = {"state_dict_backbone": state, "state_dict_softmax_fc": {"weight": torch.randn(7, 16)}}
+    torch.save(content, tmp_path / "checkpoint.pt")
+    with pytest.raises(ValueError, match="16 wide, its embedding 32"):
+        load_teacher(tmp_path / "checkpoint.pt")
+
+
+@pytest.mark.parametrize("name", ["r18", "r34", "r50", "r100", "mbf", "mfn"])
+def test_network_is_told_by_its_keys(name):
+    with torch.device("meta"):
+        assert detect_network(build(name).state_dict()) == name
+
+
+def test_wrong_network_is_named_both_ways(teacher_file):
+    with pytest.raises(ValueError, match="this is mfn, you asked for r50"):
+        load_teacher(teacher_file, "r50")
+
+
+def test_native_weights_need_their_name(tmp_path):
+    net = build("native112_0.1m", 16)
+    torch.save(net.state_dict(), tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="native student: say which"):
+        load_teacher(tmp_path / "model.pt")
+    assert load_teacher(tmp_path / "model.pt", "native112_0.1m").dim == 16
+    with pytest.raises(ValueError, match="does not fit native112_0.2m"):
+        load_teacher(tmp_path / "model.pt", "native112_0.2m")
+    small = build("native16_0.1m", 16)
+    torch.save(small.state_dict(), tmp_path / "small.pt")
+    with pytest.raises(ValueError, match="takes 16 px; a teacher sees 112 px"):
+        load_teacher(tmp_path / "small.pt", "native16_0.1m")
+    assert load_network(tmp_path / "small.pt", "native16_0.1m").input_size == 16
+
+
+def test_unknown_architectures_are_refused_by_name(tmp_path):
+    with torch.device("meta"):
+        r200ish = {key: value for key, value in build("r34").state_dict().items() if "layer3.5" not in key}
+    with pytest.raises(ValueError, match=r"an iresnet with \[3, 4, 5, 3\] blocks; known are r18"):
+        detect_network(r200ish)
+    with pytest.raises(ValueError, match="IR or IR-SE network"):
+        detect_network({"input_layer.0.weight": torch.zeros(1), "body.0.bn.weight": torch.zeros(1)})
+    with pytest.raises(ValueError, match="no network we know has keys like head.weight"):
+        detect_network({"head.weight": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "shape"])
+def test_loading_is_strict(state, tmp_path, change):
+    state = dict(state)
+    if change == "missing":
+        del state["blocks.3.conv.0.weight"]
+    elif change == "extra":
+        state["more.weight"] = torch.zeros(1)
+    else:
+        state["conv2.conv.weight"] = torch.zeros(512, 64, 1, 1)
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="does not fit mfn"):
+        load_teacher(tmp_path / "model.pt")
+
+
+def test_a_diverged_network_is_refused(state, tmp_path):
+    broken = dict(state) | {"linear1.conv.weight": state["linear1.conv.weight"] * float("nan")}
+    torch.save(broken, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"not finite, first in linear1\.conv\.weight"):
+        load_teacher(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_hostile_file_is_refused_and_runs_nothing(state, tmp_path, legacy):
+    trap = tmp_path / "trap"
+    content = dict(state) | {"extra": Hostile(trap)}
+    torch.save(content, tmp_path / "model.pt", _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ValueError, match="refused: it asks to run io.open"):
+        load_teacher(tmp_path / "model.pt")
+    assert not trap.exists()
+
+
+def test_bare_pickle_is_refused_and_runs_nothing(tmp_path):
+    trap = tmp_path / "trap"
+    (tmp_path / "model.pt").write_bytes(pickle.dumps(Hostile(trap)))
+    with pytest.raises(ValueError, match=r"model\.pt"):
+        load_teacher(tmp_path / "model.pt")
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_torn_files_are_value_errors(state, tmp_path, legacy):
+    whole = tmp_path / "whole.pt"
+    torch.save(state, whole, _use_new_zipfile_serialization=not legacy)
+    content = whole.read_bytes()
+    torn = tmp_path / "torn.pt"
+    for length in (0, 1, 7, 100, 5000, len(content) // 2, len(content) - 1):
+        torn.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"torn\.pt"):
+            load_teacher(torn)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_is_a_value_error(tmp_path, seed):
+    rng = np.random.default_rng(seed)
+    (tmp_path / "noise.pt").write_bytes(bytes(rng.integers(0, 256, 300, np.uint8)))
+    with pytest.raises(ValueError, match=r"noise\.pt"):
+        load_weights(tmp_path / "noise.pt")
+
+
+@pytest.mark.parametrize("content", [torch.zeros(5, 3), {"epoch": 3}, {}, [1, 2], {"state_dict": {"a": 1}}])
+def test_files_without_a_state_dict_say_so(tmp_path, content):
+    torch.save(content, tmp_path / "odd.pt")
+    with pytest.raises(ValueError, match=r"odd\.pt"):
+        read_weights(tmp_path / "odd.pt")
+
+
+def test_missing_and_misnamed_files(tmp_path, teacher_file):
+    with pytest.raises(FileNotFoundError, match="no teacher at"):
+        load_teacher(tmp_path / "absent.pt")
+    with pytest.raises(FileNotFoundError, match="no weight file at"):
+        load_weights(tmp_path / "absent.pt")
+    with pytest.raises(ValueError, match="is not a file"):
+        load_weights(tmp_path)
+    odd = teacher_file.rename(tmp_path / "model.bin")
+    with pytest.raises(ValueError, match=r"a \.pt, \.pth or \.onnx file is expected, got '\.bin'"):
+        load_teacher(odd)
