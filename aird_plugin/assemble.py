@@ -149,8 +149,8 @@ def check_teacher_fits(recipe: Recipe, objective: Objective, teacher, embedding_
         raise ValueError(f"{wanting} needs a teacher; set teacher=FILE (.pt or .onnx)")
     if teacher is not None and wants_width and teacher.dim != embedding_size:
         raise ValueError(
-            f"embedding_size={embedding_size}, but the teacher's is {teacher.dim}; these terms and head_init='teacher' need one width "
-            "(embedding_size=0 takes the teacher's)"
+            f"embedding_size={embedding_size}, but the teacher's is {teacher.dim}; these terms and head_init='teacher' need "
+            "one width (embedding_size=0 takes the teacher's)"
         )
 
 

@@ -56,8 +56,12 @@ def load_latest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | N
         heads = [
             torch.load(newest / f"head_{rank}.pt", map_location="cpu", weights_only=True) for rank in range(shared["ranks"])
         ]
+    # torch.load raises a dozen kinds of error on damaged bytes; their texts advise to switch its safety off, so they stay out.
     except Exception as error:
-        raise ValueError(f"checkpoint {newest} cannot be read ({error}); remove that folder to go on from the one before") from error
+        raise ValueError(
+            f"checkpoint {newest} cannot be read ({type(error).__name__}: damaged, or not a checkpoint of ours); "
+            "remove that folder to go on from the one before"
+        ) from error
     if shared.get("format") != FORMAT:
         raise ValueError(f"checkpoint {newest} has format {shared.get('format')!r}, this version reads {FORMAT!r}")
     return shared, heads

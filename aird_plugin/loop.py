@@ -42,7 +42,8 @@ def run_steps(training: Training, first: int) -> None:
     save_every = recipe.run.save_steps or per_epoch
     accumulate = recipe.schedule.gradient_acc
     pinned = training.device.type == "cuda"
-    batches = iter(loader(training.source, first * accumulate, training.total_steps * accumulate, recipe.data.num_workers, pinned))
+    last = training.total_steps * accumulate
+    batches = iter(loader(training.source, first * accumulate, last, recipe.data.num_workers, pinned))
     with RunLog(training, first) as log, stop_signals() as stopped:
         for step in range(first, training.total_steps):
             rate = set_learning_rate(training, learning_rate(recipe.schedule, step, per_epoch))
@@ -98,7 +99,7 @@ def update(training: Training, step: int) -> None:
     limit = training.recipe.schedule.clip or float("inf")
     norm = torch.nn.utils.clip_grad_norm_(training.student.parameters(), limit)
     if not training.scaler.is_enabled() and not torch.isfinite(norm):
-        raise FloatingPointError(f"step {step}: the student's gradient is not finite (norm {norm.item()}); nothing was updated")
+        raise FloatingPointError(f"step {step}: the student's gradient is not finite ({norm.item()}); nothing was updated")
     for optimizer in optimizers:
         training.scaler.step(optimizer)
     training.scaler.update()
@@ -109,7 +110,8 @@ def check_finite(out: dict[str, torch.Tensor], step: int) -> None:
     if not torch.isfinite(out["loss"]):
         terms = ", ".join(f"{name}={value.item():.6g}" for name, value in out.items())
         raise FloatingPointError(
-            f"step {step}: the loss is not finite: {terms}. Nothing was updated; lower lr, raise warmup_epoch, or look at the data"
+            f"step {step}: the loss is not finite: {terms}. Nothing was updated; "
+            "lower lr, raise warmup_epoch, or look at the data"
         )
 
 

@@ -68,7 +68,7 @@ class Objective(nn.Module):
 
 
 def look(student_BD: torch.Tensor, batch, head, step: int = 0, epoch: float = 0.0) -> Views:
-    """Put together what both networks say of a batch: embeddings, class cosines, relation candidates. Half precision ends here."""
+    """Put together what both networks say of a batch: embeddings, cosines, relation candidates. Half precision ends here."""
     if student_BD.dtype in (torch.float16, torch.bfloat16):
         student_BD = student_BD.float()
     teacher_BD = None if batch.teacher_BD is None else F.normalize(batch.teacher_BD.float())

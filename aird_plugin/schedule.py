@@ -14,7 +14,7 @@ class ScheduleConfig:
     """Recipe keys of the optimizer and its schedule.
 
     batch_size is per rank, and the learning rate is not scaled with the number of ranks (as arcface_torch). schedule: "step"
-    multiplies by `decay` at each of `milestones` (epochs, counted from 0); "poly" is arcface_torch's, power 2; "cosine" ends at 0.
+    multiplies by `decay` at each of `milestones` (epochs, from 0); "poly" is arcface_torch's, power 2; "cosine" ends at 0.
     warmup_epoch: linear from 0. gradient_acc: batches whose mean gradient makes one step. clip: largest norm of the student's
     gradient, 0 for none.
     """

@@ -3,7 +3,8 @@
     python train.py recipes/faces15k_small_lr16.py
 
 The student takes the 16 px face itself, so the high side of LR-HR is the teacher's. Faces and teacher are looked for under
-$AIRD_DATA. Eight views (flip times four jitters, each with its own teacher embedding) keep 15,000 faces from being learnt by heart.
+$AIRD_DATA. Eight views (flip times four jitters, each with its own teacher embedding) keep 15,000 faces from being learnt by
+heart.
 """
 
 from easydict import EasyDict as edict

@@ -38,7 +38,8 @@ def unbroken(tiny_run, tmp_path_factory):
 
 
 def test_a_run_leaves_what_it_promises(unbroken):
-    assert {path.name for path in unbroken.iterdir()} == {"recipe.json", "model.pt", "checkpoints", "metrics.jsonl", "tensorboard"}
+    files = {path.name for path in unbroken.iterdir()}
+    assert files == {"recipe.json", "model.pt", "checkpoints", "metrics.jsonl", "tensorboard"}
     told = lines(unbroken)
     assert [line["step"] for line in told] == list(range(1, 19))
     assert set(told[0]) == {"step", "epoch", "lr", "loss", "identity", "iid", "rid", "align", "samples_per_s"}

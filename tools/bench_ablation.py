@@ -116,7 +116,8 @@ def evaluate(args, finished: list[tuple[str, int]]) -> list[dict]:
 
 def table(rows: list[dict]) -> str:
     """Markdown: a line for each name, mean over seeds and their standard deviation."""
-    columns = sorted({(Path(row["pairs"]).stem, row["protocol"]) for row in rows}, key=lambda c: (c[0] != "lfw_split", c[1] != "lr-lr"))
+    columns = {(Path(row["pairs"]).stem, row["protocol"]) for row in rows}
+    columns = sorted(columns, key=lambda c: (c[0] != "lfw_split", c[1] != "lr-lr"))
     head = "| | " + " | ".join(f"{stem} {protocol.upper()}" for stem, protocol in columns) + " | seeds |"
     lines = [head, "|---" * (len(columns) + 2) + "|"]
     for name in dict.fromkeys(row["name"] for row in rows):

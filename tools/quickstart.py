@@ -2,8 +2,8 @@
 
     python tools/quickstart.py [--folder runs/quickstart]
 
-Draws people who do not exist, trains a teacher on their sharp faces, then two students on the same faces shrunk to 16 px: one from
-scratch, one distilled by AIRD. Everything is tested on people that none of them has seen. Run again, it goes on where it stopped.
+Draws people who do not exist, trains a teacher on their sharp faces, then two students on the same faces shrunk to 16 px: one
+from scratch, one distilled by AIRD. All are tested on people that none of them has seen. Run again, it goes on where it stopped.
 """
 
 import argparse
@@ -30,7 +30,8 @@ def main() -> int:
     rows = evaluate(folder)
     (folder / "comparison.json").write_text(json.dumps(rows, indent=1))
     print(f"\n{table(rows)}\n")
-    print(f"{time.monotonic() - started:.0f} s. The student: {folder / 'quickstart' / 'model.pt'}; all figures: {folder / 'comparison.json'}")
+    print(f"{time.monotonic() - started:.0f} s. The student: {folder / 'quickstart' / 'model.pt'}")
+    print(f"all figures: {folder / 'comparison.json'}")
     return 0
 
 
@@ -48,7 +49,8 @@ def draw_faces(folder: Path) -> None:
         people = ["--people", "300", "--faces-per-person", "15"]
         python("tools/make_rec.py", "--synthetic", *people, "--seed", "0", str(folder / "faces"))
     if not (folder / "pairs.bin").exists():
-        python("tools/make_bin.py", "--synthetic", "--people", "200", "--first-person", "100000", "--pairs", "3000", str(folder / "pairs.bin"))
+        people = ["--people", "200", "--first-person", "100000", "--pairs", "3000"]
+        python("tools/make_bin.py", "--synthetic", *people, str(folder / "pairs.bin"))
 
 
 def places(folder: Path, recipe: str) -> list[str]:
@@ -83,9 +85,11 @@ def table(rows: list[dict]) -> str:
     """A line for each network."""
     lines = [f"{'accuracy on unseen people, per cent':<38}{f'LR-LR {PX} px':>22}{f'LR-HR {PX} px':>22}"]
     for name in dict.fromkeys(row["name"] for row in rows):
-        cells = {row["protocol"]: "{:.2f} ({:.1f}-{:.1f})".format(row["accuracy"], *row["ci95"]) for row in rows if row["name"] == name}
+        mine = [row for row in rows if row["name"] == name]
+        cells = {row["protocol"]: "{:.2f} ({:.1f}-{:.1f})".format(row["accuracy"], *row["ci95"]) for row in mine}
         lines.append(f"{name:<38}{cells.get('lr-lr', ''):>22}{cells.get('lr-hr', ''):>22}")
-    return "\n".join(lines) + "\nin brackets: 95% interval. The high side of LR-HR is the teacher's; low-from-scratch never met it"
+    lines += ["in brackets: 95% interval. The high side of LR-HR is the teacher's; low-from-scratch never met it"]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

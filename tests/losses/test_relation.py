@@ -52,15 +52,15 @@ def slow_rid(module: RelationLoss, v) -> torch.Tensor:
             scores = torch.stack([positive, *negatives]) / spec.temperature
             total = total - (scores[0].exp() / scores.exp().sum()).log()
             continue
-        population = 1000.0  # N of CRD: any number gives the same loss
-        z = population * module.log_mean_score.exp()
-
-        def h(cosine, z=z, negatives=negatives):
-            p = (cosine / spec.temperature).exp() / z
-            return p / (p + max(len(negatives), 1) / population)
-
-        total = total - h(positive).log() - sum((1 - h(n)).log() for n in negatives)
+        total = total - crd_h(module, positive, len(negatives)).log()
+        total = total - sum((1 - crd_h(module, n, len(negatives))).log() for n in negatives)
     return total / B
+
+
+def crd_h(module: RelationLoss, cosine, count: int, population: float = 1000.0):
+    """CRD's h; its N (`population`) may be any number."""
+    p = (cosine / module.spec.temperature).exp() / (population * module.log_mean_score.exp())
+    return p / (p + max(count, 1) / population)
 
 
 @pytest.mark.parametrize("contrast", ["nce", "infonce"])

@@ -1,0 +1,89 @@
+import pytest
+import torch
+
+from aird_plugin import checkpoint
+
+
+def head_state(rows: slice):
+    """A shard of a (5, 2) weight whose momentum is ten times the weight."""
+    weight = torch.arange(10.0).view(5, 2)[rows]
+    state = {0: {"momentum_buffer": 10 * weight, "step": torch.tensor(3.0)}}
+    return {"weight": weight.clone(), "optimizer": {"state": state, "param_groups": [{"lr": 0.1, "params": [0]}]}}
+
+
+def save(folder, step, value=1.0):
+    return checkpoint.save(folder, step, {"student": {"w": torch.tensor(value)}}, head_state(slice(0, 5)))
+
+
+def test_the_newest_whole_checkpoint_is_loaded_and_two_are_kept(tmp_path):
+    for step in (2, 10, 100):
+        save(tmp_path, step, float(step))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step_00000010", "step_00000100"]
+    shared, heads = checkpoint.load_latest(tmp_path)
+    assert shared["step"] == 100 and shared["student"]["w"].item() == 100 and len(heads) == 1
+
+
+def test_a_folder_that_never_got_its_name_does_not_count(tmp_path):
+    save(tmp_path, 1)
+    half = tmp_path / ".step_00000002.part"
+    half.mkdir()
+    (half / "shared.pt").write_bytes(b"half")
+    assert checkpoint.load_latest(tmp_path)[0]["step"] == 1
+    save(tmp_path, 2)
+    assert checkpoint.load_latest(tmp_path)[0]["step"] == 2
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    assert checkpoint.load_latest(tmp_path / "none") is None
+
+
+def test_a_full_disk_leaves_the_one_before(tmp_path, monkeypatch):
+    save(tmp_path, 1)
+
+    def full(content, file):
+        file.write(b"some bytes")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(checkpoint.torch, "save", full)
+    with pytest.raises(OSError, match="No space left"):
+        save(tmp_path, 2)
+    monkeypatch.undo()
+    assert checkpoint.load_latest(tmp_path)[0]["step"] == 1
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:40], lambda data: b"", lambda data: b"not a checkpoint" * 9])
+def test_a_damaged_file_names_the_folder_to_remove(tmp_path, damage):
+    folder = save(tmp_path, 1)
+    path = folder / "shared.pt"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(ValueError, match="step_00000001 cannot be read .*remove that folder"):
+        checkpoint.load_latest(tmp_path)
+
+
+def test_a_checkpoint_runs_no_code(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "owned"), "w"))
+
+    folder = save(tmp_path, 1)
+    torch.save({"format": Evil()}, folder / "shared.pt")
+    with pytest.raises(ValueError, match="cannot be read"):
+        checkpoint.load_latest(tmp_path)
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("shards", [[slice(0, 5)], [slice(0, 3), slice(3, 5)], [slice(0, 1), slice(1, 2), slice(2, 5)]])
+def test_class_centres_are_cut_anew_for_another_number_of_ranks(shards):
+    heads = [head_state(shard) for shard in shards]
+    for wanted in (slice(0, 5), slice(0, 2), slice(2, 5)):
+        cut, expected = checkpoint.cut_head(heads, wanted), head_state(wanted)
+        assert torch.equal(cut["weight"], expected["weight"])
+        state = cut["optimizer"]["state"][0]
+        assert torch.equal(state["momentum_buffer"], 10 * expected["weight"]) and state["step"].item() == 3
+        assert cut["optimizer"]["param_groups"] == expected["optimizer"]["param_groups"]
+
+
+def test_clearing(tmp_path):
+    save(tmp_path, 1)
+    checkpoint.clear(tmp_path)
+    assert checkpoint.load_latest(tmp_path) is None

@@ -1,0 +1,89 @@
+"""The command line as a user meets it: exit codes, one line of error, help that is enough."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aird_plugin.__main__ import main
+from aird_plugin.errors import Interrupted, describe
+from aird_plugin.shipped import copy_recipes
+
+ROOT = Path(__file__).parents[1]
+
+
+def write_recipe(folder: Path, keys: dict) -> Path:
+    path = folder / "tiny.py"
+    path.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
+    return path
+
+
+def test_train_as_a_script_leaves_a_run(tiny_run, tmp_path):
+    recipe = write_recipe(tmp_path, tiny_run | {"output": str(tmp_path / "run"), "num_epoch": 1})
+    done = subprocess.run([sys.executable, str(ROOT / "train.py"), str(recipe), "frequent=2"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"done: {tmp_path / 'run'}\n"
+    assert [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()] == [2, 4, 6]
+    assert (tmp_path / "run" / "model.pt").exists()
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["train", "none.py"], "error: no recipe none.py"),
+    (["train", "recipes/quickstart.py", "lrr=1"], "error: recipe has no key 'lrr'; the nearest is 'lr'"),
+    (["train", "recipes/quickstart.py", "lr=-1"], "error: lr must be above 0; got -1"),
+    (["train", "recipes/quickstart_teacher.py", "rec=nowhere"], "error: rec=nowhere: no such folder or .rec file"),
+    (["evaluate", "nowhere", "--pairs", "README.md", "--px", "16"], "error: no model at nowhere"),
+])  # fmt: skip
+def test_bad_input_is_one_line_and_exit_code_1(words, message, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("AIRD_DEBUG", raising=False)
+    assert main(words) == 1
+    told = capsys.readouterr().err
+    assert told.startswith(message) and told.count("\n") == 1
+
+
+def test_a_traceback_only_on_request(monkeypatch):
+    monkeypatch.setenv("AIRD_DEBUG", "1")
+    with pytest.raises(ValueError, match="no recipe"):
+        main(["train", "none.py"])
+
+
+def test_an_interruption_exits_with_130(monkeypatch, capsys):
+    import aird_plugin.loop
+
+    def stopped(recipe):
+        raise Interrupted("stopped at step 3 of 9")
+
+    monkeypatch.setattr(aird_plugin.loop, "train", stopped)
+    assert main(["train", str(ROOT / "recipes" / "quickstart.py")]) == 130
+    assert capsys.readouterr().err == "stopped at step 3 of 9\n"
+
+
+def test_bank_builds_ahead_of_training(tiny_run, tmp_path, capsys):
+    recipe = write_recipe(tmp_path, tiny_run | {"bank": str(tmp_path / "bank")})
+    assert main(["bank", str(recipe)]) == 0
+    assert "48 faces, 2 views, width 8" in capsys.readouterr().out
+    assert (tmp_path / "bank" / "teacher-v2" / "manifest.json").exists()
+    assert (tmp_path / "bank" / "low16-v2" / "manifest.json").exists()
+
+
+def test_recipes_are_copied_once(tmp_path, capsys):
+    assert main(["recipes", str(tmp_path)]) == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {path.name for path in (ROOT / "recipes").glob("*.py")}
+    with pytest.raises(ValueError, match="is there already; name an empty folder"):
+        copy_recipes(str(tmp_path))
+
+
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["evaluate", "--help"], ["bank", "--help"], ["--version"]])
+def test_help_exits_well(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 0 and capsys.readouterr().out
+
+
+def test_an_error_that_is_not_the_users_says_its_kind():
+    assert describe(KeyError("x")) == "KeyError: 'x' (AIRD_DEBUG=1 shows where)"
+    assert describe(ValueError("a\n b")) == "a b"

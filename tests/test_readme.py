@@ -1,0 +1,67 @@
+"""README's commands: those marked `sh quick` are run as they stand, the others must name things that exist."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"^```sh( quick)?\n(.*?)^```", README, re.M | re.S)
+COMMANDS = [(line, bool(quick)) for quick, block in BLOCKS for line in block.splitlines() if line and not line.startswith("#")]
+QUICK = [line for line, quick in COMMANDS if quick and not line.startswith("make test")]
+
+
+def test_the_readme_shows_commands():
+    assert len(COMMANDS) >= 5 and "make test" in README and "make quickstart" in README
+
+
+@pytest.mark.parametrize("line", QUICK)
+def test_a_quick_command_runs(line, tmp_path):
+    words = [str(tmp_path / "out") if word == "my_recipes" else word for word in shlex.split(line)]
+    if words[0] == "aird":
+        words = [sys.executable, "-m", "aird_plugin", *words[1:]]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("line", [line for line, _ in COMMANDS])
+def test_every_command_names_what_is_there(line):
+    from aird_plugin.__main__ import parser
+    from aird_plugin.recipe import load
+
+    words = shlex.split(line)
+    if words[0] == "make":
+        assert re.search(rf"^{words[1]}:", (ROOT / "Makefile").read_text(), re.M)
+    for word in words:
+        if word.startswith("recipes/"):
+            assert (ROOT / word).is_file(), word
+    if words[0] == "aird":
+        parser().parse_args(words[1:])
+    if words[0] == "torchrun" or words[:2] == ["aird", "train"]:
+        first = next(n for n, word in enumerate(words) if word.startswith("recipes/"))
+        load(ROOT / words[first], words[first + 1 :])
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
+        if "://" not in target:
+            assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
+
+
+def test_every_recipe_key_of_the_paper_page_exists():
+    import dataclasses
+
+    from aird_plugin.losses.instance import Instance
+    from aird_plugin.losses.relation import Relation
+    from aird_plugin.recipe import SECTIONS
+
+    known = {field.name for kind in SECTIONS.values() for field in dataclasses.fields(kind)}
+    known |= {f"iid_{f.name}" for f in dataclasses.fields(Instance)} | {f"rid_{f.name}" for f in dataclasses.fields(Relation)}
+    table = (ROOT / "docs" / "aird.md").read_text().split("## Known")[0]
+    named = {key for row in table.splitlines() if row.startswith("|") for key in re.findall(r"\b[a-z]+_[a-z_]+\b", row.split("|")[-2])}
+    assert named and named <= known, named - known
