@@ -79,7 +79,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 bad input (one line `error: ...`; a traceback only with AIRD_DEBUG=1), 130 after Ctrl-C."""
+    from aird_plugin.memory import keep_freed_memory
+
     args = parser().parse_args(argv)
+    keep_freed_memory()
     try:
         return args.work(args)
     except KeyboardInterrupt:

@@ -131,3 +131,21 @@ def test_folding_changes_an_embedding_by_rounding_alone(name):
 def test_folding_needs_eval_mode():
     with pytest.raises(ValueError, match="eval mode"):
         fold_batchnorms(build("native8_0.05m", 16))
+
+
+class ReadTwice(nn.Module):
+    """A convolution read by its BatchNorm and by the sum after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        nn.init.constant_(self.bn.weight, 3.0)
+
+    def forward(self, x_BCHW):
+        map_BCHW = self.conv(x_BCHW)
+        return map_BCHW + self.bn(map_BCHW)
+
+
+def test_a_convolution_read_twice_is_not_folded():
+    net, inputs = ReadTwice().eval(), torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(fold_batchnorms(net)(inputs), net(inputs))

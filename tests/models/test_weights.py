@@ -132,7 +132,7 @@ def test_hostile_file_is_refused_and_runs_nothing(state, tmp_path, legacy):
 
 def test_bare_pickle_is_refused_and_runs_nothing(tmp_path):
     trap = tmp_path / "trap"
-    (tmp_path / "model.pt").write_bytes(pickle.dumps(Hostile(trap)))
+    (tmp_path / "model.pt").write_bytes(pickle.dumps(Hostile(trap), protocol=2))
     with pytest.raises(ValueError, match=r"model\.pt"):
         load_teacher(tmp_path / "model.pt")
     assert not trap.exists()
