@@ -16,7 +16,7 @@ config.network = "native16_0.5m"
 config.teacher = "runs/quickstart_teacher/model.pt"
 config.teacher_network = "native112_0.5m"
 config.head_init = "teacher"
-config.margin_list = (1.0, 0.3, 0.0)
+config.margin_list = (1.0, 0.0, 0.0)
 config.margin_scale = 32.0
 
 config.terms = edict(
@@ -28,9 +28,9 @@ config.rid_negatives = 64
 config.align_weight = 8.0
 config.identity_weight = 0.1
 
-config.batch_size = 64
+config.batch_size = 32
 config.lr = 0.1
-config.num_epoch = 10
+config.num_epoch = 16
 config.warmup_epoch = 1
 config.schedule = "cosine"
 

@@ -9,17 +9,17 @@ config = edict()
 
 config.rec = "runs/quickstart/faces"
 config.px = 112
-config.views = 2
+config.views = 4
 config.bank = "runs/quickstart/bank"
 
 config.network = "native112_0.5m"
 config.embedding_size = 128
-config.margin_list = (1.0, 0.3, 0.0)
+config.margin_list = (1.0, 0.0, 0.0)
 config.margin_scale = 32.0
 
-config.batch_size = 64
+config.batch_size = 32
 config.lr = 0.1
-config.num_epoch = 12
+config.num_epoch = 20
 config.warmup_epoch = 1
 config.schedule = "cosine"
 

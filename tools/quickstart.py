@@ -46,10 +46,10 @@ def draw_faces(folder: Path) -> None:
     """Training people as RecordIO, and pairs of other people."""
     if not (folder / "faces" / "train.rec").exists():
         print("== drawing people who do not exist", flush=True)
-        people = ["--people", "300", "--faces-per-person", "15"]
+        people = ["--people", "300", "--faces-per-person", "16"]
         python("tools/make_rec.py", "--synthetic", *people, "--seed", "0", str(folder / "faces"))
     if not (folder / "pairs.bin").exists():
-        people = ["--people", "200", "--first-person", "100000", "--pairs", "3000"]
+        people = ["--people", "200", "--first-person", "100000", "--pairs", "4000"]
         python("tools/make_bin.py", "--synthetic", *people, str(folder / "pairs.bin"))
 
 
