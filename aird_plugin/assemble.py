@@ -3,7 +3,7 @@
 import json
 import os
 import platform
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +42,7 @@ class Training:
     source: BankFaces | OnlineFaces
     teacher: object | None
     facts: dict
+    sessions: dict = field(default_factory=dict)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -11,7 +11,7 @@ import torch
 
 from aird_plugin.assemble import assemble
 from aird_plugin.data.faces import OnlineFaces
-from aird_plugin.loop import compute_loss, take_step, train
+from aird_plugin.loop import compute_loss, resume, take_step, train
 from aird_plugin.recipe import from_flat
 
 ROOT = Path(__file__).parents[1]
@@ -182,3 +182,59 @@ def test_what_does_not_fit_is_told_before_training(tiny_run, tmp_path, change, w
         pytest.skip("there is a CUDA device")
     with pytest.raises(ValueError, match=words):
         assemble(from_flat(tiny_run | {"output": str(tmp_path)} | change))
+
+
+@pytest.fixture(scope="module")
+def pairs_file(tmp_path_factory):
+    """Forty pairs of eight drawn people, ten folds."""
+    from aird_plugin.data.images import encode_jpeg
+    from aird_plugin.data.pairs import write_pairs
+    from aird_plugin.data.synthetic import draw_person
+
+    images, same = [], []
+    for n in range(40):
+        other = n % 8 if n % 2 else (n + 3) % 8
+        images += [encode_jpeg(draw_person(n % 8, n)), encode_jpeg(draw_person(other, n + 100))]
+        same.append(bool(n % 2))
+    path = tmp_path_factory.mktemp("pairs") / "pairs.bin"
+    write_pairs(path, images, same)
+    return str(path)
+
+
+def test_a_run_verifies_itself_as_it_goes(tiny_run, tmp_path, pairs_file, capsys):
+    keys = tiny_run | {"output": str(tmp_path / "run"), "val_targets": (pairs_file,), "verbose": 6}
+    train(from_flat(keys))
+    rows = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert [(row["protocol"], row["high_side"], row["px"], row["n_pairs"]) for row in rows] == [
+        ("lr-lr", None, 16, 40), ("lr-hr", "teacher", 16, 40)
+    ]  # fmt: skip
+    told = capsys.readouterr().err
+    assert told.count("pairs/lr-lr/16px") == 2 and "step 6 " in told and "step 12 " in told
+
+
+def test_a_student_without_a_teacher_has_no_lr_hr(tiny_run, tmp_path, pairs_file):
+    keys = {k: v for k, v in tiny_run.items() if k not in ("terms", "rid_negatives", "teacher", "teacher_network")}
+    keys |= {"head_init": "random", "embedding_size": 8, "output": str(tmp_path / "run"), "val_targets": (pairs_file,)}
+    train(from_flat(keys))
+    rows = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert [row["protocol"] for row in rows] == ["lr-lr"]
+
+
+def test_two_ranks_under_torchrun_and_on_with_one(tiny_run, tmp_path):
+    """The whole program on two ranks; one rank then goes on from their checkpoint, class centres joined."""
+    folder = tmp_path / "run"
+    keys = tiny_run | {"output": str(folder), "batch_size": 4, "num_epoch": 2, "frequent": 1}
+    recipe = tmp_path / "tiny.py"
+    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(ROOT / "train.py")]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, str(recipe)], env=env, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("done: ") == 1
+    last = max((folder / "checkpoints").iterdir())
+    assert {path.name for path in last.iterdir()} == {"shared.pt", "head_0.pt", "head_1.pt"}
+    assert [line["step"] for line in lines(folder)] == list(range(1, 13))
+    training = assemble(from_flat(keys | {"batch_size": 8}))
+    assert resume(training) == 12
+    parts = [torch.load(last / f"head_{rank}.pt", weights_only=True)["weight"] for rank in range(2)]
+    assert torch.equal(training.head.weight, torch.cat(parts))

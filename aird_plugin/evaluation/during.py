@@ -18,7 +18,10 @@ def evaluate_run(training, write: bool = False) -> list[dict]:
     if distributed.rank() == 0:
         recipe = training.recipe
         for target in recipe.run.val_targets:
-            session = Session(training.student, target, training.teacher, device=training.device)
+            if target not in training.sessions:
+                training.sessions[target] = Session(training.student, target, training.teacher, device=training.device)
+            # The student has moved since the last time; the faces and what the teacher says of them have not.
+            session = training.sessions[target] = training.sessions[target].with_student(training.student)
             for protocol in recipe.run.val_protocols:
                 if protocol == "lr-hr" and not can_compare_with_high(training):
                     continue
