@@ -1,28 +1,24 @@
 """A recipe -> the objects of a run, on this rank's device."""
 
-import json
-import os
-import platform
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from aird_plugin import __version__, distributed
+from aird_plugin import distributed
 from aird_plugin.data.bank import LowBank, TeacherBank
 from aird_plugin.data.bank_build import open_low_bank, open_teacher_bank
 from aird_plugin.data.faces import BankFaces, Neighbours, OnlineFaces, open_records
-from aird_plugin.data.lowres import FACE_SIDE, RESIZE, resize_torch, to_input
+from aird_plugin.data.lowres import resize_torch, to_input
 from aird_plugin.data.plan import Plan
-from aird_plugin.files import write_atomically
 from aird_plugin.models import build
 from aird_plugin.models.head import Head
 from aird_plugin.models.teacher import load_teacher, load_weights
 from aird_plugin.objective import Objective
 from aird_plugin.recipe import Recipe
+from aird_plugin.runfolder import facts_of
 from aird_plugin.schedule import build_optimizer
 
 
@@ -173,38 +169,3 @@ def build_source(recipe: Recipe, records, low, bank, objective: Objective):
     if recipe.bank.online:
         return OnlineFaces(plan, records, recipe.data.px, recipe.bank.view_seed, bank is not None, neighbours)
     return BankFaces(plan, low, bank if objective.needs else None, neighbours)
-
-
-def facts_of(recipe: Recipe, records, teacher, student, embedding_size: int) -> dict:
-    """What recipe.json says beside the recipe itself."""
-    return {
-        "recipe": recipe.flat() | {"embedding_size": embedding_size},
-        "network": recipe.student.network, "embedding_size": embedding_size, "input_size": student.input_size,
-        "px": recipe.data.px, "resize": RESIZE, "face_side": FACE_SIDE,
-        "parameters": sum(p.numel() for p in student.parameters()),
-        "records": {"path": str(records.path), "sha256": records.fingerprint(), "faces": len(records)},
-        "teacher": teacher.describe() if teacher else None,
-        "versions": {"aird_plugin": __version__, "torch": torch.__version__, "numpy": np.__version__,
-                     "python": platform.python_version()},
-        "threads": torch.get_num_threads(), "world_size": distributed.world_size(),
-    }  # fmt: skip
-
-
-def settle_run_folder(training: Training) -> None:
-    """Write recipe.json, or check that a run to be resumed is this one. ValueError naming the keys that differ."""
-    run = training.recipe.run
-    path = Path(run.output) / "recipe.json"
-    if distributed.rank() != 0:
-        return
-    if run.resume and path.exists() and os.path.isdir(run.checkpoints):
-        before, now = json.loads(path.read_text())["recipe"], json.loads(json.dumps(training.facts["recipe"]))
-        changed = [key for key in now if key not in FREE_TO_CHANGE and before.get(key) != now[key]]
-        if changed:
-            detail = "; ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
-            raise ValueError(f"{run.output} holds another run: {detail}. Use another output=, or resume=False to start again")
-    write_atomically(path, json.dumps(training.facts, indent=1).encode())
-
-
-FREE_TO_CHANGE = frozenset(
-    {"output", "resume", "frequent", "verbose", "save_steps", "num_workers", "val_targets", "val_protocols", "bank", "device"}
-)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from aird_plugin.data.lowres import check_px
 
 PROTOCOLS = ("lr-lr", "lr-hr")
+FACEBN_MODES = ("stateless", "stream", "full")
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,8 @@ class RunConfig:
     """output: the run folder. resume: go on from its newest checkpoint if there is one; False starts again.
 
     identity_weight: weight of the margin loss. save_steps: steps between checkpoints, 0 for once an epoch. frequent: steps
-    between lines of metrics.jsonl. verbose: steps between verifications on val_targets, 0 for none before the end.
+    between lines of metrics.jsonl. verbose: steps between verifications on val_targets, 0 for none before the end. facebn: None,
+    or a mode in which each verification is done once more with FaceBN; keep: weight of the old statistics (the paper: 0.1).
     fp16, bf16: autocast of the student on CUDA (bf16 on the CPU too). compile: torch.compile the student (a minute at the start;
     on a CPU it needs a C++ compiler). device: "auto", "cpu" or "cuda".
     """
@@ -73,6 +75,8 @@ class RunConfig:
     verbose: int = 0
     val_targets: tuple = ()
     val_protocols: tuple = PROTOCOLS
+    facebn: str | None = None
+    keep: float = 0.9
     fp16: bool = False
     bf16: bool = False
     compile: bool = False
@@ -93,6 +97,10 @@ class RunConfig:
         for target in self.val_targets:
             if not isinstance(target, str):
                 raise ValueError(f"val_targets are paths of .bin files; got {target!r}")
+        if self.facebn not in (None, *FACEBN_MODES):
+            raise ValueError(f"facebn is None or one of {', '.join(FACEBN_MODES)}; got {self.facebn!r}")
+        if not 0 <= self.keep <= 1:
+            raise ValueError(f"keep is the weight of the old statistics, 0 to 1; got {self.keep!r}")
         for protocol in self.val_protocols:
             if protocol not in PROTOCOLS:
                 raise ValueError(f"val_protocols are of {', '.join(PROTOCOLS)}; got {protocol!r}")

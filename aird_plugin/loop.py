@@ -9,12 +9,13 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin import checkpoint, distributed
-from aird_plugin.assemble import Training, assemble, pick_device, settle_run_folder, student_input
+from aird_plugin.assemble import Training, assemble, pick_device, student_input
 from aird_plugin.data.faces import Batch, loader
 from aird_plugin.errors import Interrupted
 from aird_plugin.evaluation.during import evaluate_run, write_student
 from aird_plugin.objective import look
 from aird_plugin.recipe import Recipe
+from aird_plugin.runfolder import settle_run_folder
 from aird_plugin.runlog import RunLog
 from aird_plugin.schedule import learning_rate
 

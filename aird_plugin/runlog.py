@@ -93,7 +93,7 @@ class RunLog:
         if not self.writes:
             return
         for row in rows:
-            name = f"{Path(row['pairs']).stem}/{row['protocol']}/{row['px']}px"
+            name = f"{Path(row['pairs']).stem}/{row['protocol']}/{row['px']}px" + ("/facebn" if row["facebn"] else "")
             self.board.add_scalar(f"accuracy/{name}", row["accuracy"], done)
             self.bar.write(f"step {done} {name}: {row['accuracy']:.2f}", file=sys.stderr)
 

@@ -202,14 +202,15 @@ def pairs_file(tmp_path_factory):
 
 
 def test_a_run_verifies_itself_as_it_goes(tiny_run, tmp_path, pairs_file, capsys):
-    keys = tiny_run | {"output": str(tmp_path / "run"), "val_targets": (pairs_file,), "verbose": 6}
+    keys = tiny_run | {"output": str(tmp_path / "run"), "val_targets": (pairs_file,), "verbose": 6, "facebn": "full", "keep": 0.1}
     train(from_flat(keys))
     rows = json.loads((tmp_path / "run" / "evaluation.json").read_text())
-    assert [(row["protocol"], row["high_side"], row["px"], row["n_pairs"]) for row in rows] == [
-        ("lr-lr", None, 16, 40), ("lr-hr", "teacher", 16, 40)
+    assert [(row["protocol"], row["high_side"], row["facebn"], row["keep"], row["px"]) for row in rows] == [
+        ("lr-lr", None, None, None, 16), ("lr-lr", None, "full", 0.1, 16),
+        ("lr-hr", "teacher", None, None, 16), ("lr-hr", "teacher", "full", 0.1, 16),
     ]  # fmt: skip
     told = capsys.readouterr().err
-    assert told.count("pairs/lr-lr/16px") == 2 and "step 6 " in told and "step 12 " in told
+    assert told.count("pairs/lr-lr/16px") == 4 and "step 6 " in told and "step 12 " in told
 
 
 def test_a_student_without_a_teacher_has_no_lr_hr(tiny_run, tmp_path, pairs_file):

@@ -24,6 +24,7 @@ def test_the_papers_recipe(px):
     assert recipe.data.px == px and recipe.student.network == "r18"
     assert recipe.schedule.batch_size == 96 and recipe.schedule.lr == 0.05 and recipe.schedule.milestones == (21, 28, 32)
     assert recipe.schedule.num_epoch == 35 and recipe.schedule.decay == 0.1
+    assert recipe.run.facebn == "stateless" and recipe.run.keep == 0.1
     assert recipe.terms["iid"].weight == 1 and recipe.terms["rid"].weight == 2 and recipe.run.identity_weight == 1
 
 

@@ -26,6 +26,9 @@ def evaluate_run(training, write: bool = False) -> list[dict]:
                 if protocol == "lr-hr" and not can_compare_with_high(training):
                     continue
                 rows.append(session.evaluate(recipe.data.px, protocol))
+                if recipe.run.facebn:
+                    options = {"facebn": recipe.run.facebn, "keep": recipe.run.keep, "order": recipe.run.seed}
+                    rows.append(session.evaluate(recipe.data.px, protocol, **options))
         if write:
             write_atomically(Path(recipe.run.output) / "evaluation.json", json.dumps(rows, indent=1).encode())
     distributed.barrier()

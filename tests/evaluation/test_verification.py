@@ -69,7 +69,11 @@ def test_distances_on_a_threshold_itself_count_as_different():
     assert row["accuracy_best"] == 100
 
 
-def test_float32_embeddings_are_measured_in_float64():
+def test_distances_are_taken_in_float64():
+    # In float32 the two kinds of pairs would fall together on the threshold 0.25.
+    embeddings, same = np.zeros((40, 1)), np.tile([True, False], 10)
+    embeddings[1::2, 0] = np.where(same, 0.5 - 1e-9, 0.5)
+    assert verify(embeddings, same)["accuracy"] == 100
     embeddings, same = toy(50, seed=9)
     single = embeddings.astype(np.float32)
     assert verify(single, same) == verify(single.astype(np.float64), same)
