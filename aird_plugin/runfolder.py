@@ -34,7 +34,7 @@ def facts_of(recipe: Recipe, records, teacher, student, embedding_size: int) -> 
     }  # fmt: skip
 
 
-def settle_run_folder(training: Training) -> None:
+def settle_run_folder(training) -> None:
     """Write recipe.json, or check that a run to be resumed is this one. ValueError naming the keys that differ."""
     run = training.recipe.run
     path = Path(run.output) / "recipe.json"
