@@ -126,7 +126,9 @@ def assemble(recipe: Recipe) -> Training:
     objective.to(device)
     network = torch.compile(student) if recipe.run.compile else student
     if distributed.world_size() > 1:
-        network = DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+        device_ids = [device] if device.type == "cuda" else None
+        # BatchNorm statistics stay each rank's own, as in arcface_torch; rank 0's are saved.
+        network = DistributedDataParallel(network, device_ids, broadcast_buffers=False)
     return Training(
         recipe, device, student, network, head, objective,
         shared_optimizer=build_optimizer(recipe.schedule, [*student.parameters(), *objective.parameters()]),
