@@ -212,6 +212,16 @@ def test_a_session_embeds_each_image_once_at_each_px(pairs_file):
     assert numbers(rows[1]) == approx(numbers(evaluate(Net(), pairs_file, 16, "lr-lr")))
 
 
+def test_another_student_shares_the_teachers_embeddings_and_nothing_else(pairs_file):
+    teacher = Teacher()
+    session = Session(Net(16), pairs_file, teacher)
+    session.evaluate(16, "lr-hr")
+    asked = len(teacher.seen)
+    row = session.with_student(Net(16, seed=3)).evaluate(16, "lr-hr")
+    assert len(teacher.seen) == asked
+    assert numbers(row) == approx(numbers(evaluate(Net(16, seed=3), pairs_file, 16, "lr-hr", teacher=Teacher())))
+
+
 @pytest.mark.parametrize(
     "options, message",
     [

@@ -1,0 +1,1 @@
+"""Files -> faces: records, pairs, the one resize, views, the bank."""

@@ -1,0 +1,168 @@
+"""Building the bank: one pass over the faces for each half, resumable after a kill, never more than a few blocks in memory."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aird_plugin.data.bank import (
+    MANIFEST,
+    BankConfig,
+    LowBank,
+    TeacherBank,
+    low_inputs,
+    read_manifest,
+    teacher_inputs,
+)
+from aird_plugin.data.images import decode
+from aird_plugin.data.lowres import FACE_SIDE, low_faces
+from aird_plugin.data.neighbours import class_means, hard_lists, normalised, same_person_lists
+from aird_plugin.data.views import jitter
+from aird_plugin.files import write_atomically
+from aird_plugin.progress import progress
+
+BLOCK = 256
+STATE = "building.json"
+
+
+def open_teacher_bank(config: BankConfig, records, teacher, device: str = "cpu") -> TeacherBank:
+    """The teacher's half of the bank, built first where it is not there. `records` as `data.faces.open_records` gives."""
+    folder = config.teacher_folder
+    inputs = teacher_inputs(config, records.fingerprint(), len(records), teacher.describe())
+    manifest = read_manifest(folder, inputs)
+    if manifest is None:
+        arrays = {"embeddings": ((len(records), config.views, teacher.dim), np.float16)}
+        build = _Build(folder, inputs, arrays)
+        for rows, high_RJHWC in _jittered_blocks(records, config, build.rows_done, "teacher embeddings"):
+            build.arrays["embeddings"][rows.start : rows.stop] = _embed_views(teacher, high_RJHWC)
+            build.advance(rows)
+        _write_lists(build, records, teacher, config, device)
+        manifest = build.finish({"teacher": teacher.describe()})
+    return TeacherBank(folder, manifest)
+
+
+def open_low_bank(config: BankConfig, records, px: int) -> LowBank:
+    """The half of low faces at `px`, built first where it is not there."""
+    folder = config.low_folder(px)
+    inputs = low_inputs(config, records.fingerprint(), len(records), px)
+    manifest = read_manifest(folder, inputs)
+    if manifest is None:
+        jitters = config.views // 2
+        build = _Build(folder, inputs, {"low": ((len(records), jitters, px, px, 3), np.uint8)})
+        for rows, high_RJHWC in _jittered_blocks(records, config, build.rows_done, f"low faces at {px} px"):
+            flat = high_RJHWC.reshape(-1, FACE_SIDE, FACE_SIDE, 3)
+            low = low_faces(flat, px, grow=False)
+            build.arrays["low"][rows.start : rows.stop] = low.reshape(len(rows), jitters, px, px, 3)
+            build.advance(rows)
+        build.save("person", records.labels.astype(np.int32))
+        manifest = build.finish({})
+    return LowBank(folder, manifest)
+
+
+def decode_face(records, row: int) -> np.ndarray:
+    """The high face of a row. uint8 (112, 112, 3). ValueError naming the record where it is of another size or unreadable."""
+    face_HWC = decode(records.payload(row), f"face {row} of {records.path}")
+    if face_HWC.shape != (FACE_SIDE, FACE_SIDE, 3):
+        raise ValueError(
+            f"face {row} of {records.path} is {face_HWC.shape[1]}x{face_HWC.shape[0]}, but training needs aligned "
+            f"{FACE_SIDE}x{FACE_SIDE} faces; make the records again with tools/make_rec.py"
+        )
+    return face_HWC
+
+
+def _jittered_blocks(records, config: BankConfig, first: int, label: str) -> Iterator[tuple[range, np.ndarray]]:
+    """Blocks of rows with the high face of every jitter. uint8 (rows, V/2, 112, 112, 3)."""
+    total, jitters = len(records), config.views // 2
+    blocks = (range(start, min(start + BLOCK, total)) for start in range(first, total, BLOCK))
+    for rows in progress(blocks, total, label, "faces", initial=first):
+        high = np.empty((len(rows), jitters, FACE_SIDE, FACE_SIDE, 3), np.uint8)
+        for place, row in enumerate(rows):
+            face_HWC = decode_face(records, row)
+            for number in range(jitters):
+                high[place, number] = jitter(face_HWC, row, number, config.view_seed)
+        yield rows, high
+
+
+def _embed_views(teacher, high_RJHWC: np.ndarray) -> np.ndarray:
+    """Both flips of every jitter through the teacher. (rows, V, D), view = 2 * jitter + flip, normalised."""
+    rows, jitters = high_RJHWC.shape[:2]
+    both = np.stack([high_RJHWC, high_RJHWC[:, :, :, ::-1]], 2)
+    embeddings = teacher.embed(np.ascontiguousarray(both.reshape(-1, *high_RJHWC.shape[2:])))
+    if not np.isfinite(embeddings).all():
+        raise ValueError("the teacher gives embeddings that are not finite; its weights or its input scaling are wrong")
+    return normalised(embeddings).reshape(rows, 2 * jitters, -1)
+
+
+def _write_lists(build: "_Build", records, teacher, config: BankConfig, device: str) -> None:
+    """Centres and lists, from the mean over each face's views."""
+    person_N = records.labels
+    embeddings_NVD = build.arrays["embeddings"]
+    scratch = build.folder / "mean.npy"
+    mean_ND = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.float32, shape=(len(person_N), teacher.dim))
+    for start in range(0, len(person_N), BLOCK):
+        rows = slice(start, start + BLOCK)
+        mean_ND[rows] = normalised(embeddings_NVD[rows].astype(np.float32).mean(1))
+    centres_CD = _centres(teacher, mean_ND, person_N, records.num_classes)
+    build.save("centres", centres_CD)
+    build.save("person", person_N.astype(np.int32))
+    build.save("same", same_person_lists(mean_ND, person_N, config.bank_same))
+    build.save("hard", hard_lists(mean_ND, person_N, config.bank_hard, device))
+    scratch.unlink()
+
+
+def _centres(teacher, mean_ND, person_N, num_people: int) -> np.ndarray:
+    """The checkpoint's own head where it was trained on as many people, else class means."""
+    own = teacher.classifier
+    if own is not None and own.shape == (num_people, mean_ND.shape[1]):
+        return normalised(own).astype(np.float32)
+    return class_means(mean_ND, person_N, num_people)
+
+
+class _Build:
+    """A bank folder in the making: arrays on disk, how many rows are done, and a manifest at the end."""
+
+    def __init__(self, folder: Path, inputs: dict[str, Any], arrays: dict[str, tuple[tuple[int, ...], type]]):
+        self.folder, self.inputs = folder, inputs
+        self.rows_done = self._rows_already_done()
+        if self.rows_done == 0:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+        mode = "r+" if self.rows_done else "w+"
+        self.arrays = {
+            name: np.lib.format.open_memmap(folder / f"{name}.npy", mode=mode, dtype=dtype, shape=shape)
+            for name, (shape, dtype) in arrays.items()
+        }
+
+    def _rows_already_done(self) -> int:
+        """Rows that an interrupted build of the same inputs left behind; anything else starts again."""
+        path = self.folder / STATE
+        if not path.exists():
+            return 0
+        state = json.loads(path.read_text())
+        return state["rows_done"] if state["inputs"] == self.inputs else 0
+
+    def advance(self, rows: range) -> None:
+        """Rows are on disk before the state says so."""
+        for array in self.arrays.values():
+            array.flush()
+        write_atomically(self.folder / STATE, json.dumps({"inputs": self.inputs, "rows_done": rows.stop}).encode())
+
+    def save(self, name: str, array: np.ndarray) -> None:
+        np.save(self.folder / f"{name}.npy", array, allow_pickle=False)
+
+    def finish(self, facts: dict[str, Any]) -> dict[str, Any]:
+        """Write the manifest: from now on the folder counts."""
+        sums = {path.name: _sha256(path) for path in sorted(self.folder.glob("*.npy"))}
+        manifest = {"inputs": self.inputs, **facts, "sha256": sums}
+        write_atomically(self.folder / MANIFEST, json.dumps(manifest, indent=1).encode())
+        (self.folder / STATE).unlink(missing_ok=True)
+        return manifest
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,172 @@
+"""Decoding, encoding, and pictures that are none."""
+
+import hashlib
+import io
+import json
+import os
+import random
+import struct
+import subprocess
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aird_plugin.data.images import decode, encode_jpeg, face_file
+
+SCRIPT = Path(__file__).parent / "mxnet" / "decode_images.py"
+
+
+def saved(image, kind, **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+@pytest.fixture
+def picture(noise_faces):
+    return Image.fromarray(noise_faces(1, side=48)[0])
+
+
+def zoo(picture):
+    """Name -> file bytes: what turns up in face data sets, and what could."""
+    rng = np.random.default_rng(0)
+    rotated = Image.Exif()
+    rotated[0x112] = 6
+    noise = rng.integers(0, 256, (48, 48, 4), np.uint8)
+    palette = picture.convert("P")
+    return {
+        "plain.jpg": saved(picture, "JPEG", quality=95),
+        "full_chroma.jpg": saved(picture, "JPEG", subsampling="4:4:4"),
+        "progressive.jpg": saved(picture, "JPEG", progressive=True),
+        "grey.jpg": saved(picture.convert("L"), "JPEG"),
+        "rotated.jpg": saved(picture.crop((0, 0, 48, 32)), "JPEG", exif=rotated),
+        "plain.png": saved(picture, "PNG"),
+        "grey.png": saved(picture.convert("L"), "PNG"),
+        "grey16.png": saved(Image.fromarray(rng.integers(0, 65536, (48, 48), np.uint16)), "PNG"),
+        "bilevel.png": saved(picture.convert("1"), "PNG"),
+        "alpha.png": saved(Image.fromarray(noise), "PNG"),
+        "grey_alpha.png": saved(Image.fromarray(noise).convert("LA"), "PNG"),
+        "palette.png": saved(palette, "PNG"),
+        "palette_key.png": saved(palette, "PNG", transparency=3),
+        "palette_alpha.png": saved(palette, "PNG", transparency=bytes(range(256))),
+        "plain.bmp": saved(picture, "BMP"),
+        "palette.bmp": saved(palette, "BMP"),
+    }
+
+
+def test_every_picture_becomes_rgb(picture):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        faces = {name: decode(content, name) for name, content in zoo(picture).items()}
+    for name, face in faces.items():
+        assert face.shape == ((32 if name == "rotated.jpg" else 48), 48, 3) and face.dtype == np.uint8, name
+        assert face.flags.writeable
+    rgb = np.asarray(picture)
+    for name in ("plain.png", "plain.bmp"):
+        assert (faces[name] == rgb).all()
+    assert (faces["grey.png"] == np.asarray(picture.convert("L"))[..., None]).all()
+    assert np.abs(faces["plain.jpg"].astype(int) - rgb).mean() < 15
+    assert (decode(saved(picture, "WEBP", lossless=True), "") == rgb).all()
+
+
+def test_sixteen_bits_of_grey_keep_the_high_byte():
+    grey = np.array([[0, 255, 256, 0x7FFF, 0x8000, 0xFFFF]], np.uint16)
+    face = decode(saved(Image.fromarray(grey), "PNG"), "here")
+    assert face[0, :, 0].tolist() == [0, 0, 1, 0x7F, 0x80, 0xFF]
+
+
+def test_alpha_is_dropped_not_mixed():
+    face = decode(saved(Image.new("RGBA", (2, 2), (10, 20, 30, 0)), "PNG"), "here")
+    assert (face == (10, 20, 30)).all()
+
+
+def test_mxnet_decodes_the_same(picture, tmp_path):
+    interpreter = os.environ.get("MXNET_PYTHON")
+    if not interpreter:
+        pytest.skip("MXNET_PYTHON names no Python with mxnet 1.9.1")
+    pictures = zoo(picture)
+    for name, content in pictures.items():
+        (tmp_path / name).write_bytes(content)
+    command = [interpreter, "-W", "ignore", str(SCRIPT), *(str(tmp_path / name) for name in pictures)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for (name, content), line in zip(pictures.items(), done.stdout.splitlines(), strict=True):
+        face = decode(content, name)
+        assert [list(face.shape), hashlib.sha256(face.tobytes()).hexdigest()] == json.loads(line), name
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"GIF89a" + bytes(99), b"%!PS-Adobe-3.0 EPSF-3.0\n"])
+def test_what_is_no_image_is_refused_by_name(content):
+    with pytest.raises(ValueError, match=f"here: {len(content)} bytes that are no readable image: not JPEG, PNG"):
+        decode(content, "here")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "PPM"])
+def test_other_formats_are_not_even_tried(picture, kind):
+    with pytest.raises(ValueError, match="here: .*not JPEG, PNG, BMP, WEBP"):
+        decode(saved(picture, kind), "here")
+
+
+def test_truncated_pictures_are_refused_by_name(picture):
+    for name, content in zoo(picture).items():
+        for share in (0.05, 0.5, 0.9):
+            with pytest.raises(ValueError, match=f"^{name}: "):
+                decode(content[: int(len(content) * share)], name)
+
+
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_damaged_pictures_give_a_face_or_a_value_error(picture):
+    rng = random.Random(0)
+    pictures = list(zoo(picture).values())
+    for _ in range(400):
+        content = bytearray(rng.choice(pictures))
+        for _ in range(rng.randrange(1, 9)):
+            content[rng.randrange(len(content))] = rng.randrange(256)
+        try:
+            assert decode(bytes(content), "here").shape[2] == 3
+        except ValueError as error:
+            assert str(error).startswith("here: ")
+
+
+@pytest.mark.parametrize("side", [8200, 30000])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_decompression_bomb_is_refused_before_it_is_unpacked(side):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0))
+    bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    with pytest.raises(ValueError, match="here: .*(allowed are 67108864|decompression bomb)"):
+        decode(bomb, "here")
+
+
+def test_jpeg_there_and_back(noise_faces):
+    smooth = np.asarray(Image.fromarray(noise_faces(1)[0]).resize((28, 28)).resize((112, 112)))
+    fine, coarse = encode_jpeg(smooth), encode_jpeg(smooth, quality=30)
+    assert len(coarse) < len(fine)
+    assert np.abs(decode(fine, "").astype(int) - smooth).mean() < 3
+    assert encode_jpeg(smooth) == fine
+    for wrong in (smooth[None], smooth[..., 0], smooth.astype(float)):
+        with pytest.raises(ValueError, match="uint8 \\(H, W, 3\\)"):
+            encode_jpeg(wrong)
+
+
+def test_a_file_of_the_right_kind_is_kept_as_it_is(noise_faces, tmp_path):
+    face = Image.fromarray(noise_faces(1)[0])
+    for name in ("a.jpg", "a.png"):
+        face.save(tmp_path / name)
+    jpeg, png = (tmp_path / "a.jpg").read_bytes(), (tmp_path / "a.png").read_bytes()
+    assert face_file(tmp_path / "a.jpg") == jpeg
+    assert face_file(tmp_path / "a.png", keep=("JPEG", "PNG")) == png
+    assert face_file(tmp_path / "a.png") == encode_jpeg(np.asarray(face))
+    with pytest.raises(ValueError, match="a.jpg has 112x112 pixels, expected 64x64; --resize"):
+        face_file(tmp_path / "a.jpg", size=64)
+    assert decode(face_file(tmp_path / "a.jpg", size=64, resize=True), "").shape == (64, 64, 3)
+    small = face.resize((64, 64), Image.Resampling.BICUBIC)
+    assert face_file(tmp_path / "a.png", size=64, resize=True) == encode_jpeg(np.asarray(small))
+    face.resize((112, 96)).save(tmp_path / "wide.png")
+    with pytest.raises(ValueError, match="wide.png has 112x96 pixels, expected 112x112; crop it"):
+        face_file(tmp_path / "wide.png", resize=True)
