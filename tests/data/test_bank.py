@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -144,8 +145,8 @@ def test_an_interrupted_build_of_other_inputs_starts_again(records, tmp_path, mo
 
 @pytest.mark.parametrize(("change", "words"), [
     (lambda r, c: (r, Teacher("teacher-2"), c), "teacher was teacher-1, now teacher-2"),
-    (lambda r, c: (r, Teacher(), BankConfig(bank=c.bank, views=4, bank_same=3, bank_hard=5, view_seed=1)), "view_seed was 0, now 1"),
-    (lambda r, c: (r, Teacher(), BankConfig(bank=c.bank, views=4, bank_same=3, bank_hard=6)), "bank_hard was 5, now 6"),
+    (lambda r, c: (r, Teacher(), replace(c, view_seed=1)), "view_seed was 0, now 1"),
+    (lambda r, c: (r, Teacher(), replace(c, bank_hard=6)), "bank_hard was 5, now 6"),
 ])  # fmt: skip
 def test_a_stale_bank_is_refused_by_name_of_what_changed(records, tmp_path, change, words):
     open_teacher_bank(config(tmp_path), records, Teacher())
