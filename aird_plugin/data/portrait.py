@@ -133,7 +133,7 @@ def paint_mouth(canvas: Canvas, person: SimpleNamespace, shot: SimpleNamespace) 
 
 
 def paint_marks(canvas: Canvas, person: SimpleNamespace, face: np.ndarray) -> None:
-    """Beard, moustache, folds beside the nose, freckles, moles and creases."""
+    """Beard, moustache, folds beside the nose, freckles and moles."""
     if person.beard:
         rim = ramp(3 * np.abs(canvas.u) + 6 * (canvas.v - person.mouth_v))
         beard = face * ramp(4 * (canvas.v - person.beard_line)) * rim
@@ -149,11 +149,6 @@ def paint_marks(canvas: Canvas, person: SimpleNamespace, face: np.ndarray) -> No
     for u, v, size, factor in person.spots:
         spot = canvas.near(u, v, 0.1, 0.1)
         spot.shade(inside(np.hypot(spot.u - u, spot.v - v) - size), factor)
-    for u, v, slant, reach, factor in person.creases:
-        part = canvas.near(u, v, 0.2, 0.2)
-        cos, sin = float(np.cos(slant)), float(np.sin(slant))
-        along = bulge(cos * (part.u - u) + sin * (part.v - v), reach)
-        part.shade(stroke(cos * (part.v - v) - sin * (part.u - u), 0.008 * along) * (along > 0), factor)
 
 
 def hair_cap(canvas: Canvas, person: SimpleNamespace, shot: SimpleNamespace) -> np.ndarray:

@@ -204,6 +204,13 @@ def test_a_value_nested_too_deep_to_print(tmp_path, place):
         read_pairs(saved(tmp_path, program))
 
 
+def test_an_array_of_nonsense_shape(tmp_path):
+    kind = b"cnumpy\ndtype\n(U\x02u1tR"
+    array = b"cnumpy.core.numeric\n_frombuffer\n(U\x01a" + kind + b"(U\x01xtU\x01CtR"
+    with pytest.raises(ValueError, match="shape is no list of whole numbers"):
+        read_pairs(saved(tmp_path, b"\x80\x02(](" + array + array + b"e](\x88et."))
+
+
 @pytest.mark.parametrize(
     "program", [b"(inumpy\nndarray\n.", b"(cnumpy\nndarray\no.", b"\x80\x02cnumpy\nndarray\n)\x81."]
 )
