@@ -263,4 +263,4 @@ def test_facebn_on_the_real_network_beats_frozen_and_centred(aird_data):
     session = Session(network, aird_data / "lfw" / "lfw_view1.bin", flip=False)
     frozen, centred = (session.evaluate(16, "lr-lr", centre=centre)["accuracy"] for centre in (False, True))
     adapted = session.evaluate(16, "lr-lr", facebn="stateless", keep=0.9, order=0)["accuracy"]
-    assert frozen == pytest.approx(59.1, abs=0.2) and frozen + 10 < centred < adapted - 3
+    assert frozen == pytest.approx(59.1, abs=0.2) and frozen + 15 < centred < adapted
