@@ -258,9 +258,12 @@ def test_the_real_teacher_on_16_px_faces(aird_data):
 
 
 @pytest.mark.slow
-def test_facebn_on_the_real_network_beats_frozen_and_centred(aird_data):
+def test_facebn_and_its_control_on_the_real_network(aird_data):
     network = load_network(aird_data / "teacher" / "mobilefacenet_casia.pt")
     session = Session(network, aird_data / "lfw" / "lfw_view1.bin", flip=False)
     frozen, centred = (session.evaluate(16, "lr-lr", centre=centre)["accuracy"] for centre in (False, True))
     adapted = session.evaluate(16, "lr-lr", facebn="stateless", keep=0.9, order=0)["accuracy"]
-    assert frozen == pytest.approx(59.1, abs=0.2) and frozen + 15 < centred < adapted
+    assert frozen == pytest.approx(59.1, abs=0.2)
+    assert centred == pytest.approx(80.5, abs=0.2)
+    # Batches of another shuffle move it by about a point.
+    assert adapted == pytest.approx(82.4, abs=1.5)
