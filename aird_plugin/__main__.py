@@ -11,10 +11,17 @@ OVERRIDE_HELP = "recipe keys to change, as key=value with Python literals: lr=0.
 
 def train(args) -> int:
     """Train a student."""
-    from aird_plugin.loop import train as run
     from aird_plugin.recipe import load
 
-    folder = run(load(args.recipe, args.overrides))
+    recipe, checkout = load(args.recipe, args.overrides), args.arcface_torch
+    if checkout:
+        from aird_plugin.bridge.host import train as train_in_arcface_torch
+
+        folder = train_in_arcface_torch(recipe, checkout)
+    else:
+        from aird_plugin.loop import train as train_embedded
+
+        folder = train_embedded(recipe)
     if int(os.environ.get("RANK", 0)) == 0:
         print(f"done: {folder}")
     return 0
@@ -22,7 +29,7 @@ def train(args) -> int:
 
 def bank(args) -> int:
     """Build the bank of a recipe (or check that it is there and fits)."""
-    from aird_plugin.assemble import open_banks, open_faces, pick_device
+    from aird_plugin.lesson import open_banks, open_faces, pick_device
     from aird_plugin.models.teacher import load_teacher
     from aird_plugin.recipe import load
 
@@ -41,6 +48,13 @@ def bank(args) -> int:
 def evaluate(args) -> int:
     """Verify pairs of faces."""
     from aird_plugin.evaluation.command import run
+
+    return run(args)
+
+
+def doctor(args) -> int:
+    """Say what is here, what is missing and what to do about it; the exit code tells."""
+    from aird_plugin.doctor import run
 
     return run(args)
 
@@ -72,9 +86,20 @@ def parser() -> argparse.ArgumentParser:
         sub = verb(name, work)
         sub.add_argument("recipe", help=RECIPE_HELP)
         sub.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDE_HELP)
+        if work is train:
+            add_checkout_argument(sub)
+    sub = verb("doctor", doctor)
+    sub.add_argument("recipe", nargs="?", help="also check this recipe's files")
+    add_checkout_argument(sub)
     add_evaluate_arguments(verb("evaluate", evaluate))
     verb("recipes", recipes).add_argument("folder", help="where to; files of the same name are not overwritten")
     return top
+
+
+def add_checkout_argument(sub: argparse.ArgumentParser) -> None:
+    """--arcface-torch, which the environment may state for good."""
+    help_text = "run inside this checkout of arcface_torch, or of all InsightFace (default: $ARCFACE_TORCH)"
+    sub.add_argument("--arcface-torch", metavar="DIR", default=os.environ.get("ARCFACE_TORCH"), help=help_text)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -1,12 +1,14 @@
 """Recipe keys that turn the run as a whole; those of one module stand in that module."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aird_plugin.data.lowres import check_px
 
 PROTOCOLS = ("lr-lr", "lr-hr")
 FACEBN_MODES = ("stateless", "stream", "full")
+READERS = ("bank", "upstream")
+SECRETS = ("wandb_key",)
 
 
 @dataclass(frozen=True)
@@ -108,3 +110,27 @@ class RunConfig:
     @property
     def checkpoints(self) -> str:
         return os.path.join(self.output, "checkpoints")
+
+
+@dataclass(frozen=True)
+class BridgeConfig:
+    """Recipe keys that matter only inside an arcface_torch checkout (`--arcface-torch DIR`).
+
+    reader: "bank" takes batches from the bank, in the embedded host's order; "upstream" keeps arcface_torch's own reader (with
+    DALI, if upstream={"dali": True}), shrinks its faces in the step and asks the teacher about each. keep_mxnet: where mxnet is
+    installed, arcface_torch reads with it and not with our reader behind mxnet's names. gradient_compression: arcface_torch
+    averages the student's gradients over ranks in float16 whatever fp16 says; False averages them as they are. upstream: keys
+    handed to arcface_torch as they stand, such as {"using_wandb": True}.
+    """
+
+    reader: str = "bank"
+    keep_mxnet: bool = False
+    gradient_compression: bool = True
+    upstream: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.reader not in READERS:
+            raise ValueError(f"reader is one of {', '.join(READERS)}; got {self.reader!r}")
+        for key in SECRETS:
+            if key in self.upstream:
+                raise ValueError(f"upstream[{key!r}] would be printed into training.log; set WANDB_API_KEY in the environment")

@@ -2,22 +2,24 @@
 
 import contextlib
 import itertools
-import signal
 from pathlib import Path
 
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin import checkpoint, distributed
-from aird_plugin.assemble import Training, assemble, pick_device, student_input
+from aird_plugin.assemble import Training, assemble
 from aird_plugin.data.faces import Batch, loader
 from aird_plugin.errors import Interrupted
-from aird_plugin.evaluation.during import evaluate_run, write_student
+from aird_plugin.evaluation.during import evaluate_run, questions, write_student
+from aird_plugin.finite import check_gradient, check_loss
+from aird_plugin.lesson import pick_device, student_input
 from aird_plugin.objective import look
 from aird_plugin.recipe import Recipe
 from aird_plugin.runfolder import settle_run_folder
 from aird_plugin.runlog import RunLog
 from aird_plugin.schedule import learning_rate
+from aird_plugin.signals import stop_signals
 
 
 def train(recipe: Recipe) -> Path:
@@ -52,7 +54,7 @@ def run_steps(training: Training, first: int) -> None:
             done = step + 1
             log.step(done, rate, out)
             if recipe.run.verbose and done % recipe.run.verbose == 0 and done < training.total_steps:
-                log.verification(done, evaluate_run(training))
+                log.verification(done, questions(training), evaluate_run(training))
             stop = distributed.any_rank(bool(stopped), training.device)
             if done % save_every == 0 or done == training.total_steps or stop:
                 log.flush()
@@ -70,7 +72,7 @@ def take_step(training: Training, batches, step: int) -> dict[str, torch.Tensor]
     for number, batch in enumerate(batches, 1):
         with hold_back_sync(training.network, number < accumulate):
             out = compute_loss(training, batch.to(training.device), step, step * accumulate + number)
-            check_finite(out, step)
+            check_loss(out, step)
             training.scaler.scale(out["loss"] / accumulate).backward()
         for name, value in out.items():
             total[name] = total.get(name, 0) + value.detach() / accumulate
@@ -83,8 +85,7 @@ def compute_loss(training: Training, batch: Batch, step: int, draw: int) -> dict
     training.network.train()
     run, device = training.recipe.run, training.device.type
     half = torch.float16 if run.fp16 else torch.bfloat16
-    if batch.teacher_BD is None and batch.high_BHWC is not None:
-        batch.teacher_BD = torch.from_numpy(training.teacher.embed(batch.high_BHWC.cpu().numpy())).to(training.device)
+    batch = training.ask_teacher(batch)
     with torch.autocast(device, half, enabled=run.bf16 or (run.fp16 and device == "cuda")):
         student_BD = training.network(student_input(training.student, batch.faces_BHWC))
     views = look(student_BD, batch, training.head, draw, step / training.steps_per_epoch)
@@ -99,21 +100,11 @@ def update(training: Training, step: int) -> None:
     distributed.average_gradients(training.objective.parameters())
     limit = training.recipe.schedule.clip or float("inf")
     norm = torch.nn.utils.clip_grad_norm_(training.student.parameters(), limit)
-    if not training.scaler.is_enabled() and not torch.isfinite(norm):
-        raise FloatingPointError(f"step {step}: the student's gradient is not finite ({norm.item()}); nothing was updated")
+    if not training.scaler.is_enabled():
+        check_gradient(norm, step)
     for optimizer in optimizers:
         training.scaler.step(optimizer)
     training.scaler.update()
-
-
-def check_finite(out: dict[str, torch.Tensor], step: int) -> None:
-    """FloatingPointError naming every term, before anything moves."""
-    if not torch.isfinite(out["loss"]):
-        terms = ", ".join(f"{name}={value.item():.6g}" for name, value in out.items())
-        raise FloatingPointError(
-            f"step {step}: the loss is not finite: {terms}. Nothing was updated; "
-            "lower lr, raise warmup_epoch, or look at the data"
-        )
 
 
 def set_learning_rate(training: Training, rate: float) -> float:
@@ -158,7 +149,8 @@ def resume(training: Training) -> int:
     training.student.load_state_dict(shared["student"])
     training.objective.load_state_dict(shared["objective"])
     training.shared_optimizer.load_state_dict(shared["optimizer"])
-    training.scaler.load_state_dict(shared["scaler"])
+    if shared["scaler"]:
+        training.scaler.load_state_dict(shared["scaler"])
     head = checkpoint.cut_head(heads, training.head.shard)
     with torch.no_grad():
         training.head.weight.copy_(head["weight"])
@@ -173,21 +165,3 @@ def finish(training: Training) -> Path:
         evaluate_run(training, write=True)
     distributed.barrier()
     return Path(training.recipe.run.output)
-
-
-@contextlib.contextmanager
-def stop_signals():
-    """A list that fills at Ctrl-C or SIGTERM; the second one ends the process at once."""
-    received: list[int] = []
-
-    def note(number, frame):
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -22,7 +22,7 @@ from typing import Any
 
 from easydict import EasyDict
 
-from aird_plugin.config import DataConfig, RunConfig, StudentConfig, TeacherConfig
+from aird_plugin.config import BridgeConfig, DataConfig, RunConfig, StudentConfig, TeacherConfig
 from aird_plugin.data.bank import BankConfig
 from aird_plugin.models.head import HeadConfig
 from aird_plugin.schedule import ScheduleConfig
@@ -35,6 +35,7 @@ SECTIONS: dict[str, type] = {
     "head": HeadConfig,
     "schedule": ScheduleConfig,
     "run": RunConfig,
+    "bridge": BridgeConfig,
 }
 
 
@@ -49,6 +50,7 @@ class Recipe:
     head: HeadConfig
     schedule: ScheduleConfig
     run: RunConfig
+    bridge: BridgeConfig
     terms: dict[str, Any]
 
     def flat(self) -> dict[str, Any]:
@@ -165,6 +167,8 @@ def _of_type(key: str, value: Any, hint: Any) -> Any:
         value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
     if isinstance(value, int) and not isinstance(value, bool) and float in allowed:
         value = float(value)
+    if isinstance(value, dict) and dict in allowed:
+        value = dict(value)
     fits = any(value is None if kind is type(None) else type(value) is kind for kind in allowed)
     if not fits:
         names = " or ".join("None" if kind is type(None) else kind.__name__ for kind in allowed)

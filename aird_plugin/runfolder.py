@@ -15,7 +15,7 @@ from aird_plugin.recipe import Recipe
 
 FREE_TO_CHANGE = frozenset(
     {"output", "resume", "frequent", "verbose", "save_steps", "num_workers", "val_targets", "val_protocols", "facebn", "keep",
-     "bank", "device"}
+     "bank", "device", "keep_mxnet", "gradient_compression", "upstream"}
 )  # fmt: skip
 
 
@@ -42,8 +42,8 @@ def settle_run_folder(training) -> None:
         return
     if run.resume and path.exists() and os.path.isdir(run.checkpoints):
         before, now = json.loads(path.read_text())["recipe"], json.loads(json.dumps(training.facts["recipe"]))
-        changed = [key for key in now if key not in FREE_TO_CHANGE and before.get(key) != now[key]]
+        changed = [key for key in now if key in before and key not in FREE_TO_CHANGE and before[key] != now[key]]
         if changed:
-            detail = "; ".join(f"{key} was {before.get(key)!r}, now {now[key]!r}" for key in changed)
+            detail = "; ".join(f"{key} was {before[key]!r}, now {now[key]!r}" for key in changed)
             raise ValueError(f"{run.output} holds another run: {detail}. Use another output=, or resume=False to start again")
     write_atomically(path, json.dumps(training.facts, indent=1).encode())

@@ -14,94 +14,122 @@ from aird_plugin import distributed
 from aird_plugin.progress import SECONDS_BETWEEN_LINES
 
 METRICS = "metrics.jsonl"
+NO_TERMS = ("step", "epoch", "lr", "samples_per_s")
 
 
-class RunLog:
-    """Means of every term since the last line, each `frequent` steps. Only rank 0 writes.
+class Metrics:
+    """metrics.jsonl: means of every term since the last line. Every rank takes part in the means, rank 0 writes.
 
     A resumed run first drops the lines beyond its checkpoint, so the file tells one unbroken story.
     """
 
-    def __init__(self, training, first: int):
-        self.training, self.first = training, first
-        self.writes = distributed.rank() == 0
+    def __init__(self, lesson, first: int):
+        self.lesson = lesson
         self.sums: dict[str, torch.Tensor] = {}
         self.count = 0
-        self.started = self.spoken = time.monotonic()
-        self.path = Path(training.recipe.run.output) / METRICS
+        self.started = time.monotonic()
+        self.file = None
+        if distributed.rank() == 0:
+            path = Path(lesson.recipe.run.output) / METRICS
+            drop_lines_after(path, first)
+            self.file = path.open("a", buffering=1)
+
+    def add(self, out: dict[str, torch.Tensor]) -> None:
+        """Take in one step's terms."""
+        for name, value in out.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
+        self.count += 1
+
+    def line(self, done: int, rate: float) -> dict | None:
+        """Write the line of step `done` and give it; None on the other ranks."""
+        means = {name: distributed.mean_over_ranks(value / self.count).item() for name, value in self.sums.items()}
+        now = time.monotonic()
+        faces = self.count * self.lesson.recipe.schedule.batch_size * self.lesson.recipe.schedule.gradient_acc
+        speed = faces * distributed.world_size() / max(now - self.started, 1e-9)
+        self.sums, self.count, self.started = {}, 0, now
+        if self.file is None:
+            return None
+        epoch = round(done / self.lesson.steps_per_epoch, 4)
+        line = {"step": done, "epoch": epoch, "lr": rate, **means, "samples_per_s": round(speed, 1)}
+        self.file.write(json.dumps(line) + "\n")
+        return line
+
+    def flush(self) -> None:
+        """Lines on disk before the checkpoint that follows them."""
+        if self.file is not None:
+            self.file.flush()
+            os.fsync(self.file.fileno())
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.flush()
+            self.file.close()
+
+
+def terms_of(line: dict) -> dict[str, float]:
+    """The losses in a line of metrics.jsonl."""
+    return {name: value for name, value in line.items() if name not in NO_TERMS}
+
+
+class RunLog:
+    """What the embedded host tells: metrics.jsonl, a bar, TensorBoard. Only rank 0 speaks."""
+
+    def __init__(self, training, first: int):
+        self.training, self.first = training, first
+        self.speaks = distributed.rank() == 0
+        self.spoken = time.monotonic()
 
     def __enter__(self) -> "RunLog":
-        if self.writes:
-            drop_lines_after(self.path, self.first)
-            self.file = self.path.open("a", buffering=1)
-            self.board = SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=self.first)
+        self.metrics = Metrics(self.training, self.first)
+        if self.speaks:
+            output = Path(self.training.recipe.run.output)
+            self.board = SummaryWriter(str(output / "tensorboard"), purge_step=self.first)
             total = self.training.total_steps
             terminal = sys.stderr.isatty()
             self.bar = tqdm(total=total, initial=self.first, desc="train", unit="step", disable=not terminal, dynamic_ncols=True)
         return self
 
     def __exit__(self, *failure) -> None:
-        if self.writes:
-            self.flush()
+        self.metrics.close()
+        if self.speaks:
             self.bar.close()
             self.board.close()
-            self.file.close()
 
     def step(self, done: int, rate: float, out: dict[str, torch.Tensor]) -> None:
         """Take in one step's terms; write a line where one is due."""
-        for name, value in out.items():
-            self.sums[name] = self.sums.get(name, 0) + value.detach()
-        self.count += 1
+        self.metrics.add(out)
         if done % self.training.recipe.run.frequent == 0 or done == self.training.total_steps:
-            self._line(done, rate)
-        if self.writes:
+            line = self.metrics.line(done, rate)
+            if line:
+                self._tell(line)
+        if self.speaks:
             self.bar.update(1)
 
-    def _line(self, done: int, rate: float) -> None:
-        """Every rank takes part in the means."""
-        means = {name: distributed.mean_over_ranks(value / self.count).item() for name, value in self.sums.items()}
-        now = time.monotonic()
-        training = self.training
-        faces = self.count * training.recipe.schedule.batch_size * training.recipe.schedule.gradient_acc
-        speed = faces * distributed.world_size() / max(now - self.started, 1e-9)
-        self.sums, self.count, self.started = {}, 0, now
-        if not self.writes:
-            return
-        epoch = done / training.steps_per_epoch
-        line = {"step": done, "epoch": round(epoch, 4), "lr": rate, **means, "samples_per_s": round(speed, 1)}
-        self.file.write(json.dumps(line) + "\n")
-        for name, value in means.items():
+    def _tell(self, line: dict) -> None:
+        done, terms, speed = line["step"], terms_of(line), line["samples_per_s"]
+        for name, value in terms.items():
             self.board.add_scalar(f"loss/{name}", value, done)
-        self.board.add_scalar("lr", rate, done)
+        self.board.add_scalar("lr", line["lr"], done)
         self.board.add_scalar("samples_per_s", speed, done)
-        self._tell(done, epoch, means, speed, now)
+        told = f"epoch {line['epoch']:.1f} " + " ".join(f"{name} {value:.3f}" for name, value in terms.items())
+        self.bar.set_postfix_str(told, refresh=False)
+        total = self.training.total_steps
+        if self.bar.disable and (time.monotonic() - self.spoken >= SECONDS_BETWEEN_LINES or done == total):
+            self.spoken = time.monotonic()
+            faces_left = (total - done) * self.training.recipe.schedule.batch_size * distributed.world_size()
+            left = tqdm.format_interval(faces_left / max(speed, 1e-9))
+            print(f"step {done}/{total} {told} {speed:.0f} faces/s, {left} left", file=sys.stderr, flush=True)
 
-    def _tell(self, done: int, epoch: float, means: dict[str, float], speed: float, now: float) -> None:
-        terms = " ".join(f"{name} {value:.3f}" for name, value in means.items())
-        self.bar.set_postfix_str(f"epoch {epoch:.1f} {terms}", refresh=False)
-        if self.bar.disable and (now - self.spoken >= SECONDS_BETWEEN_LINES or done == self.training.total_steps):
-            self.spoken = now
-            left = (self.training.total_steps - done) * self.training.recipe.schedule.batch_size / max(speed, 1e-9)
-            print(
-                f"step {done}/{self.training.total_steps} epoch {epoch:.1f} {terms} {speed:.0f} faces/s, "
-                f"{tqdm.format_interval(left * distributed.world_size())} left",
-                file=sys.stderr, flush=True,
-            )  # fmt: skip
-
-    def verification(self, done: int, rows: list[dict]) -> None:
+    def verification(self, done: int, asked: list, rows: list[dict]) -> None:
         """Accuracy of a periodic verification, to the board and the terminal."""
-        if not self.writes:
-            return
-        for row in rows:
-            name = f"{Path(row['pairs']).stem}/{row['protocol']}/{row['px']}px" + ("/facebn" if row["facebn"] else "")
-            self.board.add_scalar(f"accuracy/{name}", row["accuracy"], done)
-            self.bar.write(f"step {done} {name}: {row['accuracy']:.2f}", file=sys.stderr)
+        if self.speaks:
+            for question, row in zip(asked, rows, strict=True):
+                self.board.add_scalar(f"accuracy/{question.name}", row["accuracy"], done)
+                self.bar.write(f"step {done} {question.name}: {row['accuracy']:.2f}", file=sys.stderr)
 
     def flush(self) -> None:
         """Lines on disk before the checkpoint that follows them."""
-        if self.writes:
-            self.file.flush()
-            os.fsync(self.file.fileno())
+        self.metrics.flush()
 
 
 def drop_lines_after(path: Path, step: int) -> None:

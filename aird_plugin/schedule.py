@@ -14,9 +14,9 @@ class ScheduleConfig:
     """Recipe keys of the optimizer and its schedule.
 
     batch_size is per rank, and the learning rate is not scaled with the number of ranks (as arcface_torch). schedule: "step"
-    multiplies by `decay` at each of `milestones` (epochs, from 0); "poly" is arcface_torch's, power 2; "cosine" ends at 0.
-    warmup_epoch: linear from 0. gradient_acc: batches whose mean gradient makes one step. clip: largest norm of the student's
-    gradient, 0 for none.
+    multiplies by `decay` at each of `milestones` (epochs, from 0); "poly" falls in a line to 0, as arcface_torch's train_v2 has
+    it; "cosine" ends at 0. warmup_epoch: linear from 0. gradient_acc: batches whose mean gradient makes one step. clip: largest
+    norm of the student's gradient, 0 for none.
     """
 
     batch_size: int = 96
@@ -58,7 +58,7 @@ def learning_rate(config: ScheduleConfig, step: int, steps_per_epoch: int) -> fl
         return config.lr * config.decay ** sum(epoch >= milestone for milestone in config.milestones)
     share = (epoch - config.warmup_epoch) / max(config.num_epoch - config.warmup_epoch, 1e-9)
     if config.schedule == "poly":
-        return config.lr * (1 - share) ** 2
+        return config.lr * (1 - share)
     return config.lr * 0.5 * (1 + math.cos(math.pi * share))
 
 

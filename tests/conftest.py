@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+# It would send every training run of the tests into that checkout; only tests/bridge asks for it.
+REAL_ARCFACE_TORCH = os.environ.pop("ARCFACE_TORCH", None)
+
 
 @pytest.fixture(scope="session")
 def aird_data() -> Path:
@@ -56,3 +59,11 @@ def tiny_run(tmp_path_factory):
                   "align": "aird_plugin.losses.alignment:Alignment"},
         "output": str(folder / "out"),
     }  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def real_arcface_torch() -> str:
+    """The public project's checkout that ARCFACE_TORCH names; a test that asks for it is skipped where there is none."""
+    if not REAL_ARCFACE_TORCH:
+        pytest.skip("no arcface_torch checkout at ARCFACE_TORCH")
+    return REAL_ARCFACE_TORCH

@@ -98,15 +98,17 @@ class RecordReader:
         count[:] = np.maximum(flag, 1)
         return plain
 
+    def raw(self, key) -> bytes:
+        """A record's body, header and payload as stored, its parts joined."""
+        offset, data = self.offset(key), self._bytes()
+        return MAGIC.join(data[start:stop] for start, stop in self._parts(offset, f"record {key}"))
+
     def __getitem__(self, key) -> Record:
-        name = f"record {key}"
-        offset = self.offset(key)
-        data = self._bytes()
-        body = MAGIC.join(data[start:stop] for start, stop in self._parts(offset, name))
+        body = self.raw(key)
         try:
             return form.unpack(body)
         except ValueError as error:
-            raise self._damaged(name, offset, str(error)) from error
+            raise self._damaged(f"record {key}", self.offset(key), str(error)) from error
 
     def __contains__(self, key) -> bool:
         at = np.searchsorted(self._sorted_keys, key)

@@ -66,13 +66,7 @@ class Head(nn.Module):
         super().__init__()
         self.config, self.seed = config, seed
         self.shard = shard_of(config.num_classes, distributed.rank(), distributed.world_size())
-        if centres_CD is None:
-            generator = torch.Generator().manual_seed(seed)
-            centres_CD = torch.empty(config.num_classes, embedding_size).normal_(0, 0.01, generator=generator)
-        if tuple(centres_CD.shape) != (config.num_classes, embedding_size):
-            raise ValueError(
-                f"the head needs class centres ({config.num_classes}, {embedding_size}); got {tuple(centres_CD.shape)}"
-            )
+        centres_CD = initial_centres(config, embedding_size, centres_CD, seed)
         self.weight = nn.Parameter(centres_CD[self.shard].clone().float())
         teacher_shard = None if teacher_centres_CD is None else F.normalize(teacher_centres_CD[self.shard].float())
         self.register_buffer("teacher_centres_CD", teacher_shard, persistent=False)
@@ -113,6 +107,16 @@ class Head(nn.Module):
         luck[label_G[label_G >= 0]] = 2.0
         count = max(int(self.config.sample_rate * total), int((luck == 2.0).sum()))
         return luck.topk(count).indices.sort().values
+
+
+def initial_centres(config: HeadConfig, embedding_size: int, centres_CD=None, seed: int = 0) -> torch.Tensor:
+    """All ranks' class centres at the start: those given, else a small normal drawn from `seed`. ValueError for a wrong shape."""
+    if centres_CD is None:
+        generator = torch.Generator().manual_seed(seed)
+        return torch.empty(config.num_classes, embedding_size).normal_(0, 0.01, generator=generator)
+    if tuple(centres_CD.shape) != (config.num_classes, embedding_size):
+        raise ValueError(f"the head needs class centres ({config.num_classes}, {embedding_size}); got {tuple(centres_CD.shape)}")
+    return centres_CD
 
 
 def shard_of(num_classes: int, rank: int, world_size: int) -> slice:

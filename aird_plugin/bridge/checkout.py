@@ -1,0 +1,81 @@
+"""A folder of arcface_torch: find it, read which names it binds without running it, import it, let it go."""
+
+import ast
+import importlib
+import shutil
+import subprocess
+import sys
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+INSIDE = Path("recognition") / "arcface_torch"
+
+
+def find(directory: str | Path, entry: str) -> Path:
+    """The arcface_torch folder at `directory`, which may also be a checkout of the whole InsightFace repository.
+
+    entry: module that must be there. Raises ValueError where it is not.
+    """
+    place = Path(directory).expanduser()
+    for folder in (place, place / INSIDE):
+        if (folder / f"{entry}.py").is_file():
+            return folder.resolve()
+    raise ValueError(
+        f"{place} is no arcface_torch checkout: neither it nor {place / INSIDE} has {entry}.py; "
+        "clone github.com/deepinsight/insightface and give its folder"
+    )
+
+
+def commit(folder: Path) -> str | None:
+    """The last commit that touched the folder, short; None where git or its history is missing."""
+    if not shutil.which("git"):
+        return None
+    command = ["git", "-C", str(folder), "log", "-1", "--format=%h %cs", "--", "."]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return done.stdout.strip() or None
+
+
+def bindings(folder: Path, module: str) -> set[str]:
+    """Names that a module of the checkout binds at its top level, read from its text; empty where there is no such file.
+
+    Nothing is run: importing arcface_torch's entry module already starts a process group.
+    """
+    path = folder.joinpath(*module.split(".")).with_suffix(".py")
+    if not path.is_file():
+        return set()
+    names: set[str] = set()
+    for node in ast.parse(path.read_text(errors="replace")).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Assign):
+            names |= {target.id for target in node.targets if isinstance(target, ast.Name)}
+    return names
+
+
+def top_level_names(folder: Path) -> set[str]:
+    """What the folder makes importable: `utils`, `losses`, `eval` and the like; never this package, should it lie in there."""
+    names = {path.stem for path in folder.iterdir() if path.suffix == ".py" or any(path.glob("*.py"))}
+    return names - {__name__.split(".")[0]}
+
+
+@contextmanager
+def importable(folder: Path):
+    """The checkout first on sys.path. Modules of the same names (`utils`, `losses`) step aside meanwhile and come back."""
+    names = top_level_names(folder)
+    before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in names}
+    with ExitStack() as stack:
+        for name in before:
+            del sys.modules[name]
+        stack.callback(sys.modules.update, before)
+        stack.callback(_forget, names)
+        sys.path.insert(0, str(folder))
+        stack.callback(sys.path.remove, str(folder))
+        importlib.invalidate_caches()
+        yield
+
+
+def _forget(names: set[str]) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] in names]:
+        del sys.modules[name]

@@ -1,0 +1,42 @@
+"""Binding names anew, and back."""
+
+import importlib
+import sys
+import types
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any
+
+
+def resolve(module: str, name: str) -> tuple[Any, str]:
+    """The object that holds a name, and its last part: ("torch", "Tensor.cuda") -> (torch.Tensor, "cuda").
+
+    Raises ImportError or AttributeError where it is not there.
+    """
+    holder: Any = importlib.import_module(module)
+    *path, last = name.split(".")
+    for part in path:
+        holder = getattr(holder, part)
+    getattr(holder, last)
+    return holder, last
+
+
+def rebind(stack: ExitStack, module: str, name: str, make: Callable[[Any], Any]) -> None:
+    """Bind `module.name` to make(what it was), until the stack closes."""
+    holder, last = resolve(module, name)
+    before, inherited = getattr(holder, last), last not in vars(holder)
+    setattr(holder, last, make(before))
+    stack.callback(delattr, holder, last) if inherited else stack.callback(setattr, holder, last, before)
+
+
+def stand_in(stack: ExitStack, modules: dict[str, types.ModuleType]) -> None:
+    """Put modules under their names until the stack closes; what was there comes back."""
+    before = {name: sys.modules[name] for name in modules if name in sys.modules}
+    sys.modules.update(modules)
+
+    def restore() -> None:
+        for name in modules:
+            sys.modules.pop(name, None)
+        sys.modules.update(before)
+
+    stack.callback(restore)

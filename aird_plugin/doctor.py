@@ -1,0 +1,87 @@
+"""`aird doctor`: what is here, what is missing, what to do about it."""
+
+import importlib.metadata
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+MARKS = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}
+EXTRAS = {"onnx": "onnxruntime", "insightface": "insightface", "report": "matplotlib"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line. status: "ok", "note" (works without it) or "fault" (a run would fail)."""
+
+    status: str
+    what: str
+    remedy: str = ""
+
+
+def run(args) -> int:
+    """Print every finding; 0 where none is a fault, else 1."""
+    findings = [*about_machine()]
+    if args.recipe:
+        findings += about_recipe(args.recipe)
+    if args.arcface_torch:
+        from aird_plugin.bridge.doctor import about_checkout
+
+        findings += about_checkout(args.arcface_torch)
+    for finding in findings:
+        print(f"{MARKS[finding.status]} {finding.what}" + (f": {finding.remedy}" if finding.remedy else ""))
+    faults = sum(finding.status == "fault" for finding in findings)
+    print(f"{faults} fault(s)" if faults else "no fault found")
+    return 1 if faults else 0
+
+
+def about_machine():
+    """Python, packages, devices, data."""
+    import torch
+
+    yield Finding("ok", f"Python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} cores, "
+                        f"{torch.get_num_threads()} torch threads")  # fmt: skip
+    for package in ("numpy", "pillow", "easydict", "tqdm", "tensorboard"):
+        yield version_of(package)
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count()))
+        yield Finding("ok", f"CUDA {torch.version.cuda}: {names}")
+    else:
+        yield Finding("note", "no CUDA device", "runs train on the CPU (small native students do so in minutes)")
+    for extra, package in EXTRAS.items():
+        found = version_of(package)
+        remedy = f"pip install 'aird_plugin[{extra}]' where needed"
+        yield found if found.status == "ok" else Finding("note", f"no {package}", remedy)
+    data = Path(os.environ.get("AIRD_DATA", "data"))
+    if data.is_dir():
+        yield Finding("ok", f"AIRD_DATA={data}")
+    else:
+        yield Finding("note", f"no folder AIRD_DATA={data}", "recipes look there for faces and teachers")
+
+
+def version_of(package: str) -> Finding:
+    """Whether a package is installed, and which version."""
+    try:
+        return Finding("ok", f"{package} {importlib.metadata.version(package)}")
+    except importlib.metadata.PackageNotFoundError:
+        return Finding("fault", f"no {package}", f"pip install {package}")
+
+
+def about_recipe(path: str):
+    """The recipe's keys, faces, targets and teacher, opened as a run would."""
+    from aird_plugin.errors import EXPECTED
+    from aird_plugin.lesson import find_targets, open_faces
+    from aird_plugin.models.teacher import load_teacher
+    from aird_plugin.recipe import load
+
+    try:
+        recipe = load(path)
+        yield Finding("ok", f"{path}: every key and value is known")
+        records, recipe = open_faces(recipe)
+        yield Finding("ok", f"{recipe.data.rec}: {len(records)} faces of {recipe.head.num_classes} people")
+        find_targets(recipe)
+        if recipe.teacher.teacher:
+            teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network)
+            yield Finding("ok", f"{recipe.teacher.teacher}: embeddings {teacher.dim} wide")
+    except EXPECTED as error:
+        yield Finding("fault", path, " ".join(str(error).split()))
