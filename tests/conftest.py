@@ -67,3 +67,20 @@ def real_arcface_torch() -> str:
     if not REAL_ARCFACE_TORCH:
         pytest.skip("no arcface_torch checkout at ARCFACE_TORCH")
     return REAL_ARCFACE_TORCH
+
+
+@pytest.fixture(scope="session")
+def pairs_file(tmp_path_factory):
+    """Forty pairs of eight drawn people, ten folds."""
+    from aird_plugin.data.images import encode_jpeg
+    from aird_plugin.data.pairs import write_pairs
+    from aird_plugin.data.synthetic import draw_person
+
+    images, same = [], []
+    for n in range(40):
+        other = n % 8 if n % 2 else (n + 3) % 8
+        images += [encode_jpeg(draw_person(n % 8, n)), encode_jpeg(draw_person(other, n + 100))]
+        same.append(bool(n % 2))
+    path = tmp_path_factory.mktemp("pairs") / "pairs.bin"
+    write_pairs(path, images, same)
+    return str(path)

@@ -184,23 +184,6 @@ def test_what_does_not_fit_is_told_before_training(tiny_run, tmp_path, change, w
         assemble(from_flat(tiny_run | {"output": str(tmp_path)} | change))
 
 
-@pytest.fixture(scope="module")
-def pairs_file(tmp_path_factory):
-    """Forty pairs of eight drawn people, ten folds."""
-    from aird_plugin.data.images import encode_jpeg
-    from aird_plugin.data.pairs import write_pairs
-    from aird_plugin.data.synthetic import draw_person
-
-    images, same = [], []
-    for n in range(40):
-        other = n % 8 if n % 2 else (n + 3) % 8
-        images += [encode_jpeg(draw_person(n % 8, n)), encode_jpeg(draw_person(other, n + 100))]
-        same.append(bool(n % 2))
-    path = tmp_path_factory.mktemp("pairs") / "pairs.bin"
-    write_pairs(path, images, same)
-    return str(path)
-
-
 def test_a_run_verifies_itself_as_it_goes(tiny_run, tmp_path, pairs_file, capsys):
     keys = tiny_run | {"output": str(tmp_path / "run"), "val_targets": (pairs_file,), "verbose": 6, "facebn": "full", "keep": 0.1}
     train(from_flat(keys))

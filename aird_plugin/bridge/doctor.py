@@ -53,8 +53,4 @@ def about_packages(folder):
 def about_mend(mend: seams.Mend, around: Surroundings) -> Finding:
     """Whether a run on this machine would apply it, and why."""
     name = f"{mend.module}.{mend.name}".rstrip(".")
-    try:
-        needed = mend.needed(around)
-    except ImportError as error:
-        return Finding("note", f"mend of {name} cannot be judged", str(error))
-    return Finding("ok", f"mend of {name} " + (f"will be applied ({mend.why})" if needed else "is not needed here"))
+    return Finding("ok", f"mend of {name} " + (f"will be applied ({mend.why})" if mend.needed(around) else "is not needed here"))

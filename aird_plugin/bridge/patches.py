@@ -26,7 +26,10 @@ def rebind(stack: ExitStack, module: str, name: str, make: Callable[[Any], Any])
     holder, last = resolve(module, name)
     before, inherited = getattr(holder, last), last not in vars(holder)
     setattr(holder, last, make(before))
-    stack.callback(delattr, holder, last) if inherited else stack.callback(setattr, holder, last, before)
+    if inherited:
+        stack.callback(delattr, holder, last)
+    else:
+        stack.callback(setattr, holder, last, before)
 
 
 def stand_in(stack: ExitStack, modules: dict[str, types.ModuleType]) -> None:

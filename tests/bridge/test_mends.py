@@ -1,0 +1,100 @@
+import os
+import socket
+from contextlib import ExitStack
+
+import numpy as np
+import pytest
+import torch
+
+from aird_plugin.bridge import checkout, mends, seams
+from aird_plugin.bridge.mends import Surroundings
+
+CPU = Surroundings(cpu=True)
+
+
+@pytest.fixture
+def opened(standin):
+    """The stand-in's entry module, mended for the CPU; its process group ends with the test."""
+    with ExitStack() as stack:
+        stack.callback(lambda: torch.distributed.is_initialized() and torch.distributed.destroy_process_group())
+        yield seams.open_upstream(stack, checkout.find(standin, seams.ENTRY), CPU)
+
+
+def test_the_entry_module_starts_a_group_of_one_on_gloo(opened):
+    assert torch.distributed.get_backend() == "gloo" and torch.distributed.get_world_size() == 1
+
+
+def test_upstreams_scheduler_works_again(opened):
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0)
+    schedule = opened.PolynomialLRWarmup(optimizer=optimizer, warmup_iters=2, total_iters=6)
+    rates = []
+    for _ in range(6):
+        rates.append(schedule.get_last_lr()[0])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([1.0, 0.5, 1.0, 0.75, 0.5, 0.25])
+
+
+def test_without_its_mend_upstreams_scheduler_fails(opened, monkeypatch):
+    if not mends.scheduler_lost_verbose(CPU):
+        pytest.skip("this torch still takes verbose")
+    base = opened.PolynomialLRWarmup.__bases__[0]
+    monkeypatch.setattr(base, "__init__", torch.optim.lr_scheduler.LRScheduler.__init__)
+    with pytest.raises(TypeError, match="verbose"):
+        opened.PolynomialLRWarmup(optimizer=torch.optim.SGD([torch.nn.Parameter(torch.ones(1))], lr=1.0), warmup_iters=2)
+
+
+def test_cuda_calls_stay_on_the_cpu(opened):
+    x = torch.ones(2)
+    assert x.cuda() is x and x.cuda(0, non_blocking=True) is x
+    layer = torch.nn.Linear(2, 2)
+    assert layer.cuda() is layer
+    torch.cuda.set_device(3)
+    wrapped = torch.nn.parallel.DistributedDataParallel(layer, device_ids=[0], broadcast_buffers=False)
+    assert wrapped.module is layer
+
+
+def test_the_evaluation_interpolates_on_steps(opened):
+    """A share of false accepts is a staircase. The value stands where scipy before 1.10 had it."""
+    import eval.verification as verification
+
+    f = verification.interpolate.interp1d(np.array([0.0, 0.0, 0.5, 0.5, 1.0]), np.array([0.0, 1.0, 2.0, 3.0, 4.0]), kind="slinear")
+    assert f(0.25) == 1.5 and f(0.75) == 3.5 and f(0.5) == 3.0
+
+
+def test_two_lone_runs_take_two_ports():
+    asked = []
+    start = mends.free_port(lambda backend, **options: asked.append(options["init_method"]))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 12584)) if _free(12584) else None
+        start(backend="nccl", init_method="tcp://127.0.0.1:12584", rank=0, world_size=1)
+    assert asked[0].startswith("tcp://127.0.0.1:") and not asked[0].endswith(":12584")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0
+
+
+def test_a_save_that_fails_leaves_the_file_that_was_there(tmp_path):
+    save = mends.whole_or_nothing(torch.save)
+    save({"a": torch.ones(1)}, str(tmp_path / "model.pt"))
+
+    class Unwilling:
+        def __reduce__(self):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        save({"a": torch.zeros(1), "b": Unwilling()}, str(tmp_path / "model.pt"))
+    assert torch.load(tmp_path / "model.pt")["a"] == 1 and os.listdir(tmp_path) == ["model.pt"]
+    with open(tmp_path / "other.pt", "wb") as file:
+        save({"a": torch.ones(1)}, file)
+    assert torch.load(tmp_path / "other.pt")["a"] == 1
+
+
+def test_mxnet_is_kept_only_where_it_is_and_is_asked_for(monkeypatch):
+    mend = next(mend for mend in seams.MENDS if mend.module == "mxnet")
+    monkeypatch.setattr(mends, "installed", lambda package: True)
+    assert mend.needed(CPU) and not mend.needed(Surroundings(cpu=True, keep_mxnet=True))
+    monkeypatch.setattr(mends, "installed", lambda package: False)
+    assert mend.needed(Surroundings(cpu=True, keep_mxnet=True))

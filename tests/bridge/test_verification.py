@@ -1,0 +1,79 @@
+import json
+import re
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from aird_plugin.bridge.host import train
+from aird_plugin.bridge.verification import Norms
+from aird_plugin.evaluation.load import load_model
+from aird_plugin.evaluation.protocol import Session
+from aird_plugin.recipe import from_flat
+
+
+@pytest.fixture(scope="module")
+def verified(bridge_run, checkout, pairs_file, tmp_path_factory):
+    """A student of 112 px, so that sharp faces are asked about too."""
+    keys = bridge_run | {"output": str(tmp_path_factory.mktemp("verified") / "run"), "num_epoch": 2, "network": "native112_0.05m"}
+    return train(from_flat(keys | {"val_targets": (pairs_file,), "verbose": 5, "facebn": "full", "keep": 0.1}), checkout)
+
+
+NAMES = ["pairs", "pairs/facebn", "pairs/lr-lr/16px", "pairs/lr-lr/16px/facebn", "pairs/lr-hr/16px", "pairs/lr-hr/16px/facebn"]
+
+
+def test_sharp_and_low_with_and_without_facebn_in_upstreams_lines(verified):
+    log = (verified / "training.log").read_text()
+    for step in (5, 10, 12):
+        told = re.findall(rf"\[([\w/-]+)\]\[{step}\]Accuracy-Flip: (\d\.\d+)\+-(\d\.\d+)", log)
+        assert [name for name, _, _ in told] == NAMES
+        assert len(re.findall(rf"\]\[{step}\]XNorm: [\d.]+$", log, re.M)) == len(NAMES)
+        assert len(re.findall(rf"\]\[{step}\]Accuracy-Highest: ", log)) == len(NAMES)
+
+
+def test_the_last_rows_are_kept_and_equal_the_log_and_evaluate(verified, pairs_file):
+    rows = json.loads((verified / "evaluation.json").read_text())
+    log = (verified / "training.log").read_text()
+    told = dict(re.findall(r"\[([\w/-]+)\]\[12\]Accuracy-Flip: (\d\.\d+)", log))
+    assert [f"{row['accuracy'] / 100:.5f}" for row in rows] == [told[name] for name in NAMES]
+    session = Session(load_model(verified), pairs_file)
+    assert session.evaluate(112, "lr-lr") == rows[0]
+    assert session.evaluate(16, "lr-lr", facebn="full", keep=0.1, order=0) == rows[3]
+
+
+def test_tensorboard_has_a_curve_for_each(verified):
+    events = EventAccumulator(str(verified / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    assert set(NAMES) <= set(tags) and {"loss/iid", "loss/rid", "loss", "learning_rate"} <= set(tags)
+    assert [event.step for event in events.Scalars("pairs/lr-lr/16px")] == [5, 10, 12]
+
+
+def test_a_native_student_is_not_asked_about_sharp_faces(bridge_run, checkout, pairs_file, tmp_path):
+    folder = train(from_flat(bridge_run | {"output": str(tmp_path), "num_epoch": 1, "val_targets": (pairs_file,)}), checkout)
+    rows = json.loads((folder / "evaluation.json").read_text())
+    assert [(row["px"], row["protocol"], row["high_side"]) for row in rows] == [(16, "lr-lr", None), (16, "lr-hr", "teacher")]
+
+
+def test_a_target_may_be_a_name_in_the_folder_of_faces(bridge_run, standin, pairs_file, tmp_path):
+    from aird_plugin.lesson import find_targets
+
+    (tmp_path / "lfw.bin").write_bytes(b"")
+    recipe = find_targets(from_flat(bridge_run | {"rec": str(tmp_path), "val_targets": ("lfw", pairs_file)}))
+    assert recipe.run.val_targets == (str(tmp_path / "lfw.bin"), pairs_file)
+    with pytest.raises(FileNotFoundError, match="val_targets: neither agedb_30 nor .*agedb_30.bin is there"):
+        find_targets(from_flat(bridge_run | {"rec": str(tmp_path), "val_targets": ("agedb_30",)}))
+
+
+def test_xnorm_is_the_mean_length_of_raw_embeddings():
+    from contextlib import ExitStack
+
+    student = torch.nn.Identity().eval()
+    with ExitStack() as stack:
+        norms = Norms(student, stack)
+        student(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
+        assert norms.take() == 3.0 and norms.take() == 3.0
+        student.train()(torch.ones(1, 2))
+        assert norms.count == 0
+    student.eval()(torch.ones(1, 2))
+    assert norms.count == 0

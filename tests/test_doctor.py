@@ -1,0 +1,50 @@
+import shutil
+from pathlib import Path
+
+import pytest
+
+from aird_plugin.__main__ import main
+
+STANDIN = Path(__file__).parent / "bridge" / "standin"
+
+
+def test_a_sound_checkout(capsys):
+    assert main(["doctor", "--arcface-torch", str(STANDIN)]) == 0
+    told = capsys.readouterr().out
+    assert "seam train_v2.PartialFC_V2 (" in told and "FAULT" not in told and told.endswith("no fault found\n")
+    assert "mend of mxnet will be applied (its last release wants numpy below 1.24" in told
+
+
+def test_a_checkout_without_a_seam(capsys, tmp_path):
+    shutil.copytree(STANDIN, tmp_path / "a")
+    entry = tmp_path / "a" / "train_v2.py"
+    entry.write_text(entry.read_text().replace("import CombinedMarginLoss", "import CombinedMarginLoss as Margin"))
+    assert main(["doctor", "--arcface-torch", str(tmp_path / "a")]) == 1
+    told = capsys.readouterr().out
+    assert "FAULT seam train_v2.CombinedMarginLoss is missing: check out one of ab27f4d6" in told and "1 fault(s)" in told
+
+
+def test_no_checkout_at_all(capsys, tmp_path):
+    assert main(["doctor", "--arcface-torch", str(tmp_path)]) == 1
+    assert "FAULT arcface_torch: " in capsys.readouterr().out
+
+
+def test_the_machine_alone(capsys, monkeypatch):
+    monkeypatch.setenv("AIRD_DATA", "/nowhere")
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    assert "Python 3." in told and "note  no folder AIRD_DATA=/nowhere" in told and "seam" not in told
+
+
+@pytest.mark.parametrize(("change", "status", "words"), [
+    ({}, 0, "48 faces of 8 people"),
+    ({"num_image": 47}, 1, "num_image=47, but"),
+    ({"val_targets": ("lfw",)}, 1, "neither lfw nor"),
+    ({"teacher": "gone.pt"}, 1, "gone.pt"),
+    ({"leaning_rate": 1}, 1, "the nearest is"),
+])  # fmt: skip
+def test_a_recipe_is_opened_as_a_run_would(change, status, words, tiny_run, tmp_path, capsys):
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({tiny_run | change!r})\n")
+    assert main(["doctor", str(recipe)]) == status
+    assert words in capsys.readouterr().out
