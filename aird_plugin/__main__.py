@@ -96,6 +96,17 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    """The arguments. key=value may also stand behind an option, where argparse alone would not look for it."""
+    top = parser()
+    args, rest = top.parse_known_args(argv)
+    if rest and (not hasattr(args, "overrides") or any(word.startswith("-") or "=" not in word for word in rest)):
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        args.overrides = [*args.overrides, *rest]
+    return args
+
+
 def add_checkout_argument(sub: argparse.ArgumentParser) -> None:
     """--arcface-torch, which the environment may state for good."""
     help_text = "run inside this checkout of arcface_torch, or of all InsightFace (default: $ARCFACE_TORCH)"
@@ -106,7 +117,7 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 bad input (one line `error: ...`; a traceback only with AIRD_DEBUG=1), 130 after Ctrl-C."""
     from aird_plugin.memory import keep_freed_memory
 
-    args = parser().parse_args(argv)
+    args = parse(argv)
     keep_freed_memory()
     try:
         return args.work(args)

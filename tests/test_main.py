@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from aird_plugin.__main__ import main
+from aird_plugin.__main__ import main, parse
 from aird_plugin.errors import Interrupted, describe
 from aird_plugin.shipped import copy_recipes
 
@@ -87,3 +87,28 @@ def test_help_exits_well(words, capsys):
 def test_an_error_that_is_not_the_users_says_its_kind():
     assert describe(KeyError("x")) == "KeyError: 'x' (AIRD_DEBUG=1 shows where)"
     assert describe(ValueError("a\n b")) == "a b"
+
+
+def test_keys_may_stand_before_or_behind_an_option():
+    args = parse(["train", "r.py", "lr=1", "--arcface-torch", "DIR", "px=8"])
+    assert (args.recipe, args.overrides, args.arcface_torch) == ("r.py", ["lr=1", "px=8"], "DIR")
+
+
+@pytest.mark.parametrize("words", [
+    ["train", "r.py", "--arcface-torch", "DIR", "px"], ["train", "r.py", "--no=1"], ["recipes", "a", "b=1"],
+])  # fmt: skip
+def test_other_leftovers_are_refused(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(words)
+    assert stop.value.code == 2 and "unrecognized arguments: " in capsys.readouterr().err
+
+
+def test_the_environment_may_name_the_checkout(monkeypatch):
+    monkeypatch.setenv("ARCFACE_TORCH", "/checkout")
+    assert parse(["train", "r.py"]).arcface_torch == "/checkout"
+
+
+def test_a_folder_that_is_no_checkout_is_one_line(tiny_run, tmp_path, capsys):
+    assert main(["train", str(write_recipe(tmp_path, tiny_run)), "--arcface-torch", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert told.startswith("error: ") and "is no arcface_torch checkout" in told and told.count("\n") == 1

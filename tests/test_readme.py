@@ -30,7 +30,7 @@ def test_a_quick_command_runs(line, tmp_path):
 
 @pytest.mark.parametrize("line", [line for line, _ in COMMANDS])
 def test_every_command_names_what_is_there(line):
-    from aird_plugin.__main__ import parser
+    from aird_plugin.__main__ import parse
     from aird_plugin.recipe import load
 
     words = shlex.split(line)
@@ -40,10 +40,10 @@ def test_every_command_names_what_is_there(line):
         if word.startswith("recipes/"):
             assert (ROOT / word).is_file(), word
     if words[0] == "aird":
-        parser().parse_args(words[1:])
+        parse(words[1:])
     if words[0] == "torchrun" or words[:2] == ["aird", "train"]:
         first = next(n for n, word in enumerate(words) if word.startswith("recipes/"))
-        load(ROOT / words[first], words[first + 1 :])
+        load(ROOT / words[first], [word for word in words[first + 1 :] if "=" in word])
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])

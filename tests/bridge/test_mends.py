@@ -58,22 +58,18 @@ def test_the_evaluation_interpolates_on_steps(opened):
     """A share of false accepts is a staircase. The value stands where scipy before 1.10 had it."""
     import eval.verification as verification
 
-    f = verification.interpolate.interp1d(np.array([0.0, 0.0, 0.5, 0.5, 1.0]), np.array([0.0, 1.0, 2.0, 3.0, 4.0]), kind="slinear")
+    shares, thresholds = np.array([0.0, 0.0, 0.5, 0.5, 1.0]), np.array([0.0, 1.0, 2.0, 3.0, 4.0])
+    f = verification.interpolate.interp1d(shares, thresholds, kind="slinear")
     assert f(0.25) == 1.5 and f(0.75) == 3.5 and f(0.5) == 3.0
 
 
 def test_two_lone_runs_take_two_ports():
     asked = []
     start = mends.free_port(lambda backend, **options: asked.append(options["init_method"]))
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 12584)) if _free(12584) else None
-        start(backend="nccl", init_method="tcp://127.0.0.1:12584", rank=0, world_size=1)
-    assert asked[0].startswith("tcp://127.0.0.1:") and not asked[0].endswith(":12584")
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) != 0
+    start(backend="nccl", init_method="tcp://127.0.0.1:12584", rank=0, world_size=1)
+    host, port = asked[0].removeprefix("tcp://").split(":")
+    with socket.socket() as server:
+        server.bind((host, int(port)))
 
 
 def test_a_save_that_fails_leaves_the_file_that_was_there(tmp_path):

@@ -157,3 +157,25 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(bridge_run, tmp_path, checkou
     again.kill()
     again.wait()
     assert steps(folder)[: stopped + 1] == list(range(1, stopped + 2))
+
+
+def test_two_ranks_under_torchrun_and_on_with_one(bridge_run, checkout, tmp_path):
+    """The whole program on two ranks; one rank then goes on from their checkpoint, class centres joined."""
+    folder = tmp_path / "run"
+    keys = bridge_run | {"output": str(folder), "batch_size": 4, "num_epoch": 2}
+    recipe = tmp_path / "tiny.py"
+    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
+    arguments = [str(ROOT / "train.py"), str(recipe), "--arcface-torch", checkout]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*torchrun, *arguments], env=env, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("done: ") == 1 and steps(folder) == list(range(1, 13))
+    last = max((folder / "checkpoints").iterdir())
+    assert {path.name for path in last.iterdir()} == {"shared.pt", "head_0.pt", "head_1.pt"}
+    shards = [torch.load(last / f"head_{rank}.pt", weights_only=True)["weight"] for rank in range(2)]
+    training = assemble(from_flat(keys))
+    assert resume(training) == 12 and torch.equal(training.head.weight, torch.cat(shards))
+    alone = subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, timeout=200)
+    assert alone.returncode == 0, alone.stderr
+    assert steps(folder) == list(range(1, 25))
