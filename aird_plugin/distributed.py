@@ -10,9 +10,12 @@ B = faces on this rank, G = faces on all ranks.
 """
 
 import os
+import time
 
 import torch
 import torch.distributed as dist
+
+LAST_CALLBACKS_S = 0.05
 
 
 def start(device: torch.device) -> None:
@@ -24,6 +27,9 @@ def start(device: torch.device) -> None:
 def stop() -> None:
     """Leave the process group, if there is one."""
     if dist.is_available() and dist.is_initialized():
+        # A thread of gloo's that lets go of a Python callback (DDP's compression hook is one) wants Python's lock, and whoever
+        # frees the group last holds that lock while joining the thread. A moment without it lets the thread finish first.
+        time.sleep(LAST_CALLBACKS_S)
         dist.destroy_process_group()
 
 

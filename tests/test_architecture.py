@@ -70,6 +70,12 @@ def test_the_hosts_never_import_each_other():
         assert not any(n.startswith("aird_plugin.loop") for n in inside(path))
 
 
+def test_only_the_command_and_the_doctor_open_the_bridge():
+    for path in FILES:
+        if path not in within("bridge") and path.name not in ("__main__.py", "doctor.py"):
+            assert not any(n.startswith("aird_plugin.bridge") for n in inside(path)), path
+
+
 @pytest.mark.parametrize(("room", "may_not"), [
     ("data", ("losses", "objective", "loop", "evaluation", "assemble")),
     ("models", ("objective", "loop", "evaluation", "assemble", "data.bank", "data.faces")),

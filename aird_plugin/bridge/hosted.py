@@ -63,7 +63,8 @@ class Hosted:
 
     def begin(self, number: int, batch: Batch) -> list[torch.Tensor]:
         """Batch number `number` comes; what upstream's loop gets of it."""
-        states.forget_handover(self)
+        if self.batch is None:
+            states.forget_handover(self)
         self.number, self.batch = number, batch.to(self.lesson.device)
         return [self.batch.faces_BHWC, self.batch.person_B]
 

@@ -44,7 +44,7 @@ class Mend:
 
 def base_config(original, hosted):
     """get_config, on a copy of upstream's defaults: its own would be changed for every later run of the process."""
-    return wrappers.config(dict(importlib.import_module("configs.base").config), hosted)
+    return wrappers.recipe_config(dict(importlib.import_module("configs.base").config), hosted)
 
 
 def compression(original, hosted):

@@ -14,7 +14,7 @@ from aird_plugin.schedule import learning_rate
 NEVER = 1 << 62
 
 
-def config(base: dict, hosted):
+def recipe_config(base: dict, hosted):
     """get_config: the recipe in upstream's keys over upstream's own defaults. Steps become batches, as it counts them."""
     recipe, lesson, per_step = hosted.lesson.recipe, hosted.lesson, hosted.accumulate
     schedule, run, head = recipe.schedule, recipe.run, recipe.head

@@ -71,7 +71,10 @@ def assert_same_gradients(ours: dict, theirs: dict, step: int) -> None:
         assert difference <= 1e-5 * theirs[name].norm() + 1e-6 * whole, f"step {step}, gradient of {name}: {difference:.1e}"
 
 
-@pytest.mark.parametrize("change", [{}, {"margin_gradient": "exact"}, {"margin_list": (1.0, 0.0, 0.4), "margin_scale": 32.0}])
+@pytest.mark.parametrize("change", [
+    {}, {"margin_gradient": "exact"}, {"margin_list": (1.0, 0.0, 0.4), "margin_scale": 32.0},
+    pytest.param({"network": "r18"}, marks=pytest.mark.slow),
+])  # fmt: skip
 def test_twenty_steps_have_the_same_loss_and_gradients(change, bridge_run, checkout, tmp_path, monkeypatch):
     keys = bridge_run | {"num_epoch": 4, "lr": 0.01} | change
     with monkeypatch.context() as patched:
