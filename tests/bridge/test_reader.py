@@ -47,7 +47,6 @@ def test_upstreams_own_reader_gives_low_faces_and_the_teachers_word(bridge_run, 
 
 def test_a_run_with_upstreams_reader_begins_its_epoch_again(bridge_run, checkout, tmp_path, seen, monkeypatch):
     keys = bridge_run | {"output": str(tmp_path / "run"), "num_epoch": 3, "reader": "upstream"}
-    whole = train(from_flat(keys | {"output": str(tmp_path / "whole")}), checkout)
     begin = Hosted.begin
 
     def dying(hosted, number, batch):
@@ -58,11 +57,31 @@ def test_a_run_with_upstreams_reader_begins_its_epoch_again(bridge_run, checkout
     with monkeypatch.context() as patched, pytest.raises(RuntimeError, match="broken"):
         patched.setattr(Hosted, "begin", dying)
         train(from_flat(keys), checkout)
+    first_time = {number: batch.person_B for number, batch, _ in seen if number < 9}
     seen.clear()
-    done = train(from_flat(keys), checkout)
+    train(from_flat(keys), checkout)
     assert [number for number, _, _ in seen] == list(range(6, 18))
-    for name, value in torch.load(whole / "model.pt").items():
-        assert torch.load(done / "model.pt")[name].shape == value.shape
+    again = {number: batch.person_B for number, batch, _ in seen}
+    assert all(torch.equal(again[number], first_time[number]) for number in (6, 7, 8)), "the epoch's own order of faces"
+    assert any(not torch.equal(again[number], again[number + 6]) for number in range(6, 12)), "another order each epoch"
+
+
+def test_upstreams_reader_after_a_stop_within_an_epoch_of_the_bank(bridge_run, standin, tmp_path, seen):
+    """Its order cannot be entered in the middle, so the schedule goes back to the epoch's first step with it."""
+    import json
+    import shutil
+
+    from aird_plugin.loop import train as train_embedded
+
+    keys = bridge_run | {"output": str(tmp_path / "run"), "save_steps": 1}
+    whole = train_embedded(from_flat(keys | {"output": str(tmp_path / "whole")}))
+    (tmp_path / "run").mkdir()
+    shutil.copytree(whole / "checkpoints" / "step_00000017", tmp_path / "run" / "checkpoints" / "step_00000017")
+    folder = train(from_flat(keys | {"reader": "upstream"}), standin)
+    assert [number for number, _, _ in seen] == list(range(12, 18))
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rates = [json.loads(line)["lr"] for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(13, 19)) and [line["lr"] for line in lines] == rates[12:]
 
 
 def test_the_bank_comes_in_the_embedded_hosts_order(bridge_run, standin, tmp_path, seen):

@@ -41,6 +41,12 @@ def test_the_last_rows_are_kept_and_equal_the_log_and_evaluate(verified, pairs_f
     assert session.evaluate(16, "lr-lr", facebn="full", keep=0.1, order=0) == rows[3]
 
 
+def test_verbose_0_verifies_at_the_end_alone(bridge_run, standin, pairs_file, tmp_path):
+    keys = bridge_run | {"output": str(tmp_path), "num_epoch": 1, "val_targets": (pairs_file,), "verbose": 0}
+    log = (train(from_flat(keys), standin) / "training.log").read_text()
+    assert set(re.findall(r"\]\[(\d+)\]Accuracy-Flip", log)) == {"6"}
+
+
 def test_tensorboard_has_a_curve_for_each(verified):
     events = EventAccumulator(str(verified / "tensorboard"))
     events.Reload()
