@@ -11,7 +11,7 @@ VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "aird_plugin" / "__init__.
 EXTRAS = {
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
     "insightface": ["insightface>=0.7.3", "onnx>=1.17", "onnxruntime>=1.20"],
-    "arcface_torch": ["scikit-learn>=1.5", "scipy>=1.14"],
+    "arcface": ["scikit-learn>=1.5", "scipy>=1.14"],
     "report": ["matplotlib>=3.9", "scikit-learn>=1.5"],
     "prior": ["diffusers>=0.30"],
 }

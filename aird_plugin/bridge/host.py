@@ -52,7 +52,7 @@ def check_imports(folder: Path) -> None:
     gone = [name for name in NEEDS if f"import {name}" in text or f"from {name}" in text]
     gone = [name for name in gone if importlib.util.find_spec(name) is None]
     if gone:
-        raise ImportError(f"arcface_torch imports {' and '.join(gone)}: pip install 'aird_plugin[arcface_torch]'")
+        raise ImportError(f"arcface_torch imports {' and '.join(gone)}: pip install 'aird_plugin[arcface]'")
 
 
 @contextmanager

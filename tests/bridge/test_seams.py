@@ -144,5 +144,5 @@ def test_packages_that_upstream_imports_are_asked_for_by_their_extra(tmp_path, m
     (tmp_path / "eval").mkdir()
     (tmp_path / "eval" / "verification.py").write_text("import sklearn\nfrom scipy import interpolate\n")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"imports sklearn and scipy: pip install 'aird_plugin\[arcface_torch\]'"):
+    with pytest.raises(ImportError, match=r"imports sklearn and scipy: pip install 'aird_plugin\[arcface\]'"):
         check_imports(tmp_path)
