@@ -119,13 +119,15 @@ class BridgeConfig:
     reader: "bank" takes batches from the bank, in the embedded host's order; "upstream" keeps arcface_torch's own reader (with
     DALI, if upstream={"dali": True}), shrinks its faces in the step and asks the teacher about each. keep_mxnet: where mxnet is
     installed, arcface_torch reads with it and not with our reader behind mxnet's names. gradient_compression: arcface_torch
-    averages the student's gradients over ranks in float16 whatever fp16 says; False averages them as they are. upstream: keys
-    handed to arcface_torch as they stand, such as {"using_wandb": True}.
+    averages the student's gradients over ranks in float16 whatever fp16 says; False averages them as they are. save_all_states:
+    arcface_torch also writes its own checkpoint_gpu_R.pt, from which it could resume without us. upstream: further keys handed to
+    arcface_torch as they stand, such as {"using_wandb": True}.
     """
 
     reader: str = "bank"
     keep_mxnet: bool = False
     gradient_compression: bool = True
+    save_all_states: bool = False
     upstream: dict = field(default_factory=dict)
 
     def __post_init__(self):

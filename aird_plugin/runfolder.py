@@ -15,7 +15,7 @@ from aird_plugin.recipe import Recipe
 
 FREE_TO_CHANGE = frozenset(
     {"output", "resume", "frequent", "verbose", "save_steps", "num_workers", "val_targets", "val_protocols", "facebn", "keep",
-     "bank", "device", "keep_mxnet", "gradient_compression", "upstream"}
+     "bank", "device", "keep_mxnet", "gradient_compression", "save_all_states", "upstream"}
 )  # fmt: skip
 
 

@@ -15,20 +15,26 @@ NEVER = 1 << 62
 
 
 def recipe_config(base: dict, hosted):
-    """get_config: the recipe in upstream's keys over upstream's own defaults. Steps become batches, as it counts them."""
+    """get_config: the recipe in upstream's keys over upstream's own defaults. Steps become batches, as it counts them.
+
+    Raises ValueError where `upstream` states what the recipe has a key for.
+    """
     recipe, lesson, per_step = hosted.lesson.recipe, hosted.lesson, hosted.accumulate
-    schedule, run, head = recipe.schedule, recipe.run, recipe.head
-    hosted.config = EasyDict(base) | dict(
+    schedule, run, head, bridge = recipe.schedule, recipe.run, recipe.head, recipe.bridge
+    ours = dict(
         rec=recipe.data.rec, num_image=len(lesson.records), num_workers=recipe.data.num_workers,
         network=recipe.student.network, embedding_size=lesson.embedding_size,
         num_classes=head.num_classes, margin_list=head.margin_list, sample_rate=head.sample_rate,
         optimizer=schedule.optimizer, batch_size=schedule.batch_size, lr=schedule.lr, momentum=schedule.momentum,
         weight_decay=schedule.weight_decay, num_epoch=schedule.num_epoch, warmup_epoch=schedule.warmup_epoch,
         gradient_acc=per_step, seed=run.seed, output=run.output, resume=False, fp16=run.fp16 and lesson.device.type == "cuda",
-        frequent=run.frequent * per_step, verbose=run.verbose * per_step or NEVER,
+        frequent=run.frequent * per_step, verbose=run.verbose * per_step or NEVER, save_all_states=bridge.save_all_states,
         val_targets=[question.name for question in hosted.questions], wandb_key=None,
-    ) | recipe.bridge.upstream  # fmt: skip
-    hosted.config = EasyDict(hosted.config)
+    )  # fmt: skip
+    twice = sorted(ours.keys() & bridge.upstream.keys())
+    if twice:
+        raise ValueError(f"upstream states {', '.join(twice)}: set such keys in the recipe itself")
+    hosted.config = EasyDict(base | ours | bridge.upstream)
     return lambda config_file: hosted.config
 
 

@@ -110,6 +110,7 @@ def test_a_run_without_a_teacher(bridge_run, checkout, tmp_path):
 @pytest.mark.parametrize(("change", "error", "words"), [
     ({"margin_list": (1.1, 0.5, 0.0)}, ValueError, "wants m1 = 1"),
     ({"margin_gradient": "exact", "upstream": {"interclass_filtering_threshold": 0.4}}, ValueError, "margin_gradient='upstream'"),
+    ({"upstream": {"lr": 1.0, "using_wandb": False}}, ValueError, "upstream states lr: set such keys in the recipe itself"),
     ({"num_classes": 7}, ValueError, "labels in .* run from 0 to 7"),
     ({"lr": 1e30}, FloatingPointError, "step 1: the loss is not finite: loss=nan"),
 ])  # fmt: skip

@@ -93,6 +93,18 @@ def test_resume_false_starts_again(bridge_run, checkout, unbroken, tmp_path):
     assert_same_to_the_bit(weights(again), weights(unbroken))
 
 
+def test_upstreams_own_states_stay_where_they_are_asked_for(bridge_run, checkout, tmp_path):
+    """Its file holds its class centres under its own names, nothing of ours beside them."""
+    keys = bridge_run | {"output": str(tmp_path / "run"), "num_epoch": 2, "save_all_states": True}
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(Power):
+        break_at(patched, 8)
+        train(from_flat(keys), checkout)
+    train(from_flat(keys), checkout)
+    state = torch.load(tmp_path / "run" / "checkpoint_gpu_0.pt", weights_only=True)
+    assert (state["epoch"], state["global_step"]) == (2, 12) and set(state["state_dict_softmax_fc"]) == {"weight"}
+    assert_same_to_the_bit(state["state_dict_backbone"], weights(tmp_path / "run"))
+
+
 def test_another_recipe_in_the_same_folder_is_refused(bridge_run, checkout, tmp_path):
     keys = bridge_run | {"output": str(tmp_path / "run"), "num_epoch": 1}
     train(from_flat(keys), checkout)
