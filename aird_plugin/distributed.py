@@ -11,11 +11,13 @@ B = faces on this rank, G = faces on all ranks.
 
 import os
 import time
+from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
 LAST_CALLBACKS_S = 0.05
+LONGEST_WAIT = timedelta(days=7)
 
 
 def start(device: torch.device) -> None:
@@ -52,6 +54,14 @@ def barrier() -> None:
     """Wait for the other ranks."""
     if world_size() > 1:
         dist.barrier()
+
+
+def wait_for_the_first() -> None:
+    """A barrier for long work of rank 0. The usual one gives up after ten minutes on NCCL, and a large bank takes hours."""
+    if world_size() > 1:
+        patient = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
+        dist.barrier(patient)
+        dist.destroy_process_group(patient)
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:

@@ -130,7 +130,7 @@ def open_banks(recipe: Recipe, records, teacher, device: torch.device) -> tuple[
 
     if distributed.rank() == 0:
         banks = both()
-    distributed.barrier()
+    distributed.wait_for_the_first()
     return banks if distributed.rank() == 0 else both()
 
 

@@ -1,6 +1,8 @@
 """Two ranks equal one, in loss and in every gradient: head, IID and RID together, with a student without BatchNorm."""
 
 import socket
+import time
+from datetime import timedelta
 
 import pytest
 import torch
@@ -67,11 +69,14 @@ def on_rank(rank: int, ranks: int, port: int, settings: tuple, folder: str) -> N
         distributed.stop()
 
 
-def run_on(ranks: int, settings: tuple, folder) -> list[dict[str, torch.Tensor]]:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(on_rank, (ranks, port, settings, str(folder)), nprocs=ranks)
+        return free.getsockname()[1]
+
+
+def run_on(ranks: int, settings: tuple, folder) -> list[dict[str, torch.Tensor]]:
+    mp.spawn(on_rank, (ranks, free_port(), settings, str(folder)), nprocs=ranks)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(ranks)]
 
 
@@ -105,3 +110,17 @@ def test_one_process_needs_no_group():
     assert distributed.any_rank(True, torch.device("cpu")) and not distributed.any_rank(False, torch.device("cpu"))
     distributed.barrier()
     distributed.average_gradients([x])
+
+
+def on_impatient_rank(rank: int, port: int) -> None:
+    """The group gives up after two seconds; rank 0 works for four."""
+    place = f"tcp://127.0.0.1:{port}"
+    torch.distributed.init_process_group("gloo", place, rank=rank, world_size=2, timeout=timedelta(seconds=2))
+    if rank == 0:
+        time.sleep(4)
+    distributed.wait_for_the_first()
+    distributed.stop()
+
+
+def test_long_work_of_rank_0_is_waited_for():
+    mp.spawn(on_impatient_rank, (free_port(),), nprocs=2)

@@ -68,7 +68,7 @@ def evaluate_run(lesson, write: bool = False, sharp: bool = False) -> list[dict]
         if write:
             path = Path(lesson.recipe.run.output) / "evaluation.json"
             write_atomically(path, json.dumps(rows, indent=1).encode())
-    distributed.barrier()
+    distributed.wait_for_the_first()
     return rows
 
 
