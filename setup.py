@@ -15,7 +15,7 @@ EXTRAS = {
     "report": ["matplotlib>=3.9", "scikit-learn>=1.5"],
     "prior": ["diffusers>=0.30"],
 }
-EXTRAS["dev"] = [*EXTRAS["onnx"], "pytest>=8", "ruff>=0.8"]
+EXTRAS["dev"] = [*EXTRAS["insightface"], "pytest>=8", "ruff>=0.8"]
 
 setup(
     name="aird_plugin",

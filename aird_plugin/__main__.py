@@ -59,6 +59,13 @@ def doctor(args) -> int:
     return run(args)
 
 
+def export(args) -> int:
+    """Write a run's student as ONNX for InsightFace, run back and compared."""
+    from aird_plugin.export.command import run
+
+    return run(args)
+
+
 def recipes(args) -> int:
     """Copy the recipes that ship with the package into a folder."""
     from aird_plugin.shipped import copy_recipes
@@ -72,6 +79,7 @@ def parser() -> argparse.ArgumentParser:
     """Every verb and its arguments."""
     from aird_plugin import __version__
     from aird_plugin.evaluation.command import add_arguments as add_evaluate_arguments
+    from aird_plugin.export.command import add_arguments as add_export_arguments
 
     top = argparse.ArgumentParser(prog="aird", description="Teach small networks to recognise tiny faces.")
     top.add_argument("--version", action="version", version=__version__)
@@ -92,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("recipe", nargs="?", help="also check this recipe's files")
     add_checkout_argument(sub)
     add_evaluate_arguments(verb("evaluate", evaluate))
+    add_export_arguments(verb("export", export))
     verb("recipes", recipes).add_argument("folder", help="where to; files of the same name are not overwritten")
     return top
 

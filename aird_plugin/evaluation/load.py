@@ -5,7 +5,8 @@ from pathlib import Path
 
 from torch import nn
 
-from aird_plugin.models.teacher import Teacher, load_teacher
+from aird_plugin.models.onnx_teacher import OnnxTeacher
+from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.weights import load_network
 
 
@@ -27,7 +28,7 @@ def load_model(path: str | Path, network: str | None = None, device="cpu") -> nn
     if not path.exists():
         raise FileNotFoundError(f"no model at {path}; give a run folder, an .onnx file or a .pt file")
     if path.suffix == ".onnx":
-        return load_teacher(path, device=device)
+        return OnnxTeacher(path, device)
     if path.suffix in (".pt", ".pth"):
         return load_network(path, network).to(device)
     raise ValueError(f"{path} is no model: give a run folder, an .onnx file or a .pt file")

@@ -15,9 +15,10 @@ MISSING_EXTRA = "reading a .onnx teacher needs `pip install aird_plugin[onnx]`"
 class OnnxTeacher(Teacher):
     """A frozen ONNX graph, run by onnxruntime on the CPU or, where its build can, on CUDA.
 
-    Input size and batch come from the graph, the width D from a run; normalisation is found as InsightFace's
-    ArcFaceONNX finds it. Raises ImportError where the `onnx` extra is missing, and ValueError for a file
-    that is no readable graph or no recogniser of 112 px faces.
+    An exported student of px faces is one too: it can be evaluated, though it cannot teach. Input size and
+    batch come from the graph, the width D from a run; normalisation is found as InsightFace's ArcFaceONNX
+    finds it. Raises ImportError where the `onnx` extra is missing, and ValueError for a file that is no
+    readable graph or no recogniser of square faces of 112 px or less.
     """
 
     kind = "onnx"
@@ -26,7 +27,7 @@ class OnnxTeacher(Teacher):
     def __init__(self, path: Path, device: str | torch.device = "cpu"):
         super().__init__(path, device)
         self.session = _open_session(path, self.device)
-        self.input_name, declared_batch = _check_graph(path, self.session)
+        self.input_name, declared_batch, self.input_size = _check_graph(path, self.session)
         self.raw_input = _normalises_inside(path)
         self.fixed_batch, self.dim = self._probe(declared_batch)
 
@@ -54,7 +55,7 @@ class OnnxTeacher(Teacher):
         problem = None
         for fixed_batch in tries:
             faces = fixed_batch or 2
-            inputs = np.zeros((faces, 3, INPUT_SIZE, INPUT_SIZE), np.float32)
+            inputs = np.zeros((faces, 3, self.input_size, self.input_size), np.float32)
             # onnxruntime's errors share no base class of their own.
             try:
                 output = self.session.run(None, {self.input_name: inputs})[0]
@@ -95,8 +96,8 @@ def _open_session(path: Path, device: torch.device):
         ) from error
 
 
-def _check_graph(path: Path, session) -> tuple[str, int | None]:
-    """Name and fixed batch (None: dynamic) of the one face input, checked as far as the graph declares it."""
+def _check_graph(path: Path, session) -> tuple[str, int | None, int]:
+    """Name, fixed batch (None: dynamic) and side of the one face input, checked as far as the graph declares it."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
         raise ValueError(
@@ -104,12 +105,13 @@ def _check_graph(path: Path, session) -> tuple[str, int | None]:
             "each (detectors and landmark models of the zoo cannot teach)"
         )
     shape, kind = inputs[0].shape, inputs[0].type
-    if kind != "tensor(float)" or len(shape) != 4 or shape[1] != 3 or shape[2:] != [INPUT_SIZE, INPUT_SIZE]:
+    square = len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3] and isinstance(shape[2], int)
+    if kind != "tensor(float)" or not square or shape[2] > INPUT_SIZE:
         raise ValueError(
             f"teacher {path} takes {kind} of shape {shape}; "
             f"a teacher takes tensor(float) of shape [batch, 3, {INPUT_SIZE}, {INPUT_SIZE}]"
         )
-    return inputs[0].name, shape[0] if isinstance(shape[0], int) else None
+    return inputs[0].name, shape[0] if isinstance(shape[0], int) else None, shape[2]
 
 
 def _normalises_inside(path: Path) -> bool:

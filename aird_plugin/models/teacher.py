@@ -34,7 +34,13 @@ def load_teacher(
     if path.suffix == ".onnx":
         from aird_plugin.models.onnx_teacher import OnnxTeacher
 
-        return OnnxTeacher(path, device)
+        teacher = OnnxTeacher(path, device)
+        if teacher.input_size != INPUT_SIZE:
+            side = teacher.input_size
+            raise ValueError(
+                f"teacher {path} takes [batch, 3, {side}, {side}]; a teacher takes [batch, 3, {INPUT_SIZE}, {INPUT_SIZE}]"
+            )
+        return teacher
     if path.suffix in (".pt", ".pth"):
         return TorchTeacher(path, network, device)
     raise ValueError(
@@ -53,6 +59,7 @@ class Teacher:
     kind: str
     network: str
     dim: int
+    input_size = INPUT_SIZE
     input_device = torch.device("cpu")
     classifier: np.ndarray | None = None
 
@@ -67,14 +74,15 @@ class Teacher:
         return self.sha256
 
     def embed(self, faces_NHWC: np.ndarray) -> np.ndarray:
-        """uint8 RGB faces (N, 112, 112, 3), any N -> float32 embeddings (N, D), not normalised.
+        """uint8 RGB faces (N, S, S, 3), S its `input_size`, any N -> float32 embeddings (N, D), not normalised.
 
         Raises ValueError for faces of another shape or type.
         """
         faces_NHWC = np.asarray(faces_NHWC)
-        if faces_NHWC.dtype != np.uint8 or faces_NHWC.shape[1:] != (INPUT_SIZE, INPUT_SIZE, 3):
+        side = self.input_size
+        if faces_NHWC.dtype != np.uint8 or faces_NHWC.shape[1:] != (side, side, 3):
             raise ValueError(
-                f"the teacher takes uint8 faces of shape (N, {INPUT_SIZE}, {INPUT_SIZE}, 3), "
+                f"the teacher takes uint8 faces of shape (N, {side}, {side}, 3), "
                 f"got {faces_NHWC.dtype} {faces_NHWC.shape}"
             )
         out_ND = np.empty((len(faces_NHWC), self.dim), np.float32)
@@ -86,7 +94,7 @@ class Teacher:
         return out_ND
 
     def embed_inputs(self, inputs_B3HW: Tensor) -> Tensor:
-        """Inputs (B, 3, 112, 112), (x - 127.5) / 127.5, -> (B, D) on the same device, without gradient."""
+        """Inputs (B, 3, S, S), (x - 127.5) / 127.5, -> (B, D) on the same device, without gradient."""
         raise NotImplementedError
 
     def describe(self) -> dict:

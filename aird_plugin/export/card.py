@@ -1,0 +1,100 @@
+"""MODEL_CARD.md: what a file is, what it was made of, how well it does, how to use it, and what it is not for."""
+
+import json
+from pathlib import Path
+
+from aird_plugin.data.lowres import FACE_SIDE
+
+
+def model_card(name: str, facts: dict, rows: list[dict], files: list) -> str:
+    """The card of an exported student. facts: the run's recipe.json; rows: its verification; files: `folder.Checked`."""
+    parts = [f"# {name}", summary(facts), "## Files", table_of_files(files), "## Use", use(name, files), "## Accuracy",
+             accuracy(rows), "## Made of", made_of(facts), "## Licence, use and limits", LIMITS]  # fmt: skip
+    return "\n\n".join(parts) + "\n"
+
+
+def summary(facts: dict) -> str:
+    """One paragraph."""
+    native = facts.get("input_size", FACE_SIDE) != FACE_SIDE
+    takes = f"the {facts['input_size']} px face itself" if native else "112 px faces, small ones grown back to that size"
+    return (
+        f"A face recognition network ({facts['network']}, {facts['parameters']:,} parameters, {facts['embedding_size']}-d "
+        f"embeddings) trained on {facts['px']} px faces. It takes {takes}. Resize: {facts['resize']}."
+    )
+
+
+def table_of_files(files: list) -> str:
+    """Each file with the least cosine to the trained network, as it was run back."""
+    lines = ["| file | takes | onnxruntime against torch | InsightFace against torch |", "|---|---|---|---|"]
+    for file in files:
+        inside = "not installed when this was exported" if file.insightface is None else f"{file.insightface:.6f}"
+        lines.append(f"| `{file.file}` | {file.side} px | {file.onnxruntime:.6f} | {inside} |")
+    return "\n".join(lines) + "\n\nLeast cosine over the faces that were tried; below 0.9999 a file is not written."
+
+
+def use(name: str, files: list) -> str:
+    """How to call it, with nothing of this project installed."""
+    text = (
+        f"Copy this folder to `~/.insightface/models/{name}`; with a detector of InsightFace's beside it (`det_10g.onnx`),\n"
+        f"`FaceAnalysis(name={name!r})` uses it. Alone, on aligned 112 px BGR crops:\n\n"
+        "```python\nfrom insightface.model_zoo import get_model\n"
+        f"model = get_model('{name}/{name}.onnx')\nfeatures = model.get_feat(crops)   # not normalised; compare by cosine\n```"
+    )
+    native = next((file for file in files if file.side != FACE_SIDE), None)
+    if native is None:
+        return text
+    return text + (
+        f"\n\nThe 112 px file shrinks faces to {native.side} px inside. Where you have {native.side} px faces already, feed\n"
+        f"those to `{native.file}`; InsightFace 2.1 loads it by its manifest:\n\n"
+        f"```python\nmodel = get_model('{name}/native', model_task='recognition')\n"
+        f"features = model.get_feat(small_crops)   # {native.side} px, BGR\n```"
+    )
+
+
+def accuracy(rows: list[dict]) -> str:
+    """The run's own verification."""
+    if not rows:
+        return "The run verified nothing (`val_targets`); measure it with `aird evaluate` before anyone relies on it."
+    lines = ["| pairs | px | protocol | high side | FaceBN | accuracy, per cent | 95% interval |", "|" + "---|" * 7]
+    for row in rows:
+        low, high = row["ci95"]
+        lines.append(
+            f"| {Path(row['pairs']).name} ({row['n_pairs']} pairs) | {row['px']} | {row['protocol']} | {row['high_side'] or '-'} "
+            f"| {row['facebn'] or '-'} | {row['accuracy']:.2f} | {low:.2f}-{high:.2f} |"
+        )
+    return "\n".join([*lines, "", "An accuracy is no operating point: choose a threshold on your own cameras, for the "
+                      "false-accept rate that you can bear."])  # fmt: skip
+
+
+def made_of(facts: dict) -> str:
+    """Data, teacher, recipe."""
+    records, teacher = facts["records"], facts.get("teacher")
+    taught = f"{teacher['file']} ({teacher['network']}, sha256 {teacher['sha256']}...)" if teacher else "none"
+    recipe = json.dumps(without_folders(facts["recipe"]), indent=1)
+    return (
+        f"Faces: {records['faces']:,} from `{Path(records['path']).parent.name}/{Path(records['path']).name}` "
+        f"(sha256 {records['sha256'][:16]}...). Teacher: {taught}.\n\n"
+        f"Versions: {', '.join(f'{name} {version}' for name, version in facts['versions'].items())}.\n\n"
+        f"<details><summary>Recipe</summary>\n\n```json\n{recipe}\n```\n\n</details>"
+    )
+
+
+def without_folders(recipe: dict) -> dict:
+    """The recipe with the last part alone of every path: a card is passed on, and folders tell of their owner."""
+
+    def last(value):
+        if isinstance(value, list | tuple):
+            return [last(part) for part in value]
+        return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+    return {key: last(value) for key, value in recipe.items()}
+
+
+LIMITS = """\
+A student inherits the licence of its teacher and of its training faces; InsightFace's released weights, and most public face
+sets, are for non-commercial research. Fill in here which apply: ____
+
+Meant for: comparing faces of people who know of it, as one source among others. Not meant for: deciding alone about a person.
+Small faces carry little; errors differ between groups of people, cameras and light, and were not measured for yours. Test it on
+the people and cameras it will see, and have a person decide. InsightFace Server needs a MODEL.LICENSE signed by InsightFace,
+which only they give."""

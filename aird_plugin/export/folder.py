@@ -1,0 +1,106 @@
+"""The folder that goes into ~/.insightface/models/: the 112 px file, beside it the px file with its manifest, and a card.
+
+OUT/NAME.onnx              takes 112 px; InsightFace routes it by its shape, everywhere
+OUT/MODEL_CARD.md
+OUT/native/NAME_16.onnx    a native student as it is, with
+OUT/native/manifest.json   the manifest V2 by which InsightFace 2.1 takes a recogniser of another size
+"""
+
+import hashlib
+import json
+import re
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from aird_plugin.data.lowres import FACE_SIDE
+from aird_plugin.evaluation.embed import embed
+from aird_plugin.export.card import model_card
+from aird_plugin.export.check import compare_insightface, compare_onnxruntime, seen_by
+from aird_plugin.export.graph import for_112_px, write_onnx
+from aird_plugin.files import write_atomically
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A file that was run back. insightface: least cosine there, None where InsightFace is not installed."""
+
+    file: str
+    side: int
+    onnxruntime: float
+    insightface: float | None
+
+
+@dataclass
+class Exported:
+    """What lies in the folder."""
+
+    folder: Path
+    files: list[Checked] = field(default_factory=list)
+
+
+def export_student(student: nn.Module, facts: dict, out: Path, faces_NHWC: np.ndarray, rows: list[dict]) -> Exported:
+    """Write the folder `out` for a student in eval mode, each file run back on `faces_NHWC` (uint8, 112 px).
+
+    facts: the run's recipe.json. rows: the run's verification, for the card.
+    Raises ValueError for a folder that is not empty, a name that InsightFace would not take, or a file whose embeddings differ;
+    then nothing lies under `out`.
+    """
+    check_place(out)
+    partial = out.with_name(f".{out.name}.part")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        exported = Exported(out)
+        expected_ND = embed(student, seen_by(student.input_size, faces_NHWC), flip=False, label="student")
+        told = {key: facts.get(key) for key in ("network", "px", "resize", "embedding_size")}
+        wide = partial / f"{out.name}.onnx"
+        write_onnx(for_112_px(student), wide, told)
+        exported.files.append(run_back(wide, partial, FACE_SIDE, faces_NHWC, expected_ND))
+        if student.input_size != FACE_SIDE:
+            small = partial / "native" / f"{out.name}_{student.input_size}.onnx"
+            write_onnx(student, small, told)
+            write_manifest(small, student.input_size, expected_ND.shape[1])
+            exported.files.append(run_back(small, partial, student.input_size, faces_NHWC, expected_ND))
+        write_atomically(partial / "MODEL_CARD.md", model_card(out.name, facts, rows, exported.files).encode())
+        if out.exists():
+            out.rmdir()
+        partial.rename(out)
+        return exported
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_place(out: Path) -> None:
+    """ValueError where the folder could not be made, or its name could not be a model's."""
+    if not NAME.fullmatch(out.name):
+        raise ValueError(f"--out {out}: the folder's name becomes the model's: letters, digits, '.', '_' and '-' (at most 128)")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ValueError(f"--out {out} is there already and is not empty; name another folder")
+
+
+def run_back(file: Path, root: Path, side: int, faces_NHWC: np.ndarray, expected_ND: np.ndarray) -> Checked:
+    """Both comparisons of one file."""
+    faces_NSSC = seen_by(side, faces_NHWC)
+    return Checked(
+        str(file.relative_to(root)), side, compare_onnxruntime(file, faces_NSSC, expected_ND),
+        compare_insightface(file, faces_NSSC, expected_ND, manifest=side != FACE_SIDE),
+    )  # fmt: skip
+
+
+def write_manifest(file: Path, side: int, width: int) -> None:
+    """manifest.json, version 2, beside a file that its shape alone would not make a recogniser (InsightFace 2.1)."""
+    task = {
+        "file": file.name,
+        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+        "preprocessing": {"mean": 127.5, "std": 127.5},
+        "preprocessing_version": "insightface-arcface-1",
+        "input_size": [side, side],
+        "embedding_dimension": width,
+    }
+    manifest = {"manifest_version": 2, "model_id": file.stem, "tasks": {"recognition": task}, "license": "MODEL.LICENSE"}
+    write_atomically(file.with_name("manifest.json"), json.dumps(manifest, indent=1).encode())
