@@ -6,10 +6,13 @@ from pathlib import Path
 from aird_plugin.data.lowres import FACE_SIDE
 
 
-def model_card(name: str, facts: dict, rows: list[dict], files: list) -> str:
-    """The card of an exported student. facts: the run's recipe.json; rows: its verification; files: `folder.Checked`."""
-    parts = [f"# {name}", summary(facts), "## Files", table_of_files(files), "## Use", use(name, files), "## Accuracy",
-             accuracy(rows), "## Made of", made_of(facts), "## Licence, use and limits", LIMITS]  # fmt: skip
+def model_card(name: str, facts: dict, rows: list[dict], exported) -> str:
+    """The card of an exported student. facts: the run's recipe.json; rows: its verification; exported: `folder.Exported`."""
+    files = exported.files
+    parts = [f"# {name}", summary(facts), "## Files", table_of_files(files), table_of_int8(exported.int8), "## Use",
+             use(name, files), "## Accuracy", accuracy(rows), "## Made of", made_of(facts),
+             "## Licence, use and limits", LIMITS]  # fmt: skip
+    parts = [part for part in parts if part]
     return "\n\n".join(parts) + "\n"
 
 
@@ -30,6 +33,16 @@ def table_of_files(files: list) -> str:
         inside = "not installed when this was exported" if file.insightface is None else f"{file.insightface:.6f}"
         lines.append(f"| `{file.file}` | {file.side} px | {file.onnxruntime:.6f} | {inside} |")
     return "\n".join(lines) + "\n\nLeast cosine over the faces that were tried; below 0.9999 a file is not written."
+
+
+def table_of_int8(int8: list) -> str:
+    """Each int8 file and what it costs; empty where there is none."""
+    if not int8:
+        return ""
+    lines = ["| int8 file | takes | pairs | px | accuracy | fp32 |", "|---|---|---|---|---|---|"]
+    for one in int8:
+        lines.append(f"| `{one.file}` | {one.side} px | {one.pairs} | {one.px} | {one.accuracy:.2f} | {one.accuracy_fp32:.2f} |")
+    return "\n".join(lines)
 
 
 def use(name: str, files: list) -> str:

@@ -11,7 +11,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("run", metavar="RUN", help="a run folder (recipe.json, model.pt)")
     add("--out", metavar="DIR", required=True, help="the folder to make; its name becomes the model's")
     add("--faces", metavar="PATH", help="faces to run each file back on: a .bin, a .rec or a folder. default: the run's own")
-    add("--count", metavar="N", type=int, default=128, help="how many of them. default: 128")
+    add("--count", metavar="N", type=int, help="how many of them. default: 128, with --int8 512")
+    add("--int8", metavar="PAIRS", help="also write int8 files, calibrated on the faces and compared on this .bin")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -19,22 +20,28 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.evaluation.load import load_model
     from aird_plugin.export.check import sample_faces
     from aird_plugin.export.folder import check_place, export_student
+    from aird_plugin.export.quantise import CALIBRATION_BATCH
 
-    if args.count < 1:
-        raise ValueError(f"--count must be 1 or more, got {args.count}")
+    count = args.count if args.count is not None else 512 if args.int8 else 128
+    least = CALIBRATION_BATCH if args.int8 else 1
+    if count < least:
+        raise ValueError(f"--count must be {least} or more{' with --int8' if args.int8 else ''}, got {count}")
     folder, out = Path(args.run), Path(args.out)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no run folder; `aird export` takes one, for its recipe and its facts")
     check_place(out)
     student = load_model(folder)
     facts = json.loads((folder / "recipe.json").read_text())
-    faces_NHWC = sample_faces(args.faces or facts["records"]["path"], args.count)
+    faces_NHWC = sample_faces(args.faces or facts["records"]["path"], count)
     evaluation = folder / "evaluation.json"
     rows = json.loads(evaluation.read_text()) if evaluation.exists() else []
-    exported = export_student(student, facts, out, faces_NHWC, rows)
+    exported = export_student(student, facts, out, faces_NHWC, rows, args.int8)
     for file in exported.files:
         inside = "not tried (pip install insightface)" if file.insightface is None else f"{file.insightface:.6f}"
         told = f"least cosine to the student {file.onnxruntime:.6f} in onnxruntime, in InsightFace {inside}"
         print(f"{out / file.file}: {file.side} px, {told}")
+    for one in exported.int8:
+        told = f"{one.accuracy:.2f}% on {one.pairs} at {one.px} px (fp32 {one.accuracy_fp32:.2f})"
+        print(f"{out / one.file}: {one.side} px, {told}")
     print(f"{out / 'MODEL_CARD.md'}: read it, and fill in the licence")
     return 0

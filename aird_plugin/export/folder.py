@@ -4,6 +4,7 @@ OUT/NAME.onnx              takes 112 px; InsightFace routes it by its shape, eve
 OUT/MODEL_CARD.md
 OUT/native/NAME_16.onnx    a native student as it is, with
 OUT/native/manifest.json   the manifest V2 by which InsightFace 2.1 takes a recogniser of another size
+OUT/int8/NAME*_int8.onnx   with --int8, each file's int8 twin
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from aird_plugin.evaluation.embed import embed
 from aird_plugin.export.card import model_card
 from aird_plugin.export.check import compare_insightface, compare_onnxruntime, seen_by
 from aird_plugin.export.graph import for_112_px, write_onnx
+from aird_plugin.export.quantise import Quantised, compare_accuracy, quantise
 from aird_plugin.files import write_atomically
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -42,12 +44,16 @@ class Exported:
 
     folder: Path
     files: list[Checked] = field(default_factory=list)
+    int8: list[Quantised] = field(default_factory=list)
 
 
-def export_student(student: nn.Module, facts: dict, out: Path, faces_NHWC: np.ndarray, rows: list[dict]) -> Exported:
+def export_student(
+    student: nn.Module, facts: dict, out: Path, faces_NHWC: np.ndarray, rows: list[dict], int8_pairs: str | None = None
+) -> Exported:
     """Write the folder `out` for a student in eval mode, each file run back on `faces_NHWC` (uint8, 112 px).
 
-    facts: the run's recipe.json. rows: the run's verification, for the card.
+    facts: the run's recipe.json. rows: the run's verification, for the card. int8_pairs: also write int8 twins, calibrated on
+    the faces and compared on these pairs.
     Raises ValueError for a folder that is not empty, a name that InsightFace would not take, or a file whose embeddings differ;
     then nothing lies under `out`.
     """
@@ -66,7 +72,9 @@ def export_student(student: nn.Module, facts: dict, out: Path, faces_NHWC: np.nd
             write_onnx(student, small, told)
             write_manifest(small, student.input_size, expected_ND.shape[1])
             exported.files.append(run_back(small, partial, student.input_size, faces_NHWC, expected_ND))
-        write_atomically(partial / "MODEL_CARD.md", model_card(out.name, facts, rows, exported.files).encode())
+        if int8_pairs:
+            exported.int8 = [int8_twin(partial, file, faces_NHWC, facts["px"], int8_pairs) for file in exported.files]
+        write_atomically(partial / "MODEL_CARD.md", model_card(out.name, facts, rows, exported).encode())
         if out.exists():
             out.rmdir()
         partial.rename(out)
@@ -90,6 +98,17 @@ def run_back(file: Path, root: Path, side: int, faces_NHWC: np.ndarray, expected
         str(file.relative_to(root)), side, compare_onnxruntime(file, faces_NSSC, expected_ND),
         compare_insightface(file, faces_NSSC, expected_ND, manifest=side != FACE_SIDE),
     )  # fmt: skip
+
+
+def int8_twin(root: Path, file: Checked, faces_NHWC: np.ndarray, px: int, pairs: str) -> Quantised:
+    """The int8 file of one fp32 file, measured."""
+    source = root / file.file
+    target = root / "int8" / f"{source.stem}_int8.onnx"
+    target.parent.mkdir(exist_ok=True)
+    quantise(source, target, seen_by(file.side, faces_NHWC))
+    # A file that shrinks inside is asked about untouched faces: it makes the px itself.
+    asked = FACE_SIDE if file.side == FACE_SIDE and len(list(root.glob("native/*.onnx"))) else px
+    return compare_accuracy(source, target, root, pairs, asked)
 
 
 def write_manifest(file: Path, side: int, width: int) -> None:

@@ -1,0 +1,52 @@
+"""Faces a second of exported files in onnxruntime, in turns, in one run.
+
+    python tools/bench_export.py FILE.onnx FILE.onnx ... [--threads 1] [--batch 64]
+
+The figure is the best of all turns; the ratio is to the first file.
+"""
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--turns", type=int, default=15)
+    args = parser.parse_args()
+    runs = {file: prepare(file, args) for file in args.files}
+    best = dict.fromkeys(args.files, float("inf"))
+    for _ in range(args.turns):
+        for file, run in runs.items():
+            started = time.perf_counter()
+            run()
+            best[file] = min(best[file], time.perf_counter() - started)
+    print(f"{args.threads} thread(s), batch {args.batch}, best of {args.turns} turns\n")
+    print("| file | faces a second | ratio | MB |\n|---|---|---|---|")
+    first = best[args.files[0]]
+    for file in args.files:
+        print(f"| {file.name} | {args.batch / best[file]:.0f} | {first / best[file]:.2f} | {file.stat().st_size / 1e6:.2f} |")
+    return 0
+
+
+def prepare(file: Path, args):
+    """One call on one batch, warmed up."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = args.threads
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    data = session.get_inputs()[0]
+    faces = np.random.default_rng(0).uniform(-1, 1, (args.batch, 3, *data.shape[2:])).astype(np.float32)
+    session.run(None, {data.name: faces})
+    return lambda: session.run(None, {data.name: faces})
+
+
+if __name__ == "__main__":
+    sys.exit(main())
