@@ -226,3 +226,20 @@ def test_face_analysis_finds_the_student_beside_a_detector(exported, noise_faces
     app.models["recognition"].get(np.ascontiguousarray(face_HWC[..., ::-1]), found)
     expected = embed(load_model(run), check.seen_by(16, face_HWC[None]), flip=False)
     assert check.least_cosine(found.embedding[None], expected) >= 0.9999
+
+
+@pytest.mark.arcface_torch
+def test_the_challenge_checker_takes_the_112_px_file(exported, real_arcface_torch, tmp_path, monkeypatch):
+    """ArcFaceORT.check, unmodified: None is its word for yes. The px file is against its rule of one size, as the card says."""
+    import shutil
+
+    from aird_plugin.bridge import checkout
+
+    pytest.importorskip("insightface")
+    _, out = exported
+    shutil.copytree(out, tmp_path / "tiny")
+    with checkout.importable(checkout.find(real_arcface_torch, "onnx_helper")):
+        from onnx_helper import ArcFaceORT
+
+        assert ArcFaceORT(str(tmp_path / "tiny"), cpu=True).check(track="cfat") is None
+        assert "input-size" in ArcFaceORT(str(tmp_path / "tiny" / "native"), cpu=True).check(track="cfat")
