@@ -85,10 +85,14 @@ def made_of(facts: dict) -> str:
     """Data, teacher, recipe."""
     records, teacher = facts["records"], facts.get("teacher")
     taught = f"{teacher['file']} ({teacher['network']}, sha256 {teacher['sha256']}...)" if teacher else "none"
+    adapted, fitted = facts.get("adapted"), ""
+    if adapted:
+        faces, source, keep = (adapted[key] for key in ("faces", "source", "keep"))
+        fitted = f"BatchNorm statistics adapted to {faces:,} unlabelled faces (`{source}`, keep {keep}).\n\n"
     recipe = json.dumps(without_folders(facts["recipe"]), indent=1)
     return (
         f"Faces: {records['faces']:,} from `{Path(records['path']).parent.name}/{Path(records['path']).name}` "
-        f"(sha256 {records['sha256'][:16]}...). Teacher: {taught}.\n\n"
+        f"(sha256 {records['sha256'][:16]}...). Teacher: {taught}.\n\n{fitted}"
         f"Versions: {', '.join(f'{name} {version}' for name, version in facts['versions'].items())}.\n\n"
         f"<details><summary>Recipe</summary>\n\n```json\n{recipe}\n```\n\n</details>"
     )

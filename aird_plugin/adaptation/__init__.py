@@ -1,0 +1,1 @@
+"""A student fitted to a user's own cameras, without labels."""
