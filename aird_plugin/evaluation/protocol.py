@@ -83,6 +83,26 @@ class Session:
         Raises ValueError for options that do not exist or do not fit together, and what `verify` and `FaceBN`
         raise.
         """
+        high_side = check_question(*self.networks.values(), protocol, high_side, facebn, keep)
+        e_2ND = self.embeddings(px, protocol, high_side, facebn, keep, order, centre)
+        return {
+            "pairs": self.pairs_file,
+            "px": check_px(px),
+            "protocol": protocol,
+            "high_side": high_side,
+            "facebn": facebn,
+            "keep": None if facebn is None else keep,
+            "order": order,
+            "batch": self.batch,
+            "centre": centre,
+            **verify(e_2ND, self.same_N),
+            "resize": RESIZE,
+        }
+
+    def embeddings(
+        self, px, protocol, high_side=None, facebn=None, keep=0.9, order="file", centre=False
+    ) -> np.ndarray:
+        """The embeddings behind a row, (2N, D), pair by pair. Takes and raises what `evaluate` does."""
         px = check_px(px)
         high_side = check_question(*self.networks.values(), protocol, high_side, facebn, keep)
         if not (order == "file" or isinstance(order, int) and not isinstance(order, bool) and order >= 0):
@@ -96,20 +116,7 @@ class Session:
             sides = [low_ND, self._embed(high_side, FACE_SIDE, self.face_2N[1::2], high_adapt)]
         if centre:
             sides = [normalise(e_ND - e_ND.mean(axis=0)) for e_ND in sides]
-        numbers = verify(_interleave(sides), self.same_N)
-        return {
-            "pairs": self.pairs_file,
-            "px": px,
-            "protocol": protocol,
-            "high_side": high_side,
-            "facebn": facebn,
-            "keep": None if facebn is None else keep,
-            "order": order,
-            "batch": self.batch,
-            "centre": centre,
-            **numbers,
-            "resize": RESIZE,
-        }
+        return _interleave(sides)
 
     def _embed(self, who, px, face_M, adapt) -> np.ndarray:
         """Embeddings of the faces `face_M` at `px`; `adapt` is None or FaceBN's (mode, keep, order)."""

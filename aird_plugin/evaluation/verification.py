@@ -58,6 +58,24 @@ def fold_decisions(embeddings_2ND, same_N, folds=10) -> np.ndarray:
     return _decide(distance_N, same_N, folds)
 
 
+def operating_points(embeddings_2ND, same_N, fars=FARS) -> list[dict]:
+    """For each false-accept rate the least cosine at which at most that share of the impostor pairs is accepted.
+
+    A list of {"far", "cosine", "tar", "n_impostor"}: pairs whose cosine is strictly above "cosine" are accepted, "tar" of the
+    same pairs among them. "cosine" and "tar" are None where fewer than 10 / FAR impostor pairs exist, as in `verify`.
+    Raises what `fold_decisions` raises.
+    """
+    distance_N, same_N = _check(embeddings_2ND, same_N, folds=10)
+    genuine, impostor = np.sort(distance_N[same_N]), np.sort(distance_N[~same_N])
+    points = []
+    for far in fars:
+        tar = _tar(genuine, impostor, far)
+        # Of unit vectors, squared distance d and cosine c are d = 2 - 2c.
+        cosine = None if tar is None else 1 - float(impostor[_allowed(impostor, far)]) / 2
+        points.append({"far": far, "cosine": cosine, "tar": tar, "n_impostor": len(impostor)})
+    return points
+
+
 def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
     """95% Wilson score interval of a share, in 0..1 (Wilson 1927)."""
     share, z2 = hits / trials, Z95**2
@@ -156,5 +174,9 @@ def _tar(genuine, impostor, far) -> float | None:
     """Share of same pairs accepted by the loosest threshold that accepts at most `far` of the impostors."""
     if len(impostor) * far < MIN_FALSE_ACCEPTS * (1 - 1e-9):
         return None
-    allowed = int(len(impostor) * far * (1 + 1e-9))
-    return float(np.searchsorted(genuine, impostor[allowed], side="left") / len(genuine))
+    return float(np.searchsorted(genuine, impostor[_allowed(impostor, far)], side="left") / len(genuine))
+
+
+def _allowed(impostor, far) -> int:
+    """How many impostors may be accepted."""
+    return int(len(impostor) * far * (1 + 1e-9))

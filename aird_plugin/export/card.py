@@ -4,13 +4,15 @@ import json
 from pathlib import Path
 
 from aird_plugin.data.lowres import FACE_SIDE
+from aird_plugin.export.thresholds import as_markdown
 
 
 def model_card(name: str, facts: dict, rows: list[dict], exported) -> str:
     """The card of an exported student. facts: the run's recipe.json; rows: its verification; exported: `folder.Exported`."""
     files = exported.files
+    thresholds = ["## Thresholds", as_markdown(exported.thresholds)] if exported.thresholds else []
     parts = [f"# {name}", summary(facts), "## Files", table_of_files(files), table_of_int8(exported.int8), "## Use",
-             use(name, files), "## Accuracy", accuracy(rows), "## Made of", made_of(facts),
+             use(name, files), *thresholds, "## Accuracy", accuracy(rows), "## Made of", made_of(facts),
              "## Licence, use and limits", LIMITS]  # fmt: skip
     parts = [part for part in parts if part]
     return "\n\n".join(parts) + "\n"

@@ -12,6 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", metavar="DIR", required=True, help="the folder to make; its name becomes the model's")
     add("--faces", metavar="PATH", help="faces to run each file back on: a .bin, a .rec or a folder. default: the run's own")
     add("--count", metavar="N", type=int, help="how many of them. default: 128, with --int8 512")
+    add("--thresholds", metavar="PAIRS", help="also measure on this .bin which cosine gives which false-accept rate at which px")
     add("--int8", metavar="PAIRS", help="also write int8 files, calibrated on the faces and compared on this .bin")
 
 
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     faces_NHWC = sample_faces(args.faces or facts["records"]["path"], count)
     evaluation = folder / "evaluation.json"
     rows = json.loads(evaluation.read_text()) if evaluation.exists() else []
-    exported = export_student(student, facts, out, faces_NHWC, rows, args.int8)
+    exported = export_student(student, facts, out, faces_NHWC, rows, args.int8, args.thresholds)
     for file in exported.files:
         inside = "not tried (pip install insightface)" if file.insightface is None else f"{file.insightface:.6f}"
         told = f"least cosine to the student {file.onnxruntime:.6f} in onnxruntime, in InsightFace {inside}"

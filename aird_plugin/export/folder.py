@@ -2,6 +2,7 @@
 
 OUT/NAME.onnx              takes 112 px; InsightFace routes it by its shape, everywhere
 OUT/MODEL_CARD.md
+OUT/thresholds.json        with --thresholds, the table of the card for programs
 OUT/native/NAME_16.onnx    a native student as it is, with
 OUT/native/manifest.json   the manifest V2 by which InsightFace 2.1 takes a recogniser of another size
 OUT/int8/NAME*_int8.onnx   with --int8, each file's int8 twin
@@ -23,6 +24,7 @@ from aird_plugin.export.card import model_card
 from aird_plugin.export.check import compare_insightface, compare_onnxruntime, seen_by
 from aird_plugin.export.graph import for_112_px, write_onnx
 from aird_plugin.export.quantise import Quantised, compare_accuracy, quantise
+from aird_plugin.export.thresholds import threshold_table
 from aird_plugin.files import write_atomically
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -45,15 +47,17 @@ class Exported:
     folder: Path
     files: list[Checked] = field(default_factory=list)
     int8: list[Quantised] = field(default_factory=list)
+    thresholds: dict | None = None
 
 
 def export_student(
-    student: nn.Module, facts: dict, out: Path, faces_NHWC: np.ndarray, rows: list[dict], int8_pairs: str | None = None
-) -> Exported:
+    student: nn.Module, facts: dict, out: Path, faces_NHWC: np.ndarray, rows: list[dict], int8_pairs: str | None = None,
+    threshold_pairs: str | None = None,
+) -> Exported:  # fmt: skip
     """Write the folder `out` for a student in eval mode, each file run back on `faces_NHWC` (uint8, 112 px).
 
     facts: the run's recipe.json. rows: the run's verification, for the card. int8_pairs: also write int8 twins, calibrated on
-    the faces and compared on these pairs.
+    the faces and compared on these pairs. threshold_pairs: measure cosines for false-accept rates on these.
     Raises ValueError for a folder that is not empty, a name that InsightFace would not take, or a file whose embeddings differ;
     then nothing lies under `out`.
     """
@@ -74,6 +78,9 @@ def export_student(
             exported.files.append(run_back(small, partial, student.input_size, faces_NHWC, expected_ND))
         if int8_pairs:
             exported.int8 = [int8_twin(partial, file, faces_NHWC, facts["px"], int8_pairs) for file in exported.files]
+        if threshold_pairs:
+            exported.thresholds = threshold_table(wide, threshold_pairs)
+            write_atomically(partial / "thresholds.json", json.dumps(exported.thresholds, indent=1).encode())
         write_atomically(partial / "MODEL_CARD.md", model_card(out.name, facts, rows, exported).encode())
         if out.exists():
             out.rmdir()

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from aird_plugin.evaluation.verification import fold_decisions, verify, wilson_interval
+from aird_plugin.evaluation.verification import fold_decisions, operating_points, verify, wilson_interval
 
 
 def unit(vectors):
@@ -182,3 +182,24 @@ def test_a_fold_of_one_kind_is_fine():
     embeddings, same = toy(40)
     same[:4], same[4:8] = True, False
     verify(embeddings, same)
+
+
+def test_an_operating_point_accepts_what_it_says():
+    """The cosine lets in the asked share of impostors at most, one step more lets in more, and tar is what verify says."""
+    rng = np.random.default_rng(4)
+    same = np.arange(2000) % 2 == 0
+    first = normalised(rng.normal(size=(2000, 6)))
+    noise = normalised(rng.normal(size=(2000, 6)))
+    second = normalised(np.where(same[:, None], first + 0.6 * noise, noise))
+    embeddings = np.stack([first, second], 1).reshape(-1, 6)
+    cosine = (first * second).sum(1)
+    for point in operating_points(embeddings, same, fars=(0.2, 0.05, 0.01)):
+        accepted = (cosine[~same] > point["cosine"] + 1e-12).mean()
+        assert accepted <= point["far"] < (cosine[~same] >= point["cosine"] - 1e-12).mean() + 1e-12
+        assert point["tar"] == pytest.approx((cosine[same] > point["cosine"]).mean()) and point["n_impostor"] == 1000
+    assert operating_points(embeddings, same, fars=(0.001,))[0] == {"far": 0.001, "cosine": None, "tar": None, "n_impostor": 1000}
+    assert operating_points(embeddings, same, fars=(0.01,))[0]["tar"] == verify(embeddings, same)["tar"]["0.01"]
+
+
+def normalised(rows):
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)

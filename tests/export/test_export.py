@@ -14,6 +14,7 @@ from aird_plugin.data.lowres import low_faces, to_input
 from aird_plugin.evaluation.embed import embed
 from aird_plugin.evaluation.load import load_model
 from aird_plugin.export import check, folder, graph
+from aird_plugin.export.thresholds import threshold_table
 from aird_plugin.loop import train
 from aird_plugin.models import build
 from aird_plugin.recipe import from_flat
@@ -83,18 +84,18 @@ def test_the_shrinking_in_the_graph_is_the_one_resize_to_the_bit(px, noise_faces
 
 
 @pytest.fixture(scope="module")
-def exported(tiny_run, tmp_path_factory):
+def exported(tiny_run, pairs_file, tmp_path_factory):
     """A native student's run, exported by the command."""
     place = tmp_path_factory.mktemp("export")
     run = train(from_flat(tiny_run | {"output": str(place / "run"), "num_epoch": 1}))
-    assert main(["export", str(run), "--out", str(place / "tiny"), "--count", "20"]) == 0
+    assert main(["export", str(run), "--out", str(place / "tiny"), "--count", "20", "--thresholds", pairs_file]) == 0
     return run, place / "tiny"
 
 
 def test_the_folder(exported):
     run, out = exported
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    assert files == ["MODEL_CARD.md", "native/manifest.json", "native/tiny_16.onnx", "tiny.onnx"]
+    assert files == ["MODEL_CARD.md", "native/manifest.json", "native/tiny_16.onnx", "thresholds.json", "tiny.onnx"]
     manifest = json.loads((out / "native" / "manifest.json").read_text())
     task = manifest["tasks"]["recognition"]
     assert manifest["manifest_version"] == 2 and task["input_size"] == [16, 16] and task["embedding_dimension"] == 8
@@ -124,6 +125,30 @@ def test_insightface_gives_the_same_embeddings_without_this_project(exported, fi
     assert done.returncode == 0, done.stderr
     expected = embed(load_model(run), check.seen_by(16, noise_faces(6)), flip=False)
     assert check.least_cosine(np.load(tmp_path / "out.npy"), expected) >= 0.9999
+
+
+def test_a_threshold_does_on_insightfaces_embeddings_what_the_table_says(exported, pairs_file):
+    """Without a mirrored face; few impostors leave the rarer rates open."""
+    from aird_plugin.data.pairs import pair_faces, read_pairs
+
+    _, out = exported
+    table = json.loads((out / "thresholds.json").read_text())
+    assert [row["px"] for row in table["rows"]] == [16, 24, 32, 48, 64, 112]
+    card = (out / "MODEL_CARD.md").read_text()
+    assert "| face, px | FAR 0.1 | FAR 0.01 | FAR 0.001 |" in card and "on 20 impostor pairs" in card and "| - |" in card
+    pairs = read_pairs(pairs_file)
+    points = threshold_table(out / "tiny.onnx", pairs_file, sides=(24,))["rows"][0]["points"]
+    assert [point["cosine"] for point in points] == [None, None, None], "20 impostors support none of these rates"
+    e = run_file(out / "tiny.onnx", to_input(torch.from_numpy(low_faces(pair_faces(pairs), 24))).contiguous().numpy())
+    e = e / np.linalg.norm(e, axis=1, keepdims=True)
+    cosine = (e[0::2] * e[1::2]).sum(1)
+    from aird_plugin.evaluation.protocol import Session
+    from aird_plugin.evaluation.verification import operating_points
+
+    session = Session(load_model(out / "tiny.onnx"), pairs_file, flip=False)
+    (point,) = operating_points(session.embeddings(24, "lr-lr"), session.same_N, fars=(0.5,))
+    assert point["tar"] == pytest.approx((cosine[pairs.same] > point["cosine"] + 1e-9).mean())
+    assert (cosine[~pairs.same] > point["cosine"] + 1e-6).mean() <= 0.5
 
 
 def test_the_px_file_evaluates_as_the_run_does(exported, pairs_file, tmp_path):
