@@ -19,8 +19,6 @@ from aird_plugin.files import write_atomically
 OPSET = 17
 INPUT, OUTPUT = "data", "embedding"
 METADATA = "aird_plugin"
-# How the exporter begins the names of the student's own nodes in a graph that shrinks first.
-SHRUNK = "/student/"
 
 
 class Shrinking(nn.Module):

@@ -11,7 +11,7 @@ import torch
 
 from aird_plugin.data.lowres import to_input
 from aird_plugin.evaluation.protocol import Session
-from aird_plugin.export.graph import INPUT, SHRUNK
+from aird_plugin.export.graph import INPUT
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 
 # Points of accuracy that an int8 file may lose on the pairs it is tried on.
@@ -36,12 +36,12 @@ class Quantised:
 
 
 def quantise(source: Path, target: Path, faces_NSSC: np.ndarray) -> None:
-    """Write the int8 twin of a file. faces: uint8 of the file's side, for calibration. Shrinking in the graph stays exact.
+    """Write the int8 twin of a file. faces: uint8 of the file's side, for calibration. Shrinking in the graph stays exact:
+    it is computed in float64, which onnxruntime does not quantise (a test looks).
 
     Raises ImportError where the `onnx` extra is missing.
     """
     try:
-        import onnx
         from onnxruntime import quantization as q
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
@@ -49,15 +49,12 @@ def quantise(source: Path, target: Path, faces_NSSC: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         inferred = Path(scratch) / "inferred.onnx"
         quant_pre_process(source, inferred, skip_symbolic_shape=True)
-        names = [node.name for node in onnx.load(inferred).graph.node]
-        shrinks = any(name.startswith(SHRUNK) for name in names)
-        exact = [name for name in names if shrinks and not name.startswith(SHRUNK)]
         # onnxruntime prints what it does, histogram by histogram.
         with contextlib.redirect_stdout(io.StringIO()):
             q.quantize_static(
                 inferred, target, calibration(faces_NSSC), quant_format=q.QuantFormat.QDQ, per_channel=True,
                 activation_type=q.QuantType.QUInt8, weight_type=q.QuantType.QInt8, op_types_to_quantize=list(QUANTISED),
-                nodes_to_exclude=exact, calibrate_method=q.CalibrationMethod.Percentile,
+                calibrate_method=q.CalibrationMethod.Percentile,
                 extra_options={"CalibPercentile": PERCENTILE},
             )  # fmt: skip
 

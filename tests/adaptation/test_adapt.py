@@ -90,6 +90,10 @@ def test_faces_that_are_all_alike_are_of_one_kind():
     assert sharper_share(np.ones(5)) is None and sharper_share(np.ones(1)) is None
 
 
+def test_faces_of_every_sharpness_are_of_one_kind():
+    assert sharper_share(np.exp(np.linspace(0, 3, 250))) is None
+
+
 @pytest.fixture(scope="module")
 def run_folder(tiny_run, tmp_path_factory):
     return train(from_flat(tiny_run | {"output": str(tmp_path_factory.mktemp("adapt") / "run"), "num_epoch": 1}))
@@ -120,6 +124,13 @@ def test_the_command_makes_a_run_that_evaluates_and_exports(run_folder, camera, 
     assert main(["evaluate", str(out), "--pairs", pairs_file, "--px", "16"]) == 0
     assert main(["export", str(out), "--out", str(tmp_path / "model"), "--count", "8"]) == 0
     assert f"adapted to {count} unlabelled faces" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+
+
+def test_px_shrinks_the_faces_first(run_folder, tiny_run, tmp_path):
+    for name, more in (("as_they_are", []), ("shrunk", ["--px", "8"])):
+        assert main(["adapt", str(run_folder), tiny_run["rec"], "--out", str(tmp_path / name), *more]) == 0
+    one, other = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("as_they_are", "shrunk"))
+    assert not torch.equal(one["stages.0.0.1.running_var"], other["stages.0.0.1.running_var"])
 
 
 def test_what_cannot_be_adapted_is_one_line(run_folder, tiny_run, tmp_path, capsys):

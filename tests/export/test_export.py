@@ -151,6 +151,21 @@ def test_a_threshold_does_on_insightfaces_embeddings_what_the_table_says(exporte
     assert (cosine[~pairs.same] > point["cosine"] + 1e-6).mean() <= 0.5
 
 
+def test_thresholds_are_for_embeddings_without_a_mirrored_face(exported, pairs_file, monkeypatch):
+    from aird_plugin.evaluation.protocol import Session
+    from aird_plugin.export import thresholds
+
+    opened = []
+
+    def note(*args, **options):
+        opened.append(Session(*args, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(thresholds, "Session", note)
+    threshold_table(exported[1] / "tiny.onnx", pairs_file, sides=(16,))
+    assert [session.flip for session in opened] == [False]
+
+
 def test_the_px_file_evaluates_as_the_run_does(exported, pairs_file, tmp_path):
     """The native file at its px, and the 112 px file on untouched faces, are the same question."""
     run, out = exported
