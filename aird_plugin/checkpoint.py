@@ -42,6 +42,15 @@ def save(folder: Path, step: int, shared: dict[str, Any], head: dict[str, Any]) 
     return final
 
 
+def load_for(folder: Path, resume: bool) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """What a run goes on from; where it starts again (resume=False), rank 0 removes all there is first. Every rank calls it."""
+    if not resume:
+        if distributed.rank() == 0:
+            clear(folder)
+        distributed.barrier()
+    return load_latest(folder)
+
+
 def load_latest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
     """(shared, heads of all ranks in order) of the newest checkpoint, or None where there is none.
 

@@ -137,12 +137,8 @@ def save(training: Training, step: int) -> None:
 
 def resume(training: Training) -> int:
     """Load the newest checkpoint and give the step to go on with; 0 for a fresh run."""
-    folder = Path(training.recipe.run.checkpoints)
-    if not training.recipe.run.resume:
-        if distributed.rank() == 0:
-            checkpoint.clear(folder)
-        distributed.barrier()
-    state = checkpoint.load_latest(folder)
+    run = training.recipe.run
+    state = checkpoint.load_for(Path(run.checkpoints), run.resume)
     if state is None:
         return 0
     shared, heads = state

@@ -30,12 +30,8 @@ def save(hosted, step: int) -> None:
 def restore(hosted) -> int:
     """Load the newest checkpoint and have upstream resume from it; gives the step to go on with, 0 for a fresh run."""
     lesson, head = hosted.lesson, hosted.head
-    folder = Path(lesson.recipe.run.checkpoints)
-    if not lesson.recipe.run.resume:
-        if distributed.rank() == 0:
-            checkpoint.clear(folder)
-        distributed.barrier()
-    state = checkpoint.load_latest(folder)
+    run = lesson.recipe.run
+    state = checkpoint.load_for(Path(run.checkpoints), run.resume)
     if state is None:
         return 0
     shared, heads = state
