@@ -88,12 +88,14 @@ class Hosted:
         epoch_ends = done % lesson.steps_per_epoch == 0
         stop = distributed.any_rank(bool(self.stopped), lesson.device)
         due = done % (lesson.recipe.run.save_steps or lesson.steps_per_epoch) == 0
-        if epoch_ends or (may_stop_here and (due or stop)):
+        saved = epoch_ends or (may_stop_here and (due or stop))
+        if saved:
             self.metrics.flush()
             states.save(self, done)
         if stop and done < lesson.total_steps:
             logging.info("stopped at step %d of %d", done, lesson.total_steps)
-            raise Interrupted(f"stopped at step {done} of {lesson.total_steps}; the same command goes on from there")
+            place = "there" if saved else "the beginning of this epoch"
+            raise Interrupted(f"stopped at step {done} of {lesson.total_steps}; the same command goes on from {place}")
 
 
 def shrink_gradient(loss: torch.Tensor, parts: int) -> torch.Tensor:

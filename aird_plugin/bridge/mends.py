@@ -121,7 +121,7 @@ def plain_loader(original: type) -> type:
 
 
 def stepwise_interpolation(original):
-    """`interpolate` with an interp1d that stands on steps as scipy's did before 1.10."""
+    """`interpolate` with an interp1d that stands on steps, as older scipy's did."""
 
     def interp1d(x, y, kind="linear"):
         return lambda at: np.interp(at, x, y)

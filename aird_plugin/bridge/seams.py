@@ -87,7 +87,7 @@ MENDS = (
          "upstream writes model.pt in place: a kill half-way leaves half a file"),
     Mend("dataset", "DataLoaderX", mends.plain_loader, lambda around: around.cpu, "upstream's loader copies on a CUDA stream"),
     Mend("eval.verification", "interpolate", mends.stepwise_interpolation, mends.interp1d_refuses_steps,
-         "scipy 1.10 and later refuse the repeated x that upstream's evaluate always has"),
+         "newer scipy refuses the repeated x that upstream's evaluate always has (1.8 took it)"),
 )  # fmt: skip
 
 

@@ -92,9 +92,10 @@ def hand_over(hosted, step: int) -> None:
     }
     torch.save(content, handover_file(hosted))
     hosted.config.resume = True
+    hosted.stack.callback(forget_handover, hosted)
 
 
 def forget_handover(hosted) -> None:
-    """Upstream has read it. A stale one would be taken for the run's newest state; upstream's own (save_all_states) stays."""
+    """Upstream has read it, or the run is over. A stale one would be taken for the newest state; upstream's own stays."""
     if hosted.config.resume and not hosted.config.save_all_states:
         handover_file(hosted).unlink(missing_ok=True)

@@ -55,7 +55,7 @@ def test_cuda_calls_stay_on_the_cpu(opened):
 
 
 def test_the_evaluation_interpolates_on_steps(opened):
-    """A share of false accepts is a staircase. The value stands where scipy before 1.10 had it."""
+    """A share of false accepts is a staircase. The value stands where older scipy had it."""
     import eval.verification as verification
 
     shares, thresholds = np.array([0.0, 0.0, 0.5, 0.5, 1.0]), np.array([0.0, 1.0, 2.0, 3.0, 4.0])
@@ -63,13 +63,14 @@ def test_the_evaluation_interpolates_on_steps(opened):
     assert f(0.25) == 1.5 and f(0.75) == 3.5 and f(0.5) == 3.0
 
 
-def test_two_lone_runs_take_two_ports():
+def test_a_lone_run_takes_a_port_that_is_free():
     asked = []
     start = mends.free_port(lambda backend, **options: asked.append(options["init_method"]))
     start(backend="nccl", init_method="tcp://127.0.0.1:12584", rank=0, world_size=1)
     host, port = asked[0].removeprefix("tcp://").split(":")
     with socket.socket() as server:
         server.bind((host, int(port)))
+    assert host == "127.0.0.1" and port != "12584"
 
 
 def test_a_save_that_fails_leaves_the_file_that_was_there(tmp_path):

@@ -84,6 +84,24 @@ def test_upstreams_reader_after_a_stop_within_an_epoch_of_the_bank(bridge_run, s
     assert [line["step"] for line in lines] == list(range(13, 19)) and [line["lr"] for line in lines] == rates[12:]
 
 
+def test_a_stop_says_from_where_the_next_run_goes_on(bridge_run, standin, tmp_path, monkeypatch):
+    """Within an epoch the bank's order is saved at once; upstream's reader goes back to the epoch's beginning."""
+    from aird_plugin.errors import Interrupted
+
+    begin = Hosted.begin
+
+    def stopping(hosted, number, batch):
+        if number == 8:
+            hosted.stopped.append(2)
+        return begin(hosted, number, batch)
+
+    monkeypatch.setattr(Hosted, "begin", stopping)
+    for way, words, saved in (("bank", "from there", 9), ("upstream", "from the beginning of this epoch", 6)):
+        with pytest.raises(Interrupted, match=f"stopped at step 9 of 18; the same command goes on {words}"):
+            train(from_flat(bridge_run | {"output": str(tmp_path / way), "reader": way}), standin)
+        assert max(path.name for path in (tmp_path / way / "checkpoints").iterdir()) == f"step_{saved:08d}"
+
+
 def test_the_bank_comes_in_the_embedded_hosts_order(bridge_run, standin, tmp_path, seen):
     from aird_plugin.assemble import assemble
 

@@ -84,6 +84,7 @@ def test_a_finished_run_says_so_again(bridge_run, checkout, tmp_path):
     done = train(from_flat(keys), checkout)
     before = weights(done)
     assert_same_to_the_bit(weights(train(from_flat(keys), checkout)), before)
+    assert not list(Path(done).glob("checkpoint_gpu_*")), "no step came that would have removed what upstream was handed"
 
 
 def test_resume_false_starts_again(bridge_run, checkout, unbroken, tmp_path):
