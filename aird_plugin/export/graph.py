@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from aird_plugin.data.lowres import FACE_SIDE, RESIZE, fixed_point_weights
 from aird_plugin.files import write_atomically
 
-# InsightFace tells a recogniser by its input's shape, from opset 11 on; that is what the oldest onnxruntime around reads.
+# onnxruntime reads it since 1.12; what came later these graphs do not need.
 OPSET = 17
 INPUT, OUTPUT = "data", "embedding"
 METADATA = "aird_plugin"

@@ -39,8 +39,10 @@ def quantise(source: Path, target: Path, faces_NSSC: np.ndarray) -> None:
     """Write the int8 twin of a file. faces: uint8 of the file's side, for calibration. Shrinking in the graph stays exact:
     it is computed in float64, which onnxruntime does not quantise (a test looks).
 
-    Raises ImportError where the `onnx` extra is missing.
+    Raises ImportError where the `onnx` extra is missing, ValueError for fewer faces than one batch of the calibration.
     """
+    if len(faces_NSSC) < CALIBRATION_BATCH:
+        raise ValueError(f"int8 is calibrated on {CALIBRATION_BATCH} faces or more, got {len(faces_NSSC)}; --faces names more")
     try:
         from onnxruntime import quantization as q
         from onnxruntime.quantization.shape_inference import quant_pre_process

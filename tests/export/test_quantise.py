@@ -50,6 +50,12 @@ def test_other_batches_than_those_of_the_calibration(source, noise_faces, tmp_pa
     np.testing.assert_allclose(int8.embed(faces[:1]), int8.embed(faces[:5])[:1], rtol=1e-4, atol=1e-5)
 
 
+def test_too_few_faces_are_told(source, noise_faces, tmp_path):
+    with pytest.raises(ValueError, match="calibrated on 32 faces or more, got 31"):
+        quantise(source, tmp_path / "int8.onnx", check.seen_by(OnnxTeacher(source).input_size, noise_faces(31)))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_that_loses_too_much_is_refused(source, pairs_file, tmp_path):
     side = OnnxTeacher(source).input_size
     same = compare_accuracy(source, source, source.parent, pairs_file, side)
