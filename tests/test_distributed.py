@@ -3,6 +3,7 @@
 import socket
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import torch
@@ -112,15 +113,20 @@ def test_one_process_needs_no_group():
     distributed.average_gradients([x])
 
 
-def on_impatient_rank(rank: int, port: int) -> None:
-    """The group gives up after two seconds; rank 0 works for four."""
+def on_impatient_rank(rank: int, port: int, folder: str) -> None:
+    """The group gives up after two seconds; rank 0 works for four. Says when rank 0 was done and when rank 1 went on."""
     place = f"tcp://127.0.0.1:{port}"
     torch.distributed.init_process_group("gloo", place, rank=rank, world_size=2, timeout=timedelta(seconds=2))
     if rank == 0:
         time.sleep(4)
+        Path(folder, "0").write_text(str(time.time()))
     distributed.wait_for_the_first()
+    if rank == 1:
+        Path(folder, "1").write_text(str(time.time()))
     distributed.stop()
 
 
-def test_long_work_of_rank_0_is_waited_for():
-    mp.spawn(on_impatient_rank, (free_port(),), nprocs=2)
+def test_long_work_of_rank_0_is_waited_for(tmp_path):
+    mp.spawn(on_impatient_rank, (free_port(), str(tmp_path)), nprocs=2)
+    done, went_on = (float((tmp_path / name).read_text()) for name in "01")
+    assert went_on >= done

@@ -8,6 +8,7 @@ Each runs in a process of its own, in turns; the figure is the median step of al
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import subprocess
@@ -69,10 +70,9 @@ def child(args) -> list[float]:
     """Seconds of each timed step of one variant."""
     torch.set_num_threads(args.threads)
     times: list[float] = []
-    try:
-        plain(args, times) if args.child.startswith("plain") else ours(args, times)
-    except Enough:
-        pass
+    run = plain if args.child.startswith("plain") else ours
+    with contextlib.suppress(Enough):
+        run(args, times)
     return [after - before for before, after in zip(times[WARM_UP:], times[WARM_UP + 1 :], strict=False)]
 
 
