@@ -10,7 +10,6 @@ import os
 import pickle
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +25,9 @@ EXPECTED = json.loads((FIXTURES / "expected.json").read_text())
 
 
 @pytest.fixture
-def mx(monkeypatch):
+def mx(in_place_of):
     """`import mxnet as mx` with the stand-ins in place."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "mxnet"]:
-        monkeypatch.delitem(sys.modules, name)
-    for name, module in modules().items():
-        monkeypatch.setitem(sys.modules, name, module)
-    return importlib.import_module("mxnet")
+    return in_place_of(modules(), "mxnet")
 
 
 def opened(mx, folder, name="train"):

@@ -1,7 +1,5 @@
 """The stand-in for torchvision: what each step does to a face, and the words for what is missing."""
 
-import importlib
-import sys
 
 import numpy as np
 import pytest
@@ -13,13 +11,9 @@ from aird_plugin.data.lowres import to_input
 
 
 @pytest.fixture
-def transforms(monkeypatch):
+def transforms(in_place_of):
     """`from torchvision import transforms` with the stand-ins in place."""
-    for name in [name for name in sys.modules if name.partition(".")[0] == "torchvision"]:
-        monkeypatch.delitem(sys.modules, name)
-    for name, module in modules().items():
-        monkeypatch.setitem(sys.modules, name, module)
-    return importlib.import_module("torchvision.transforms")
+    return in_place_of(modules(), "torchvision.transforms")
 
 
 def test_every_way_to_import_it(transforms):
