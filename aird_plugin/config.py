@@ -3,6 +3,7 @@
 import os
 from dataclasses import dataclass, field
 
+from aird_plugin.data.degrade import BICUBIC, named
 from aird_plugin.data.lowres import check_px
 
 PROTOCOLS = ("lr-lr", "lr-hr")
@@ -15,19 +16,22 @@ SECRETS = ("wandb_key",)
 class DataConfig:
     """rec: folder with train.rec (or of one subfolder per person). num_image: 0, or the count that the data must have.
 
-    px: side of the face that the student sees; 112 leaves it untouched. num_workers: processes that prepare batches; 0 does it
-    in the training process (best with the bank).
+    px: side of the face that the student sees; 112 leaves it untouched. degradation: how faces become small and reach the student
+    (a name of data/degrade.py); the run's verification does the same to its pairs. num_workers: processes that prepare batches;
+    0 does it in the training process (best with the bank).
     """
 
     rec: str = ""
     num_image: int = 0
     px: int = 16
+    degradation: str = BICUBIC
     num_workers: int = 0
 
     def __post_init__(self):
         if not self.rec:
             raise ValueError("rec names the training faces: a folder with train.rec, or one subfolder per person")
         check_px(self.px)
+        named(self.degradation)
         for key in ("num_image", "num_workers"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")

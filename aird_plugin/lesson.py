@@ -10,8 +10,9 @@ from torch import nn
 from aird_plugin import distributed
 from aird_plugin.data.bank import LowBank, TeacherBank
 from aird_plugin.data.bank_build import open_low_bank, open_teacher_bank
+from aird_plugin.data.degrade import arrive_torch
 from aird_plugin.data.faces import BankFaces, Batch, Neighbours, OnlineFaces, open_records
-from aird_plugin.data.lowres import resize_torch, to_input
+from aird_plugin.data.lowres import to_input
 from aird_plugin.data.plan import Plan
 from aird_plugin.models import build
 from aird_plugin.models.teacher import load_teacher, load_weights
@@ -125,7 +126,7 @@ def open_banks(recipe: Recipe, records, teacher, device: torch.device) -> tuple[
     """Both halves of the bank where the recipe wants them; rank 0 builds what is missing, the others wait."""
 
     def both():
-        low = None if recipe.bank.online else open_low_bank(recipe.bank, records, recipe.data.px)
+        low = None if recipe.bank.online else open_low_bank(recipe.bank, records, recipe.data.px, recipe.data.degradation)
         return low, None if teacher is None else open_teacher_bank(recipe.bank, records, teacher, device.type)
 
     if distributed.rank() == 0:
@@ -150,9 +151,9 @@ def build_student(recipe: Recipe, embedding_size: int) -> nn.Module:
     return student
 
 
-def student_input(student: nn.Module, faces_BHWC: torch.Tensor) -> torch.Tensor:
-    """Low faces as the student takes them: grown to its own side by the one resize, then scaled."""
-    return to_input(resize_torch(faces_BHWC, student.input_size))
+def student_input(student: nn.Module, faces_BHWC: torch.Tensor, degradation: str) -> torch.Tensor:
+    """Low faces as the student takes them: brought to its own side as the degradation has it, then scaled."""
+    return to_input(arrive_torch(faces_BHWC, student.input_size, degradation))
 
 
 def check_teacher_fits(recipe: Recipe, objective: Objective, teacher, embedding_size: int) -> None:
@@ -177,5 +178,6 @@ def build_source(recipe: Recipe, records, low, bank, objective: Objective):
     relation = next((spec for spec in objective.specs.values() if "neighbours" in spec.needs), None)
     neighbours = Neighbours(bank, relation.negatives, relation.lone_faces) if relation else None
     if recipe.bank.online:
-        return OnlineFaces(plan, records, recipe.data.px, recipe.bank.view_seed, bank is not None, neighbours)
+        data, seed = recipe.data, recipe.bank.view_seed
+        return OnlineFaces(plan, records, data.px, data.degradation, seed, bank is not None, neighbours)
     return BankFaces(plan, low, bank if objective.needs else None, neighbours)

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from aird_plugin import __version__, distributed
-from aird_plugin.data.lowres import FACE_SIDE, RESIZE
+from aird_plugin.data.degrade import named
+from aird_plugin.data.lowres import FACE_SIDE
 from aird_plugin.files import write_atomically
 from aird_plugin.recipe import Recipe
 
@@ -24,7 +25,7 @@ def facts_of(recipe: Recipe, records, teacher, student, embedding_size: int) -> 
     return {
         "recipe": recipe.flat() | {"embedding_size": embedding_size},
         "network": recipe.student.network, "embedding_size": embedding_size, "input_size": student.input_size,
-        "px": recipe.data.px, "resize": RESIZE, "face_side": FACE_SIDE,
+        "px": recipe.data.px, "resize": named(recipe.data.degradation).version, "face_side": FACE_SIDE,
         "parameters": sum(p.numel() for p in student.parameters()),
         "records": {"path": str(records.path), "sha256": records.fingerprint(), "faces": len(records)},
         "teacher": teacher.describe() if teacher else None,

@@ -10,7 +10,10 @@ import pytest
 import torch
 
 from aird_plugin.assemble import assemble
+from aird_plugin.data.degrade import arrive
 from aird_plugin.data.faces import OnlineFaces
+from aird_plugin.data.lowres import to_input
+from aird_plugin.evaluation.during import evaluate_run
 from aird_plugin.loop import compute_loss, resume, take_step, train
 from aird_plugin.recipe import from_flat
 
@@ -135,9 +138,10 @@ def test_a_non_finite_loss_stops_before_the_optimizer_moves(tiny_run, tmp_path):
         assert torch.equal(value, before[name])
 
 
-def test_bank_and_online_path_give_the_same_loss(tiny_run, tmp_path):
+@pytest.mark.parametrize("degradation", ["bicubic", "insightface-warp", "noise"])
+def test_bank_and_online_path_give_the_same_loss(tiny_run, tmp_path, degradation):
     """The bank keeps teacher embeddings in float16: terms agree to 1e-3 relative, the student's input to the bit."""
-    keys = tiny_run | {"output": str(tmp_path), "views": 4, "bank": str(tmp_path / "bank")}
+    keys = tiny_run | {"output": str(tmp_path), "views": 4, "bank": str(tmp_path / "bank"), "degradation": degradation}
     from_bank, online = assemble(from_flat(keys)), assemble(from_flat(keys | {"online": True}))
     assert isinstance(online.source, OnlineFaces)
     for number in range(3):
@@ -146,6 +150,21 @@ def test_bank_and_online_path_give_the_same_loss(tiny_run, tmp_path):
         one, other = (compute_loss(t, batch, 0, number) for t, batch in ((from_bank, a), (online, b)))
         for name in one:
             torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("degradation", ["bicubic", "insightface-warp"])
+def test_the_student_sees_faces_as_the_recipe_degrades_them(tiny_run, tmp_path, pairs_file, degradation):
+    """In training and in the run's own verification."""
+    keys = {"output": str(tmp_path), "degradation": degradation, "val_targets": (pairs_file,)}
+    training = assemble(from_flat(tiny_run | keys))
+    seen = []
+    training.student.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    batch = training.source[0]
+    compute_loss(training, batch, 0, 0)
+    expected = arrive(batch.faces_BHWC.numpy(), training.student.input_size, degradation)
+    assert torch.equal(seen[0], to_input(torch.from_numpy(expected)))
+    rows = evaluate_run(training)
+    assert rows and {row["degradation"] for row in rows} == {degradation}
 
 
 def test_accumulated_batches_are_averaged(tiny_run, tmp_path):

@@ -8,8 +8,8 @@ import torch
 from torch.utils.data import DataLoader
 
 from aird_plugin import distributed
+from aird_plugin.data.degrade import shrink_torch
 from aird_plugin.data.faces import Batch
-from aird_plugin.data.lowres import resize_torch
 from aird_plugin.data.plan import Draw
 
 
@@ -93,7 +93,8 @@ class UpstreamReader:
         lesson = self.hosted.lesson
         high_B3HW = image_B3HW.to(lesson.device)
         high_BHWC = (high_B3HW * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-        batch = Batch(faces_BHWC=resize_torch(high_BHWC, lesson.recipe.data.px), person_B=person_B)
+        data = lesson.recipe.data
+        batch = Batch(faces_BHWC=shrink_torch(high_BHWC, data.px, data.degradation), person_B=person_B)
         if self.asks:
             batch.teacher_BD = lesson.teacher.embed_inputs(high_B3HW).to(lesson.device)
         if self.neighbours:

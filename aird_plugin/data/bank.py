@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from aird_plugin.data.lowres import RESIZE, check_px
-from aird_plugin.data.views import VIEWS_VERSION, check_views
+from aird_plugin.data.degrade import BICUBIC, named
+from aird_plugin.data.lowres import check_px
+from aird_plugin.data.views import VIEWS_VERSION, check_views, mirror_odd
 
 TEACHER_FORMAT = "aird-bank-teacher/1"
 LOW_FORMAT = "aird-bank-low/1"
@@ -56,8 +57,9 @@ class BankConfig:
     def teacher_folder(self) -> Path:
         return Path(self.bank) / f"teacher-v{self.views}"
 
-    def low_folder(self, px: int) -> Path:
-        return Path(self.bank) / f"low{px}-v{self.views}"
+    def low_folder(self, px: int, degradation: str = BICUBIC) -> Path:
+        made = "" if named(degradation).version == named(BICUBIC).version else f"-{degradation}"
+        return Path(self.bank) / f"low{px}{made}-v{self.views}"
 
 
 def teacher_inputs(config: BankConfig, records_fingerprint: str, num_faces: int, teacher: dict[str, Any]) -> dict[str, Any]:
@@ -69,10 +71,13 @@ def teacher_inputs(config: BankConfig, records_fingerprint: str, num_faces: int,
     }  # fmt: skip
 
 
-def low_inputs(config: BankConfig, records_fingerprint: str, num_faces: int, px: int) -> dict[str, Any]:
+def low_inputs(
+    config: BankConfig, records_fingerprint: str, num_faces: int, px: int, degradation: str = BICUBIC
+) -> dict[str, Any]:
     """What the half of low faces depends on, as its manifest states it."""
     return {
-        "format": LOW_FORMAT, "records": records_fingerprint, "num_faces": num_faces, "px": check_px(px), "resize": RESIZE,
+        "format": LOW_FORMAT, "records": records_fingerprint, "num_faces": num_faces, "px": check_px(px),
+        "resize": named(degradation).version,
         "views": config.views, "view_seed": config.view_seed, "views_version": VIEWS_VERSION,
     }  # fmt: skip
 
@@ -141,7 +146,4 @@ class LowBank:
 
     def faces(self, rows_B: np.ndarray, views_B: np.ndarray) -> np.ndarray:
         """The low faces of the rows in those views. uint8 (B, px, px, 3)."""
-        faces_BHWC = self.low_NJHWC[rows_B, views_B // 2]
-        mirrored = views_B % 2 == 1
-        faces_BHWC[mirrored] = faces_BHWC[mirrored, :, ::-1]
-        return faces_BHWC
+        return mirror_odd(self.low_NJHWC[rows_B, views_B // 2], views_B)

@@ -18,8 +18,9 @@ from aird_plugin.data.bank import (
     read_manifest,
     teacher_inputs,
 )
+from aird_plugin.data.degrade import BICUBIC, shrink
 from aird_plugin.data.images import decode
-from aird_plugin.data.lowres import FACE_SIDE, low_faces
+from aird_plugin.data.lowres import FACE_SIDE
 from aird_plugin.data.neighbours import class_means, hard_lists, normalised, same_person_lists
 from aird_plugin.data.views import jitter
 from aird_plugin.files import write_atomically
@@ -45,17 +46,17 @@ def open_teacher_bank(config: BankConfig, records, teacher, device: str = "cpu")
     return TeacherBank(folder, manifest)
 
 
-def open_low_bank(config: BankConfig, records, px: int) -> LowBank:
+def open_low_bank(config: BankConfig, records, px: int, degradation: str = BICUBIC) -> LowBank:
     """The half of low faces at `px`, built first where it is not there."""
-    folder = config.low_folder(px)
-    inputs = low_inputs(config, records.fingerprint(), len(records), px)
+    folder = config.low_folder(px, degradation)
+    inputs = low_inputs(config, records.fingerprint(), len(records), px, degradation)
     manifest = read_manifest(folder, inputs)
     if manifest is None:
         jitters = config.views // 2
         build = _Build(folder, inputs, {"low": ((len(records), jitters, px, px, 3), np.uint8)})
         for rows, high_RJHWC in _jittered_blocks(records, config, build.rows_done, f"low faces at {px} px"):
             flat = high_RJHWC.reshape(-1, FACE_SIDE, FACE_SIDE, 3)
-            low = low_faces(flat, px, grow=False)
+            low = shrink(flat, px, degradation)
             build.arrays["low"][rows.start : rows.stop] = low.reshape(len(rows), jitters, px, px, 3)
             build.advance(rows)
         build.save("person", records.labels.astype(np.int32))

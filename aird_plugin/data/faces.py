@@ -15,11 +15,11 @@ from torch.utils.data import DataLoader, Dataset
 
 from aird_plugin.data.bank import LowBank, TeacherBank
 from aird_plugin.data.bank_build import decode_face
+from aird_plugin.data.degrade import shrink
 from aird_plugin.data.facerec import FaceRecords
 from aird_plugin.data.folder import FolderRecords
-from aird_plugin.data.lowres import low_faces
 from aird_plugin.data.plan import Draw, Plan
-from aird_plugin.data.views import view_of
+from aird_plugin.data.views import jitter, mirror_odd
 
 NOBODY = -1
 
@@ -118,20 +118,24 @@ class BankFaces(Dataset):
 class OnlineFaces(Dataset):
     """Batches decoded, jittered and shrunk in the step; the loop asks the teacher about `high_BHWC`."""
 
-    def __init__(self, plan: Plan, records, px: int, view_seed: int, with_high: bool, neighbours: Neighbours | None):
-        self.plan, self.records, self.px, self.view_seed = plan, records, px, view_seed
+    def __init__(
+        self, plan: Plan, records, px: int, degradation: str, view_seed: int, with_high: bool, neighbours: Neighbours | None
+    ):
+        self.plan, self.records, self.px, self.degradation, self.view_seed = plan, records, px, degradation, view_seed
         self.with_high, self.neighbours = with_high, neighbours
 
     def __getitem__(self, number: int) -> Batch:
         draw = self.plan.draw(number)
         high_BHWC = np.stack([
-            view_of(decode_face(self.records, int(row)), int(row), int(view), self.view_seed)
+            jitter(decode_face(self.records, int(row)), int(row), int(view) // 2, self.view_seed)
             for row, view in zip(draw.rows_B, draw.views_B, strict=True)
         ])  # fmt: skip
+        # Shrunken first, mirrored then, as the bank does it: grain and JPEG blocks do not commute with the flip.
+        low_BHWC = mirror_odd(shrink(high_BHWC, self.px, self.degradation), draw.views_B)
         batch = Batch(
-            faces_BHWC=torch.from_numpy(low_faces(high_BHWC, self.px, grow=False)),
+            faces_BHWC=torch.from_numpy(low_BHWC),
             person_B=torch.from_numpy(self.records.labels[draw.rows_B].astype(np.int64)),
-            high_BHWC=torch.from_numpy(high_BHWC) if self.with_high else None,
+            high_BHWC=torch.from_numpy(mirror_odd(high_BHWC, draw.views_B)) if self.with_high else None,
         )
         return replace(batch, **self.neighbours.lookup(draw)) if self.neighbours else batch
 

@@ -30,6 +30,13 @@ def view_of(face_HWC: np.ndarray, row: int, view: int, seed: int = 0) -> np.ndar
     return np.ascontiguousarray(jittered_HWC[:, ::-1]) if view % 2 else jittered_HWC
 
 
+def mirror_odd(faces_BHWC: np.ndarray, views_B: np.ndarray) -> np.ndarray:
+    """The faces, those of an odd view mirrored in place."""
+    odd_B = views_B % 2 == 1
+    faces_BHWC[odd_B] = faces_BHWC[odd_B, :, ::-1]
+    return faces_BHWC
+
+
 def jitter(face_HWC: np.ndarray, row: int, number: int, seed: int = 0) -> np.ndarray:
     """Jitter `number` of the face in `row`; number 0 is the face itself."""
     if number == 0:

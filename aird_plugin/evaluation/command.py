@@ -8,8 +8,13 @@ import itertools
 import json
 from pathlib import Path
 
-SETTINGS = ("pairs", "px", "protocol", "high_side", "facebn", "keep", "order", "batch", "centre")
+SETTINGS = ("pairs", "px", "degradation", "protocol", "high_side", "facebn", "keep", "order", "batch", "centre")
 FLAGS = {
+    "--degradation": dict(
+        metavar="NAME", nargs="+", default=["bicubic"],
+        help="how faces become low and reach the network: bicubic; insightface-warp, as FaceAnalysis brings a small face; "
+        "blur, noise, jpeg: cameras unlike those it was trained for. default: bicubic",
+    ),
     "--protocol": dict(
         metavar="P", nargs="+", default=["lr-lr"],
         help="lr-lr: both faces of a pair low. lr-hr: the first one low, the second one high. default: lr-lr",
@@ -59,8 +64,8 @@ def run(args: argparse.Namespace) -> int:
     student, teacher, options = _prepare(args, device)
     for pairs_file in args.pairs:
         session = Session(student, pairs_file, teacher, args.batch, device)
-        for px, protocol in itertools.product(args.px, args.protocol):
-            rows.append(session.evaluate(px, protocol, centre=args.centre, **options))
+        for px, degradation, protocol in itertools.product(args.px, args.degradation, args.protocol):
+            rows.append(session.evaluate(px, protocol, centre=args.centre, degradation=degradation, **options))
     print(table(rows))
     if args.json:
         write_atomically(Path(args.json), json.dumps(rows, indent=1).encode())
@@ -96,6 +101,7 @@ def _cells(row: dict) -> list[str]:
 
 def _prepare(args, device):
     """Student, teacher and the options they share, all checked."""
+    from aird_plugin.data.degrade import named
     from aird_plugin.data.lowres import check_px
     from aird_plugin.evaluation.load import load_model
     from aird_plugin.evaluation.protocol import check_question
@@ -113,6 +119,8 @@ def _prepare(args, device):
     keep = 0.9 if args.keep is None else args.keep
     order = _order(args.order)
     options = {"high_side": args.high_side, "facebn": args.facebn, "keep": keep}
+    for degradation in args.degradation:
+        named(degradation)
     for px, protocol in itertools.product(args.px, args.protocol):
         check_px(px)
         check_question(student, teacher, protocol, **options)

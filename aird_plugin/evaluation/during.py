@@ -56,7 +56,8 @@ def answer(lesson, question: Question) -> dict:
         lesson.sessions[question.target] = Session(lesson.student, question.target, lesson.teacher, device=lesson.device)
     run = lesson.recipe.run
     options = {"facebn": question.facebn, "keep": run.keep, "order": run.seed} if question.facebn else {}
-    return lesson.sessions[question.target].evaluate(question.px, question.protocol, **options)
+    degradation = lesson.recipe.data.degradation
+    return lesson.sessions[question.target].evaluate(question.px, question.protocol, degradation=degradation, **options)
 
 
 def evaluate_run(lesson, write: bool = False, sharp: bool = False) -> list[dict]:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from aird_plugin.data.lowres import FACE_SIDE, RESIZE, check_px, low_faces, resize_faces
+from aird_plugin.data.degrade import BICUBIC, arrive, named, shrink
+from aird_plugin.data.lowres import FACE_SIDE, check_px
 from aird_plugin.data.pairs import pair_faces, read_pairs
 from aird_plugin.evaluation.embed import embed, eval_mode, network_inputs, normalise
 from aird_plugin.evaluation.verification import verify
@@ -62,7 +63,7 @@ class Session:
         return other
 
     def evaluate(
-        self, px, protocol, high_side=None, facebn=None, keep=0.9, order="file", centre=False
+        self, px, protocol, high_side=None, facebn=None, keep=0.9, order="file", centre=False, degradation=BICUBIC
     ) -> dict:
         """The JSON row of one question.
 
@@ -79,12 +80,13 @@ class Session:
         centre: the control without which FaceBN gets undue credit: from each L2-normalised embedding the mean
             of its side is subtracted (one mean in lr-lr, one for each side in lr-hr), and the result
             normalised again. No BatchNorm is touched.
+        degradation: how faces become low and reach the network, a name of data/degrade.py.
 
         Raises ValueError for options that do not exist or do not fit together, and what `verify` and `FaceBN`
         raise.
         """
         high_side = check_question(*self.networks.values(), protocol, high_side, facebn, keep)
-        e_2ND = self.embeddings(px, protocol, high_side, facebn, keep, order, centre)
+        e_2ND = self.embeddings(px, protocol, high_side, facebn, keep, order, centre, degradation)
         return {
             "pairs": self.pairs_file,
             "px": check_px(px),
@@ -96,39 +98,40 @@ class Session:
             "batch": self.batch,
             "centre": centre,
             **verify(e_2ND, self.same_N),
-            "resize": RESIZE,
+            "degradation": degradation,
+            "resize": named(degradation).version,
         }
 
     def embeddings(
-        self, px, protocol, high_side=None, facebn=None, keep=0.9, order="file", centre=False
+        self, px, protocol, high_side=None, facebn=None, keep=0.9, order="file", centre=False, degradation=BICUBIC
     ) -> np.ndarray:
         """The embeddings behind a row, (2N, D), pair by pair. Takes and raises what `evaluate` does."""
-        px = check_px(px)
+        px, _ = check_px(px), named(degradation)
         high_side = check_question(*self.networks.values(), protocol, high_side, facebn, keep)
         if not (order == "file" or isinstance(order, int) and not isinstance(order, bool) and order >= 0):
             raise ValueError(f"order must be 'file' or a seed of 0 or more, got {order!r}")
         adapt = None if facebn is None else (facebn, keep, None if order == "file" else order)
         if protocol == "lr-lr":
-            sides = [self._embed("student", px, self.face_2N, adapt)]
+            sides = [self._embed("student", px, degradation, self.face_2N, adapt)]
         else:
-            low_ND = self._embed("student", px, self.face_2N[0::2], adapt)
+            low_ND = self._embed("student", px, degradation, self.face_2N[0::2], adapt)
             high_adapt = adapt if high_side == "student" else None
-            sides = [low_ND, self._embed(high_side, FACE_SIDE, self.face_2N[1::2], high_adapt)]
+            sides = [low_ND, self._embed(high_side, FACE_SIDE, BICUBIC, self.face_2N[1::2], high_adapt)]
         if centre:
             sides = [normalise(e_ND - e_ND.mean(axis=0)) for e_ND in sides]
         return _interleave(sides)
 
-    def _embed(self, who, px, face_M, adapt) -> np.ndarray:
+    def _embed(self, who, px, degradation, face_M, adapt) -> np.ndarray:
         """Embeddings of the faces `face_M` at `px`; `adapt` is None or FaceBN's (mode, keep, order)."""
         network, label = self.networks[who], f"{who}, {px} px"
         side = input_side(network)
         if adapt is not None:
-            faces = as_seen(self.faces_2NHWC[face_M], px, side)
+            faces = as_seen(self.faces_2NHWC[face_M], px, side, degradation)
             return embed_adapted(network, faces, *adapt, self.batch, self.device, self.flip, label)
-        known = self._frozen.setdefault((who, px), {})
+        known = self._frozen.setdefault((who, px, degradation), {})
         missing = [face for face in np.unique(face_M).tolist() if face not in known]
         if missing:
-            faces = as_seen(self.faces_2NHWC[missing], px, side)
+            faces = as_seen(self.faces_2NHWC[missing], px, side, degradation)
             e_MD = embed(network, faces, self.batch, None, self.device, self.flip, label)
             known.update(zip(missing, e_MD, strict=True))
         return np.stack([known[face] for face in face_M.tolist()])
@@ -159,15 +162,13 @@ def input_side(network) -> int:
     return getattr(network, "input_size", FACE_SIDE)
 
 
-def as_seen(faces_NHWC: np.ndarray, px: int, side: int) -> np.ndarray:
+def as_seen(faces_NHWC: np.ndarray, px: int, side: int, degradation: str = BICUBIC) -> np.ndarray:
     """112 px faces -> faces of `px` as a network of `side` sees them; px 112 shrinks nothing.
 
     A network of 112 px gets the face shrunken to px and grown back. A native one gets the shrunken face
     itself and, where px is not its own side, that face resized once more to its side.
     """
-    if side == FACE_SIDE:
-        return low_faces(faces_NHWC, px)
-    return resize_faces(low_faces(faces_NHWC, px, grow=False), side)
+    return arrive(shrink(faces_NHWC, px, degradation), side, degradation)
 
 
 def embed_adapted(student, faces_NHWC, mode, keep, order, batch, device, flip, label) -> np.ndarray:

@@ -8,6 +8,7 @@ import pytest
 from aird_plugin.data import bank_build
 from aird_plugin.data.bank import BankConfig, read_manifest
 from aird_plugin.data.bank_build import open_low_bank, open_teacher_bank
+from aird_plugin.data.degrade import named, shrink
 from aird_plugin.data.faces import open_records
 from aird_plugin.data.lowres import low_faces
 from aird_plugin.data.views import view_of
@@ -81,6 +82,16 @@ def test_low_faces_are_the_one_resize_of_every_view(records, tmp_path):
     for view in range(4):
         expected = np.stack([low_faces(view_of(records.faces[r], r, view)[None], 16, grow=False)[0] for r in range(10)])
         np.testing.assert_array_equal(bank.faces(np.arange(10), np.full(10, view)), expected)
+
+
+@pytest.mark.parametrize(("degradation", "folder"), [("insightface-warp", "low16-v4"), ("jpeg", "low16-jpeg-v4")])
+def test_low_faces_of_another_camera_have_a_folder_of_their_own(records, tmp_path, degradation, folder):
+    """What only arrives otherwise shares the folder with the one resize."""
+    bank = open_low_bank(config(tmp_path), records, 16, degradation)
+    assert [path.name for path in tmp_path.rglob("low16*")] == [folder]
+    high = np.stack([view_of(records.faces[r], r, 2) for r in range(10)])
+    np.testing.assert_array_equal(bank.faces(np.arange(10), np.full(10, 2)), shrink(high, 16, degradation))
+    assert bank.manifest["inputs"]["resize"] == named(degradation).version
 
 
 def test_lists_name_the_same_person_and_hard_strangers(records, tmp_path):

@@ -52,8 +52,8 @@ def test_every_combination_gives_a_row_on_screen_and_in_json(run_folder, pairs_f
     assert rows[0]["tar"] == {"0.1": None, "0.01": None, "0.001": None}
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5 and len(set(map(len, lines))) == 1
-    assert lines[0].split()[:3] == ["pairs", "px", "protocol"]
-    assert lines[1].split()[:3] == ["toy.bin", "16", "lr-lr"] and f"{rows[0]['accuracy']:.2f}" in lines[1]
+    assert lines[0].split()[:4] == ["pairs", "px", "degradation", "protocol"]
+    assert lines[1].split()[:4] == ["toy.bin", "16", "bicubic", "lr-lr"] and f"{rows[0]['accuracy']:.2f}" in lines[1]
     assert list(json_file.parent.iterdir()) == [json_file]
 
 

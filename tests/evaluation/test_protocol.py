@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from aird_plugin.data.degrade import arrive, shrink
 from aird_plugin.data.lowres import RESIZE, low_faces, resize_faces, to_input
 from aird_plugin.data.pairs import write_pairs
 from aird_plugin.evaluation.embed import embed, normalise
@@ -92,9 +93,9 @@ def test_a_row_has_the_promised_keys(pairs_file):
     row = evaluate(Net(), pairs_file, 16, "lr-hr")
     assert list(row) == (
         "pairs px protocol high_side facebn keep order batch centre n_pairs n_impostor accuracy accuracy_std "
-        "accuracy_best auc tar ci95 resize"
+        "accuracy_best auc tar ci95 degradation resize"
     ).split()
-    assert row["pairs"] == str(pairs_file) and row["resize"] == RESIZE
+    assert row["pairs"] == str(pairs_file) and row["resize"] == RESIZE and row["degradation"] == "bicubic"
     assert (row["px"], row["protocol"], row["high_side"]) == (16, "lr-hr", "student")
     assert (row["facebn"], row["keep"], row["order"], row["batch"]) == (None, None, "file", 96)
     assert row["centre"] is False
@@ -111,6 +112,24 @@ def test_lr_hr_shrinks_the_first_face_alone(pairs_file, faces):
     row = evaluate(Net(), pairs_file, 16, "lr-hr")
     by_hand = mixed(embed(Net(), low_faces(faces[0::2], 16)), embed(Net(), faces[1::2]))
     assert numbers(row) == approx(verify(by_hand, SAME))
+
+
+@pytest.mark.parametrize("side", [112, 16])
+def test_low_faces_alone_come_by_the_degradation(pairs_file, faces, side):
+    student, teacher = Net(side), Teacher()
+    row = evaluate(student, pairs_file, 16, "lr-hr", "teacher", teacher, degradation="insightface-warp")
+    warped = arrive(shrink(faces[0::2], 16), side, "insightface-warp")
+    assert numbers(row) == approx(verify(mixed(embed(Net(side), warped), embed(Teacher(), faces[1::2])), SAME))
+    assert row["degradation"] == "insightface-warp"
+    assert (warped != arrive(shrink(faces[0::2], 16), side)).any()
+
+
+def test_a_session_keeps_degradations_apart(pairs_file):
+    session = Session(Net(), pairs_file)
+    one, other = (session.embeddings(16, "lr-lr", degradation=name) for name in ("bicubic", "jpeg"))
+    assert np.abs(one - other).max() > 1e-3
+    with pytest.raises(ValueError, match="degradation is one of"):
+        session.evaluate(16, "lr-lr", degradation="fog")
 
 
 def test_px_112_is_untouched(pairs_file, faces):
