@@ -7,17 +7,24 @@ from aird_plugin.evaluation.verification import operating_points
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 
 SIDES = (16, 24, 32, 48, 64, 112)
+ROAD = "insightface-warp"
 
 
 def threshold_table(file: Path, pairs: str, sides: tuple[int, ...] = SIDES) -> dict:
-    """Operating points of the 112 px file for pairs of faces that were shrunk to each px and grown back to 112.
+    """Operating points of the 112 px file for pairs of faces that were shrunk to each px and warped up as FaceAnalysis does it.
 
-    No mirrored face is added, as InsightFace's `get_feat` adds none. Gives {"pairs", "protocol", "rows": [{"px", "points"}]};
-    points as `operating_points` has them. Raises FileNotFoundError, and ValueError for a file that is no list of pairs.
+    No mirrored face is added, as InsightFace's `get_feat` adds none. A row holds from its px up to the next row's and is measured
+    at its lower end, where strangers score highest. Gives {"pairs", "protocol", "degradation", "rows": [{"px", "to_px",
+    "points"}]}; "to_px" is None in the last row; points as `operating_points` has them.
+    Raises FileNotFoundError, and ValueError for a file that is no list of pairs.
     """
     session = Session(OnnxTeacher(file), pairs, flip=False)
-    rows = [{"px": px, "points": operating_points(session.embeddings(px, "lr-lr"), session.same_N)} for px in sides]
-    return {"pairs": Path(pairs).name, "protocol": "both faces of a pair at px, grown back to 112, no flip", "rows": rows}
+    rows = []
+    for px, following in zip(sides, [*sides[1:], None], strict=True):
+        points = operating_points(session.embeddings(px, "lr-lr", degradation=ROAD), session.same_N)
+        rows.append({"px": px, "to_px": following and following - 1, "points": points})
+    told = "both faces of a pair shrunk to px and warped up to 112 px as FaceAnalysis does, no flip"
+    return {"pairs": Path(pairs).name, "protocol": told, "degradation": ROAD, "rows": rows}
 
 
 def as_markdown(table: dict) -> str:
@@ -26,14 +33,27 @@ def as_markdown(table: dict) -> str:
     impostors = table["rows"][0]["points"][0]["n_impostor"]
     lines = ["| face, px | " + " | ".join(f"FAR {far:g}" for far in fars) + " |", "|---|" + "---|" * len(fars)]
     for row in table["rows"]:
-        lines.append(f"| {row['px']} | " + " | ".join(_cell(point) for point in row["points"]) + " |")
-    told = (
-        "The cosine above which two faces count as one person, and in brackets the share of same pairs then accepted, for a\n"
-        f"false-accept rate on {impostors:,} impostor pairs of {table['pairs']} ({table['protocol']}).\n"
-        "Between two sizes take the higher cosine. A dash: too few impostor pairs to say. Yours are other cameras: measure your\n"
-        "own before you rely on it."
-    )
-    return "\n".join([*lines, "", told])
+        size = f"{row['px']} to {row['to_px']}" if row["to_px"] else f"{row['px']} and more"
+        lines.append(f"| {size} | " + " | ".join(_cell(point) for point in row["points"]) + " |")
+    return "\n".join([*lines, "", TOLD.format(impostors=impostors, smallest=table["rows"][0]["px"], **table)])
+
+
+TOLD = """\
+The cosine above which two faces count as one person, and in brackets the share of same pairs then accepted, for a false-accept
+rate on {impostors:,} impostor pairs of {pairs}: {protocol}, each row
+measured at its smallest px. A dash: too few impostor pairs to say. Of two faces of different size take the smaller one's row.
+Below {smallest} px nothing was measured. Yours are other cameras: measure your own before you rely on it.
+
+How large a face really is, its px, is told by the five points that the detector found in the photograph:
+
+```python
+from insightface.utils import face_align
+matrix = face_align.estimate_norm(face.kps, 112)
+px = 112 / (matrix[0, 0] ** 2 + matrix[1, 0] ** 2) ** 0.5
+```
+
+Several crops of one track of a camera: normalise the features of each, add them up, and compare the sum; three crops tell far more
+than one. The length of a feature says little about its crop's quality: where crops differ much in size, weigh them by px."""
 
 
 def _cell(point: dict) -> str:

@@ -133,9 +133,11 @@ def test_a_threshold_does_on_insightfaces_embeddings_what_the_table_says(exporte
 
     _, out = exported
     table = json.loads((out / "thresholds.json").read_text())
-    assert [row["px"] for row in table["rows"]] == [16, 24, 32, 48, 64, 112]
+    ranges = [(row["px"], row["to_px"]) for row in table["rows"]]
+    assert ranges == [(16, 23), (24, 31), (32, 47), (48, 63), (64, 111), (112, None)]
     card = (out / "MODEL_CARD.md").read_text()
-    assert "| face, px | FAR 0.1 | FAR 0.01 | FAR 0.001 |" in card and "on 20 impostor pairs" in card and "| - |" in card
+    assert "| face, px | FAR 0.1 | FAR 0.01 | FAR 0.001 |" in card and "rate on 20 impostor pairs" in card and "| - |" in card
+    assert "| 16 to 23 |" in card and "| 112 and more |" in card and "Below 16 px" in card
     pairs = read_pairs(pairs_file)
     points = threshold_table(out / "tiny.onnx", pairs_file, sides=(24,))["rows"][0]["points"]
     assert [point["cosine"] for point in points] == [None, None, None], "20 impostors support none of these rates"
@@ -151,19 +153,22 @@ def test_a_threshold_does_on_insightfaces_embeddings_what_the_table_says(exporte
     assert (cosine[~pairs.same] > point["cosine"] + 1e-6).mean() <= 0.5
 
 
-def test_thresholds_are_for_embeddings_without_a_mirrored_face(exported, pairs_file, monkeypatch):
+def test_thresholds_are_for_faces_as_face_analysis_brings_them(exported, pairs_file, monkeypatch):
+    """Warped up, no mirrored face."""
     from aird_plugin.evaluation.protocol import Session
     from aird_plugin.export import thresholds
 
-    opened = []
+    opened, roads = [], []
 
     def note(*args, **options):
         opened.append(Session(*args, **options))
+        embeddings = opened[-1].embeddings
+        opened[-1].embeddings = lambda *a, **o: roads.append(o["degradation"]) or embeddings(*a, **o)
         return opened[-1]
 
     monkeypatch.setattr(thresholds, "Session", note)
     threshold_table(exported[1] / "tiny.onnx", pairs_file, sides=(16,))
-    assert [session.flip for session in opened] == [False]
+    assert [session.flip for session in opened] == [False] and roads == ["insightface-warp"]
 
 
 def test_the_px_file_evaluates_as_the_run_does(exported, pairs_file, tmp_path):
