@@ -52,8 +52,8 @@ matrix = face_align.estimate_norm(face.kps, 112)
 px = 112 / (matrix[0, 0] ** 2 + matrix[1, 0] ** 2) ** 0.5
 ```
 
-Several crops of one track of a camera: normalise the features of each, add them up, and compare the sum; three crops tell far more
-than one. The length of a feature says little about its crop's quality: where crops differ much in size, weigh them by px."""
+Several crops of one track of a camera: normalise the features of each, add them up, and compare the sum; three crops tell far
+more than one. The length of a feature says little about its crop: where crops differ much in size, weigh them by px."""
 
 
 def _cell(point: dict) -> str:
