@@ -66,6 +66,13 @@ def adapt(args) -> int:
     return run(args)
 
 
+def align(args) -> int:
+    """Crop the faces out of photos, aligned as InsightFace does."""
+    from aird_plugin.alignment.command import run
+
+    return run(args)
+
+
 def export(args) -> int:
     """Write a run's student as ONNX for InsightFace, run back and compared."""
     from aird_plugin.export.command import run
@@ -86,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     """Every verb and its arguments."""
     from aird_plugin import __version__
     from aird_plugin.adaptation.command import add_arguments as add_adapt_arguments
+    from aird_plugin.alignment.command import add_arguments as add_align_arguments
     from aird_plugin.evaluation.command import add_arguments as add_evaluate_arguments
     from aird_plugin.export.command import add_arguments as add_export_arguments
 
@@ -108,6 +116,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("recipe", nargs="?", help="also check this recipe's files")
     add_checkout_argument(sub)
     add_evaluate_arguments(verb("evaluate", evaluate))
+    add_align_arguments(verb("align", align))
     add_adapt_arguments(verb("adapt", adapt))
     add_export_arguments(verb("export", export))
     verb("recipes", recipes).add_argument("folder", help="where to; files of the same name are not overwritten")
