@@ -64,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"--pool must be one of {', '.join(POOLING)}, got {args.pool!r}")
     if args.merge is not None and not (args.layout == "bin" and args.teacher):
         raise ValueError("--merge joins the people of a .bin by its teacher: give --layout bin and --teacher FILE")
+    if args.layout == "uccs" and (args.distractors is not None or args.pool != "none" or args.protocol != ["lr-lr"]):
+        raise ValueError("uccs has no gallery, only a refitted last layer: leave out --distractors, --pool and --protocol")
     if not Path(args.data).exists():
         raise FileNotFoundError(f"no data set at {args.data}; `aird identify --help` says how each layout lies")
     device, sides = pick_device(), args.px or [None]

@@ -59,17 +59,18 @@ def test_a_picture_that_cannot_be_read_is_named(tmp_path):
 def test_folders_give_people_strangers_tracks_and_distractors(tmp_path):
     fill(
         tmp_path, "gallery/bea/1.png", "gallery/bea/2.png", "gallery/al/1.png", "probe/zoe/1.png", "probe/bea/1.png",
-        "probe/al/walk/1.png", "probe/al/walk/2.png", "probe/al/3.png", "distractor/x.png", "distractor/deep/y.png",
+        "probe/al/walk/1.png", "probe/al/walk/2.png", "probe/al/3.png", "probe/al/4.png",
+        "distractor/x.png", "distractor/deep/y.png",
     )  # fmt: skip
     [search] = read_folders(tmp_path)
     assert names(search.gallery, tmp_path) == [
         "gallery/al/1.png", "gallery/bea/1.png", "gallery/bea/2.png", "distractor/deep/y.png", "distractor/x.png",
     ]  # fmt: skip
     assert search.gallery_who.tolist() == [0, 1, 1, NOBODY, NOBODY]
-    assert names(search.probes, tmp_path)[:3] == ["probe/al/3.png", "probe/al/walk/1.png", "probe/al/walk/2.png"]
-    assert search.probe_who.tolist() == [0, 0, 0, 1, 2]
+    assert names(search.probes, tmp_path)[1:4] == ["probe/al/4.png", "probe/al/walk/1.png", "probe/al/walk/2.png"]
+    assert search.probe_who.tolist() == [0, 0, 0, 0, 1, 2]
     track = search.probe_track.tolist()
-    assert track[1] == track[2] and len(set(track)) == 4
+    assert track[2] == track[3] and len(set(track)) == 5
 
 
 def test_folders_that_are_missing_or_empty_are_named(tmp_path):

@@ -10,7 +10,7 @@ from aird_plugin.data.images import encode_jpeg
 from aird_plugin.data.lowres import RESIZE, resize_faces
 from aird_plugin.data.searches import Picture, Search, read_folders
 from aird_plugin.data.synthetic import draw_person
-from aird_plugin.evaluation import searching
+from aird_plugin.evaluation import refit, searching
 from aird_plugin.evaluation.embed import embed, embed_sums, normalise
 from aird_plugin.evaluation.identification import identify
 from aird_plugin.evaluation.identify_command import add_arguments, run
@@ -126,6 +126,19 @@ def test_lr_hr_leaves_the_gallery_as_it_is_and_to_the_teacher(model, data, tmp_p
     assert identify(probes, search.probe_who, gallery, search.gallery_who).items() <= row.items()
 
 
+def test_a_network_that_stands_still_is_asked_once_for_each_side_and_px(data, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        searching, "picture_sums", lambda *args: asked.append((args[-1], args[2])) or picture_sums(*args)
+    )  # fmt: skip
+    session = SearchSession(native(), read_folders(data)[0], data, "folders")
+    rows = [session.evaluate(px, "lr-lr", pooling=pooling) for px in (16, 8) for pooling in ("none", "mean")]
+    assert sorted(asked) == [(f"student, {part}", px) for part in ("gallery", "probes") for px in (8, 16)]
+    assert rows[0] | {"px": 8} != rows[2]
+    session.evaluate(16, "lr-lr", facebn="full")
+    assert len(asked) == 6
+
+
 def test_facebn_adapts_each_side_by_itself(data):
     [search] = read_folders(data)
     student = native()
@@ -135,6 +148,9 @@ def test_facebn_adapts_each_side_by_itself(data):
     for part in (search.probes, search.gallery):
         faces = as_seen(searching.read_square(part, 112), 16, 16)
         sides.append(embed_adapted(student, faces, "full", 0.3, None, 96, "cpu", True, "test"))
+        sums = picture_sums(student, part, 16, ("full", 0.3, None), 96, "cpu", "test")
+        np.testing.assert_allclose(normalise(sums), sides[-1], atol=1e-6)
+        assert np.ptp(np.linalg.norm(sums, axis=1)) > 1e-3
     assert identify(sides[0], search.probe_who, sides[1], search.gallery_who).items() <= row.items()
 
 
@@ -147,16 +163,20 @@ def test_people_and_tracks_are_pooled_and_distractors_are_not(pooling, monkeypat
     session = SearchSession(None, search, "d", "l")
     monkeypatch.setattr(session, "_sums", lambda who, px, part, adapt: {"gallery": gallery, "probes": probes}[part])
     monkeypatch.setattr(searching, "check_question", lambda *args: None)
+    searched = []
+    monkeypatch.setattr(searching, "identify", lambda *args: searched.append(args) or identify(*args))
     got = session.evaluate(16, "lr-lr", pooling=pooling)
     if pooling == "none":
-        expected = identify(normalise(probes), search.probe_who, normalise(gallery), search.gallery_who)
+        expected = [normalise(probes), search.probe_who, normalise(gallery), search.gallery_who]
     else:
         weigh = {"mean": lambda rows: np.ones(len(rows)), "quality": lambda rows: None}[pooling]
-        made = [pool(part, weigh(part)) for part in (gallery[[0, 1, 5]], gallery[[2]], gallery[[3]], gallery[[4]])]
-        sought = [pool(part, weigh(part)) for part in (probes[[0]], probes[[1, 2]], probes[[3]], probes[[4]])]
-        expected = identify(np.array(sought), [4, 3, 7, 3], np.array(made), [3, -1, 4, -1])
+        sought = {0: probes[[1, 2]], 1: probes[[3]], 2: probes[[0]], 3: probes[[4]]}
+        made = {-5: gallery[[4]], -3: gallery[[2]], 3: gallery[[0, 1, 5]], 4: gallery[[3]]}
+        expected = [[pool(rows, weigh(rows)) for rows in sought.values()], [3, 7, 4, 3],
+                    [pool(rows, weigh(rows)) for rows in made.values()], list(made)]  # fmt: skip
         assert (got["n_probes"], got["n_gallery"], got["n_distractors"]) == (4, 4, 2)
-    assert expected.items() <= got.items()
+    for given, wanted in zip(*searched, expected, strict=True):
+        np.testing.assert_allclose(given, wanted, atol=1e-6)
     assert got["pooling"] == pooling
 
 
@@ -203,3 +223,23 @@ def test_bad_options_stop_before_any_work(model, data, options, message, monkeyp
 def test_a_data_set_that_is_not_there_is_named(model, tmp_path):
     with pytest.raises(FileNotFoundError, match="no data set at .*nowhere"):
         command(model, tmp_path / "nowhere", "--layout", "folders")
+
+
+def test_uccs_is_a_mean_over_draws(model, tmp_path, monkeypatch, capsys):
+    for person in range(3):
+        for n in range(2):
+            write(tmp_path / f"uccs/{person}/{n}.jpg", draw_person(person, n))
+    asked = []
+    monkeypatch.setattr(refit, "refit_accuracies", lambda *args: asked.append(args) or [97.0, 98, 99, 98, 98])
+    words = (model, tmp_path / "uccs", "--layout", "uccs", "--network", NATIVE)
+    [row] = rows_of(tmp_path, *words, "--px", 8)
+    assert (row["accuracy"], row["n_people"], row["n_faces"]) == (98, 3, 6)
+    assert row["accuracy_std"] == pytest.approx(0.5**0.5) and row["draws"] == [97, 98, 99, 98, 98]
+    [(embeddings, who, draws)] = asked
+    faces = np.stack([np.asarray(Image.open(tmp_path / f"uccs/{n // 2}/{n % 2}.jpg")) for n in range(6)])
+    np.testing.assert_allclose(embeddings, embed(native(), as_seen(faces, 8, 16)), atol=1e-6)
+    assert who.tolist() == [0, 0, 1, 1, 2, 2] and draws == 5
+    assert capsys.readouterr().out.splitlines()[1].split() == ["uccs", "8", "98.00", "0.71", "5"]
+    for option in (["--distractors", tmp_path], ["--pool", "mean"], ["--protocol", "lr-hr"]):
+        with pytest.raises(ValueError, match="uccs has no gallery"):
+            command(*words, *option)
