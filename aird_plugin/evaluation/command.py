@@ -60,8 +60,11 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.evaluation.protocol import Session
     from aird_plugin.files import write_atomically
 
-    device, rows = _device(), []
-    student, teacher, options = _prepare(args, device)
+    for file in args.pairs:
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"no pairs file at {file}; give the path of an InsightFace .bin")
+    device, rows = pick_device(), []
+    student, teacher, options = load_networks(args, args.px, device)
     for pairs_file in args.pairs:
         session = Session(student, pairs_file, teacher, args.batch, device)
         for px, degradation, protocol in itertools.product(args.px, args.degradation, args.protocol):
@@ -75,17 +78,23 @@ def run(args: argparse.Namespace) -> int:
 def table(rows: list[dict]) -> str:
     """Rows as aligned plain text; accuracies in per cent, auc and tar in 0..1, - for what does not apply."""
     tars = [f"tar@{far}" for far in rows[0]["tar"]]
-    lines = [[*SETTINGS, "accuracy", "std", "ci95", "best", "auc", *tars, "n"], *map(_cells, rows)]
+    return aligned([[*SETTINGS, "accuracy", "std", "ci95", "best", "auc", *tars, "n"], *map(_cells, rows)])
+
+
+def aligned(lines: list[list[str]]) -> str:
+    """Lines of cells as plain text, columns flush right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
     )
 
 
-def _cells(row: dict) -> list[str]:
-    def figure(value, digits):
-        return "-" if value is None else f"{value:.{digits}f}"
+def figure(value: float | None, digits: int) -> str:
+    """A number for a table, - for none."""
+    return "-" if value is None else f"{value:.{digits}f}"
 
+
+def _cells(row: dict) -> list[str]:
     setting = row | {"pairs": Path(row["pairs"]).name, "centre": "yes" if row["centre"] else "no"}
     return [
         *("-" if setting[key] is None else str(setting[key]) for key in SETTINGS),
@@ -99,8 +108,11 @@ def _cells(row: dict) -> list[str]:
     ]
 
 
-def _prepare(args, device):
-    """Student, teacher and the options they share, all checked."""
+def load_networks(args: argparse.Namespace, sides: list[int | None], device: str):
+    """Student, teacher and the options of a question, all checked: every px of `sides` with every protocol.
+
+    Raises ValueError or FileNotFoundError where networks, files and options do not fit together.
+    """
     from aird_plugin.data.degrade import named
     from aird_plugin.data.lowres import check_px
     from aird_plugin.evaluation.load import load_model
@@ -111,9 +123,6 @@ def _prepare(args, device):
         raise ValueError("--keep weighs FaceBN's statistics: name a mode with --facebn, or leave it out")
     if args.batch < 1:
         raise ValueError(f"--batch must be 1 or more, got {args.batch}")
-    for file in args.pairs:
-        if not Path(file).is_file():
-            raise FileNotFoundError(f"no pairs file at {file}; give the path of an InsightFace .bin")
     student = load_model(args.model, args.network, device)
     teacher = load_teacher(args.teacher, device=device) if args.teacher else None
     keep = 0.9 if args.keep is None else args.keep
@@ -121,13 +130,16 @@ def _prepare(args, device):
     options = {"high_side": args.high_side, "facebn": args.facebn, "keep": keep}
     for degradation in args.degradation:
         named(degradation)
-    for px, protocol in itertools.product(args.px, args.protocol):
-        check_px(px)
+    for px in sides:
+        if px is not None:
+            check_px(px)
+    for protocol in args.protocol:
         check_question(student, teacher, protocol, **options)
     return student, teacher, options | {"order": order}
 
 
-def _device() -> str:
+def pick_device() -> str:
+    """cuda where there is one."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -171,14 +171,16 @@ def as_seen(faces_NHWC: np.ndarray, px: int, side: int, degradation: str = BICUB
     return arrive(shrink(faces_NHWC, px, degradation), side, degradation)
 
 
-def embed_adapted(student, faces_NHWC, mode, keep, order, batch, device, flip, label) -> np.ndarray:
-    """`embed` under FaceBN; "full" first passes over the faces once to take their statistics."""
+def embed_adapted(
+    student, faces_NHWC, mode, keep, order, batch, device, flip, label, how=embed
+) -> np.ndarray:
+    """`how` (`embed` or `embed_sums`) under FaceBN; "full" first takes the statistics of all faces in one pass."""
     with FaceBN(student, keep, mode) as bn:
         if mode == "full":
             with eval_mode(student), torch.inference_mode():
                 inputs = network_inputs(faces_NHWC, batch, order, device, flip, f"{label}, FaceBN statistics")
                 bn.adapt(x_B3SS for _, x_B3SS in inputs)
-        return embed(student, faces_NHWC, batch, order, device, flip, f"{label}, FaceBN {mode}")
+        return how(student, faces_NHWC, batch, order, device, flip, f"{label}, FaceBN {mode}")
 
 
 def _interleave(sides) -> np.ndarray:
