@@ -11,7 +11,7 @@ from pathlib import Path
 SETTINGS = ("pairs", "px", "protocol", "high_side", "facebn", "keep", "order", "batch", "centre")
 FLAGS = {
     "--protocol": dict(
-        metavar="P", nargs="+", default=["lr-lr"],
+        metavar="P", nargs="+",
         help="lr-lr: both faces of a pair low. lr-hr: the first one low, the second one high. default: lr-lr",
     ),
     "--high-side": dict(
@@ -41,8 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `aird evaluate`."""
     add = parser.add_argument
     add("model", metavar="MODEL", help="a run folder, an .onnx file, or a bare .pt file")
-    add("--pairs", metavar="FILE", nargs="+", required=True, help="InsightFace verification files (.bin)")
-    add("--px", metavar="N", nargs="+", type=int, required=True, help="sides of low faces; 112: untouched")
+    add("--pairs", metavar="FILE", nargs="+", help="InsightFace verification files (.bin)")
+    add("--px", metavar="N", nargs="+", type=int, help="sides of low faces; 112: untouched")
+    add("--recipe", metavar="RECIPE", help="ask what this recipe asks at the end of training: its val_targets, px and protocols, "
+        "and where it names a FaceBN mode also centred and with FaceBN; what stands beside it on the command line wins")
     for flag, options in FLAGS.items():
         add(flag, **options)
 
@@ -56,11 +58,13 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.files import write_atomically
 
     device, rows = _device(), []
-    student, teacher, options = _prepare(args, device)
+    args = _with_recipe(args)
+    settings = _settings(args)
+    student, teacher = _prepare(args, settings, device)
     for pairs_file in args.pairs:
         session = Session(student, pairs_file, teacher, args.batch, device)
-        for px, protocol in itertools.product(args.px, args.protocol):
-            rows.append(session.evaluate(px, protocol, centre=args.centre, **options))
+        for px, protocol, setting in itertools.product(args.px, args.protocol, settings):
+            rows.append(session.evaluate(px, protocol, args.high_side, **setting))
     print(table(rows))
     if args.json:
         write_atomically(Path(args.json), json.dumps(rows, indent=1).encode())
@@ -94,15 +98,41 @@ def _cells(row: dict) -> list[str]:
     ]
 
 
-def _prepare(args, device):
-    """Student, teacher and the options they share, all checked."""
+def _with_recipe(args):
+    """The arguments, with what the recipe asks where the command line does not. ValueError where neither says what to ask."""
+    asked = {"protocol": ["lr-lr"], "recipe": None}
+    if args.recipe:
+        from aird_plugin.recipe import load
+
+        recipe = load(args.recipe)
+        asked = {"pairs": recipe.run.val_targets, "px": [recipe.data.px], "protocol": recipe.run.val_protocols, "recipe": recipe}
+    given = {key: value for key, value in vars(args).items() if value is not None and key != "recipe"}
+    args = argparse.Namespace(**vars(args) | asked | given)
+    if not args.pairs or not args.px:
+        raise ValueError("name the pairs (--pairs FILE.bin) and their sizes (--px 16), or a --recipe with val_targets")
+    return args
+
+
+def _settings(args) -> list[dict]:
+    """What of FaceBN and centring each row has: the command line's, or else the recipe's, with the control to its FaceBN."""
+    if args.keep is not None and args.facebn is None:
+        raise ValueError("--keep weighs FaceBN's statistics: name a mode with --facebn, or leave it out")
+    order, plain = _order(args.order), {"facebn": None, "centre": False, "keep": 0.9}
+    run = args.recipe.run if args.recipe else None
+    if args.facebn or args.centre or not (run and run.facebn):
+        keep = 0.9 if args.keep is None else args.keep
+        return [{"facebn": args.facebn, "keep": keep, "order": order, "centre": args.centre}]
+    adapted = {"facebn": run.facebn, "keep": run.keep, "order": run.seed if order == "file" else order}
+    return [plain | {"order": order}, plain | {"order": order, "centre": True}, plain | adapted]
+
+
+def _prepare(args, settings, device):
+    """Student and teacher, able to answer every question."""
     from aird_plugin.data.lowres import check_px
     from aird_plugin.evaluation.load import load_model
     from aird_plugin.evaluation.protocol import check_question
     from aird_plugin.models.teacher import load_teacher
 
-    if args.keep is not None and args.facebn is None:
-        raise ValueError("--keep weighs FaceBN's statistics: name a mode with --facebn, or leave it out")
     if args.batch < 1:
         raise ValueError(f"--batch must be 1 or more, got {args.batch}")
     for file in args.pairs:
@@ -110,13 +140,10 @@ def _prepare(args, device):
             raise FileNotFoundError(f"no pairs file at {file}; give the path of an InsightFace .bin")
     student = load_model(args.model, args.network, device)
     teacher = load_teacher(args.teacher, device=device) if args.teacher else None
-    keep = 0.9 if args.keep is None else args.keep
-    order = _order(args.order)
-    options = {"high_side": args.high_side, "facebn": args.facebn, "keep": keep}
-    for px, protocol in itertools.product(args.px, args.protocol):
+    for px, protocol, setting in itertools.product(args.px, args.protocol, settings):
         check_px(px)
-        check_question(student, teacher, protocol, **options)
-    return student, teacher, options | {"order": order}
+        check_question(student, teacher, protocol, args.high_side, setting["facebn"], setting["keep"])
+    return student, teacher
 
 
 def _device() -> str:
