@@ -1,11 +1,11 @@
 """`aird identify`: a data set -> rows, a table of them on the screen and a JSON file. Heavy imports stand inside."""
 
 import argparse
-import itertools
 import json
 from pathlib import Path
 
-from aird_plugin.evaluation.command import FLAGS, aligned, figure, load_networks, pick_device
+from aird_plugin.evaluation.asking import DEFAULTS, FLAGS, adaptation, combined, load_networks, pick_device
+from aird_plugin.evaluation.command import aligned, figure
 
 SHARED = ("--degradation", "--high-side", "--teacher", "--facebn", "--keep", "--order", "--batch", "--network", "--json")
 SETTINGS = ("px", "degradation", "protocol", "high_side", "facebn", "pooling")
@@ -68,15 +68,16 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("uccs has no gallery, only a refitted last layer: leave out --distractors, --pool and --protocol")
     if not Path(args.data).exists():
         raise FileNotFoundError(f"no data set at {args.data}; `aird identify --help` says how each layout lies")
-    device, sides = pick_device(), args.px or [None]
-    student, teacher, options = load_networks(args, sides, device)
-    for px, degradation in itertools.product(sides, args.degradation):
-        check_low(px, degradation)
+    device = pick_device()
+    questions = combined(args, args.px or [None], args.degradation or DEFAULTS["degradation"], [adaptation(args)])
+    for question in questions:
+        check_low(question["px"], question["degradation"])
+    [student], teacher = load_networks(args, [args.model], questions, device)
     if args.layout == "uccs":
-        rows = _uccs_rows(args, student, sides, options, device)
+        rows = _uccs_rows(args, student, questions, device)
         print(_draws_table(rows))
     else:
-        rows = _search_rows(args, student, teacher, sides, options, device)
+        rows = _search_rows(args, student, teacher, questions, device)
         print(table(rows))
     if args.json:
         write_atomically(Path(args.json), json.dumps(rows, indent=1).encode())
@@ -130,7 +131,7 @@ def _settings(row: dict) -> list[str]:
     return [name, *("-" if row[key] is None else str(row[key]) for key in SETTINGS)]
 
 
-def _search_rows(args, student, teacher, sides, options, device) -> list[dict]:
+def _search_rows(args, student, teacher, questions, device) -> list[dict]:
     from aird_plugin.evaluation.searching import SearchSession
 
     if args.layout == "bin":
@@ -140,13 +141,11 @@ def _search_rows(args, student, teacher, sides, options, device) -> list[dict]:
     rows = []
     for search in found:
         session = SearchSession(student, search, args.data, args.layout, teacher, args.batch, device)
-        for px, degradation, protocol in itertools.product(sides, args.degradation, args.protocol):
-            row = session.evaluate(px, protocol, pooling=args.pool, degradation=degradation, **options)
-            rows.append(row | {"merge": args.merge})
+        rows += [session.evaluate(**question, pooling=args.pool) | {"merge": args.merge} for question in questions]
     return rows
 
 
-def _uccs_rows(args, student, sides, options, device) -> list[dict]:
+def _uccs_rows(args, student, questions, device) -> list[dict]:
     import numpy as np
 
     from aird_plugin.data.degrade import named
@@ -159,10 +158,10 @@ def _uccs_rows(args, student, sides, options, device) -> list[dict]:
     people = people_in(Path(args.data))
     pictures = [Picture(str(file)) for _, files in people for file in files]
     who_N = np.repeat(np.arange(len(people)), [len(files) for _, files in people])
-    facebn, keep, order = (options[key] for key in ("facebn", "keep", "order"))
-    adapt = None if facebn is None else (facebn, keep, None if order == "file" else order)
     rows = []
-    for px, degradation in itertools.product(sides, args.degradation):
+    for question in questions:
+        px, degradation, facebn, keep, order = (question[key] for key in ("px", "degradation", "facebn", "keep", "order"))
+        adapt = None if facebn is None else (facebn, keep, None if order == "file" else order)
         low = check_low(px, degradation)
         sums_ND = picture_sums(student, pictures, low, adapt, args.batch, device, "student")
         draws = refit_accuracies(normalise(sums_ND), who_N, DRAWS)
