@@ -90,6 +90,23 @@ def write_pairs(path, images, same) -> None:
     write_atomically(path, lambda file: pickle.dump((list(images), same), file, protocol=3))
 
 
+def people_of(face_2N: np.ndarray, same_N: np.ndarray) -> np.ndarray:
+    """Who is on each face, numbered from 0, int (2N,): faces that "same" pairs connect, by however many steps, are one person.
+
+    face_2N: faces of equal number are one image, numbers 0 to 2N - 1. A file does not list all pairs of a person: faces
+    that none connects count as different people, so somebody may be several, but no two people are one.
+    """
+    first_N, second_N = face_2N[0::2][same_N], face_2N[1::2][same_N]
+    person_F = np.arange(len(face_2N))
+    while not np.array_equal(person_F[first_N], person_F[second_N]):
+        least_N = np.minimum(person_F[first_N], person_F[second_N])
+        # The number that stands for a person takes the lesser one too, and with it all who have that number.
+        for joined_N in (person_F[first_N], person_F[second_N]):
+            np.minimum.at(person_F, joined_N, least_N)
+        person_F = person_F[person_F]
+    return np.unique(person_F[face_2N], return_inverse=True)[1]
+
+
 def pair_faces(pairs: Pairs) -> np.ndarray:
     """Decode every face: uint8 (2N, 112, 112, 3), RGB. A picture that is in several pairs is decoded once.
 
