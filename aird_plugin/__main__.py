@@ -52,6 +52,13 @@ def evaluate(args) -> int:
     return run(args)
 
 
+def compare(args) -> int:
+    """Say whether one model beats another on the same pairs of faces."""
+    from aird_plugin.evaluation.compare_command import run
+
+    return run(args)
+
+
 def doctor(args) -> int:
     """Say what is here, what is missing and what to do about it; the exit code tells."""
     from aird_plugin.doctor import run
@@ -87,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
     from aird_plugin import __version__
     from aird_plugin.adaptation.command import add_arguments as add_adapt_arguments
     from aird_plugin.evaluation.command import add_arguments as add_evaluate_arguments
+    from aird_plugin.evaluation.compare_command import add_arguments as add_compare_arguments
     from aird_plugin.export.command import add_arguments as add_export_arguments
 
     top = argparse.ArgumentParser(prog="aird", description="Teach small networks to recognise tiny faces.")
@@ -108,6 +116,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("recipe", nargs="?", help="also check this recipe's files")
     add_checkout_argument(sub)
     add_evaluate_arguments(verb("evaluate", evaluate))
+    add_compare_arguments(verb("compare", compare))
     add_adapt_arguments(verb("adapt", adapt))
     add_export_arguments(verb("export", export))
     verb("recipes", recipes).add_argument("folder", help="where to; files of the same name are not overwritten")

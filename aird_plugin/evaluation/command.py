@@ -44,8 +44,13 @@ FLAGS = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `aird evaluate`."""
+    parser.add_argument("model", metavar="MODEL", help="a run folder, an .onnx file, or a bare .pt file")
+    add_question_arguments(parser)
+
+
+def add_question_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is asked of a model, or of several."""
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a run folder, an .onnx file, or a bare .pt file")
     add("--pairs", metavar="FILE", nargs="+", required=True, help="InsightFace verification files (.bin)")
     add("--px", metavar="N", nargs="+", type=int, required=True, help="sides of low faces; 112: untouched")
     for flag, options in FLAGS.items():
@@ -60,8 +65,9 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.evaluation.protocol import Session
     from aird_plugin.files import write_atomically
 
-    device, rows = _device(), []
-    student, teacher, options = _prepare(args, device)
+    require_pairs(args.pairs)
+    device, rows = pick_device(), []
+    [student], teacher, options = load_networks(args, [args.model], args.px, device)
     for pairs_file in args.pairs:
         session = Session(student, pairs_file, teacher, args.batch, device)
         for px, degradation, protocol in itertools.product(args.px, args.degradation, args.protocol):
@@ -75,7 +81,11 @@ def run(args: argparse.Namespace) -> int:
 def table(rows: list[dict]) -> str:
     """Rows as aligned plain text; accuracies in per cent, auc and tar in 0..1, - for what does not apply."""
     tars = [f"tar@{far}" for far in rows[0]["tar"]]
-    lines = [[*SETTINGS, "accuracy", "std", "ci95", "best", "auc", *tars, "n"], *map(_cells, rows)]
+    return aligned([[*SETTINGS, "accuracy", "std", "ci95", "best", "auc", *tars, "n"], *map(_cells, rows)])
+
+
+def aligned(lines: list[list[str]]) -> str:
+    """Lines of cells as plain text, columns flush right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
@@ -99,8 +109,18 @@ def _cells(row: dict) -> list[str]:
     ]
 
 
-def _prepare(args, device):
-    """Student, teacher and the options they share, all checked."""
+def require_pairs(files: list[str]) -> None:
+    """Raises FileNotFoundError naming the first file that is not there."""
+    for file in files:
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"no pairs file at {file}; give the path of an InsightFace .bin")
+
+
+def load_networks(args: argparse.Namespace, models: list[str], sides: list[int], device: str):
+    """The networks of `models`, the teacher and the options they share, all checked: every px of `sides`, every protocol.
+
+    Raises ValueError or FileNotFoundError where networks, files and options do not fit together.
+    """
     from aird_plugin.data.degrade import named
     from aird_plugin.data.lowres import check_px
     from aird_plugin.evaluation.load import load_model
@@ -111,23 +131,22 @@ def _prepare(args, device):
         raise ValueError("--keep weighs FaceBN's statistics: name a mode with --facebn, or leave it out")
     if args.batch < 1:
         raise ValueError(f"--batch must be 1 or more, got {args.batch}")
-    for file in args.pairs:
-        if not Path(file).is_file():
-            raise FileNotFoundError(f"no pairs file at {file}; give the path of an InsightFace .bin")
-    student = load_model(args.model, args.network, device)
-    teacher = load_teacher(args.teacher, device=device) if args.teacher else None
-    keep = 0.9 if args.keep is None else args.keep
-    order = _order(args.order)
-    options = {"high_side": args.high_side, "facebn": args.facebn, "keep": keep}
+    for px in sides:
+        check_px(px)
     for degradation in args.degradation:
         named(degradation)
-    for px, protocol in itertools.product(args.px, args.protocol):
-        check_px(px)
+    order = _order(args.order)
+    students = [load_model(model, args.network, device) for model in models]
+    teacher = load_teacher(args.teacher, device=device) if args.teacher else None
+    keep = 0.9 if args.keep is None else args.keep
+    options = {"high_side": args.high_side, "facebn": args.facebn, "keep": keep}
+    for student, protocol in itertools.product(students, args.protocol):
         check_question(student, teacher, protocol, **options)
-    return student, teacher, options | {"order": order}
+    return students, teacher, options | {"order": order}
 
 
-def _device() -> str:
+def pick_device() -> str:
+    """cuda where there is one."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

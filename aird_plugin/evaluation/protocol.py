@@ -85,19 +85,23 @@ class Session:
         Raises ValueError for options that do not exist or do not fit together, and what `verify` and `FaceBN`
         raise.
         """
-        high_side = check_question(*self.networks.values(), protocol, high_side, facebn, keep)
-        e_2ND = self.embeddings(px, protocol, high_side, facebn, keep, order, centre, degradation)
+        question = (px, protocol, high_side, facebn, keep, order, centre, degradation)
+        return {**self.setting(*question), **verify(self.embeddings(*question), self.same_N)}
+
+    def setting(
+        self, px, protocol, high_side=None, facebn=None, keep=0.9, order="file", centre=False, degradation=BICUBIC
+    ) -> dict:
+        """What a row says of its question, without its answer. Takes and raises what `evaluate` does."""
         return {
             "pairs": self.pairs_file,
             "px": check_px(px),
             "protocol": protocol,
-            "high_side": high_side,
+            "high_side": check_question(*self.networks.values(), protocol, high_side, facebn, keep),
             "facebn": facebn,
             "keep": None if facebn is None else keep,
             "order": order,
             "batch": self.batch,
             "centre": centre,
-            **verify(e_2ND, self.same_N),
             "degradation": degradation,
             "resize": named(degradation).version,
         }
