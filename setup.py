@@ -15,6 +15,7 @@ EXTRAS = {
     "report": ["matplotlib>=3.9", "scikit-learn>=1.5"],
     "prior": ["diffusers>=0.30"],
 }
+EXTRAS["ijb"] = [*EXTRAS["insightface"], *EXTRAS["arcface"], "matplotlib>=3.9", "menpo>=0.11", "pandas>=2.2", "prettytable>=3.10"]
 EXTRAS["dev"] = [*EXTRAS["insightface"], "pytest>=8", "ruff>=0.8"]
 
 setup(

@@ -59,6 +59,13 @@ def compare(args) -> int:
     return run(args)
 
 
+def identify(args) -> int:
+    """Find people in a gallery: ranks, and the open set."""
+    from aird_plugin.evaluation.identify_command import run
+
+    return run(args)
+
+
 def doctor(args) -> int:
     """Say what is here, what is missing and what to do about it; the exit code tells."""
     from aird_plugin.doctor import run
@@ -69,6 +76,13 @@ def doctor(args) -> int:
 def adapt(args) -> int:
     """Move a student's BatchNorm statistics towards your own unlabelled faces."""
     from aird_plugin.adaptation.command import run
+
+    return run(args)
+
+
+def align(args) -> int:
+    """Crop the faces out of photos, aligned as InsightFace does."""
+    from aird_plugin.alignment.command import run
 
     return run(args)
 
@@ -93,8 +107,10 @@ def parser() -> argparse.ArgumentParser:
     """Every verb and its arguments."""
     from aird_plugin import __version__
     from aird_plugin.adaptation.command import add_arguments as add_adapt_arguments
+    from aird_plugin.alignment.command import add_arguments as add_align_arguments
     from aird_plugin.evaluation.command import add_arguments as add_evaluate_arguments
     from aird_plugin.evaluation.compare_command import add_arguments as add_compare_arguments
+    from aird_plugin.evaluation.identify_command import add_arguments as add_identify_arguments
     from aird_plugin.export.command import add_arguments as add_export_arguments
 
     top = argparse.ArgumentParser(prog="aird", description="Teach small networks to recognise tiny faces.")
@@ -117,6 +133,8 @@ def parser() -> argparse.ArgumentParser:
     add_checkout_argument(sub)
     add_evaluate_arguments(verb("evaluate", evaluate))
     add_compare_arguments(verb("compare", compare))
+    add_align_arguments(verb("align", align))
+    add_identify_arguments(verb("identify", identify))
     add_adapt_arguments(verb("adapt", adapt))
     add_export_arguments(verb("export", export))
     verb("recipes", recipes).add_argument("folder", help="where to; files of the same name are not overwritten")

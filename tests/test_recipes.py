@@ -37,3 +37,11 @@ def test_ablations_differ_from_their_base_in_what_their_name_says(family):
         {"iid", "rid"}, set(), set(), {"iid"}, {"rid"}, {"iid", "rid", "align"}, {"align"}
     ]  # fmt: skip
     assert load(RECIPES / f"{family}_scratch.py").teacher.teacher is None
+
+
+def test_agedb30_is_asked_as_the_paper_asks():
+    """AIRD, table III: 16 px, both protocols, FaceBN with the printed weight, on the one file."""
+    recipe = load(RECIPES / "agedb30_lr16.py")
+    assert [Path(target).name for target in recipe.run.val_targets] == ["agedb_30.bin"]
+    assert recipe.data.px == 16 and recipe.run.val_protocols == ("lr-lr", "lr-hr")
+    assert recipe.run.facebn == "stateless" and recipe.run.keep == 0.1

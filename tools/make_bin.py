@@ -3,11 +3,14 @@
 From a list of aligned pictures, `path_a path_b 0|1` a line (1: one person; tabs where names hold blanks), or LFW's own
 pairs.txt (`name i j` and `name_a i name_b j`, files DIR/name/name_0001.jpg):
     python tools/make_bin.py PAIRS.txt OUT.bin --root DIR
+From QMUL-SurvFace's verification set as it is published, its pictures stretched to squares (needs scipy):
+    python tools/make_bin.py --survface QMUL-SurvFace OUT.bin
 From people drawn by rule, in ten folds that share nobody:
     python tools/make_bin.py --synthetic OUT.bin --people 60 --first-person 1000 --pairs 1200 --seed 0
 """
 
 import argparse
+import io
 import itertools
 import os
 import random
@@ -15,10 +18,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from aird_plugin.data.folder import IMAGE_SUFFIXES
 from aird_plugin.data.images import face_file
-from aird_plugin.data.pairs import write_pairs
+from aird_plugin.data.matlists import survface_pairs
+from aird_plugin.data.pairs import FACE_SIDE, write_pairs
+from aird_plugin.data.searches import Picture, read_square
 from aird_plugin.progress import progress
 
 FOLDS = 10
@@ -29,15 +35,17 @@ def main(argv: list[str] | None = None) -> int:
     """Run with the arguments of the command line. Returns the exit status."""
     parser = argument_parser()
     args = parser.parse_intermixed_args(argv)
-    if args.synthetic == (args.pairs_file is not None):
-        parser.error("give PAIRS.txt OUT.bin --root DIR, or --synthetic OUT.bin")
+    if [args.synthetic, args.survface is not None, args.pairs_file is not None].count(True) != 1:
+        parser.error("give PAIRS.txt OUT.bin --root DIR, or --survface DIR OUT.bin, or --synthetic OUT.bin")
     try:
         if args.synthetic:
             images, same = synthetic_images(args)
+        elif args.survface:
+            images, same = survface_images(Path(args.survface))
         else:
             images, same = listed_images(Path(args.pairs_file), Path(args.root), args.resize)
         write_pairs(args.out, images, same)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         if os.environ.get("AIRD_DEBUG") == "1":
             raise
         print(f"error: {error}", file=sys.stderr)
@@ -55,6 +63,7 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("out", metavar="OUT.bin", help="file to write")
     parser.add_argument("--root", default=".", metavar="DIR", help="folder that the list's paths start from (.)")
     parser.add_argument("--resize", action="store_true", help="resize square pictures to 112 px (bicubic)")
+    parser.add_argument("--survface", metavar="DIR", help="take the verification pairs of QMUL-SurvFace")
     synthetic = parser.add_argument_group("people drawn by rule")
     synthetic.add_argument("--synthetic", action="store_true", help="draw people instead of reading a list")
     synthetic.add_argument("--people", type=int, default=60, metavar="N", help="how many, 20 or more (60)")
@@ -83,6 +92,18 @@ def listed_images(pairs_file: Path, root: Path, resize: bool) -> tuple[list[byte
             raise ValueError(f"{pairs_file} line {number}: {error}") from error
         same.append(one_person)
     return images, same
+
+
+def survface_images(folder: Path) -> tuple[list[bytes], list[bool]]:
+    """Images and flags of QMUL-SurvFace's pairs; every picture becomes a PNG of 112 px, so that nothing is lost twice."""
+    pairs = survface_pairs(folder)
+    files = sorted({file for *both, _ in pairs for file in both})
+    known = {}
+    for file in progress(files, len(files), "packing", "picture"):
+        content = io.BytesIO()
+        Image.fromarray(read_square([Picture(str(file))], FACE_SIDE)[0]).save(content, "PNG")
+        known[file] = content.getvalue()
+    return [known[file] for *both, _ in pairs for file in both], [one_person for *_, one_person in pairs]
 
 
 def fields(line: str) -> list[str]:

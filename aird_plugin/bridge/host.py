@@ -75,6 +75,7 @@ def upstreams_warnings_hidden():
     with warnings.catch_warnings():
         for category in (FutureWarning, SyntaxWarning):
             warnings.simplefilter("ignore", category)
-        for message in ("You passed find_unused_parameters", "torch.cuda.amp.GradScaler is enabled", "Detected call of `lr_sch"):
+        for message in ("You passed find_unused_parameters", "torch.cuda.amp.GradScaler is enabled", "Detected call of `lr_sch",
+                        "This DataLoader will create"):  # fmt: skip
             warnings.filterwarnings("ignore", message)
         yield

@@ -5,6 +5,7 @@ A maker takes what was there and gives what stands in its place; `seams.py` says
 
 import importlib.util
 import inspect
+import multiprocessing
 import os
 import socket
 import types
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from aird_plugin.data.pairs import read_pairs
 from aird_plugin.files import write_atomically
 
 
@@ -52,6 +54,16 @@ def interp1d_refuses_steps(around: Surroundings) -> bool:
     except ValueError:
         return True
     return False
+
+
+def numpy_lost_int(around: Surroundings) -> bool:
+    """Whether np.int is gone."""
+    return not hasattr(np, "int")
+
+
+def workers_start_anew(around: Surroundings) -> bool:
+    """Whether a loader's worker processes import everything again, and so would miss every mend."""
+    return multiprocessing.get_start_method() != "fork"
 
 
 def forgiving_scheduler(original: type) -> type:
@@ -138,3 +150,32 @@ def whole_or_nothing(original):
         return write_atomically(Path(place), lambda file: original(content, file, *args, **options))
 
     return save
+
+
+def int_again(original):
+    """numpy's `__getattr__`, which is asked for what numpy does not have: np.int is Python's int again."""
+    return lambda name: int if name == "int" else original(name)
+
+
+def inert_pickle(original):
+    """`pickle`, for `load` of a .bin file alone: our reader takes the pickle apart without running it."""
+    return types.SimpleNamespace(load=lambda file, **options: read_pairs(file.name))
+
+
+def heeded_check(original):
+    """ArcFaceORT.check: ValueError where it stops before it knows the file, else it prints what it has against it."""
+
+    def check(self, *args, **options):
+        found = original(self, *args, **options)
+        if not hasattr(self, "feat_dim"):
+            raise ValueError(f"arcface_torch refuses the .onnx file: {found}")
+        if found:
+            print(f"arcface_torch's check: {found}")
+        return found
+
+    return check
+
+
+def without_workers(original: type):
+    """DataLoader that works in this process."""
+    return lambda dataset, **options: original(dataset, **options | {"num_workers": 0})

@@ -1,4 +1,4 @@
-"""The part of mxnet that arcface_torch's dataset.py and eval/verification.py use, on our own reader and decoder.
+"""The part of mxnet that arcface_torch's dataset.py, eval/verification.py and onnx_ijbc.py use, on our own reader and decoder.
 
 mxnet's last release does not install beside a current numpy, so `modules()` makes stand-ins for sys.modules. What they have
 behaves as in mxnet 1.9.1, bit for bit; what they lack says so.
@@ -24,13 +24,15 @@ IRHeader = namedtuple("IRHeader", ["flag", "label", "id", "id2"])
 
 
 def modules() -> dict[str, ModuleType]:
-    """Name in sys.modules -> a freshly made stand-in: mxnet, mxnet.recordio, mxnet.image and mxnet.ndarray."""
+    """Name in sys.modules -> a freshly made stand-in: mxnet, its recordio, image, ndarray and gluon.data."""
     recordio = standin("mxnet.recordio", {"MXIndexedRecordIO": MXIndexedRecordIO, "IRHeader": IRHeader, "unpack": unpack}, REMEDY)
     image = standin("mxnet.image", {"imdecode": imdecode, "resize_short": resize_short}, REMEDY)
     ndarray = standin("mxnet.ndarray", {"NDArray": NDArray, "transpose": transpose, "flip": flip}, REMEDY)
-    inner = {"recordio": recordio, "image": image, "ndarray": ndarray, "nd": ndarray}
+    data = standin("mxnet.gluon.data", {"Dataset": Dataset}, REMEDY)
+    gluon = standin("mxnet.gluon", {"data": data}, REMEDY, package=True)
+    inner = {"recordio": recordio, "image": image, "ndarray": ndarray, "nd": ndarray, "gluon": gluon}
     parent = standin("mxnet", inner, REMEDY, package=True)
-    return {module.__name__: module for module in (parent, recordio, image, ndarray)}
+    return {module.__name__: module for module in (parent, recordio, image, ndarray, gluon, data)}
 
 
 def standin(name: str, contents: dict, remedy: str, package: bool = False) -> ModuleType:
@@ -62,6 +64,10 @@ class NDArray(np.ndarray):
     def asnumpy(self) -> np.ndarray:
         """A plain copy, contiguous and writable."""
         return np.array(self, order="C")
+
+
+class Dataset:
+    """A base class; what is derived from it brings `__getitem__` and `__len__`."""
 
 
 class MXIndexedRecordIO:

@@ -19,6 +19,8 @@ from aird_plugin.bridge.patches import rebind, stand_in
 ENTRY = "train_v2"
 KNOWN = "ab27f4d6 (2023-04-08) to 0159b24d (2024-11-06)"
 WHOLE_MODULE = ""
+# Upstream's evaluation: each is run by `tools.py`, with those of TOOL_MENDS that it needs.
+IJB_OF_ONNX, IJB_OF_WEIGHTS, VERIFICATION = "onnx_ijbc", "eval_ijbc", "eval.verification"
 
 
 @dataclass(frozen=True)
@@ -64,13 +66,21 @@ SEAMS = (
     Seam(ENTRY, "fp16_compress_hook", compression, "gradient_compression=False averages gradients as they are"),
     Seam(ENTRY, "CallBackLogging", wrappers.logging_callback, "a line for every term, metrics.jsonl, TensorBoard"),
     Seam(ENTRY, "CallBackVerification", verification.callback, "sharp and low faces of each target, with and without FaceBN"),
-    Seam("eval.verification", "test", verification.test, "those are answered by the project's own evaluation"),
+    Seam(VERIFICATION, "test", verification.test, "those are answered by the project's own evaluation"),
     Seam("torch.nn.utils", "clip_grad_norm_", wrappers.clip_gradients, "the recipe's clip (upstream: 5)"),
 )
 
-MENDS = (
+SHARED_MENDS = (
     Mend("mxnet", WHOLE_MODULE, mxnet_standin.modules, lambda around: not (around.keep_mxnet and mends.installed("mxnet")),
          "its last release wants numpy below 1.24; our own reader answers behind its names"),
+    Mend("torch", "Tensor.cuda", mends.stay_here, lambda around: around.cpu, "upstream moves everything to CUDA"),
+    Mend("torch.nn", "Module.cuda", mends.stay_here, lambda around: around.cpu, "upstream moves everything to CUDA"),
+    Mend(VERIFICATION, "interpolate", mends.stepwise_interpolation, mends.interp1d_refuses_steps,
+         "newer scipy refuses the repeated x that upstream's evaluate always has (1.8 took it)"),
+)  # fmt: skip
+
+MENDS = (
+    *SHARED_MENDS,
     Mend("torchvision", WHOLE_MODULE, torchvision_standin.modules, lambda around: not mends.installed("torchvision"),
          "imported at the top of upstream's reader for a flip and a normalisation"),
     Mend("torch.optim.lr_scheduler", "_LRScheduler", mends.forgiving_scheduler, mends.scheduler_lost_verbose,
@@ -78,17 +88,26 @@ MENDS = (
     Mend("torch.distributed", "init_process_group", mends.free_port, mends.no_torchrun,
          "without torchrun upstream always takes port 12584: two runs on one machine collide"),
     Mend("torch.distributed", "init_process_group", mends.gloo_for_nccl, lambda around: around.cpu, "there is no NCCL on a CPU"),
-    Mend("torch", "Tensor.cuda", mends.stay_here, lambda around: around.cpu, "upstream moves everything to CUDA"),
-    Mend("torch.nn", "Module.cuda", mends.stay_here, lambda around: around.cpu, "upstream moves everything to CUDA"),
     Mend("torch.cuda", "set_device", mends.do_nothing, lambda around: around.cpu, "there is no CUDA device to choose"),
     Mend("torch.nn.parallel", "DistributedDataParallel", mends.without_devices, lambda around: around.cpu,
          "device_ids are refused for a module on the CPU"),
     Mend("torch", "save", mends.whole_or_nothing, lambda around: True,
          "upstream writes model.pt in place: a kill half-way leaves half a file"),
     Mend("dataset", "DataLoaderX", mends.plain_loader, lambda around: around.cpu, "upstream's loader copies on a CUDA stream"),
-    Mend("eval.verification", "interpolate", mends.stepwise_interpolation, mends.interp1d_refuses_steps,
-         "newer scipy refuses the repeated x that upstream's evaluate always has (1.8 took it)"),
 )  # fmt: skip
+
+TOOL_MENDS = (
+    *SHARED_MENDS,
+    Mend("numpy", "__getattr__", mends.int_again, mends.numpy_lost_int, "np.int went with numpy 1.24"),
+    Mend(VERIFICATION, "pickle", mends.inert_pickle, lambda around: True, "pickle.load runs whatever code a .bin holds"),
+    Mend(IJB_OF_ONNX, "ArcFaceORT.check", mends.heeded_check, lambda around: True,
+         "its caller drops what it says, and then fails on an attribute that is not there"),
+    Mend(IJB_OF_ONNX, "DataLoader", mends.without_workers, mends.workers_start_anew,
+         "where processes are not forked (Python 3.14, macOS), its workers would need mxnet"),
+)  # fmt: skip
+
+# Asked by IJB_OF_WEIGHTS for a network of 512 numbers an embedding, whatever the weights have.
+TOOL_NETWORK = ("backbones", "get_model")
 
 
 def ours(module: str, folder: Path) -> bool:
@@ -120,6 +139,12 @@ def open_upstream(stack: ExitStack, folder: Path, around: Surroundings) -> Modul
     entry = importlib.import_module(ENTRY)
     apply(stack, late, around)
     return entry
+
+
+def mend_tool(stack: ExitStack, folder: Path, tool: str, around: Surroundings) -> None:
+    """Make the checkout importable, and one module of its evaluation ready to run, until the stack closes."""
+    stack.enter_context(checkout.importable(folder))
+    apply(stack, [mend for mend in TOOL_MENDS if mend.module == tool or not ours(mend.module, folder)], around)
 
 
 def apply(stack: ExitStack, some: list[Mend], around: Surroundings) -> None:

@@ -42,8 +42,13 @@ def resize_faces(faces_NHWC: np.ndarray, side: int) -> np.ndarray:
         return faces_NHWC
     out_NHWC = np.empty((len(faces_NHWC), side, side, 3), np.uint8)
     for out, face in zip(out_NHWC, faces_NHWC, strict=True):
-        out[:] = Image.fromarray(face).resize((side, side), Image.Resampling.BICUBIC)
+        out[:] = to_square(face, side)
     return out_NHWC
+
+
+def to_square(face_HWC: np.ndarray, side: int) -> np.ndarray:
+    """Pillow's bicubic of one face to (side, side, 3); what is not square is stretched. uint8 in, uint8 out."""
+    return np.asarray(Image.fromarray(face_HWC).resize((side, side), Image.Resampling.BICUBIC))
 
 
 def low_faces(faces_NHWC: np.ndarray, px: int, grow: bool = True) -> np.ndarray:

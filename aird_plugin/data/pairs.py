@@ -90,21 +90,34 @@ def write_pairs(path, images, same) -> None:
     write_atomically(path, lambda file: pickle.dump((list(images), same), file, protocol=3))
 
 
-def people_of(face_2N: np.ndarray, same_N: np.ndarray) -> np.ndarray:
-    """Who is on each face, numbered from 0, int (2N,): faces that "same" pairs connect, by however many steps, are one person.
+def first_places(images: list[bytes]) -> np.ndarray:
+    """For each image the place of the first one with the same bytes, int (len(images),)."""
+    first: dict[bytes, int] = {}
+    return np.array([first.setdefault(image, place) for place, image in enumerate(images)])
 
-    face_2N: faces of equal number are one image, numbers 0 to 2N - 1. A file does not list all pairs of a person: faces
-    that none connects count as different people, so somebody may be several, but no two people are one.
+
+def people_of(face_2N: np.ndarray, same_N: np.ndarray) -> np.ndarray:
+    """Who is on each face, int (2N,): faces that "same" pairs connect, by however many steps, are one person.
+
+    face_2N: equal numbers are one image (`first_places`). A file lists some of a person's pairs, not all: what no pair connects
+    counts as two people, who may be one.
     """
-    first_N, second_N = face_2N[0::2][same_N], face_2N[1::2][same_N]
-    person_F = np.arange(len(face_2N))
-    while not np.array_equal(person_F[first_N], person_F[second_N]):
-        least_N = np.minimum(person_F[first_N], person_F[second_N])
-        # The number that stands for a person takes the lesser one too, and with it all who have that number.
-        for joined_N in (person_F[first_N], person_F[second_N]):
-            np.minimum.at(person_F, joined_N, least_N)
-        person_F = person_F[person_F]
-    return np.unique(person_F[face_2N], return_inverse=True)[1]
+    person_of = joined(np.unique(face_2N).tolist(), face_2N.reshape(-1, 2)[same_N].tolist())
+    return np.array([person_of[face] for face in face_2N.tolist()])
+
+
+def joined(items: list, links: list[tuple]) -> dict:
+    """Each item -> the item that stands for all those that links connect (union-find)."""
+    parent = {item: item for item in items}
+
+    def root(item):
+        while parent[item] != item:
+            parent[item] = item = parent[parent[item]]
+        return item
+
+    for a, b in links:
+        parent[root(b)] = root(a)
+    return {item: root(item) for item in items}
 
 
 def pair_faces(pairs: Pairs) -> np.ndarray:
@@ -114,10 +127,8 @@ def pair_faces(pairs: Pairs) -> np.ndarray:
     bicubic). Raises ValueError naming the pair for a picture that is unreadable or not square.
     """
     faces_NHWC = np.empty((len(pairs.images), FACE_SIDE, FACE_SIDE, 3), np.uint8)
-    first: dict[bytes, int] = {}
-    for place, image in enumerate(pairs.images):
-        known = first.setdefault(image, place)
-        faces_NHWC[place] = faces_NHWC[known] if known < place else _face(image, place)
+    for place, known in enumerate(first_places(pairs.images)):
+        faces_NHWC[place] = faces_NHWC[known] if known < place else _face(pairs.images[place], place)
     return faces_NHWC
 
 

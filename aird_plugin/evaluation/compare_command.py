@@ -5,7 +5,8 @@ import itertools
 import json
 from pathlib import Path
 
-from aird_plugin.evaluation.command import add_question_arguments, aligned, load_networks, pick_device, require_pairs
+from aird_plugin.evaluation.asking import add_question_arguments, load_networks, pick_device, questions_of_pairs
+from aird_plugin.evaluation.command import aligned
 
 SETTINGS = ("pairs", "px", "degradation", "protocol", "facebn", "keep", "order", "centre")
 
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare each two models on every combination of pairs file, px, degradation and protocol.
+    """Compare each two models on every question about every file of pairs.
 
     Prints accuracies and a sentence for each two, writes the JSON file. Raises ValueError or FileNotFoundError before any face
     is embedded where a question has no answer.
@@ -27,14 +28,12 @@ def run(args: argparse.Namespace) -> int:
 
     if len(args.models) < 2:
         raise ValueError(f"a comparison needs two models or more, got {args.models[0]} alone")
-    require_pairs(args.pairs)
+    files, questions = questions_of_pairs(args)
     device, rows = pick_device(), []
-    students, teacher, options = load_networks(args, args.models, args.px, device)
+    students, teacher = load_networks(args, args.models, questions, device)
     models = dict(zip(short_names(args.models), students, strict=True))
-    questions = list(itertools.product(args.px, args.degradation, args.protocol))
-    for pairs_file in args.pairs:
-        session = Session(None, pairs_file, teacher, args.batch, device)
-        rows += compare_on(session, models, questions, options | {"centre": args.centre})
+    for pairs_file in files:
+        rows += compare_on(Session(None, pairs_file, teacher, args.batch, device), models, questions)
     conclude(rows)
     print(report(rows))
     if args.json:
@@ -42,10 +41,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def compare_on(session, models: dict, questions: list[tuple], options: dict) -> list[dict]:
-    """A row for each question (px, degradation, protocol) and each two of `models` (name -> network), on one file's pairs.
+def compare_on(session, models: dict, questions: list[dict]) -> list[dict]:
+    """A row for each question and each two of `models` (name -> network), on one file's pairs.
 
-    Raises ValueError naming the model that cannot answer.
+    questions: keyword arguments of `Session.evaluate`. Raises ValueError naming the model that cannot answer.
     """
     from aird_plugin.data.pairs import people_of
     from aird_plugin.evaluation.significance import compare
@@ -53,29 +52,26 @@ def compare_on(session, models: dict, questions: list[tuple], options: dict) -> 
     answers = {}
     for name, student in models.items():
         session = session.with_student(student)  # it takes over what the teacher has embedded by now
-        for question in questions:
-            answers[name, question] = _answer(name, session, question, options)
+        answers[name] = [_answer(name, session, question) for question in questions]
     person_2N = people_of(session.face_2N, session.same_N)
     rows = []
-    for question, (a, b) in itertools.product(questions, itertools.combinations(models, 2)):
-        (setting, right_a_N), (other, right_b_N) = answers[a, question], answers[b, question]
+    for place, (a, b) in itertools.product(range(len(questions)), itertools.combinations(models, 2)):
+        (setting, right_a_N), (other, right_b_N) = answers[a][place], answers[b][place]
         who = {"a": a, "b": b, "high_side_a": setting["high_side"], "high_side_b": other["high_side"]}
         rows.append({**setting, **who, **compare(right_a_N, right_b_N, person_2N)})
         del rows[-1]["high_side"]
     return rows
 
 
-def _answer(name, session, question, options):
+def _answer(name, session, question):
     """(what was asked, was each pair judged rightly)."""
     from aird_plugin.evaluation.verification import fold_decisions
 
-    px, degradation, protocol = question
-    options = options | {"degradation": degradation}
     try:
-        right_N = fold_decisions(session.embeddings(px, protocol, **options), session.same_N)
+        right_N = fold_decisions(session.embeddings(**question), session.same_N)
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
-    return session.setting(px, protocol, **options), right_N
+    return session.setting(**question), right_N
 
 
 def conclude(rows: list[dict]) -> None:

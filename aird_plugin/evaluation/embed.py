@@ -35,6 +35,17 @@ def embed(
     An embedding of length zero stays zero. Raises ValueError for faces of another shape, side or dtype, or a
     batch below 1.
     """
+    sum_ND = embed_sums(model, faces_NHWC, batch, order, device, flip, label)
+    return normalise(sum_ND).astype(np.float32)
+
+
+def embed_sums(
+    model, faces_NHWC: np.ndarray, batch=96, order=None, device="cpu", flip=True, label="embed"
+) -> np.ndarray:
+    """e + e_flip of every face before normalisation, float64 (N, D): the length of a row is a proxy of its quality.
+
+    Takes and raises what `embed` does.
+    """
     if isinstance(model, str | Path):
         model = load_teacher(model, device=device)
     if isinstance(model, nn.Module):
@@ -45,7 +56,7 @@ def embed(
     sum_ND = np.empty((len(faces_NHWC), rows_and_sums[0][1].shape[1]))
     for rows, sum_BD in rows_and_sums:
         sum_ND[rows] = sum_BD
-    return normalise(sum_ND).astype(np.float32)
+    return sum_ND
 
 
 def normalise(embeddings_ND: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from torch import nn
 
 from aird_plugin.data.degrade import BICUBIC, arrive, named, shrink
 from aird_plugin.data.lowres import FACE_SIDE, check_px
-from aird_plugin.data.pairs import pair_faces, read_pairs
+from aird_plugin.data.pairs import first_places, pair_faces, read_pairs
 from aird_plugin.evaluation.embed import embed, eval_mode, network_inputs, normalise
 from aird_plugin.evaluation.verification import verify
 from aird_plugin.models.facebn import FaceBN
@@ -47,8 +47,7 @@ class Session:
         pairs = read_pairs(pairs_file)
         self.same_N = pairs.same
         # A face stands for itself or for the first face with the same bytes.
-        first = {}
-        self.face_2N = np.array([first.setdefault(image, face) for face, image in enumerate(pairs.images)])
+        self.face_2N = first_places(pairs.images)
         try:
             self.faces_2NHWC = pair_faces(pairs)
         except ValueError as error:
@@ -175,14 +174,16 @@ def as_seen(faces_NHWC: np.ndarray, px: int, side: int, degradation: str = BICUB
     return arrive(shrink(faces_NHWC, px, degradation), side, degradation)
 
 
-def embed_adapted(student, faces_NHWC, mode, keep, order, batch, device, flip, label) -> np.ndarray:
-    """`embed` under FaceBN; "full" first passes over the faces once to take their statistics."""
+def embed_adapted(
+    student, faces_NHWC, mode, keep, order, batch, device, flip, label, how=embed
+) -> np.ndarray:
+    """`how` (`embed` or `embed_sums`) under FaceBN; "full" first takes the statistics of all faces in one pass."""
     with FaceBN(student, keep, mode) as bn:
         if mode == "full":
             with eval_mode(student), torch.inference_mode():
                 inputs = network_inputs(faces_NHWC, batch, order, device, flip, f"{label}, FaceBN statistics")
                 bn.adapt(x_B3SS for _, x_B3SS in inputs)
-        return embed(student, faces_NHWC, batch, order, device, flip, f"{label}, FaceBN {mode}")
+        return how(student, faces_NHWC, batch, order, device, flip, f"{label}, FaceBN {mode}")
 
 
 def _interleave(sides) -> np.ndarray:

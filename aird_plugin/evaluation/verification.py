@@ -43,7 +43,7 @@ def verify(embeddings_2ND, same_N, folds=10) -> dict:
         "accuracy_std": 100 * float(np.std(fold_accuracy_F)),
         "accuracy_best": 100 * _best_accuracy(genuine, impostor),
         "auc": _auc(genuine, impostor),
-        "tar": {str(far): _tar(genuine, impostor, far) for far in FARS},
+        "tar": {str(far): accept_rate(genuine, impostor, far) for far in FARS},
         "ci95": [100 * low, 100 * high],
     }
 
@@ -69,11 +69,22 @@ def operating_points(embeddings_2ND, same_N, fars=FARS) -> list[dict]:
     genuine, impostor = np.sort(distance_N[same_N]), np.sort(distance_N[~same_N])
     points = []
     for far in fars:
-        tar = _tar(genuine, impostor, far)
+        tar = accept_rate(genuine, impostor, far)
         # Of unit vectors, squared distance d and cosine c are d = 2 - 2c.
         cosine = None if tar is None else 1 - float(impostor[_allowed(impostor, far)]) / 2
         points.append({"far": far, "cosine": cosine, "tar": tar, "n_impostor": len(impostor)})
     return points
+
+
+def accept_rate(genuine, impostor, far) -> float | None:
+    """Share of the genuine distances accepted by the loosest threshold that accepts at most `far` of the impostors.
+
+    genuine, impostor: sorted. Accepted is what lies strictly below the threshold. None where fewer than 10 / FAR impostors
+    exist: the threshold would rest on under ten false accepts.
+    """
+    if len(impostor) * far < MIN_FALSE_ACCEPTS * (1 - 1e-9):
+        return None
+    return float(np.searchsorted(genuine, impostor[_allowed(impostor, far)], side="left") / len(genuine))
 
 
 def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
@@ -168,13 +179,6 @@ def _auc(genuine, impostor) -> float:
     farther = len(impostor) - np.searchsorted(impostor, genuine, side="right")
     tied = np.searchsorted(impostor, genuine, side="right") - np.searchsorted(impostor, genuine, side="left")
     return float((farther + tied / 2).sum() / (len(genuine) * len(impostor)))
-
-
-def _tar(genuine, impostor, far) -> float | None:
-    """Share of same pairs accepted by the loosest threshold that accepts at most `far` of the impostors."""
-    if len(impostor) * far < MIN_FALSE_ACCEPTS * (1 - 1e-9):
-        return None
-    return float(np.searchsorted(genuine, impostor[_allowed(impostor, far)], side="left") / len(genuine))
 
 
 def _allowed(impostor, far) -> int:

@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--faces", metavar="PATH", help="faces to run each file back on: a .bin, a .rec or a folder. default: the run's own")
     add("--count", metavar="N", type=int, help="how many of them. default: 128, with --int8 512")
     add("--thresholds", metavar="PAIRS", help="also measure on this .bin which cosine gives which false-accept rate at which px")
+    add("--server", metavar="DETECTOR", type=Path, help="also lay out a folder for InsightFace Server, with this .onnx detector")
     add("--int8", metavar="PAIRS", help="also write int8 files, calibrated on the faces and compared on this .bin")
 
 
@@ -21,6 +22,7 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.evaluation.load import load_model
     from aird_plugin.export.check import sample_faces
     from aird_plugin.export.folder import check_place, export_student
+    from aird_plugin.export.manifests import check_detector
 
     count = args.count if args.count is not None else 512 if args.int8 else 128
     if count < 1:
@@ -29,12 +31,14 @@ def run(args: argparse.Namespace) -> int:
     if not folder.is_dir():
         raise ValueError(f"{folder} is no run folder; `aird export` takes one, for its recipe and its facts")
     check_place(out)
+    if args.server:
+        check_detector(args.server, out.name)
     student = load_model(folder)
     facts = json.loads((folder / "recipe.json").read_text())
     faces_NHWC = sample_faces(args.faces or facts["records"]["path"], count)
     evaluation = folder / "evaluation.json"
     rows = json.loads(evaluation.read_text()) if evaluation.exists() else []
-    exported = export_student(student, facts, out, faces_NHWC, rows, args.int8, args.thresholds)
+    exported = export_student(student, facts, out, faces_NHWC, rows, args.int8, args.thresholds, args.server)
     for file in exported.files:
         inside = "not tried (pip install insightface)" if file.insightface is None else f"{file.insightface:.6f}"
         told = f"least cosine to the student {file.onnxruntime:.6f} in onnxruntime, in InsightFace {inside}"
@@ -42,5 +46,7 @@ def run(args: argparse.Namespace) -> int:
     for one in exported.int8:
         told = f"{one.accuracy:.2f}% on {one.pairs} at {one.px} px (fp32 {one.accuracy_fp32:.2f})"
         print(f"{out / one.file}: {one.side} px, {told}")
+    if args.server:
+        print(f"{out / 'server'}: for InsightFace Server, once InsightFace's MODEL.LICENSE for {out.name!r} lies in it")
     print(f"{out / 'MODEL_CARD.md'}: read it, and fill in the licence")
     return 0

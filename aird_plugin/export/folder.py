@@ -6,9 +6,9 @@ OUT/thresholds.json        with --thresholds, the table of the card for programs
 OUT/native/NAME_16.onnx    a native student as it is, with
 OUT/native/manifest.json   the manifest V2 by which InsightFace 2.1 takes a recogniser of another size
 OUT/int8/NAME*_int8.onnx   with --int8, each file's int8 twin
+OUT/server/                with --server, what InsightFace Server mounts: the 112 px file, the detector, a manifest V1
 """
 
-import hashlib
 import json
 import re
 import shutil
@@ -23,6 +23,7 @@ from aird_plugin.evaluation.embed import embed
 from aird_plugin.export.card import model_card
 from aird_plugin.export.check import compare_insightface, compare_onnxruntime, seen_by
 from aird_plugin.export.graph import for_112_px, write_onnx
+from aird_plugin.export.manifests import write_package_manifest, write_server_folder
 from aird_plugin.export.quantise import Quantised, compare_accuracy, quantise
 from aird_plugin.export.thresholds import threshold_table
 from aird_plugin.files import write_atomically
@@ -52,12 +53,13 @@ class Exported:
 
 def export_student(
     student: nn.Module, facts: dict, out: Path, faces_NHWC: np.ndarray, rows: list[dict], int8_pairs: str | None = None,
-    threshold_pairs: str | None = None,
+    threshold_pairs: str | None = None, server_detector: Path | None = None,
 ) -> Exported:  # fmt: skip
     """Write the folder `out` for a student in eval mode, each file run back on `faces_NHWC` (uint8, 112 px).
 
     facts: the run's recipe.json. rows: the run's verification, for the card. int8_pairs: also write int8 twins, calibrated on
     the faces and compared on these pairs. threshold_pairs: measure cosines for false-accept rates on these.
+    server_detector: also lay out a folder for InsightFace Server, with this detector (as `check_detector` passed it).
     Raises ValueError for a folder that is not empty, a name that InsightFace would not take, or a file whose embeddings differ;
     then nothing lies under `out`.
     """
@@ -74,10 +76,12 @@ def export_student(
         if student.input_size != FACE_SIDE:
             small = partial / "native" / f"{out.name}_{student.input_size}.onnx"
             write_onnx(student, small, told)
-            write_manifest(small, student.input_size, expected_ND.shape[1])
+            write_package_manifest(small, student.input_size, expected_ND.shape[1])
             exported.files.append(run_back(small, partial, student.input_size, faces_NHWC, expected_ND))
         if int8_pairs:
             exported.int8 = [int8_twin(partial, file, faces_NHWC, facts["px"], int8_pairs) for file in exported.files]
+        if server_detector:
+            write_server_folder(partial / "server", wide, server_detector, expected_ND.shape[1])
         if threshold_pairs:
             exported.thresholds = threshold_table(wide, threshold_pairs)
             write_atomically(partial / "thresholds.json", json.dumps(exported.thresholds, indent=1).encode())
@@ -116,17 +120,3 @@ def int8_twin(root: Path, file: Checked, faces_NHWC: np.ndarray, px: int, pairs:
     # A file that shrinks inside is asked about untouched faces: it makes the px itself.
     asked = FACE_SIDE if file.side == FACE_SIDE and len(list(root.glob("native/*.onnx"))) else px
     return compare_accuracy(source, target, root, pairs, asked)
-
-
-def write_manifest(file: Path, side: int, width: int) -> None:
-    """manifest.json, version 2, beside a file that its shape alone would not make a recogniser (InsightFace 2.1)."""
-    task = {
-        "file": file.name,
-        "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
-        "preprocessing": {"mean": 127.5, "std": 127.5},
-        "preprocessing_version": "insightface-arcface-1",
-        "input_size": [side, side],
-        "embedding_dimension": width,
-    }
-    manifest = {"manifest_version": 2, "model_id": file.stem, "tasks": {"recognition": task}, "license": "MODEL.LICENSE"}
-    write_atomically(file.with_name("manifest.json"), json.dumps(manifest, indent=1).encode())

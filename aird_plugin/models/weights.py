@@ -77,7 +77,7 @@ def network_from(state: dict[str, Tensor], path: str | Path, network: str | None
         raise ValueError(f"{path} is a native student: say which, network=native{{px}}_{{millions}}m")
     if found is not None and network is not None and found != network:
         raise ValueError(f"{path}: this is {found}, you asked for {network}")
-    net = build(network or found, _embedding_size(state, path))
+    net = build(network or found, embedding_size(state, path))
     try:
         net.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -119,7 +119,8 @@ def detect_network(state: dict[str, Tensor], path: str | Path = "the file") -> s
     raise ValueError(f"{path}: no network we know has keys like {', '.join(list(state)[:3])}")
 
 
-def _embedding_size(state: dict[str, Tensor], path: str | Path) -> int:
+def embedding_size(state: dict[str, Tensor], path: str | Path) -> int:
+    """Width D of the embedding. Raises ValueError where the layer that tells is missing."""
     for key in ("features.running_mean", "features.layers.3.running_mean", "linear1.bn.running_mean"):
         if key in state:
             return state[key].numel()

@@ -84,6 +84,21 @@ def test_alpha_is_dropped_not_mixed():
     assert (face == (10, 20, 30)).all()
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_photo_is_turned_upright_on_request_alone(orientation, noise_faces):
+    """What Pillow's own turns make of each of the eight orientations."""
+    kinds = Image.Transpose
+    undone = [None, kinds.FLIP_LEFT_RIGHT, kinds.ROTATE_180, kinds.FLIP_TOP_BOTTOM, kinds.TRANSPOSE, kinds.ROTATE_270,
+              kinds.TRANSVERSE, kinds.ROTATE_90][orientation - 1]  # fmt: skip
+    stored = Image.fromarray(noise_faces(1, side=48)[0][:32])
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    content = saved(stored, "PNG", exif=exif)
+    assert np.array_equal(decode(content, "here"), np.asarray(stored))
+    wanted = stored if undone is None else stored.transpose(undone)
+    assert np.array_equal(decode(content, "here", upright=True), np.asarray(wanted))
+
+
 def test_mxnet_decodes_the_same(picture, tmp_path):
     interpreter = os.environ.get("MXNET_PYTHON")
     if not interpreter:

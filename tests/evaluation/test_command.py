@@ -1,5 +1,6 @@
 import argparse
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +68,76 @@ def test_every_option_reaches_the_rows(run_folder, pairs_file, tmp_path):
     [row] = json.loads((tmp_path / "rows.json").read_text())
     wanted = {"px": 8, "protocol": "lr-hr", "high_side": "teacher", "facebn": "full", "keep": 0.3, "order": 7}
     assert wanted.items() <= row.items() and row["centre"] is True and row["batch"] == 5
+
+
+@pytest.fixture
+def recipe_file(pairs_file, tmp_path):
+    """A recipe that asks as recipes/agedb30_lr16.py does, of this file of pairs, with a seed of its own."""
+    config = {"rec": "none", "output": "none", "px": 16, "val_targets": (str(pairs_file),)}
+    config |= {"facebn": "stateless", "keep": 0.1, "seed": 3}
+    (tmp_path / "asks.py").write_text(f"config = {config!r}")
+    return tmp_path / "asks.py"
+
+
+def answered(rows) -> list[tuple]:
+    return [(row["px"], row["protocol"], row["centre"], row["facebn"], row["keep"], row["order"]) for row in rows]
+
+
+def test_a_recipe_asks_its_questions_and_the_control_to_its_facebn(run_folder, recipe_file, pairs_file, tmp_path):
+    torch.save(build("mfn", 8).state_dict(), tmp_path / "teacher.pt")
+    command(run_folder, "--recipe", recipe_file, "--teacher", tmp_path / "teacher.pt", "--json", tmp_path / "rows.json")
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert answered(rows) == [
+        (16, protocol, *how)
+        for protocol in ("lr-lr", "lr-hr")
+        for how in ((False, None, None, "file"), (True, None, None, "file"), (False, "stateless", 0.1, 3))
+    ]
+    assert rows[0] == Session(native(), pairs_file).evaluate(16, "lr-lr")
+    assert rows[2] == Session(native(), pairs_file).evaluate(16, "lr-lr", facebn="stateless", keep=0.1, order=3)
+
+
+def test_the_agedb30_recipe_asks_six_questions_of_a_file_of_its_layout(run_folder, pairs_file, tmp_path):
+    recipe = Path(__file__).parents[2] / "recipes" / "agedb30_lr16.py"
+    torch.save(build("mfn", 8).state_dict(), tmp_path / "teacher.pt")
+    words = (run_folder, "--recipe", recipe, "--teacher", tmp_path / "teacher.pt", "--json", tmp_path / "rows.json")
+    with pytest.raises(FileNotFoundError, match="no pairs file at .*agedb_30.bin"):
+        command(*words)
+    command(*words, "--pairs", pairs_file)
+    rows = json.loads((tmp_path / "rows.json").read_text())
+    assert [(row["px"], row["protocol"], row["facebn"]) for row in rows] == [
+        (16, protocol, mode) for protocol in ("lr-lr", "lr-hr") for mode in (None, None, "stateless")
+    ]
+
+
+def test_a_recipe_degrades_as_it_trained(run_folder, recipe_file, tmp_path):
+    config = recipe_file.read_text().removesuffix("}") + ", 'degradation': 'jpeg', 'val_protocols': ('lr-lr',)}"
+    recipe_file.write_text(config)
+    command(run_folder, "--recipe", recipe_file, "--json", tmp_path / "rows.json")
+    assert [row["degradation"] for row in json.loads((tmp_path / "rows.json").read_text())] == ["jpeg"] * 3
+    command(run_folder, "--recipe", recipe_file, "--degradation", "bicubic", "--json", tmp_path / "rows.json")
+    assert [row["degradation"] for row in json.loads((tmp_path / "rows.json").read_text())] == ["bicubic"] * 3
+
+
+def test_what_stands_beside_a_recipe_wins(run_folder, recipe_file, pairs_file, tmp_path):
+    json_file, other = tmp_path / "rows.json", tmp_path / "other.bin"
+    other.write_bytes(pairs_file.read_bytes())
+    options = ("--pairs", other, "--px", 32, "--protocol", "lr-lr", "--facebn", "full", "--json", json_file)
+    command(run_folder, "--recipe", recipe_file, *options)
+    rows = json.loads(json_file.read_text())
+    assert answered(rows) == [(32, "lr-lr", False, "full", 0.9, "file")] and rows[0]["pairs"] == str(other)
+    command(run_folder, "--recipe", recipe_file, "--protocol", "lr-lr", "--order", 7, "--json", json_file)
+    assert [row["order"] for row in json.loads(json_file.read_text())] == [7, 7, 7]
+
+
+def test_pairs_and_px_come_from_somewhere(run_folder, recipe_file, pairs_file):
+    for options in (["--px", 16], ["--pairs", pairs_file], []):
+        with pytest.raises(ValueError, match="--pairs FILE.bin.*--px 16.*or a --recipe"):
+            command(run_folder, *options)
+    recipe_file.write_text("config = {'rec': 'none', 'output': 'none'}")
+    with pytest.raises(ValueError, match="a --recipe with val_targets"):
+        command(run_folder, "--recipe", recipe_file)
+    with pytest.raises(ValueError, match="no recipe"):
+        command(run_folder, "--recipe", recipe_file.with_name("none.py"))
 
 
 def test_a_bare_file_needs_the_name_of_a_native_network(run_folder, pairs_file):

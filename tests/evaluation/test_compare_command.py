@@ -8,7 +8,7 @@ from aird_plugin.__main__ import main, parse
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.data.pairs import write_pairs
 from aird_plugin.data.synthetic import draw_person
-from aird_plugin.evaluation.compare_command import run, sentence, short_names
+from aird_plugin.evaluation.compare_command import conclude, run, sentence, short_names
 from aird_plugin.evaluation.embed import normalise
 from aird_plugin.evaluation.load import load_model
 from aird_plugin.evaluation.protocol import Session
@@ -117,12 +117,22 @@ def test_the_sentence_says_who_wins_or_that_nobody_can_say():
     )
 
 
+def test_every_test_of_the_command_is_corrected_for():
+    """The first of them would have won alone."""
+    rows = [ROW | {"p": p, "ci95": [-2.5, -0.1]} for p in (0.03, 0.001, 0.6)]
+    conclude(rows)
+    assert [row["p_holm"] for row in rows] == pytest.approx([0.06, 0.003, 0.6])
+    assert [row["beats"] for row in rows] == [None, "old", None]
+    conclude(rows[:1])
+    assert rows[0]["beats"] == "old" and rows[0]["least_to_show"] == pytest.approx(1.266)
+
+
 def test_a_better_model_wins_by_the_whole_command(models, tmp_path, monkeypatch):
     """The run "wide" stands for a network that knows who is who, the run "one" for one that sees noise."""
     images = [encode_jpeg(np.full((112, 112, 3), face, np.uint8)) for face in range(120)]
     write_pairs(tmp_path / "sixty.bin", images, [True, False] * 30)
 
-    def embeddings(self, px, protocol, **options):
+    def embeddings(self, **question):
         if not self.networks["student"].knows:
             return normalise(np.random.default_rng(0).normal(size=(120, 8)))
         face_2N2 = np.tile([1.0, 0.0], (120, 1))
@@ -160,6 +170,7 @@ def test_names_are_as_short_as_they_can_be(paths, names):
     (["one", "two", "--px", "2"], "px is"),
     (["one", "two", "--protocol", "lr-hr"], "needs a teacher"),
     (["one", "two", "--pairs", "none.bin"], "no pairs file at none.bin"),
+    (["one", "two", "--recipe", "none.py"], "no recipe none.py"),
 ])  # fmt: skip
 def test_bad_input_stops_before_any_work(models, pairs_file, words, message, monkeypatch):
     monkeypatch.setattr(Session, "__init__", lambda *args: pytest.fail("work began"))

@@ -5,7 +5,6 @@ import math
 import numpy as np
 import pytest
 
-from aird_plugin.data.pairs import people_of
 from aird_plugin.evaluation.significance import compare, holm, least_to_show, mcnemar, people_interval, winner
 
 
@@ -129,31 +128,3 @@ def test_what_makes_no_sense_is_refused():
 def test_few_people_leave_draws_without_a_pair():
     low, high = people_interval([1, -1], [0, 1, 1, 2])
     assert -1 <= low < high <= 1
-
-
-def test_people_are_what_same_pairs_connect():
-    # One image stands in pairs 0, 1 and 4; pairs 1 and 2 share another; nobody joins by a "different" pair.
-    face_2N, same_N = np.array([0, 1, 0, 3, 4, 3, 6, 7, 8, 0, 10, 11]), np.array([1, 1, 1, 0, 0, 1], bool)
-    assert people_of(face_2N, same_N).tolist() == [0, 0, 0, 0, 0, 0, 1, 2, 3, 0, 4, 4]
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_people_are_the_components_of_any_graph(seed):
-    rng = np.random.default_rng(seed)
-    face_2N, same_N = rng.integers(120, size=120), rng.random(60) < 0.5
-    face_2N = np.array([np.flatnonzero(face_2N == face)[0] for face in face_2N])
-    person_2N = people_of(face_2N, same_N)
-    group = {int(face): {int(face)} for face in face_2N}
-    for a, b in face_2N.reshape(-1, 2)[same_N].tolist():
-        group[a] |= group[b]
-        for face in group[a]:
-            group[face] = group[a]
-    together = np.array([[int(other) in group[int(face)] for other in face_2N] for face in face_2N])
-    np.testing.assert_array_equal(person_2N[:, None] == person_2N, together)
-    assert set(person_2N.tolist()) == set(range(person_2N.max() + 1))
-
-
-def test_a_chain_of_any_order_is_one_person():
-    links = np.random.default_rng(7).permutation(200)
-    face_2N = np.stack([links, links + 1], axis=1).ravel()
-    assert set(people_of(face_2N, np.ones(200, bool)).tolist()) == {0}

@@ -88,14 +88,20 @@ def exported(tiny_run, pairs_file, tmp_path_factory):
     """A native student's run, exported by the command."""
     place = tmp_path_factory.mktemp("export")
     run = train(from_flat(tiny_run | {"output": str(place / "run"), "num_epoch": 1}))
-    assert main(["export", str(run), "--out", str(place / "tiny"), "--count", "20", "--thresholds", pairs_file]) == 0
+    stand_in_detector(place / "det.onnx")
+    also = ["--thresholds", pairs_file, "--server", str(place / "det.onnx")]
+    assert main(["export", str(run), "--out", str(place / "tiny"), "--count", "20", *also]) == 0
     return run, place / "tiny"
 
 
 def test_the_folder(exported):
     run, out = exported
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
-    assert files == ["MODEL_CARD.md", "native/manifest.json", "native/tiny_16.onnx", "thresholds.json", "tiny.onnx"]
+    assert files == [
+        "MODEL_CARD.md", "native/manifest.json", "native/tiny_16.onnx", "server/det.onnx", "server/manifest.json",
+        "server/tiny.onnx", "thresholds.json", "tiny.onnx",
+    ]  # fmt: skip
+    assert (out / "server" / "tiny.onnx").read_bytes() == (out / "tiny.onnx").read_bytes()
     manifest = json.loads((out / "native" / "manifest.json").read_text())
     task = manifest["tasks"]["recognition"]
     assert manifest["manifest_version"] == 2 and task["input_size"] == [16, 16] and task["embedding_dimension"] == 8
@@ -202,6 +208,7 @@ def test_a_file_that_differs_is_refused_and_nothing_is_left(exported, noise_face
     (["--out", "{tmp}/-odd name"], "the folder's name becomes the model's"),
     (["--out", "{tmp}/a", "--count", "0"], "--count must be 1 or more"),
     (["--out", "{tmp}/a", "--faces", "{tmp}/nowhere"], "nowhere"),
+    (["--out", "{tmp}/a", "--server", "{tmp}/nowhere.onnx"], "nowhere.onnx: no such .onnx file"),
 ])  # fmt: skip
 def test_what_cannot_be_exported_is_one_line(arguments, words, exported, tmp_path, capsys):
     run, _ = exported

@@ -135,3 +135,23 @@ def test_synthetic_file(tool, tmp_path):
     tool.main(["--synthetic", str(out), *arguments])
     assert out.read_bytes() == first
     assert np.array_equal(read_pairs(out).same, pairs.same)
+
+
+def test_the_verification_pairs_of_survface(tool, tmp_path, capsys):
+    scipy_io = pytest.importorskip("scipy.io", reason="MATLAB lists need scipy")
+    place = tmp_path / "QMUL-SurvFace" / "Face_Verification_Test_Set"
+    (place / "verification_images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for name in ("7_a", "7_b", "9_a"):
+        face = Image.fromarray(rng.integers(0, 256, (21, 14, 3), np.uint8))
+        face.save(place / "verification_images" / f"{name}.jpg")
+    for kind, other in (("positive", "7_b.jpg"), ("negative", "9_a.jpg")):
+        cells = np.array([["7_a.jpg", other]] * 10, dtype=object)
+        scipy_io.savemat(place / f"{kind}_pairs_names.mat", {f"{kind}_pairs_names": cells})
+    assert tool.main(["--survface", str(tmp_path / "QMUL-SurvFace"), str(tmp_path / "out.bin")]) == 0
+    pairs = read_pairs(tmp_path / "out.bin")
+    assert pairs.same.tolist() == [True, False] * 10 and len(set(pairs.images)) == 3
+    original = Image.open(place / "verification_images" / "9_a.jpg").resize((112, 112), Image.Resampling.BICUBIC)
+    assert np.array_equal(decode(pairs.images[3], "9_a"), np.asarray(original))
+    assert tool.main(["--survface", str(tmp_path), str(tmp_path / "none.bin")]) == 1
+    assert "positive_pairs_names.mat" in capsys.readouterr().err

@@ -21,6 +21,10 @@ class ToyNet(nn.Module):
 
 
 def get_model(name, **kwargs):
+    if name == "mbf":
+        from aird_plugin.models import build
+
+        return build(name, kwargs.get("num_features", 512))  # for weights that the real mbf would take
     if name != "r18":
         raise ValueError()
     return ToyNet(**kwargs)

@@ -1,0 +1,69 @@
+"""Landmarks from a file: CSV, or the two lists that come with CelebA.
+
+F = faces of a photo.
+"""
+
+import csv
+import hashlib
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from aird_plugin.alignment.found import Found
+
+COLUMNS = 11
+LAYOUT = "path,x1,y1,x2,y2,x3,y3,x4,y4,x5,y5 (both eyes, nose, both corners of the mouth, each from left to right in the picture)"
+
+
+class Landmarks:
+    """The faces that a file names for each photo, by the photo's path relative to the folder. A path may come again: more faces.
+
+    Raises FileNotFoundError, and ValueError naming the line that has another number of columns, or no finite number.
+    """
+
+    def __init__(self, file: str):
+        self.file = file
+        self.points_F52: dict[str, np.ndarray] = {}
+        for number, words in _rows(Path(file)):
+            if len(words) != COLUMNS:
+                raise ValueError(f"{file} line {number} has {len(words)} columns, expected {COLUMNS}: {LAYOUT}")
+            name, points_152 = PurePosixPath(words[0]).as_posix(), _numbers(words[1:], f"{file} line {number}").reshape(1, 5, 2)
+            before = self.points_F52.get(name)
+            self.points_F52[name] = points_152 if before is None else np.concatenate([before, points_152])
+        if not self.points_F52:
+            raise ValueError(f"{file} names no face; a line is {LAYOUT}")
+
+    def describe(self) -> str:
+        """What a resumed run must find unchanged."""
+        return f"{Path(self.file).name}, sha256 {hashlib.sha256(Path(self.file).read_bytes()).hexdigest()[:16]}"
+
+    def find(self, name: str, photo_HWC: np.ndarray) -> Found:
+        """The faces of this photo, none where the file does not name it; no scores."""
+        points_F52 = self.points_F52.get(name, np.empty((0, 5, 2)))
+        return Found(points_F52, np.full(len(points_F52), np.nan))
+
+
+def _rows(file: Path) -> list[tuple[int, list[str]]]:
+    """(line number, words) of every line that is a face: without empty lines, a CSV's heading, CelebA's count and heading."""
+    try:
+        lines = file.read_text("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is no text in UTF-8: {error}") from error
+    if lines and lines[0].strip().isdecimal():
+        rows = [(number, line.split()) for number, line in enumerate(lines[2:], 3) if line.strip()]
+        if len(rows) != int(lines[0]):
+            raise ValueError(f"{file} says {lines[0].strip()} faces in its first line, but has {len(rows)}: it is cut short")
+        return rows
+    rows = [(number, [word.strip() for word in words]) for number, words in enumerate(csv.reader(lines), 1) if words]
+    heading = rows and rows[0][1][0].lower() in ("path", "name", "image_id", "file", "filename")
+    return rows[1:] if heading else rows
+
+
+def _numbers(words: list[str], where: str) -> np.ndarray:
+    try:
+        numbers = np.array([float(word) for word in words])
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if not np.isfinite(numbers).all():
+        raise ValueError(f"{where}: points must be finite numbers, got {', '.join(words)}")
+    return numbers

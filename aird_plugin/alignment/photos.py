@@ -1,0 +1,58 @@
+"""One photo -> its crops on disk and its rows in the table."""
+
+from pathlib import Path
+
+import numpy as np
+
+from aird_plugin.alignment.found import Face, ranked
+from aird_plugin.alignment.ledger import BAD_POINTS, CROPPED, NO_FACE, NOT_CHOSEN, TOO_SMALL, UNREADABLE, Row
+from aird_plugin.data.align import align_face
+from aird_plugin.data.folder import IMAGE_SUFFIXES
+from aird_plugin.data.images import decode, encode_jpeg
+from aird_plugin.files import write_atomically
+
+
+def photos_in(folder: Path) -> list[str]:
+    """Every photo's path relative to the folder, sorted. ValueError where there is none, or two would give the same crop."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    if not files:
+        raise ValueError(f"{folder} holds no photo ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    taken: dict[Path, Path] = {}
+    for file in files:
+        other = taken.setdefault(file.with_suffix(""), file)
+        if other != file:
+            raise ValueError(f"{other} and {file} would give crops of the same name; rename one")
+    return [file.relative_to(folder).as_posix() for file in files]
+
+
+def crop_photo(folder: Path, out: Path, name: str, finder, every_face: bool, min_px: int) -> list[Row]:
+    """Write the crops of one photo, atomically each, and give its rows: one a face, or one that says why there is none."""
+    try:
+        photo_HWC = decode((folder / name).read_bytes(), name, upright=True)
+    except (ValueError, OSError) as error:
+        return [Row(name, "", "0", UNREADABLE, note=" ".join(str(error).split()))]
+    height, width = photo_HWC.shape[:2]
+    faces = ranked(finder.find(name, photo_HWC), width, height)
+    rows, crops = [], 0
+    for number, face in enumerate(faces):
+        status, crop = _status(face, min_px, every_face or not crops), ""
+        if status == CROPPED:
+            crops += 1
+            crop = Path(name).with_suffix("").as_posix() + (f"_{number}.jpg" if every_face else ".jpg")
+            write_atomically(out / crop, encode_jpeg(align_face(photo_HWC, face.points_52)))
+        rows.append(_row(name, number, len(faces), status, crop, face))
+    return rows or [Row(name, "", "0", NO_FACE)]
+
+
+def _status(face: Face, min_px: int, wanted: bool) -> str:
+    if face.problem:
+        return BAD_POINTS
+    if face.px < min_px:
+        return TOO_SMALL
+    return CROPPED if wanted else NOT_CHOSEN
+
+
+def _row(name: str, number: int, faces: int, status: str, crop: str, face: Face) -> Row:
+    px, score = ("" if np.isnan(value) else f"{value:{form}}" for value, form in ((face.px, ".1f"), (face.score, ".3f")))
+    points = tuple(f"{value:.2f}" for value in face.points_52.ravel())
+    return Row(name, str(number), str(faces), status, crop, score, px, points, face.problem)

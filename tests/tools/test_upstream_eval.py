@@ -1,0 +1,66 @@
+"""The command behind InsightFace's own evaluation, on the stand-in checkout; tests/bridge/test_tools.py has the figures."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from aird_plugin.bridge.tools import verify
+from aird_plugin.models import build
+
+TESTS = Path(__file__).parents[1]
+STANDIN = str(TESTS / "bridge" / "standin")
+NATIVE = "native16_0.05m"
+
+
+@pytest.fixture(scope="module")
+def tool():
+    spec = importlib.util.spec_from_file_location("upstream_eval", TESTS.parent / "tools" / "upstream_eval.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def student(tmp_path):
+    torch.manual_seed(0)
+    torch.save(build(NATIVE, 8).state_dict(), tmp_path / "model.pt")
+    return str(tmp_path / "model.pt")
+
+
+def test_pairs_are_answered_in_upstreams_lines(tool, student, pairs_file, capsys):
+    words = ["verification", student, "--network", NATIVE, "--arcface-torch", STANDIN, "--pairs", pairs_file, pairs_file]
+    assert tool.main(words) == 0
+    accuracy, std, xnorm = verify(STANDIN, student, pairs_file, NATIVE)
+    told = f"[pairs]XNorm: {xnorm:f}\n[pairs]Accuracy-Flip: {accuracy:1.5f}+-{std:1.5f}\n"
+    assert capsys.readouterr().out.endswith(told * 2) and accuracy > 0
+
+
+def test_ijb_says_where_the_scores_lie(tool, monkeypatch, capsys, tmp_path):
+    asked = []
+    monkeypatch.setattr("aird_plugin.bridge.tools.ijb", lambda *given: asked.append(given) or tmp_path / "ijbb.npy")
+    words = ["ijb", "m.onnx", "--arcface-torch", "D", "--image-path", "I", "--target", "IJBB", "--result-dir", "O"]
+    assert tool.main(words) == 0
+    assert asked == [("D", "m.onnx", "I", "IJBB", "O")]
+    assert capsys.readouterr().out == f"scores: {tmp_path / 'ijbb.npy'}\n"
+
+
+@pytest.mark.parametrize(("words", "message"), [
+    (["verification", "m.onnx", "--pairs", "a.bin"], "name the checkout: --arcface-torch DIR"),
+    (["verification", "m.onnx", "--pairs", "a.bin", "--arcface-torch", STANDIN], "no model at m.onnx"),
+    (["ijb", "m.onnx", "--image-path", ".", "--result-dir", "o", "--arcface-torch", "."], "no arcface_torch checkout"),
+])  # fmt: skip
+def test_bad_input_is_one_line(tool, words, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert tool.main(words) == 1
+    told = capsys.readouterr()
+    assert re.fullmatch(rf"error: [^\n]*{message}[^\n]*\n", told.err) and not told.out
+
+
+def test_a_damaged_bin_is_one_line(tool, student, capsys, tmp_path):
+    (tmp_path / "cut.bin").write_bytes(b"\x80\x03")
+    words = ["verification", student, "--network", NATIVE, "--arcface-torch", STANDIN, "--pairs", str(tmp_path / "cut.bin")]
+    assert tool.main(words) == 1
+    assert re.fullmatch(r"error: [^\n]*cut\.bin[^\n]*\n", capsys.readouterr().err)

@@ -1,0 +1,66 @@
+"""The cost of a search: probes against a gallery of random embeddings, beside the bare matrix product with its top 20.
+
+    python tools/bench_identify.py [--probes 1000] [--gallery 150000] [--width 512] [--turns 3]
+
+Both in turns in one process, the best of each; the ratio is what counts. Peak memory is the process's, embeddings included.
+"""
+
+import argparse
+import resource
+import sys
+import time
+
+import numpy as np
+import torch
+
+from aird_plugin.evaluation.identification import identify
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--probes", type=int, default=1000)
+    parser.add_argument("--gallery", type=int, default=150_000)
+    parser.add_argument("--width", type=int, default=512)
+    parser.add_argument("--mates", type=int, default=2, help="gallery entries of each probe's person")
+    parser.add_argument("--block", type=int, default=500, help="probes of the bare product at a time")
+    parser.add_argument("--turns", type=int, default=3)
+    args = parser.parse_args()
+    gallery_GD, probes_PD = random_units(args.gallery, args.width, 0), random_units(args.probes, args.width, 1)
+    people = args.probes * 4 // 5
+    who_P = np.where(np.arange(args.probes) < people, np.arange(args.probes), -1)
+    who_G = np.where(np.arange(args.gallery) < people * args.mates, np.arange(args.gallery) % people, -1)
+    works = {
+        "matrix product and top 20": lambda: bare(probes_PD, gallery_GD, args.block),
+        "identify": lambda: identify(probes_PD, who_P, gallery_GD, who_G),
+    }
+    best, peak = dict.fromkeys(works, float("inf")), {}
+    # The one under test goes first, so that the peak after it is its own.
+    for turn in range(args.turns):
+        for name in reversed(works):
+            started = time.perf_counter()
+            works[name]()
+            best[name] = min(best[name], time.perf_counter() - started)
+            if turn == 0:
+                peak[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{args.probes:,} x {args.gallery:,} x {args.width}, {torch.get_num_threads()} thread(s), best of {args.turns}\n")
+    print("| what | s | ratio | peak GiB so far |\n|---|---|---|---|")
+    for name, seconds in best.items():
+        ratio = seconds / best["matrix product and top 20"]
+        print(f"| {name} | {seconds:.2f} | {ratio:.2f} | {peak[name]:.2f} |")
+    return 0
+
+
+def random_units(count: int, width: int, seed: int) -> np.ndarray:
+    rows = torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.normalize(rows, out=rows).numpy()
+
+
+def bare(probes_PD: np.ndarray, gallery_GD: np.ndarray, block: int) -> None:
+    """Scores and the best twenty of each probe: no metric, no check."""
+    gallery = torch.from_numpy(gallery_GD).T
+    for rows in torch.from_numpy(probes_PD).split(block):
+        torch.topk(rows @ gallery, 20)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
