@@ -52,6 +52,13 @@ def evaluate(args) -> int:
     return run(args)
 
 
+def compare(args) -> int:
+    """Say whether one model beats another on the same pairs of faces."""
+    from aird_plugin.evaluation.compare_command import run
+
+    return run(args)
+
+
 def identify(args) -> int:
     """Find people in a gallery: ranks, and the open set."""
     from aird_plugin.evaluation.identify_command import run
@@ -102,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
     from aird_plugin.adaptation.command import add_arguments as add_adapt_arguments
     from aird_plugin.alignment.command import add_arguments as add_align_arguments
     from aird_plugin.evaluation.command import add_arguments as add_evaluate_arguments
+    from aird_plugin.evaluation.compare_command import add_arguments as add_compare_arguments
     from aird_plugin.evaluation.identify_command import add_arguments as add_identify_arguments
     from aird_plugin.export.command import add_arguments as add_export_arguments
 
@@ -124,6 +132,7 @@ def parser() -> argparse.ArgumentParser:
     sub.add_argument("recipe", nargs="?", help="also check this recipe's files")
     add_checkout_argument(sub)
     add_evaluate_arguments(verb("evaluate", evaluate))
+    add_compare_arguments(verb("compare", compare))
     add_align_arguments(verb("align", align))
     add_identify_arguments(verb("identify", identify))
     add_adapt_arguments(verb("adapt", adapt))

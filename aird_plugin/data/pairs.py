@@ -90,6 +90,36 @@ def write_pairs(path, images, same) -> None:
     write_atomically(path, lambda file: pickle.dump((list(images), same), file, protocol=3))
 
 
+def first_places(images: list[bytes]) -> np.ndarray:
+    """For each image the place of the first one with the same bytes, int (len(images),)."""
+    first: dict[bytes, int] = {}
+    return np.array([first.setdefault(image, place) for place, image in enumerate(images)])
+
+
+def people_of(face_2N: np.ndarray, same_N: np.ndarray) -> np.ndarray:
+    """Who is on each face, int (2N,): faces that "same" pairs connect, by however many steps, are one person.
+
+    face_2N: equal numbers are one image (`first_places`). A file lists some of a person's pairs, not all: what no pair connects
+    counts as two people, who may be one.
+    """
+    person_of = joined(np.unique(face_2N).tolist(), face_2N.reshape(-1, 2)[same_N].tolist())
+    return np.array([person_of[face] for face in face_2N.tolist()])
+
+
+def joined(items: list, links: list[tuple]) -> dict:
+    """Each item -> the item that stands for all those that links connect (union-find)."""
+    parent = {item: item for item in items}
+
+    def root(item):
+        while parent[item] != item:
+            parent[item] = item = parent[parent[item]]
+        return item
+
+    for a, b in links:
+        parent[root(b)] = root(a)
+    return {item: root(item) for item in items}
+
+
 def pair_faces(pairs: Pairs) -> np.ndarray:
     """Decode every face: uint8 (2N, 112, 112, 3), RGB. A picture that is in several pairs is decoded once.
 
@@ -97,10 +127,8 @@ def pair_faces(pairs: Pairs) -> np.ndarray:
     bicubic). Raises ValueError naming the pair for a picture that is unreadable or not square.
     """
     faces_NHWC = np.empty((len(pairs.images), FACE_SIDE, FACE_SIDE, 3), np.uint8)
-    first: dict[bytes, int] = {}
-    for place, image in enumerate(pairs.images):
-        known = first.setdefault(image, place)
-        faces_NHWC[place] = faces_NHWC[known] if known < place else _face(image, place)
+    for place, known in enumerate(first_places(pairs.images)):
+        faces_NHWC[place] = faces_NHWC[known] if known < place else _face(pairs.images[place], place)
     return faces_NHWC
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from aird_plugin.data.folder import IMAGE_SUFFIXES
 from aird_plugin.data.images import decode
 from aird_plugin.data.lowres import to_square
-from aird_plugin.data.pairs import read_pairs
+from aird_plugin.data.pairs import first_places, people_of, read_pairs
 
 NOBODY = -1
 
@@ -133,19 +133,15 @@ def _numbered(folder: Path, pattern: str) -> tuple[list[Picture], np.ndarray]:
 
 
 def bin_people(path: Path) -> tuple[list[Picture], np.ndarray]:
-    """The distinct pictures of a verification file and who they show: faces that its "same" pairs connect are one person.
+    """The distinct pictures of a verification file and who they show: see `people_of`.
 
-    A file lists some of a person's pairs, not all: what no pair connects counts as two people, who may be one. Raises what
-    `read_pairs` raises.
+    Raises what `read_pairs` raises.
     """
     pairs = read_pairs(path)
-    place_of: dict[bytes, int] = {}
-    face_of = [place_of.setdefault(image, place) for place, image in enumerate(pairs.images)]
-    faces = list(place_of.values())
-    links = [(face_of[2 * pair], face_of[2 * pair + 1]) for pair in np.flatnonzero(pairs.same)]
-    person_of = joined(faces, links)
-    pictures = [Picture(f"{path}, pair {face // 2}, image {face % 2}", pairs.images[face]) for face in faces]
-    return pictures, np.array([person_of[face] for face in faces])
+    face_2N = first_places(pairs.images)
+    faces = np.unique(face_2N)
+    pictures = [Picture(f"{path}, pair {face // 2}, image {face % 2}", pairs.images[face]) for face in faces.tolist()]
+    return pictures, people_of(face_2N, pairs.same)[faces]
 
 
 def split_people(pictures: list[Picture], who_N: np.ndarray, distractors: bool) -> Search:
@@ -166,17 +162,3 @@ def split_people(pictures: list[Picture], who_N: np.ndarray, distractors: bool) 
     named = [pictures[row] for row in enrolled]
     search = Search("", named, person_N[enrolled], [pictures[row] for row in probes], person_N[probes], np.arange(len(probes)))
     return with_distractors(search, [pictures[row] for row in alone]) if distractors else search
-
-
-def joined(items: list, links: list[tuple]) -> dict:
-    """Each item -> the item that stands for all those that links connect (union-find)."""
-    parent = {item: item for item in items}
-
-    def root(item):
-        while parent[item] != item:
-            parent[item] = item = parent[parent[item]]
-        return item
-
-    for a, b in links:
-        parent[root(b)] = root(a)
-    return {item: root(item) for item in items}

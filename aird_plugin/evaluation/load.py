@@ -16,8 +16,8 @@ def load_model(path: str | Path, network: str | None = None, device="cpu") -> nn
     A run folder (`recipe.json`, `model.pt`) and a .pt or .pth file give an nn.Module, an .onnx file an object
     with `embed`.
 
-    network: the architecture's name. A run folder knows it; a bare file needs it for a native student, and
-        for others it is checked.
+    network: the architecture's name. A run folder knows its own; a bare file needs it for a native student,
+        and for others it is checked.
 
     Raises FileNotFoundError, and ValueError for a folder that is no run, another kind of file, or weights
     that do not fit.
@@ -43,7 +43,7 @@ def _load_run(folder: Path, network: str | None) -> nn.Module:
         recipe = json.loads(recipe_file.read_text())
     except ValueError as error:
         raise ValueError(f"{recipe_file} is no JSON file: {error}") from error
-    network = network or recipe.get("network")
+    network = recipe.get("network", network)
     if not isinstance(network, str):
         raise ValueError(f"{recipe_file} names no network; say which with --network")
     return load_network(weights_file, network)

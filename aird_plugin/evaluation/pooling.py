@@ -5,7 +5,7 @@ N = crops, D = embedding width, G = groups.
 
 import numpy as np
 
-from aird_plugin.data.searches import joined
+from aird_plugin.data.pairs import joined
 from aird_plugin.evaluation.embed import normalise
 
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from aird_plugin.data.degrade import BICUBIC, arrive, named, shrink
 from aird_plugin.data.lowres import FACE_SIDE, check_px
-from aird_plugin.data.pairs import pair_faces, read_pairs
+from aird_plugin.data.pairs import first_places, pair_faces, read_pairs
 from aird_plugin.evaluation.embed import embed, eval_mode, network_inputs, normalise
 from aird_plugin.evaluation.verification import verify
 from aird_plugin.models.facebn import FaceBN
@@ -47,8 +47,7 @@ class Session:
         pairs = read_pairs(pairs_file)
         self.same_N = pairs.same
         # A face stands for itself or for the first face with the same bytes.
-        first = {}
-        self.face_2N = np.array([first.setdefault(image, face) for face, image in enumerate(pairs.images)])
+        self.face_2N = first_places(pairs.images)
         try:
             self.faces_2NHWC = pair_faces(pairs)
         except ValueError as error:
@@ -85,19 +84,23 @@ class Session:
         Raises ValueError for options that do not exist or do not fit together, and what `verify` and `FaceBN`
         raise.
         """
-        high_side = check_question(*self.networks.values(), protocol, high_side, facebn, keep)
-        e_2ND = self.embeddings(px, protocol, high_side, facebn, keep, order, centre, degradation)
+        question = (px, protocol, high_side, facebn, keep, order, centre, degradation)
+        return {**self.setting(*question), **verify(self.embeddings(*question), self.same_N)}
+
+    def setting(
+        self, px, protocol, high_side=None, facebn=None, keep=0.9, order="file", centre=False, degradation=BICUBIC
+    ) -> dict:
+        """What a row says of its question, without its answer. Takes and raises what `evaluate` does."""
         return {
             "pairs": self.pairs_file,
             "px": check_px(px),
             "protocol": protocol,
-            "high_side": high_side,
+            "high_side": check_question(*self.networks.values(), protocol, high_side, facebn, keep),
             "facebn": facebn,
             "keep": None if facebn is None else keep,
             "order": order,
             "batch": self.batch,
             "centre": centre,
-            **verify(e_2ND, self.same_N),
             "degradation": degradation,
             "resize": named(degradation).version,
         }

@@ -17,7 +17,7 @@ from PIL import Image
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.data.inertpickle import InertArray, load_inert
 from aird_plugin.data.lowres import resize_faces
-from aird_plugin.data.pairs import Pairs, pair_faces, read_pairs, write_pairs
+from aird_plugin.data.pairs import Pairs, first_places, joined, pair_faces, people_of, read_pairs, write_pairs
 
 FIXTURES = Path(__file__).parent / "mxnet"
 IMAGE = bytes(range(256))
@@ -312,3 +312,25 @@ def test_real_files(aird_data, name, count):
     assert all(image.startswith(b"\xff\xd8\xff") for image in pairs.images)
     faces = pair_faces(Pairs(pairs.images[:20], pairs.same[:10]))
     assert faces.shape == (20, 112, 112, 3) and faces.std() > 20
+
+
+def test_equal_images_have_the_place_of_the_first():
+    assert first_places([b"a", b"b", b"a", b"c", b"b"]).tolist() == [0, 1, 0, 3, 1]
+
+
+def test_links_join_through_third_parties():
+    stands_for = joined([1, 2, 3, 4, 5, 6], [(1, 2), (5, 6), (2, 6), (3, 3)])
+    assert len({stands_for[item] for item in (1, 2, 5, 6)}) == 1 and len(set(stands_for.values())) == 3
+
+
+def test_people_are_what_same_pairs_connect():
+    # One image stands in pairs 0, 1 and 4; pairs 1 and 2 share another; nobody joins by a "different" pair.
+    face_2N, same_N = np.array([0, 1, 0, 3, 4, 3, 6, 7, 8, 0, 10, 11]), np.array([1, 1, 1, 0, 0, 1], bool)
+    person_2N = people_of(face_2N, same_N)
+    assert np.unique(person_2N, return_inverse=True)[1].tolist() == [0, 0, 0, 0, 0, 0, 1, 2, 3, 0, 4, 4]
+
+
+def test_a_chain_of_any_order_is_one_person():
+    chain = np.random.default_rng(7).permutation(5000)
+    face_2N = np.stack([chain[:-1], chain[1:]], axis=1).ravel()
+    assert len(np.unique(people_of(face_2N, np.ones(4999, bool)))) == 1

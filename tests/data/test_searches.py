@@ -9,7 +9,6 @@ from aird_plugin.data.searches import (
     NOBODY,
     Picture,
     bin_people,
-    joined,
     pictures_in,
     read_folders,
     read_scface,
@@ -160,8 +159,3 @@ def test_further_distractors_belong_to_nobody(people_bin):
     more = with_distractors(search, [Picture("x"), Picture("y")])
     assert more.gallery_who[-2:].tolist() == [NOBODY] * 2 and len(more.gallery) == len(more.gallery_who) == 4
     assert len(search.gallery) == 2
-
-
-def test_links_join_through_third_parties():
-    stands_for = joined([1, 2, 3, 4, 5, 6], [(1, 2), (5, 6), (2, 6), (3, 3)])
-    assert len({stands_for[item] for item in (1, 2, 5, 6)}) == 1 and len(set(stands_for.values())) == 3

@@ -165,6 +165,10 @@ def test_bad_options_stop_before_any_work(run_folder, pairs_file, options, messa
         command(run_folder, "--pairs", pairs_file, "--px", "16", *options)
 
 
+def test_a_run_folder_knows_its_network_whatever_bare_files_beside_it_need(run_folder):
+    assert load_model(run_folder, "mfn").input_size == 16
+
+
 def test_missing_files_are_named(run_folder, pairs_file, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no pairs file at .*none\.bin"):
         command(run_folder, "--pairs", tmp_path / "none.bin", "--px", 16)
