@@ -52,6 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--mode", nargs="+", choices=MODES, default=list(MODES))
     parser.add_argument("--keep", nargs="+", type=float, default=[0.0, 0.1, 0.5, 0.9])
     parser.add_argument("--batch", nargs="+", type=int, default=[96])
+    parser.add_argument("--both", action="store_true", help="ask each way of adapting once more, centred as well")
     parser.add_argument("--order", nargs="+", type=int, default=[0, 1, 2], help="seeds of the order of faces")
     return parser.parse_args()
 
@@ -63,7 +64,8 @@ def questions(args) -> list[dict]:
         for mode, keep, batch, order in itertools.product(args.mode, args.keep, args.batch, args.order)
         if mode != "full" or (batch, order) == (args.batch[0], args.order[0])
     ]
-    asked = itertools.product(CONTROLS + adapted, args.model, args.pairs, args.px, args.degradation, args.protocol)
+    both = [how | {"centre": True} for how in adapted] if args.both else []
+    asked = itertools.product(CONTROLS + adapted + both, args.model, args.pairs, args.px, args.degradation, args.protocol)
     return [
         how | {"model": model, "pairs": pairs, "px": px, "degradation": degradation, "protocol": protocol}
         for how, model, pairs, px, degradation, protocol in asked
@@ -104,7 +106,7 @@ def way(row: dict) -> str:
     if row["facebn"] is None:
         return "centred" if row["centre"] else "frozen"
     batch = "" if row["facebn"] == "full" else f", batch {row['batch']}"
-    return f"{row['facebn']}, keep {row['keep']:g}{batch}"
+    return f"{row['facebn']}, keep {row['keep']:g}{batch}{', and centred' if row['centre'] else ''}"
 
 
 def cell(rows: list[dict], name: str, place: tuple) -> str:

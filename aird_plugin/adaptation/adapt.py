@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from aird_plugin.evaluation.embed import embed, eval_mode, network_inputs
-from aird_plugin.models.facebn import FaceBN
+from aird_plugin.models.facebn import KEEP, FaceBN
 
 PAIRS = 10_000
 
@@ -44,7 +44,7 @@ class Adapted:
     after: Spread
 
 
-def adapt(student: nn.Module, faces_NHWC: np.ndarray, keep: float = 0.9, batch: int = 96, device: str = "cpu") -> Adapted:
+def adapt(student: nn.Module, faces_NHWC: np.ndarray, keep: float = KEEP["full"], batch: int = 96, device: str = "cpu") -> Adapted:
     """Adapt to faces as the student takes them, uint8 (N, S, S, 3). The student itself is left as it was.
 
     keep: weight of the old statistics. Raises ValueError for fewer than two faces, a network without BatchNorm2d, and what

@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("faces", metavar="FACES", help="unlabelled aligned faces: a folder of pictures, a .bin or a .rec")
     add("--out", metavar="DIR", required=True, help="the folder to make; `aird evaluate` and `aird export` take it as a run")
     add("--px", metavar="N", type=int, help="shrink the faces to N px first. default: take them as they are")
-    add("--keep", metavar="F", type=float, default=0.9, help="weight of the old statistics, 0 to 1. default: 0.9")
+    add("--keep", metavar="F", type=float, default=0.1, help="weight of the old statistics, 0 to 1. default: 0.1")
     add("--batch", metavar="N", type=int, default=96, help="faces in a batch. default: 96")
 
 

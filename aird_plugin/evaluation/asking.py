@@ -27,7 +27,7 @@ FLAGS = {
     ),
     "--keep": dict(
         metavar="F", type=float,
-        help="FaceBN: weight of the old statistics, 0 to 1. default: 0.9; the paper prints 0.1",
+        help="FaceBN: weight of the old statistics, 0 to 1. default: 0.9, of full 0.1; the paper prints 0.1",
     ),
     "--order": dict(metavar="O", default="file", help="how faces enter batches: file, or a seed to shuffle"),
     "--centre": dict(action="store_true", help="subtract each side's mean embedding: the control to FaceBN"),
@@ -81,9 +81,11 @@ def combined(args: argparse.Namespace, sides: list, degradations: list[str], way
 
 def adaptation(args: argparse.Namespace) -> dict:
     """FaceBN as the command line has it. ValueError for a weight without a mode, or an order that is none."""
+    from aird_plugin.models.facebn import KEEP
+
     if args.keep is not None and args.facebn is None:
         raise ValueError("--keep weighs FaceBN's statistics: name a mode with --facebn, or leave it out")
-    return {"facebn": args.facebn, "keep": 0.9 if args.keep is None else args.keep, "order": _order(args.order)}
+    return {"facebn": args.facebn, "keep": KEEP.get(args.facebn, 0.9) if args.keep is None else args.keep, "order": _order(args.order)}
 
 
 def settings(args: argparse.Namespace, recipe=None) -> list[dict]:

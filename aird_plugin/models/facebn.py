@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-MODES = ("stateless", "stream", "full")
+# The weight of the old statistics that serves each mode best (docs/adapt.md): a batch is a small sample, a whole set is none.
+KEEP = {"stateless": 0.9, "stream": 0.9, "full": 0.1}
+MODES = tuple(KEEP)
 
 
 def mix_statistics(old_mean_C, old_var_C, mean_C, var_C, keep: float) -> tuple[Tensor, Tensor]:
@@ -55,8 +57,8 @@ class FaceBN:
             embeddings = student(low_faces)
 
     keep: weight of the training statistics, 0..1. 1 is the frozen network to the bit, 0 pure batch
-        statistics. The paper prints 0.1; the default is 0.9, which serves better (and is what PyTorch's own
-        momentum of 0.1 would do).
+        statistics. The paper prints 0.1. The default, 0.9, is right for batches and for networks that never saw
+        low faces; under "full" a student does better with 0.1, `KEEP`.
     mode: "stateless": each batch mixes with the training statistics, so a face depends on its batch alone.
         "stream": each batch mixes with the result of the one before (the paper's in-place reading); the order
         of batches matters.

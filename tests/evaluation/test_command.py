@@ -109,6 +109,13 @@ def test_the_agedb30_recipe_asks_six_questions_of_a_file_of_its_layout(run_folde
     ]
 
 
+def test_the_weight_of_old_statistics_follows_the_mode(run_folder, pairs_file, tmp_path):
+    """The exportable mode as `aird adapt` does it."""
+    for mode, keep in (("stateless", 0.9), ("stream", 0.9), ("full", 0.1)):
+        command(run_folder, "--pairs", pairs_file, "--px", 16, "--facebn", mode, "--json", tmp_path / "rows.json")
+        assert json.loads((tmp_path / "rows.json").read_text())[0]["keep"] == keep
+
+
 def test_a_recipe_degrades_as_it_trained(run_folder, recipe_file, tmp_path):
     config = recipe_file.read_text().removesuffix("}") + ", 'degradation': 'jpeg', 'val_protocols': ('lr-lr',)}"
     recipe_file.write_text(config)
@@ -124,7 +131,7 @@ def test_what_stands_beside_a_recipe_wins(run_folder, recipe_file, pairs_file, t
     options = ("--pairs", other, "--px", 32, "--protocol", "lr-lr", "--facebn", "full", "--json", json_file)
     command(run_folder, "--recipe", recipe_file, *options)
     rows = json.loads(json_file.read_text())
-    assert answered(rows) == [(32, "lr-lr", False, "full", 0.9, "file")] and rows[0]["pairs"] == str(other)
+    assert answered(rows) == [(32, "lr-lr", False, "full", 0.1, "file")] and rows[0]["pairs"] == str(other)
     command(run_folder, "--recipe", recipe_file, "--protocol", "lr-lr", "--order", 7, "--json", json_file)
     assert [row["order"] for row in json.loads(json_file.read_text())] == [7, 7, 7]
 
