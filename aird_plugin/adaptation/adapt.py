@@ -44,7 +44,9 @@ class Adapted:
     after: Spread
 
 
-def adapt(student: nn.Module, faces_NHWC: np.ndarray, keep: float = KEEP["full"], batch: int = 96, device: str = "cpu") -> Adapted:
+def adapt(
+    student: nn.Module, faces_NHWC: np.ndarray, keep: float = KEEP["full"], batch: int = 96, device: str = "cpu"
+) -> Adapted:
     """Adapt to faces as the student takes them, uint8 (N, S, S, 3). The student itself is left as it was.
 
     keep: weight of the old statistics. Raises ValueError for fewer than two faces, a network without BatchNorm2d, and what

@@ -85,7 +85,8 @@ def adaptation(args: argparse.Namespace) -> dict:
 
     if args.keep is not None and args.facebn is None:
         raise ValueError("--keep weighs FaceBN's statistics: name a mode with --facebn, or leave it out")
-    return {"facebn": args.facebn, "keep": KEEP.get(args.facebn, 0.9) if args.keep is None else args.keep, "order": _order(args.order)}
+    keep = KEEP.get(args.facebn, 0.9) if args.keep is None else args.keep
+    return {"facebn": args.facebn, "keep": keep, "order": _order(args.order)}
 
 
 def settings(args: argparse.Namespace, recipe=None) -> list[dict]:
