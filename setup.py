@@ -29,6 +29,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["aird_plugin", "aird_plugin.*"]), "aird_plugin.recipes"],
     package_dir={"aird_plugin.recipes": "recipes"},
+    package_data={"aird_plugin.demo": ["page.html"]},
     install_requires=[
         "torch>=2.4",
         "numpy>=1.26",

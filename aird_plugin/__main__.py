@@ -94,6 +94,13 @@ def export(args) -> int:
     return run(args)
 
 
+def demo(args) -> int:
+    """Try a student on two faces, in the browser: a page on this machine alone."""
+    from aird_plugin.demo.command import run
+
+    return run(args)
+
+
 def recipes(args) -> int:
     """Copy the recipes that ship with the package into a folder."""
     from aird_plugin.shipped import copy_recipes
@@ -108,6 +115,7 @@ def parser() -> argparse.ArgumentParser:
     from aird_plugin import __version__
     from aird_plugin.adaptation.command import add_arguments as add_adapt_arguments
     from aird_plugin.alignment.command import add_arguments as add_align_arguments
+    from aird_plugin.demo.command import add_arguments as add_demo_arguments
     from aird_plugin.evaluation.command import add_arguments as add_evaluate_arguments
     from aird_plugin.evaluation.compare_command import add_arguments as add_compare_arguments
     from aird_plugin.evaluation.identify_command import add_arguments as add_identify_arguments
@@ -137,6 +145,7 @@ def parser() -> argparse.ArgumentParser:
     add_identify_arguments(verb("identify", identify))
     add_adapt_arguments(verb("adapt", adapt))
     add_export_arguments(verb("export", export))
+    add_demo_arguments(verb("demo", demo))
     verb("recipes", recipes).add_argument("folder", help="where to; files of the same name are not overwritten")
     return top
 

@@ -16,10 +16,11 @@ def progress(
 ) -> Iterator[Item]:
     """Yield `items` under a bar with rate and time left; where stderr is no terminal, a plain line now and then.
 
-    Each item counts as one `unit`, or as `len(item)` units where it is a `range` (a block of rows).
+    A single item shows no bar, which could only jump from nothing to done. Each item counts as one `unit`, or as `len(item)`
+    units where it is a `range` (a block of rows).
     """
     terminal = sys.stderr.isatty()
-    bar = tqdm(total=total, desc=label, unit=unit, initial=initial, disable=not terminal, dynamic_ncols=True)
+    bar = tqdm(total=total, desc=label, unit=unit, initial=initial, disable=not terminal or total == 1, dynamic_ncols=True)
     done, started, spoken = initial, time.monotonic(), time.monotonic()
     with bar:
         for item in items:

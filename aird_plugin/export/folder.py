@@ -27,6 +27,7 @@ from aird_plugin.export.manifests import write_package_manifest, write_server_fo
 from aird_plugin.export.quantise import Quantised, compare_accuracy, quantise
 from aird_plugin.export.thresholds import threshold_table
 from aird_plugin.files import write_atomically
+from aird_plugin.models.onnx_teacher import OnnxTeacher
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -83,7 +84,7 @@ def export_student(
         if server_detector:
             write_server_folder(partial / "server", wide, server_detector, expected_ND.shape[1])
         if threshold_pairs:
-            exported.thresholds = threshold_table(wide, threshold_pairs)
+            exported.thresholds = threshold_table(OnnxTeacher(wide), threshold_pairs)
             write_atomically(partial / "thresholds.json", json.dumps(exported.thresholds, indent=1).encode())
         write_atomically(partial / "MODEL_CARD.md", model_card(out.name, facts, rows, exported).encode())
         if out.exists():

@@ -4,21 +4,20 @@ from pathlib import Path
 
 from aird_plugin.evaluation.protocol import Session
 from aird_plugin.evaluation.verification import operating_points
-from aird_plugin.models.onnx_teacher import OnnxTeacher
 
 SIDES = (16, 24, 32, 48, 64, 112)
 ROAD = "insightface-warp"
 
 
-def threshold_table(file: Path, pairs: str, sides: tuple[int, ...] = SIDES) -> dict:
-    """Operating points of the 112 px file for pairs of faces that were shrunk to each px and warped up as FaceAnalysis does it.
+def threshold_table(network, pairs: str, sides: tuple[int, ...] = SIDES, device="cpu") -> dict:
+    """Operating points of a network for pairs of faces that were shrunk to each px and warped up as FaceAnalysis does it.
 
     No mirrored face is added, as InsightFace's `get_feat` adds none. A row holds from its px up to the next row's and is measured
     at its lower end, where strangers score highest. Gives {"pairs", "protocol", "degradation", "rows": [{"px", "to_px",
     "points"}]}; "to_px" is None in the last row; points as `operating_points` has them.
     Raises FileNotFoundError, and ValueError for a file that is no list of pairs.
     """
-    session = Session(OnnxTeacher(file), pairs, flip=False)
+    session = Session(network, pairs, device=device, flip=False)
     rows = []
     for px, following in zip(sides, [*sides[1:], None], strict=True):
         points = operating_points(session.embeddings(px, "lr-lr", degradation=ROAD), session.same_N)

@@ -145,7 +145,7 @@ def test_a_threshold_does_on_insightfaces_embeddings_what_the_table_says(exporte
     assert "| face, px | FAR 0.1 | FAR 0.01 | FAR 0.001 |" in card and "rate on 20 impostor pairs" in card and "| - |" in card
     assert "| 16 to 23 |" in card and "| 112 and more |" in card and "Below 16 px" in card
     pairs = read_pairs(pairs_file)
-    points = threshold_table(out / "tiny.onnx", pairs_file, sides=(24,))["rows"][0]["points"]
+    points = threshold_table(load_model(out / "tiny.onnx"), pairs_file, sides=(24,))["rows"][0]["points"]
     assert [point["cosine"] for point in points] == [None, None, None], "20 impostors support none of these rates"
     e = run_file(out / "tiny.onnx", to_input(torch.from_numpy(low_faces(pair_faces(pairs), 24))).contiguous().numpy())
     e = e / np.linalg.norm(e, axis=1, keepdims=True)
@@ -173,7 +173,7 @@ def test_thresholds_are_for_faces_as_face_analysis_brings_them(exported, pairs_f
         return opened[-1]
 
     monkeypatch.setattr(thresholds, "Session", note)
-    threshold_table(exported[1] / "tiny.onnx", pairs_file, sides=(16,))
+    threshold_table(load_model(exported[1] / "tiny.onnx"), pairs_file, sides=(16,))
     assert [session.flip for session in opened] == [False] and roads == ["insightface-warp"]
 
 
