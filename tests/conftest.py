@@ -6,8 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aird_plugin.data.align import template
+
 # It would send every training run of the tests into that checkout; only tests/bridge asks for it.
 REAL_ARCFACE_TORCH = os.environ.pop("ARCFACE_TORCH", None)
+# Of the hand-made detector: (colour of the marker, side of the marker, side of the face), in pixels of the detector's square.
+KINDS = {"small": ((255, 0, 0), 8, 56), "large": ((0, 255, 0), 16, 112)}
+# From a marker's corner to its face's.
+CORNER = 16
 
 
 @pytest.fixture(scope="session")
@@ -84,3 +90,66 @@ def pairs_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("pairs") / "pairs.bin"
     write_pairs(path, images, same)
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def detectors(tmp_path_factory):
+    """A folder with det_markers.onnx, which finds what `photo_of` paints, and boxes.onnx, which finds it without landmarks."""
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("insightface")
+    folder = tmp_path_factory.mktemp("detectors")
+    write_detector(onnx, folder / "det_markers.onnx")
+    write_detector(onnx, folder / "boxes.onnx", landmarks=False)
+    return folder
+
+
+def write_detector(onnx, path, landmarks: bool = True) -> None:
+    """Scores, boxes and points at strides 8, 16 and 32, two anchors a place, of which only the first ever finds anything."""
+    helper, nodes, weights, outputs = onnx.helper, [], [], {}
+    colours = {8: (1.0, -0.5, -0.5), 16: (-0.5, 1.0, -0.5), 32: (0.0, 0.0, 0.0)}
+    for stride, side in ((8, 56), (16, 112), (32, 112)):
+        # Distances from the place to the left, upper, right and lower rim.
+        box = np.array([-CORNER, -CORNER, CORNER + side, CORNER + side]) / stride
+        points = points_of(side, 0, 0).ravel() / stride
+        kernel = np.multiply.outer(np.array(colours[stride]) / stride**2, np.ones((stride, stride)))
+        for kind, width, bias in (("score", 1, [-15]), ("box", 4, box), ("points", 10, points)):
+            if kind == "points" and not landmarks:
+                continue
+            name, bias = f"{kind}_{stride}", np.concatenate([bias, np.full(width, -100) if kind == "score" else bias])
+            weight = np.zeros((2 * width, 3, stride, stride))
+            if kind == "score":
+                weight[0] = 10 * kernel
+            weights += [onnx.numpy_helper.from_array(weight.astype(np.float32), f"{name}_weight"),
+                        onnx.numpy_helper.from_array(np.asarray(bias, np.float32), f"{name}_bias"),
+                        onnx.numpy_helper.from_array(np.array([-1, width]), f"{name}_shape")]  # fmt: skip
+            inputs = ["photo", f"{name}_weight", f"{name}_bias"]
+            nodes += [helper.make_node("Conv", inputs, [f"{name}_map"], strides=[stride] * 2),
+                      helper.make_node("Transpose", [f"{name}_map"], [f"{name}_last"], perm=[0, 2, 3, 1]),
+                      helper.make_node("Reshape", [f"{name}_last", f"{name}_shape"], [f"{name}_flat"]),
+                      helper.make_node("Sigmoid" if kind == "score" else "Identity", [f"{name}_flat"], [name])]  # fmt: skip
+            outputs.setdefault(kind, []).append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None, width]))
+    photo = helper.make_tensor_value_info("photo", onnx.TensorProto.FLOAT, [1, 3, None, None])
+    graph = helper.make_graph(nodes, "markers", [photo], [value for kind in outputs.values() for value in kind], weights)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10), path)
+
+
+def points_of(side: int, x: int, y: int) -> np.ndarray:
+    """The landmarks of a face of this side whose marker stands at (x, y)."""
+    return template(side) + (x + CORNER, y + CORNER)
+
+
+@pytest.fixture
+def photo_of(noise_faces):
+    """A maker of 640 px photos, grey but for faces: (kind, x, y) each, the marker's corner at multiples of its side."""
+
+    def make(*faces) -> np.ndarray:
+        photo_HWC = np.full((640, 640, 3), 90, np.uint8)
+        for number, (kind, x, y) in enumerate(faces):
+            colour, marker, side = KINDS[kind]
+            # Grey: JPEG halves the resolution of colours.
+            grey_HW1 = noise_faces(1, side=side, seed=number)[0, :, :, :1]
+            photo_HWC[y + CORNER :, x + CORNER :][:side, :side] = grey_HW1
+            photo_HWC[y:, x:][:marker, :marker] = colour
+        return photo_HWC
+
+    return make

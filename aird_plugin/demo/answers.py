@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 
+from aird_plugin.alignment.detector import Detector
 from aird_plugin.data.degrade import DEGRADATIONS
 from aird_plugin.data.images import decode
 from aird_plugin.data.lowres import FACE_SIDE, MIN_PX
@@ -20,7 +21,7 @@ QUESTION = 'a question is {"faces": [{"png": base64, "px": number}, and another]
 class Answers:
     """The networks before which pictures are laid, and the detector, if any. Nothing that is asked is kept."""
 
-    def __init__(self, networks: list[Network], detector=None, device="cpu"):
+    def __init__(self, networks: list[Network], detector: Detector | None = None, device="cpu"):
         self.networks, self.detector, self.device = networks, detector, device
 
     def facts(self) -> dict:
@@ -51,9 +52,7 @@ class Answers:
         return {
             "low": [_picture(face) for face in said.low_2SSC],
             "px": said.px,
-            "networks": [
-                {**sight._asdict(), "seen_2SSC": [_picture(face) for face in sight.seen_2SSC]} for sight in said.sights
-            ],
+            "networks": [{**sight._asdict(), "seen_2SSC": [_picture(face) for face in sight.seen_2SSC]} for sight in said.sights],
         }
 
 

@@ -9,6 +9,7 @@ import sys
 from importlib import resources
 from pathlib import Path
 
+NO_DETECTOR = "InsightFace's detector is not here (pip install 'aird_plugin[insightface]', and a model pack or --detector)"
 PICTURE_LIMIT, QUESTION_LIMIT = 10_000_000, 400_000
 
 
@@ -65,8 +66,8 @@ def open_page(args: argparse.Namespace) -> tuple[dict, dict]:
     from aird_plugin.lesson import pick_device
 
     device = pick_device("auto")
-    detector, why = open_detector(args.detector)
-    print(f"faces are found by {detector.file}" if detector else f"pictures are taken as aligned crops: {why}")
+    detector = open_detector(args.detector)
+    print(f"faces are found by {detector.file}" if detector else f"pictures are taken as aligned crops: {NO_DETECTOR}")
     answers = Answers(open_networks(args, device), detector, device)
     documents = {"/": Document("text/html; charset=utf-8", *page()), "/facts": as_json(answers.facts())}
     questions = {

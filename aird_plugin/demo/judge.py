@@ -24,7 +24,7 @@ class Network(NamedTuple):
 class Sight(NamedTuple):
     """What one network makes of two faces.
 
-    seen_2SSC: its very inputs, uint8. cosine: of its two embeddings, without mirrored faces, as InsightFace's `get_feat` has them.
+    seen_2SSC: its very inputs, uint8. cosine: of its two embeddings, without mirrored faces, as InsightFace's `get_feat` has it.
     verdicts: one for each false-accept rate, {"far", "threshold", "above"}; the last two None where the pairs were too few.
     row_px: the smallest px of the thresholds' row. why: why there are no verdicts, else "".
     """
@@ -38,7 +38,7 @@ class Sight(NamedTuple):
 
 
 class Judgement(NamedTuple):
-    """low_2SSC: the px faces, uint8. px: what thresholds were looked up for, the smaller of the px asked for and the faces' own."""
+    """low_2SSC: the px faces, uint8. px: that of the thresholds, the smallest of the px asked for and the faces' own."""
 
     low_2SSC: np.ndarray
     px: float
@@ -50,8 +50,8 @@ def judge(
 ) -> Judgement:
     """Shrink both faces to px and ask each network.
 
-    faces_2HWC: uint8 RGB (2, 112, 112, 3), aligned. own_px_2: how many pixels of its picture a side of each face really had: a face
-    of 20 px stays one at px=112. degradation: a name of data/degrade.py. device: where the networks lie.
+    faces_2HWC: uint8 RGB (2, 112, 112, 3), aligned. own_px_2: how many pixels of its picture a side of each face really had; a
+    face of 20 px stays one at px=112. degradation: a name of data/degrade.py. device: where the networks lie.
     Raises ValueError for another degradation, a px outside 4..112, faces of another shape, or an embedding that is not finite.
     """
     if faces_2HWC.shape != (2, FACE_SIDE, FACE_SIDE, 3):

@@ -6,6 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from aird_plugin.alignment.detector import Detector, find_detector
+from aird_plugin.alignment.found import ranked
+from aird_plugin.data.align import align_face
 from aird_plugin.data.images import decode, resized
 from aird_plugin.data.lowres import FACE_SIDE, MIN_PX
 
@@ -20,12 +23,12 @@ class Face(NamedTuple):
     notes: list[str]
 
 
-def face_in(payload: bytes, detector=None) -> Face:
-    """The face of a picture file: found and aligned by `detector`, else the centre square, taken as it is.
+def face_in(payload: bytes, detector: Detector | None = None) -> Face:
+    """The face of a picture file, upright as its EXIF says: found and aligned by `detector`, else the centre square as it is.
 
     Raises ValueError for bytes that are no readable picture, or a picture of less than 4 px.
     """
-    photo_HWC = decode(payload, WHERE)
+    photo_HWC = decode(payload, WHERE, upright=True)
     if min(photo_HWC.shape[:2]) < MIN_PX:
         raise ValueError(f"{WHERE} has {photo_HWC.shape[1]}x{photo_HWC.shape[0]} pixels; a face has {MIN_PX} a side or more")
     if detector is None:
@@ -44,23 +47,18 @@ def centre_square(photo_HWC: np.ndarray, notes: list[str]) -> Face:
     return Face(resized(square_HWC, FACE_SIDE), float(min(side, FACE_SIDE)), notes)
 
 
-def open_detector(file: str | None):
-    """(InsightFace's detector, "") where there is one, else (None, why). What was asked for by `file` must work."""
+def open_detector(file: str | None) -> Detector | None:
+    """The detector of that file; without one InsightFace's largest, or None where there is none. Raises what `Detector` does."""
     try:
-        from aird_plugin.alignment.detector import Detector, find_detector
-
-        return Detector(find_detector(file)), ""
-    except (ImportError, FileNotFoundError) as error:
+        return Detector(find_detector(file))
+    except (ImportError, FileNotFoundError):
         if file is not None:
             raise
-        return None, str(error)
+        return None
 
 
-def _found(photo_HWC: np.ndarray, detector) -> Face | None:
+def _found(photo_HWC: np.ndarray, detector: Detector) -> Face | None:
     """The large and central face, aligned; None where there is none."""
-    from aird_plugin.alignment.found import ranked
-    from aird_plugin.data.align import align_face
-
     height, width = photo_HWC.shape[:2]
     faces = [face for face in ranked(detector.find(WHERE, photo_HWC), width, height) if not face.problem]
     if not faces:

@@ -16,7 +16,7 @@ def read_thresholds(path: str | Path) -> dict:
         raise FileNotFoundError(f"no thresholds at {path}; give {WANTED}")
     try:
         table = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON file ({error}); give {WANTED}") from error
     if not _is_table(table):
         raise ValueError(f"{path} holds no thresholds, or those of another version; give {WANTED}")

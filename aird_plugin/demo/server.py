@@ -1,8 +1,8 @@
 """A small HTTP server for one page and its questions, on Python's own `http.server`: fixed routes, nothing written, nothing kept.
 
-What it guards against: other web pages (Host and Origin are checked), large bodies (refused by their declared length, unread), slow
-clients (a request must have arrived within DEADLINE seconds), many of them (CONNECTIONS at once at most), and two questions before
-the networks at the same time (a lock).
+What it guards against: other web pages (Host and Origin are checked), large bodies (refused by their announced length, unread),
+slow clients (a request must have arrived within DEADLINE seconds), many of them (at most CONNECTIONS at once), and two questions
+before the networks at the same time (a lock).
 """
 
 import contextlib
@@ -165,6 +165,8 @@ class Handler(BaseHTTPRequestHandler):
         return payload
 
     def _send(self, status: int, document: Document):
+        # To a request of no version, or a broken one, the base class would answer without headers.
+        self.request_version = self.protocol_version
         self.send_response(status)
         for name, value in HEADERS.items():
             self.send_header(name, value)

@@ -16,7 +16,7 @@ SECONDS = 60.0
 
 
 class Browser:
-    """One tab. Use as a context manager; `folder` takes the profile. Skips the test where no Chromium is on PATH."""
+    """One tab. A context manager; `folder` takes the profile."""
 
     def __init__(self, folder: Path):
         program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -116,3 +116,10 @@ def _pipe() -> tuple[int, int]:
     for end in ends:
         os.close(end)
     return moved
+
+
+@pytest.fixture
+def browser(tmp_path):
+    """A tab; the test is skipped where no Chromium is on PATH."""
+    with Browser(tmp_path / "profile") as tab:
+        yield tab

@@ -1,0 +1,37 @@
+"""A thresholds.json from elsewhere."""
+
+import json
+
+import pytest
+
+from aird_plugin.demo.rates import read_thresholds
+
+POINT = {"far": 0.01, "cosine": 0.4, "tar": 0.5, "n_impostor": 1000}
+TABLE = {"pairs": "p.bin", "degradation": "bicubic", "rows": [{"px": 16, "to_px": None, "points": [POINT]}]}
+
+
+def test_a_table_comes_back(tmp_path):
+    open_rate = TABLE | {"rows": [{"px": 16, "points": [POINT | {"cosine": None, "tar": None}]}]}
+    for table in (TABLE, open_rate):
+        (tmp_path / "thresholds.json").write_text(json.dumps(table))
+        assert read_thresholds(tmp_path / "thresholds.json") == table
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"{", b"\xff\xfe", b"[]", b"{}", b"null", b'"rows"', b"[" * 100_000,
+    *(json.dumps(TABLE | change).encode() for change in (
+        {"rows": []}, {"rows": [{"px": 16, "points": []}]}, {"rows": [{"px": "16", "points": [POINT]}]}, {"degradation": None},
+        {"rows": [{"px": 16, "points": [POINT | {"cosine": "high"}]}]}, {"rows": [{"px": 16, "points": [{"far": 0.1}]}]},
+        {"rows": [{"px": 16, "points": [POINT]}, {"px": 24, "points": [POINT | {"far": 0.1}]}]}, {"rows": 5}, {"pairs": 1},
+    )),
+])  # fmt: skip
+def test_another_file_is_refused_in_one_sentence(content, tmp_path):
+    path = tmp_path / "other.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="other.json .*give the thresholds.json of `aird export --thresholds PAIRS`"):
+        read_thresholds(path)
+
+
+def test_no_file_is_another_error(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no thresholds at"):
+        read_thresholds(tmp_path / "none.json")
