@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aird_plugin.data.degrade import named, shrink
+from aird_plugin.data.degrade import shrink
 from aird_plugin.data.lowres import FACE_SIDE, check_px
 from aird_plugin.evaluation.embed import embed
 from aird_plugin.evaluation.protocol import as_seen, input_side
@@ -56,7 +56,6 @@ def judge(
     """
     if faces_2HWC.shape != (2, FACE_SIDE, FACE_SIDE, 3):
         raise ValueError(f"two aligned faces of {FACE_SIDE} px are compared; got an array of {faces_2HWC.shape}")
-    named(degradation)
     real_px = min(check_px(px), *own_px_2)
     sights = []
     for network in networks:
