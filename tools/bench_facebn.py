@@ -18,6 +18,7 @@ from aird_plugin.data.degrade import BICUBIC, DEGRADATIONS
 from aird_plugin.evaluation.load import load_model
 from aird_plugin.evaluation.protocol import PROTOCOLS, Session
 from aird_plugin.files import write_atomically
+from aird_plugin.memory import keep_freed_memory
 from aird_plugin.models.facebn import MODES
 from aird_plugin.models.teacher import load_teacher
 from aird_plugin.progress import progress
@@ -29,6 +30,7 @@ KEYS = ("model", "pairs", "px", "degradation", "protocol", *FROZEN)
 
 def main() -> int:
     args = arguments()
+    keep_freed_memory()
     rows = json.loads(args.out.read_text()) if args.out.exists() else []
     known = {tuple(row[key] for key in KEYS) for row in rows}
     missing = [question for question in questions(args) if tuple(question[key] for key in KEYS) not in known]
