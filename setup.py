@@ -12,7 +12,7 @@ EXTRAS = {
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
     "insightface": ["insightface>=0.7.3", "onnx>=1.17", "onnxruntime>=1.20"],
     "arcface": ["scikit-learn>=1.5", "scipy>=1.14"],
-    "report": ["matplotlib>=3.9", "scikit-learn>=1.5"],
+    "report": ["scikit-learn>=1.5"],
     "prior": ["diffusers>=0.30"],
 }
 EXTRAS["dev"] = [*EXTRAS["insightface"], "pytest>=8", "ruff>=0.8"]
@@ -27,6 +27,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=[*find_packages(include=["aird_plugin", "aird_plugin.*"]), "aird_plugin.recipes"],
+    package_data={"aird_plugin.report": ["style.css"]},
     package_dir={"aird_plugin.recipes": "recipes"},
     install_requires=[
         "torch>=2.4",

@@ -73,6 +73,13 @@ def export(args) -> int:
     return run(args)
 
 
+def report(args) -> int:
+    """Draw runs and what they can do into one HTML file that opens anywhere."""
+    from aird_plugin.report.command import run
+
+    return run(args)
+
+
 def recipes(args) -> int:
     """Copy the recipes that ship with the package into a folder."""
     from aird_plugin.shipped import copy_recipes
@@ -88,6 +95,7 @@ def parser() -> argparse.ArgumentParser:
     from aird_plugin.adaptation.command import add_arguments as add_adapt_arguments
     from aird_plugin.evaluation.command import add_arguments as add_evaluate_arguments
     from aird_plugin.export.command import add_arguments as add_export_arguments
+    from aird_plugin.report.command import add_arguments as add_report_arguments
 
     top = argparse.ArgumentParser(prog="aird", description="Teach small networks to recognise tiny faces.")
     top.add_argument("--version", action="version", version=__version__)
@@ -110,6 +118,7 @@ def parser() -> argparse.ArgumentParser:
     add_evaluate_arguments(verb("evaluate", evaluate))
     add_adapt_arguments(verb("adapt", adapt))
     add_export_arguments(verb("export", export))
+    add_report_arguments(verb("report", report))
     verb("recipes", recipes).add_argument("folder", help="where to; files of the same name are not overwritten")
     return top
 
