@@ -89,12 +89,13 @@ class Chart:
         place = f'x1="{_n(x1)}" y1="{_n(y1)}" x2="{_n(x2)}" y2="{_n(y2)}"'
         self.parts.append(f'<line class="whisker {style.colour}" {place}/>')
 
-    def rule(self, x: float, text: str) -> None:
-        """A dashed upright line with a word at its head."""
+    def rule(self, x: float, text: str, at_foot: bool = False) -> None:
+        """A dashed upright line with a word at its head or foot."""
         (left, top), (_, bottom) = self.at(x, self.y.high), self.at(x, self.y.low)
         self.parts.append(f'<line class="rule" x1="{_n(left)}" x2="{_n(left)}" y1="{_n(top)}" y2="{_n(bottom)}"/>')
         anchor, shift = ("end", -4) if left > WIDTH - 90 else ("start", 4)
-        self.parts.append(f'<text x="{_n(left + shift)}" y="{_n(top + 9)}" text-anchor="{anchor}">{escape(text)}</text>')
+        y = _n(bottom - 6 if at_foot else top + 9)
+        self.parts.append(f'<text x="{_n(left + shift)}" y="{y}" text-anchor="{anchor}">{escape(text)}</text>')
 
     def write(self, x: float, y: float, words: str, anchor: str = "start", lift: float = 0.0, css: str = "name") -> None:
         """Words at a place, `lift` units above it."""

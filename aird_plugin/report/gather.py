@@ -15,7 +15,7 @@ from aird_plugin.evaluation.protocol import PROTOCOLS, Session, as_seen, check_q
 from aird_plugin.evaluation.verification import error_rates
 from aird_plugin.models.teacher import load_teacher
 from aird_plugin.report.hard import hard_pairs
-from aird_plugin.report.material import TEACHER_NAME, Answer, Focus, Material, Scores, evaluate_command
+from aird_plugin.report.material import TEACHER_NAME, Answer, Focus, Material, Scores
 from aird_plugin.report.norms import measure_norms
 from aird_plugin.report.people import people_map, shown_people
 from aird_plugin.report.runs import Run, group, read_run
@@ -79,7 +79,7 @@ def _recorded(methods):
     for method in methods:
         for run in method.runs:
             for row in run.rows:
-                yield Answer(method.name, run.seed, run.folder, row, evaluate_command(run.folder, row, None))
+                yield Answer(method.name, run.seed, run.folder, run.recipe.get("teacher"), row)
 
 
 def _entrants(methods, teacher, questions: Questions, device, notes):
@@ -140,8 +140,7 @@ def _options(entrant: Entrant, protocol: str, questions: Questions) -> dict:
 
 
 def _told(entrant: Entrant, row: dict, questions: Questions, scores=None) -> Answer:
-    command = evaluate_command(entrant.model, row, questions.teacher)
-    return Answer(entrant.name, entrant.seed, entrant.model, row, command, scores)
+    return Answer(entrant.name, entrant.seed, entrant.model, questions.teacher, row, scores)
 
 
 def _scores(e_2ND: np.ndarray, same_N: np.ndarray) -> Scores:

@@ -1,11 +1,14 @@
 """Pieces of a page. Text from files goes through `text`; what these functions return is HTML."""
 
 import base64
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 
 from aird_plugin.report.charts import Look, swatch
+
+NUMBER = re.compile(r"[-−+]?\d[\d.]*( ± [\d.]+)?")
 
 
 @dataclass(frozen=True)
@@ -21,7 +24,7 @@ def text(value) -> str:
     """Any value as harmless HTML text; numbers with two decimals, an en dash for what does not apply."""
     if value is None:
         return "–"
-    return escape(f"{value:.2f}" if isinstance(value, float) else str(value))
+    return escape(f"{value:.2f}".replace("-", "−") if isinstance(value, float) else str(value))
 
 
 def paragraph(words: str, css: str = "") -> str:
@@ -35,9 +38,12 @@ def missing(words: str) -> str:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence], caption: str, css: str = "") -> str:
-    """A table in a box of its own that scrolls sideways where it is too wide. Cells are values; the first names its row."""
+    """A table in a box of its own that scrolls where it is too wide. Cells are values; the first names its row.
+
+    css: "long" for a table that also scrolls down, "code" for one whose last column holds commands.
+    """
     rows = [list(row) for row in rows]
-    numeric = [any(isinstance(cell, int | float) for cell in column) for column in zip(*rows, strict=True)] or [False] * len(head)
+    numeric = [any(NUMBER.fullmatch(text(cell)) for cell in column) for column in zip(*rows, strict=True)] or [False] * len(head)
     css_of = [' class="number"' if each else "" for each in numeric]
     heads = "".join(f'<th scope="col"{css}>{text(cell)}</th>' for cell, css in zip(head, css_of, strict=True))
     lines = []
@@ -45,8 +51,8 @@ def table(head: Sequence[str], rows: Iterable[Sequence], caption: str, css: str 
         cells = "".join(f"<td{css}>{text(cell)}</td>" for cell, css in zip(rest, css_of[1:], strict=True))
         lines.append(f'<tr><th scope="row">{text(first)}</th>{cells}</tr>')
     inner = f"<caption>{text(caption)}</caption><thead><tr>{heads}</tr></thead><tbody>{''.join(lines)}</tbody>"
-    box = f'<div class="scroll" tabindex="0" role="region" aria-label="{text(caption)}">'
-    return f'{box}<table class="{css}">{inner}</table></div>'
+    box = f'<div class="scroll {css}" tabindex="0" role="region" aria-label="{text(caption)}">'
+    return f"{box}<table>{inner}</table></div>"
 
 
 def numbers(*tables: str) -> str:

@@ -1,6 +1,5 @@
 """What the sections of a report draw: plain data, no network and no file among it. N = pairs, D = embedding width."""
 
-import shlex
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,13 +26,13 @@ class Scores:
 
 @dataclass(frozen=True)
 class Answer:
-    """One row of `aird evaluate`, whose it is, and the scores behind it where they were computed here."""
+    """One row of `aird evaluate`, whose it is, with which teacher, and the scores behind it where they were computed here."""
 
     name: str
     seed: int | None
     model: str
+    teacher: str | None
     row: dict
-    command: str
     scores: Scores | None = None
 
     @property
@@ -149,20 +148,6 @@ def standing(name: str, answers: list[Answer]) -> Standing:
     if len(values) > 1:
         low, high = (100 * end for end in wilson_interval(round(mean / 100 * pairs), pairs))
     return Standing(name, values, mean, statistics.stdev(values) if len(values) > 1 else None, low, high, pairs)
-
-
-def evaluate_command(model: str, row: dict, teacher: str | None) -> str:
-    """The command that repeats a row."""
-    words = ["aird", "evaluate", model, "--pairs", row["pairs"], "--px", str(row["px"]), "--protocol", row["protocol"]]
-    if row.get("degradation", "bicubic") != "bicubic":
-        words += ["--degradation", str(row["degradation"])]
-    if row.get("high_side"):
-        words += ["--high-side", str(row["high_side"])]
-    if row.get("high_side") == "teacher":
-        words += ["--teacher", teacher or "TEACHER"]
-    if row.get("facebn"):
-        words += ["--facebn", str(row["facebn"]), "--keep", str(row.get("keep")), "--order", str(row.get("order", "file"))]
-    return shlex.join(words + ["--centre"] * bool(row.get("centre")))
 
 
 def file_name(path: str) -> str:

@@ -29,9 +29,7 @@ def page(material: Material) -> str:
     """The whole file. A section without data says in one line what it would need."""
     sections = [module.section(material) for module in SECTIONS]
     links = "".join(f'<li><a href="#{section.key}">{text(section.title)}</a></li>' for section in sections)
-    body = "".join(
-        f'<section id="{section.key}"><h2>{text(section.title)}</h2>{section.body}</section>' for section in sections
-    )
+    body = "".join(f'<section id="{section.key}"><h2>{text(section.title)}</h2>{section.body}</section>' for section in sections)
     title = "Report: " + ", ".join(method.name for method in material.methods)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'

@@ -1,26 +1,27 @@
 """Numbers -> places on paper: axes with round ticks."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 STEPS = (1, 2, 5, 10)
+SHARES = (0.0001, 0.001, 0.01, 0.05, 0.2, 0.4, 0.6, 0.8)
 
 
 @dataclass(frozen=True)
 class Scale:
-    """An axis. low, high: its ends, in data units; ticks: [(value, what is written there)]; logarithmic, or not."""
+    """An axis. low, high: its ends, in data units; ticks: [(value, what is written there)]; bend: what makes it even."""
 
     low: float
     high: float
     ticks: list[tuple[float, str]]
-    logarithmic: bool = False
+    bend: Callable[[float], float] = float
 
     def place(self, value: float) -> float:
         """0 at the low end, 1 at the high one; a value beyond an end stands at that end."""
-        value = min(max(value, self.low), self.high)
-        if self.logarithmic:
-            return math.log(value / self.low) / math.log(self.high / self.low)
-        return (value - self.low) / (self.high - self.low)
+        low, here, high = map(self.bend, (self.low, min(max(value, self.low), self.high), self.high))
+        return (here - low) / (high - low)
 
 
 def linear(low: float, high: float, count: int = 5) -> Scale:
@@ -52,10 +53,13 @@ def doubling(values: list[float]) -> Scale:
     shown = sorted(set(values))
     room = 1.12
     ticks = [(value, f"{value:g}") for value in shown[:: math.ceil(len(shown) / 7)]]
-    return Scale(shown[0] / room, shown[-1] * room, ticks, True)
+    return Scale(shown[0] / room, shown[-1] * room, ticks, math.log)
 
 
-def decades(low: float, high: float) -> Scale:
-    """A logarithmic axis from `low` to `high`, shares written as per cent at powers of ten."""
-    powers = range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)
-    return Scale(low, high, [(10.0**n, f"{100 * 10.0**n:g}%") for n in powers], True)
+def normal_deviates(low: float, high: float) -> Scale:
+    """The axis of a DET chart, on which errors of normally distributed scores lie on a straight line; shares as per cent.
+
+    Martin et al., "The DET curve in assessment of detection task performance", Eurospeech 1997.
+    """
+    ticks = [(share, f"{100 * share:g}%") for share in SHARES if low <= share <= high]
+    return Scale(low, high, ticks, NormalDist().inv_cdf)

@@ -54,7 +54,7 @@ def _channels(norms: Norms, reach: float) -> str:
 
 def _layers(norms: Norms, top: float) -> str:
     before, after = ([rms(gap) for gap in gaps.values()] for gaps in (norms.before, norms.after))
-    chart = Chart(within(0.5, len(before) + 0.5), linear(0, top, 4), "layer, from the input", "RMS distance")
+    chart = Chart(within(0.5, len(before) + 0.5, 7), linear(0, top, 4), "layer, from the input", "RMS distance")
     for values, style in ((before, BEFORE), (after, AFTER)):
         chart.line([(n + 1, value) for n, value in enumerate(values)], style, "thin")
         for n, (layer, value) in enumerate(zip(norms.before, values, strict=True)):

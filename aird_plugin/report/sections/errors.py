@@ -6,19 +6,20 @@ from aird_plugin.evaluation.verification import MIN_FALSE_ACCEPTS, equal_error_r
 from aird_plugin.report.charts import Chart
 from aird_plugin.report.html import Section, figure, figures, missing, numbers, paragraph, table
 from aird_plugin.report.material import Answer, Material
-from aird_plugin.report.scales import decades
+from aird_plugin.report.scales import normal_deviates
 from aird_plugin.report.sections.summary import heading, headline
 
 TITLE = "Errors"
+LOOSEST = 0.8
 NEEDS = "Error curves need embeddings: give --pairs with a verification file."
 READ = (
     "Lower left is better. Left of the dashed rule fewer than ten impostor pairs are accepted, and a point rests on less "
-    "than that: read nothing into it. AIRD and most papers tell the accuracy alone, which is one point near the diagonal."
+    "than that: read nothing into it. AIRD and most papers tell the accuracy alone, which is one point near the middle."
 )
 
 
 def section(material: Material) -> Section:
-    """A detection error trade-off chart a protocol, both axes logarithmic."""
+    """A detection error trade-off chart a protocol."""
     charts, rows = [], []
     for question in headline(material):
         found = [(name, a) for name in material.names for a in material.find(name=name, **question)[:1] if a.scores is not None]
@@ -33,31 +34,31 @@ def section(material: Material) -> Section:
 
 
 def _chart(material: Material, found: list[tuple[str, Answer]], title: str) -> str:
-    impostors = int((~found[0][1].scores.same_N).sum())
-    genuines = int(found[0][1].scores.same_N.sum())
-    x, y = decades(1 / impostors, 1.0), decades(1 / genuines, 1.0)
+    same_N = found[0][1].scores.same_N
+    impostors, genuines = int((~same_N).sum()), int(same_N.sum())
+    x, y = (normal_deviates(1 / pairs, LOOSEST) for pairs in (impostors, genuines))
     chart = Chart(x, y, "false accepts (impostor pairs)", "false rejects")
     for name, answer in found:
         scores = answer.scores
-        chart.line(corners(scores.far_T, scores.frr_T, x.low, y.low), material.look(name))
+        chart.line(corners(scores.far_T, scores.frr_T, 1 / impostors, 1 / genuines), material.look(name))
         for far in (0.1, 0.01, 0.001):
-            if impostors * far >= MIN_FALSE_ACCEPTS:
-                frr = float(scores.frr_T[scores.far_T <= far].min())
+            frr = float(scores.frr_T[scores.far_T <= far].min())
+            if impostors * far >= MIN_FALSE_ACCEPTS and frr <= LOOSEST:
                 tip = f"{name}: where {100 * far:g}% of the impostors are accepted, {100 * frr:.1f}% of genuine pairs are not"
                 chart.point(far, frr, material.look(name), tip)
     if impostors > MIN_FALSE_ACCEPTS:
-        chart.rule(MIN_FALSE_ACCEPTS / impostors, "10 pairs")
+        chart.rule(MIN_FALSE_ACCEPTS / impostors, "10 pairs", at_foot=True)
     return figure(chart.svg(f"{title}: false rejects against false accepts, a line a method"), title)
 
 
 def corners(far_T: np.ndarray, frr_T: np.ndarray, low_far: float, low_frr: float) -> list[tuple[float, float]]:
-    """The curve in at most some 150 points, evenly spaced on the logarithmic axis of false accepts."""
-    wanted = np.geomspace(low_far, 1.0, 150)
+    """The part of the curve that lies in the frame, in at most some 200 points: the last one at each of so many rates."""
+    wanted = np.concatenate([np.geomspace(low_far, LOOSEST, 120), np.linspace(low_far, LOOSEST, 80)])
     places = np.unique(np.searchsorted(far_T, wanted, side="right") - 1)
-    return [(max(float(far_T[n]), low_far), max(float(frr_T[n]), low_frr)) for n in places]
+    return [(float(far_T[n]), float(frr_T[n])) for n in places if far_T[n] >= low_far and low_frr <= frr_T[n] <= LOOSEST]
 
 
 def _row(name: str, answer: Answer, question: dict) -> list:
     tar = [None if value is None else 100 * value for value in answer.row["tar"].values()]
     eer = 100 * equal_error_rate(answer.scores.far_T, answer.scores.frr_T)
-    return [name, question["protocol"].upper(), eer, answer.row["auc"], *tar]
+    return [name, question["protocol"].upper(), eer, f"{answer.row['auc']:.4f}", *tar]

@@ -2,7 +2,7 @@
 
 from aird_plugin.report.charts import BOTTOM, TOP, Chart
 from aird_plugin.report.html import figure, table
-from aird_plugin.report.material import Material, Standing
+from aird_plugin.report.material import TEACHER_NAME, Material, Standing
 from aird_plugin.report.scales import Scale, linear
 
 ROW = 31
@@ -11,8 +11,9 @@ EDGE = 12
 
 
 def forest(material: Material, standings: list[Standing], title: str, note: str = "") -> str:
-    """A figure of the standings, best on top."""
-    low, high = min(s.low for s in standings), max(max(s.high, *s.values) for s in standings)
+    """A figure of the standings, best on top. The axis fits the students; a teacher far from them is told in words."""
+    students = [s for s in standings if s.name != TEACHER_NAME] or standings
+    low, high = min(min(s.low, *s.values) for s in students), max(max(s.high, *s.values) for s in students)
     rows = len(standings)
     chart = Chart(linear(low, high), Scale(0, rows, []), "accuracy, %", "", TOP + BOTTOM + ROW * rows, left=EDGE)
     for index, s in enumerate(standings):
@@ -20,6 +21,12 @@ def forest(material: Material, standings: list[Standing], title: str, note: str 
         name = s.name if len(s.name) <= LONGEST else s.name[: LONGEST - 1] + "…"
         chart.write(chart.x.low, y, name, lift=8.5)
         chart.write(chart.x.high, y, told(s), "end", lift=8.5)
+        if s.mean < chart.x.low:
+            chart.write(chart.x.low, y, "← off the axis", lift=-4, css="")
+            continue
+        if s.mean > chart.x.high:
+            chart.write(chart.x.high, y, "off the axis →", "end", -4, "")
+            continue
         chart.whisker((s.low, y), (s.high, y), style)
         for value in s.values if len(s.values) > 1 else []:
             chart.point(value, y, style, f"{s.name}, one seed: {value:.2f}%", faint=True)

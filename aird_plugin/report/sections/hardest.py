@@ -7,9 +7,9 @@ TITLE = "Hardest pairs"
 NEEDS = "The hardest pairs need --pairs with a verification file; --no-faces leaves them out."
 READ = (
     "LR-LR. Left and right what a network saw, below them the pictures behind, which no student met. Chosen by all students "
-    "together, the first seed of each; a student's threshold is the best it could have over all pairs. Wrong verdicts are "
-    "bold. Look for labels that are wrong, crops that failed and poses that no training face had before you blame the "
-    "network."
+    "together, the first seed of each; a student's threshold is the best it could have over all pairs. Pairs are counted "
+    "from 0, wrong verdicts are bold. Look for labels that are wrong, crops that failed and poses that no training face had "
+    "before you blame the network."
 )
 
 

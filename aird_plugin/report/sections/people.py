@@ -18,7 +18,7 @@ def section(material: Material) -> Section:
     """A map a method."""
     if material.focus is None or not material.focus.maps:
         return Section("people", TITLE, missing(NEEDS))
-    maps = material.focus.maps
+    maps = sorted(material.focus.maps, key=lambda each: material.names.index(each.name))
     pictures = f"{len(maps[0].person_M)} pictures of {material.focus.people} people at {material.focus.px} px; {maps[0].how}."
     rows = [[each.name, 100 * each.nearest] for each in maps]
     shares = table(["Method", "Nearest neighbour is the same person, %"], rows, pictures)
