@@ -42,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     pairs, px = (tuple(dict.fromkeys(values)) for values in (args.pairs, args.px))
     questions = Questions(pairs, px, args.teacher, args.high_side, args.degradation, not args.no_faces)
     material = gather(args.runs, questions, command_line(args), "cuda" if torch.cuda.is_available() else "cpu")
-    write_atomically(out, page(material).encode())
+    write_atomically(out, page(material).encode(errors="replace"))
     print(f"{out}: {out.stat().st_size / 1024:.0f} kB")
     return 0
 

@@ -58,7 +58,8 @@ def gather(folders: list[str], questions: Questions, command: str, device: str) 
     notes: list[str] = []
     if not questions.pairs:
         return Material(methods, list(_recorded(methods)), None, command, notes)
-    sides = tuple(map(check_px, questions.px)) or tuple(sorted({run.facts.get("px", 16) for m in methods for run in m.runs}))
+    sides = questions.px or sorted({check_px(run.facts.get("px")) for method in methods for run in method.runs})
+    sides = tuple(map(check_px, sides))
     named(questions.degradation)
     teacher = load_teacher(questions.teacher, device=device) if questions.teacher else None
     entrants = list(_entrants(methods, teacher, questions, device, notes))
@@ -107,8 +108,8 @@ def _no_high_side(run: Run, student, teacher, high_side: str | None) -> str:
         return ""
     if teacher is None:
         return "Sharp faces need the teacher here: give --teacher."
-    taught = run.facts.get("teacher") or {}
-    if run.recipe.get("head_init") != "teacher" or not taught:
+    taught = run.facts.get("teacher")
+    if run.recipe.get("head_init") != "teacher" or not isinstance(taught, dict):
         return "Trained without the teacher's coordinates, in which the sharp side would be embedded."
     if taught.get("sha256") != teacher.describe()["sha256"]:
         return f"Taught by another teacher ({taught.get('file')}) than the one given."

@@ -1,15 +1,16 @@
 """Run folders -> what they say of themselves; runs that differ by seed alone are one method."""
 
 import json
-import math
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from aird_plugin.data.lowres import FACE_SIDE
 from aird_plugin.runfolder import FREE_TO_CHANGE
 from aird_plugin.runlog import METRICS, terms_of
 
+LARGEST = 1e100
 SEED_IN_NAME = re.compile(r"[-_. ]*(seed)[-_]?\d+$", re.IGNORECASE)
 NUMBER_IN_NAME = re.compile(r"[-_. ]*(seed)?[-_]?\d+$", re.IGNORECASE)
 
@@ -70,13 +71,13 @@ def read_curves(path: Path) -> tuple[dict[str, list[tuple[float, float]]], int]:
     for text in path.read_text(errors="replace").splitlines() if path.is_file() else []:
         try:
             line = json.loads(text)
-            epoch, terms = float(line["epoch"]), terms_of(line)
+            epoch, terms = line["epoch"], terms_of(line)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             unread += 1
             continue
         for term, value in terms.items():
-            if isinstance(value, int | float) and math.isfinite(value) and math.isfinite(epoch):
-                curves.setdefault(str(term), []).append((epoch, float(value)))
+            if _is_number(epoch, 0) and _is_number(value):
+                curves.setdefault(str(term), []).append((float(epoch), float(value)))
     return curves, unread
 
 
@@ -113,11 +114,18 @@ def _name(runs: list[Run]) -> str:
 
 
 def _is_row(row) -> bool:
-    wanted = {"pairs": str, "px": int, "protocol": str, "n_pairs": int, "ci95": list}
-    if not isinstance(row, dict) or not all(isinstance(row.get(key), kind) for key, kind in wanted.items()):
+    """A row of `aird evaluate`, as far as it is drawn."""
+    if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("pairs", "protocol")):
         return False
-    numbers = [row.get("accuracy"), *row["ci95"]]
-    return len(numbers) == 3 and all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+    shares = [row.get("accuracy"), *(row["ci95"] if isinstance(row.get("ci95"), list) else [])]
+    px, pairs = row.get("px"), row.get("n_pairs")
+    counts = isinstance(px, int) and 4 <= px <= FACE_SIDE and isinstance(pairs, int) and pairs > 0
+    return counts and len(shares) == 3 and all(_is_number(share, 0, 100) for share in shares)
+
+
+def _is_number(value, low: float = -LARGEST, high: float = LARGEST) -> bool:
+    """Finite, and of a size that can be drawn."""
+    return isinstance(value, int | float) and low <= value <= high
 
 
 def _json(path: Path):

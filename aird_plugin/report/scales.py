@@ -29,7 +29,7 @@ def linear(low: float, high: float, count: int = 5) -> Scale:
 
     Heckbert, "Nice numbers for graph labels", Graphics Gems 1990.
     """
-    if high <= low:
+    if not high - low > max(1e-12 * max(abs(low), abs(high)), 1e-300):
         room = abs(low) / 10 or 1.0
         low, high = low - room, high + room
     rough = (high - low) / count

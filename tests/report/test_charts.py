@@ -7,7 +7,9 @@ from aird_plugin.report.charts import Chart, look, swatch
 from aird_plugin.report.scales import Scale, doubling, linear, normal_deviates, within
 
 
-@pytest.mark.parametrize(("low", "high"), [(0, 1), (84.1, 91.9), (-0.03, 0.07), (0, 1e-9), (1e6, 9e8), (5, 5), (0, 0), (-2, -2)])
+@pytest.mark.parametrize(("low", "high"), [
+    (0, 1), (84.1, 91.9), (-0.03, 0.07), (0, 1e-9), (1e6, 9e8), (5, 5), (0, 0), (-2, -2), (0, 5e-324), (1, 1 + 1e-16),
+])  # fmt: skip
 def test_a_linear_axis_holds_its_values_between_round_ticks(low, high):
     scale = linear(low, high)
     values = [value for value, _ in scale.ticks]

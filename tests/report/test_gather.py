@@ -46,6 +46,7 @@ def rows_of(command, session):
 
 @pytest.mark.parametrize(("changed", "facts", "why"), [
     ({"head_init": "random"}, {}, "without the teacher's coordinates"),
+    ({}, {"teacher": "x"}, "without the teacher's coordinates"),
     ({}, {"teacher": None}, "without the teacher's coordinates"),
     ({}, {"teacher": {"sha256": "other", "file": "other.onnx"}}, r"another teacher \(other.onnx\)"),
 ])  # fmt: skip

@@ -123,6 +123,16 @@ def test_a_section_without_data_says_what_it_would_need(report, make_run):
         assert need in html
 
 
+def test_who_embeds_the_sharp_side_is_told_where_it_differs(report, make_run, tmp_path):
+    row = {"pairs": "lfw.bin", "px": 16, "protocol": "lr-hr", "n_pairs": 9, "accuracy": 50, "ci95": [8, 90]}
+    runs = [make_run("a"), make_run("b", lr=0.2)]
+    for name, side in (("a", "student"), ("b", "teacher")):
+        (tmp_path / name / "evaluation.json").write_text(json.dumps([row | {"high_side": side}]))
+    html = report(*runs)
+    assert "LR-HR: sharp faces are embedded by the student for a; by the teacher for b." in html and "level with b" in html
+    assert "sharp faces are embedded" not in report(runs[0])
+
+
 def test_a_report_of_nobodys_face(report, make_run, pairs_file):
     assert "data:image/png" not in report(make_run("a"), "--pairs", pairs_file, "--no-faces")
 
@@ -140,6 +150,17 @@ def test_a_wrong_word_is_one_line_and_leaves_no_file(make_run, tmp_path, pairs_f
     error = capsys.readouterr().err
     assert error.startswith("error: ") and told in error and error.count("\n") == 1
     assert not (tmp_path / "r.html").exists()
+
+
+@pytest.mark.parametrize("px", [None, "16", 3])
+def test_a_run_that_does_not_know_its_px_is_one_line(make_run, tmp_path, pairs_file, capsys, px):
+    words = ["report", make_run("a", facts={"px": px}), "--pairs", pairs_file, "--out", str(tmp_path / "r.html")]
+    assert main(words) == 1
+    assert "px" in capsys.readouterr().err and not (tmp_path / "r.html").exists()
+
+
+def test_a_name_that_is_no_unicode_is_written_all_the_same(report, make_run):
+    assert "?" in report(make_run("a\udce9"))
 
 
 def test_a_folder_is_no_file(make_run, tmp_path, capsys):

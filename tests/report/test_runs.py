@@ -64,6 +64,8 @@ GOOD = {"pairs": "lfw.bin", "px": 16, "protocol": "lr-lr", "n_pairs": 40, "accur
 
 @pytest.mark.parametrize("rows", [
     {}, [1], [GOOD | {"accuracy": None}], [GOOD | {"ci95": []}], [GOOD | {"ci95": [float("nan"), 1]}], [GOOD | {"px": "16"}],
+    [GOOD | {"px": 0}], [GOOD | {"n_pairs": 0}], [GOOD | {"accuracy": 101}], [GOOD | {"accuracy": 10**400}],
+    [GOOD | {"ci95": 9}], [GOOD | {"pairs": 1}],
 ])  # fmt: skip
 def test_broken_results_are_told(make_run, tmp_path, rows):
     folder = make_run("a")
@@ -77,9 +79,10 @@ def test_broken_results_are_told(make_run, tmp_path, rows):
 def test_curves_leave_out_what_is_no_number_and_count_what_is_no_line(tmp_path):
     path = tmp_path / "metrics.jsonl"
     lines = ['{"step": 1, "epoch": 0.5, "lr": 1, "loss": 2, "iid": NaN}', '{"step": 2, "epoch": 1, "loss": 1, "iid": "x"}', "[1]",
+             '{"epoch": 2, "loss": 1e300, "iid": -Infinity, "rid": 1' + "0" * 400 + "}", '{"epoch": NaN, "loss": 1}',
              '{"step": 3, "epoch": 1.5, "los', '{"step": 4}', "", '{"epoch": "a"}']  # fmt: skip
     path.write_text("\n".join(lines))
-    assert read_curves(path) == ({"loss": [(0.5, 2.0), (1.0, 1.0)]}, 5)
+    assert read_curves(path) == ({"loss": [(0.5, 2.0), (1.0, 1.0)]}, 4)
     path.write_bytes(b"\xff\xfe\x00")
     assert read_curves(path) == ({}, 1)
     assert read_curves(tmp_path / "none") == ({}, 0)

@@ -43,7 +43,7 @@ def _command(sides: list[list[Answer]]) -> str:
     words += ["--protocol", *(row["protocol"] for row in rows), *_options(first.row)]
     high_side = next((str(row["high_side"]) for row in rows if row.get("high_side")), None)
     words += ["--high-side", high_side] if high_side else []
-    return shlex.join(words + (["--teacher", first.teacher or "TEACHER"] if high_side == "teacher" else []))
+    return shlex.join(words + (["--teacher", str(first.teacher or "TEACHER")] if high_side == "teacher" else []))
 
 
 def _options(row: dict) -> list[str]:

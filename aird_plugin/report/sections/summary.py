@@ -22,7 +22,8 @@ def section(material: Material) -> Section:
         tables.append(standings_table(standings, title))
     if not cards:
         return Section("summary", "At a glance", missing(NEEDS))
-    body = f'<ul class="cards">{"".join(cards)}</ul>{figures(charts, "wide")}{paragraph(READ, "soft")}{numbers(*tables)}'
+    words = paragraph(" ".join([READ, *_sharp_sides(material, questions)]), "soft")
+    body = f'<ul class="cards">{"".join(cards)}</ul>{figures(charts, "wide")}{words}{numbers(*tables)}'
     return Section("summary", "At a glance", body)
 
 
@@ -41,12 +42,27 @@ def heading(question: dict) -> str:
     return f"{question['protocol'].upper()} at {question['px']} px, {file_name(question['pairs'])}"
 
 
+def _sharp_sides(material: Material, questions: list[dict]):
+    """Who embeds the sharp side, where that is not the same for all students."""
+    for question in questions:
+        who: dict[str, list[str]] = {}
+        for standing in material.standings(**question):
+            if standing.name != TEACHER_NAME:
+                side = material.find(name=standing.name, **question)[0].row.get("high_side")
+                who.setdefault(str(side), []).append(standing.name)
+        if len(who) > 1:
+            each = "; ".join(f"by the {side} for {', '.join(names)}" for side, names in who.items())
+            yield f"{question['protocol'].upper()}: sharp faces are embedded {each}."
+
+
 def _card(standings: list[Standing], title: str) -> str:
     students = [s for s in standings if s.name != TEACHER_NAME]
     best = (students or standings)[0]
     lines = [f"<span>{text(title)}</span><b>{text(told(best))}%</b><span>{text(best.name)}</span>"]
     if len(students) > 1:
-        lines.append(f'<span class="soft">{text(f"{best.mean - students[1].mean:.2f} points before {students[1].name}")}</span>')
+        lead = best.mean - students[1].mean
+        before = f"{lead:.2f} points before" if lead >= 0.005 else "level with"
+        lines.append(f'<span class="soft">{text(f"{before} {students[1].name}")}</span>')
     teacher = [s for s in standings if s.name == TEACHER_NAME]
     if teacher and students:
         gain = f"{best.mean - teacher[0].mean:+.2f} points on its teacher, {teacher[0].mean:.2f}%"
