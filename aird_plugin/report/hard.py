@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from aird_plugin.data.degrade import shrink
+from aird_plugin.data.lowres import FACE_SIDE
 from aird_plugin.report.material import HardPair
 
 SHOWN = 6
@@ -26,7 +27,7 @@ def hard_pairs(cosines: dict[str, np.ndarray], same_N, faces_2NHWC, px: int, deg
         for pair in ranked:
             verdicts = [(n, float(c[pair]), bool((c[pair] > threshold[n]) == kind)) for n, c in cosines.items()]
             faces = faces_2NHWC[2 * pair : 2 * pair + 2]
-            low, high = map(png, shrink(faces, px, degradation)), map(png, faces)
+            low, high = map(png, blocks(shrink(faces, px, degradation))), map(png, faces)
             shown.append(HardPair(pair, kind, tuple(low), tuple(high), verdicts))
     return shown
 
@@ -39,6 +40,12 @@ def best_threshold(cosine_N: np.ndarray, same_N: np.ndarray) -> float:
     right = np.where(np.diff(ranked) < 0, right, -len(same_N) - 1)
     best = int(np.argmax(right))
     return float(ranked[best] + ranked[best + 1]) / 2
+
+
+def blocks(faces_NSSC: np.ndarray) -> np.ndarray:
+    """Each pixel as a square of pixels, up to 112 px: readers of paper and PDF would smooth a small picture."""
+    times = max(FACE_SIDE // faces_NSSC.shape[1], 1)
+    return faces_NSSC.repeat(times, axis=1).repeat(times, axis=2)
 
 
 def png(face_HWC: np.ndarray) -> bytes:

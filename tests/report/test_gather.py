@@ -11,7 +11,7 @@ from aird_plugin.evaluation.load import load_model
 from aird_plugin.evaluation.protocol import Session
 from aird_plugin.models import build
 from aird_plugin.report.gather import Questions, gather
-from aird_plugin.report.hard import best_threshold, hard_pairs
+from aird_plugin.report.hard import best_threshold, blocks, hard_pairs
 from aird_plugin.report.norms import measure_norms
 from aird_plugin.report.people import nearest_is_same, people_map, people_of
 from aird_plugin.report.sections.everything import commands
@@ -113,6 +113,11 @@ def test_the_hardest_pairs_are_the_most_wrong_of_each_kind(noise_faces):
     shown = hard_pairs({"a": cosine_N, "b": cosine_N}, same_N, noise_faces(40), 16, "bicubic")
     assert [(pair.number, pair.same) for pair in shown] == [(3, True), (15, False)]
     assert all(not right for pair in shown for _, _, right in pair.verdicts) and all(p.low[0][:4] == b"\x89PNG" for p in shown)
+
+
+def test_a_low_picture_keeps_its_pixels(noise_faces):
+    assert np.array_equal(blocks(noise_faces(2, 16))[:, ::7, ::7], noise_faces(2, 16))
+    assert blocks(noise_faces(2, 16)).shape == (2, 112, 112, 3) and blocks(noise_faces(2, 64)).shape[1] == 64
 
 
 def test_norms_are_the_distance_of_the_faces_mean_and_facebn_halves_it(noise_faces):

@@ -13,7 +13,7 @@ TITLE = "Scores"
 NEEDS = "Score distributions need embeddings: give --pairs with a verification file."
 READ = (
     "Cosines of the same pairs, seed by seed the first of each method; the dashed rule is the threshold that is best over "
-    "all pairs. Where the two hills lie matters to nobody: a method is better where they overlap less (d′, distance of the "
+    "all pairs. Where the two hills lie does not matter: a method is better where they overlap less (d′, distance of the "
     "means in pooled standard deviations)."
 )
 GENUINE, IMPOSTOR = Look("s0", "", "circle"), Look("s1", "5 2.5", "square")
