@@ -12,7 +12,7 @@ EXTRAS = {
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
     "insightface": ["insightface>=0.7.3", "onnx>=1.17", "onnxruntime>=1.20"],
     "arcface": ["scikit-learn>=1.5", "scipy>=1.14"],
-    "report": ["matplotlib>=3.9", "scikit-learn>=1.5"],
+    "report": ["scikit-learn>=1.5"],
     "prior": ["diffusers>=0.30"],
 }
 EXTRAS["ijb"] = [*EXTRAS["insightface"], *EXTRAS["arcface"], "matplotlib>=3.9", "menpo>=0.11", "pandas>=2.2", "prettytable>=3.10"]
@@ -29,7 +29,7 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["aird_plugin", "aird_plugin.*"]), "aird_plugin.recipes"],
     package_dir={"aird_plugin.recipes": "recipes"},
-    package_data={"aird_plugin.demo": ["page.html"]},
+    package_data={"aird_plugin.demo": ["page.html"], "aird_plugin.report": ["style.css"]},
     install_requires=[
         "torch>=2.4",
         "numpy>=1.26",

@@ -101,6 +101,13 @@ def demo(args) -> int:
     return run(args)
 
 
+def report(args) -> int:
+    """Draw runs and what they can do into one HTML file that opens anywhere."""
+    from aird_plugin.report.command import run
+
+    return run(args)
+
+
 def recipes(args) -> int:
     """Copy the recipes that ship with the package into a folder."""
     from aird_plugin.shipped import copy_recipes
@@ -120,6 +127,7 @@ def parser() -> argparse.ArgumentParser:
     from aird_plugin.evaluation.compare_command import add_arguments as add_compare_arguments
     from aird_plugin.evaluation.identify_command import add_arguments as add_identify_arguments
     from aird_plugin.export.command import add_arguments as add_export_arguments
+    from aird_plugin.report.command import add_arguments as add_report_arguments
 
     top = argparse.ArgumentParser(prog="aird", description="Teach small networks to recognise tiny faces.")
     top.add_argument("--version", action="version", version=__version__)
@@ -146,6 +154,7 @@ def parser() -> argparse.ArgumentParser:
     add_adapt_arguments(verb("adapt", adapt))
     add_export_arguments(verb("export", export))
     add_demo_arguments(verb("demo", demo))
+    add_report_arguments(verb("report", report))
     verb("recipes", recipes).add_argument("folder", help="where to; files of the same name are not overwritten")
     return top
 

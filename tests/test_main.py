@@ -77,7 +77,10 @@ def test_recipes_are_copied_once(tmp_path, capsys):
         copy_recipes(str(tmp_path))
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["evaluate", "--help"], ["compare", "--help"], ["--version"]])
+@pytest.mark.parametrize("words", [
+    ["--help"], ["train", "--help"], ["evaluate", "--help"], ["compare", "--help"], ["bank", "--help"], ["report", "--help"],
+    ["--version"],
+])  # fmt: skip
 def test_help_exits_well(words, capsys):
     with pytest.raises(SystemExit) as stop:
         main(words)

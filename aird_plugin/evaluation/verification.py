@@ -87,6 +87,25 @@ def accept_rate(genuine, impostor, far) -> float | None:
     return float(np.searchsorted(genuine, impostor[_allowed(impostor, far)], side="left") / len(genuine))
 
 
+def error_rates(embeddings_2ND, same_N) -> tuple[np.ndarray, np.ndarray]:
+    """What a DET or ROC curve runs through: false-accept and false-reject rate (T,), 0..1, at every threshold that changes one.
+
+    From the strictest (0, 1) to the loosest (1, 0); accepted are distances strictly below. Raises what `fold_decisions` raises.
+    """
+    distance_N, same_N = _check(embeddings_2ND, same_N, folds=10)
+    genuine, impostor = np.sort(distance_N[same_N]), np.sort(distance_N[~same_N])
+    threshold_T = np.append(np.unique(distance_N), np.inf)
+    far_T = np.searchsorted(impostor, threshold_T, side="left") / len(impostor)
+    frr_T = 1 - np.searchsorted(genuine, threshold_T, side="left") / len(genuine)
+    return far_T, frr_T
+
+
+def equal_error_rate(far_T: np.ndarray, frr_T: np.ndarray) -> float:
+    """Where the two rates of `error_rates` cross: the mean of both at the threshold where they are nearest."""
+    nearest = int(np.argmin(np.abs(far_T - frr_T)))
+    return float(far_T[nearest] + frr_T[nearest]) / 2
+
+
 def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
     """95% Wilson score interval of a share, in 0..1 (Wilson 1927)."""
     share, z2 = hits / trials, Z95**2

@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from aird_plugin.evaluation.verification import fold_decisions, operating_points, verify, wilson_interval
+from aird_plugin.evaluation.verification import (
+    equal_error_rate,
+    error_rates,
+    fold_decisions,
+    operating_points,
+    verify,
+    wilson_interval,
+)
 
 
 def unit(vectors):
@@ -203,3 +210,27 @@ def test_an_operating_point_accepts_what_it_says():
 
 def normalised(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_error_rates_are_those_of_counting_at_every_threshold():
+    embeddings_2ND, same_N = random_pairs_on_a_grid()
+    distance_N = np.sum(np.square(embeddings_2ND[0::2] - embeddings_2ND[1::2]), axis=1)
+    far_T, frr_T = error_rates(embeddings_2ND, same_N)
+    expected = [
+        (np.mean(distance_N[~same_N] < t), np.mean(distance_N[same_N] >= t)) for t in [*np.unique(distance_N), np.inf]
+    ]
+    np.testing.assert_allclose(list(zip(far_T, frr_T, strict=True)), expected, atol=1e-12)
+    assert (far_T[0], frr_T[0], far_T[-1], frr_T[-1]) == (0, 1, 1, 0)
+
+
+def test_the_equal_error_rate_lies_where_the_rates_cross():
+    assert equal_error_rate(np.array([0, 0.1, 0.2, 1]), np.array([1, 0.4, 0.2, 0])) == pytest.approx(0.2)
+    assert equal_error_rate(np.array([0, 0.1, 0.3, 1]), np.array([1, 0.5, 0.2, 0])) == pytest.approx(0.25)
+
+
+def random_pairs_on_a_grid():
+    """Forty pairs on a coarse grid of angles, so that distances tie."""
+    rng = np.random.default_rng(0)
+    same_N = np.arange(40) % 2 == 0
+    angle_N2 = np.stack([np.zeros(40), rng.integers(0, 6, 40) / 6 + 0.4 * ~same_N], axis=1)
+    return np.stack([np.cos(angle_N2), np.sin(angle_N2)], axis=-1).reshape(80, 2), same_N

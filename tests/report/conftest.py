@@ -1,0 +1,73 @@
+"""Run folders made by hand, with a small random student each, and pairs that chain pictures into people."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from aird_plugin.data.images import encode_jpeg
+from aird_plugin.data.pairs import write_pairs
+from aird_plugin.data.synthetic import draw_person
+from aird_plugin.models import build
+from aird_plugin.models.teacher import load_teacher
+
+
+@pytest.fixture(scope="session")
+def teacher_file(tmp_path_factory) -> str:
+    path = tmp_path_factory.mktemp("teacher") / "teacher.pt"
+    torch.manual_seed(9)
+    torch.save(build("mfn", 8).state_dict(), path)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def teacher(teacher_file):
+    return load_teacher(teacher_file)
+
+
+@pytest.fixture(scope="session")
+def pairs_file(tmp_path_factory) -> str:
+    """Five people with five pictures each: each picture with the next of its person, and with one of another person."""
+    pictures = [[encode_jpeg(draw_person(person, 10 * person + n)) for n in range(5)] for person in range(5)]
+    images, same = [], []
+    for person in range(5):
+        for n in range(4):
+            images += [pictures[person][n], pictures[person][n + 1], pictures[person][n], pictures[(person + n + 1) % 5][n]]
+            same += [True, False]
+    path = tmp_path_factory.mktemp("pairs") / "chained.bin"
+    write_pairs(path, images, same)
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def run_maker(teacher):
+    """folder -> a maker of run folders in it.
+
+    recipe: keys of recipe.json; lines: of metrics.jsonl; weights: False for a run in the making; facts: beside the recipe.
+    """
+
+    def in_folder(parent):
+        def make(name, seed=0, lines=None, weights=True, facts=None, **recipe) -> str:
+            folder = Path(parent) / name
+            folder.mkdir(parents=True)
+            usual = {"seed": seed, "network": "native16_0.05m", "head_init": "teacher", "output": str(folder), "lr": 0.1}
+            recipe = usual | recipe
+            told = {"recipe": recipe, "network": recipe["network"], "px": 16, "parameters": 50_000}
+            told |= {"teacher": teacher.describe()} | (facts or {})
+            (folder / "recipe.json").write_text(json.dumps(told))
+            logged = [{"epoch": n / 4, "lr": 0.1, "loss": 9 / n, "iid": 1.5, "samples_per_s": 7} for n in range(1, 9)]
+            (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, logged) if lines is None else lines))
+            if weights:
+                torch.manual_seed(seed)
+                torch.save(build("native16_0.05m", 8).state_dict(), folder / "model.pt")
+            return str(folder)
+
+        return make
+
+    return in_folder
+
+
+@pytest.fixture
+def make_run(run_maker, tmp_path):
+    return run_maker(tmp_path)
