@@ -100,6 +100,13 @@ def test_importing_the_package_loads_nothing_heavy():
     assert out.stdout.strip() == "[]"
 
 
+def test_files_that_are_no_code_ship_with_the_package():
+    others = [path for path in PACKAGE.rglob("*.*") if path.suffix not in (".py", ".pyc")]
+    assert len(others) >= 2
+    for path in others:
+        assert f'"{name_of(path.parent)}": ["{path.name}"]' in (ROOT / "setup.py").read_text(), path
+
+
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_a_file_has_one_job(path):
     """Over about 200 lines a file has two."""

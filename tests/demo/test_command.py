@@ -119,10 +119,6 @@ def test_the_page_runs_its_own_script_and_style_alone():
     assert " style=" not in text and " onclick=" not in text and "http" not in text.replace("http-equiv", "")
 
 
-def test_the_page_ships_with_the_package():
-    assert 'package_data={"aird_plugin.demo": ["page.html"]}' in (ROOT / "setup.py").read_text()
-
-
 @pytest.mark.parametrize(("host", "alone"), [
     ("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("192.168.1.2", False),
     ("::", False), ("example.org", False),
