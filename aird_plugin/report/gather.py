@@ -13,6 +13,7 @@ from aird_plugin.data.lowres import FACE_SIDE, check_px
 from aird_plugin.evaluation.load import load_model
 from aird_plugin.evaluation.protocol import PROTOCOLS, Session, as_seen, check_question, input_side
 from aird_plugin.evaluation.verification import error_rates
+from aird_plugin.models.facebn import KEEP
 from aird_plugin.models.teacher import load_teacher
 from aird_plugin.report.hard import hard_pairs
 from aird_plugin.report.material import TEACHER_NAME, Answer, Focus, Material, Scores
@@ -21,7 +22,6 @@ from aird_plugin.report.people import people_map, shown_people
 from aird_plugin.report.runs import Run, group, read_run
 
 BATCH = 96
-KEEP = 0.9
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def _focus(session, entrants, embeddings, px, questions: Questions) -> Focus:
     norms = []
     for entrant in _with_batchnorm(entrants):
         faces_2NSSC = as_seen(session.faces_2NHWC, px, input_side(entrant.network), questions.degradation)
-        norms.append(measure_norms(entrant.name, entrant.network, faces_2NSSC, KEEP, BATCH, session.device))
+        norms.append(measure_norms(entrant.name, entrant.network, faces_2NSSC, KEEP["full"], BATCH, session.device))
     cosines = {n: (e[0::2] * e[1::2]).sum(axis=1) for n, e in embeddings.items()}
     students = {name: cosine_N for name, cosine_N in cosines.items() if name != TEACHER_NAME}
     faces = session.faces_2NHWC
@@ -168,7 +168,7 @@ def _adapted(session, entrants, px, questions: Questions):
     """LR-LR with FaceBN, and with the embeddings centred: the control without which FaceBN gets undue credit."""
     for entrant in _with_batchnorm(entrants):
         own = session.with_student(entrant.network)
-        for options in ({"facebn": "full", "keep": KEEP, "order": 0}, {"centre": True}):
+        for options in ({"facebn": "full", "keep": KEEP["full"], "order": 0}, {"centre": True}):
             yield _told(entrant, own.evaluate(px, "lr-lr", degradation=questions.degradation, **options), questions)
 
 
@@ -177,7 +177,7 @@ def _with_batchnorm(entrants):
     for entrant in entrants:
         if entrant.first and entrant.name != TEACHER_NAME:
             try:
-                check_question(entrant.network, None, "lr-lr", facebn="full", keep=KEEP)
+                check_question(entrant.network, None, "lr-lr", facebn="full", keep=KEEP["full"])
             except ValueError:
                 continue
             yield entrant

@@ -2,35 +2,25 @@
 
 import numpy as np
 
+from aird_plugin.data.pairs import people_of
 from aird_plugin.report.material import PeopleMap
 
 PEOPLE = 10
 PICTURES = 4
 
 
-def people_of(face_2N: np.ndarray, same_N: np.ndarray) -> list[list[int]]:
-    """Groups of faces that chains of genuine pairs join, the largest first; faces are rows of the pairs' pictures.
-
-    A .bin names nobody, so two groups may be one person where no pair says so.
-    """
-    above = {int(face): int(face) for face in face_2N}
-
-    def root(face: int) -> int:
-        while above[face] != face:
-            above[face] = face = above[above[face]]
-        return face
-
-    for pair in np.flatnonzero(same_N).tolist():
-        above[root(int(face_2N[2 * pair]))] = root(int(face_2N[2 * pair + 1]))
+def pictures_of_people(face_2N: np.ndarray, same_N: np.ndarray) -> list[list[int]]:
+    """The distinct faces of each person, rows of the pairs' pictures; who has most first."""
     groups: dict[int, list[int]] = {}
-    for face in sorted(above):
-        groups.setdefault(root(face), []).append(face)
+    faces, first = np.unique(face_2N, return_index=True)
+    for face, person in zip(faces.tolist(), people_of(face_2N, same_N)[first].tolist(), strict=True):
+        groups.setdefault(person, []).append(face)
     return sorted(groups.values(), key=lambda group: (-len(group), group[0]))
 
 
 def shown_people(face_2N: np.ndarray, same_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Faces (M,) of the ten people with most pictures, four or more each, and whose they are (M,)."""
-    groups = [group for group in people_of(face_2N, same_N)[:PEOPLE] if len(group) >= PICTURES]
+    groups = [group for group in pictures_of_people(face_2N, same_N)[:PEOPLE] if len(group) >= PICTURES]
     faces = [face for group in groups for face in group]
     return np.array(faces, int), np.array([person for person, group in enumerate(groups) for _ in group], int)
 

@@ -13,7 +13,7 @@ from aird_plugin.models import build
 from aird_plugin.report.gather import Questions, gather
 from aird_plugin.report.hard import best_threshold, blocks, hard_pairs
 from aird_plugin.report.norms import measure_norms
-from aird_plugin.report.people import nearest_is_same, people_map, people_of
+from aird_plugin.report.people import nearest_is_same, people_map, pictures_of_people
 from aird_plugin.report.sections.everything import commands
 
 
@@ -86,7 +86,7 @@ def test_pictures_may_be_left_out(make_run, pairs_file):
 
 def test_genuine_pairs_chain_pictures_into_people():
     face_2N = np.array([0, 1, 1, 3, 4, 5, 0, 4])
-    assert people_of(face_2N, np.array([True, True, False, False])) == [[0, 1, 3], [4], [5]]
+    assert pictures_of_people(face_2N, np.array([True, True, False, False])) == [[0, 1, 3], [4], [5]]
 
 
 def test_the_nearest_neighbour_is_sought_in_the_full_width():
