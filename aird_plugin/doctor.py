@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARKS = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}
-EXTRAS = {"onnx": "onnxruntime", "insightface": "insightface", "report": "matplotlib"}
+EXTRAS = {"onnx": "onnxruntime", "insightface": "insightface", "arcface": "scipy", "ijb": "menpo", "report": "scikit-learn"}
 
 
 @dataclass(frozen=True)

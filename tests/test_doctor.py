@@ -1,9 +1,11 @@
+import re
 import shutil
 from pathlib import Path
 
 import pytest
 
 from aird_plugin.__main__ import main
+from aird_plugin.doctor import EXTRAS
 
 STANDIN = Path(__file__).parent / "bridge" / "standin"
 
@@ -48,3 +50,10 @@ def test_a_recipe_is_opened_as_a_run_would(change, status, words, tiny_run, tmp_
     recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({tiny_run | change!r})\n")
     assert main(["doctor", str(recipe)]) == status
     assert words in capsys.readouterr().out
+
+
+def test_it_looks_for_every_extra_of_the_package():
+    """A line a key: the extra's own name, and a package that only it brings. `prior` is for what is not here yet."""
+    text = (Path(__file__).parents[1] / "setup.py").read_text()
+    extras = set(re.findall(r'^    "(\w+)": \[', text, re.M)) | set(re.findall(r'^EXTRAS\["(\w+)"\]', text, re.M))
+    assert set(EXTRAS) == extras - {"dev", "prior"}
