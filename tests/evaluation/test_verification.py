@@ -188,7 +188,7 @@ def test_one_fold_is_refused():
 def test_a_fold_of_one_kind_is_fine():
     embeddings, same = toy(40)
     same[:4], same[4:8] = True, False
-    verify(embeddings, same)
+    assert 0 <= verify(embeddings, same)["accuracy"] <= 100
 
 
 def test_an_operating_point_accepts_what_it_says():
