@@ -22,6 +22,7 @@ from PIL import Image
 
 from aird_plugin.data.folder import IMAGE_SUFFIXES
 from aird_plugin.data.images import face_file
+from aird_plugin.data.lfw import FORMS, pair_of, rows_of
 from aird_plugin.data.matlists import survface_pairs
 from aird_plugin.data.pairs import FACE_SIDE, write_pairs
 from aird_plugin.data.searches import Picture, read_square
@@ -76,10 +77,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
 def listed_images(pairs_file: Path, root: Path, resize: bool) -> tuple[list[bytes], list[bool]]:
     """Images and flags of a list. JPEG and PNG of 112 px go in as they are. ValueError names the line that fails."""
-    with open(pairs_file, encoding="utf-8") as lines:
-        rows = [(number, fields(line)) for number, line in enumerate(lines, 1) if line.strip()]
-    if rows and len(rows[0][1]) <= 2 and all(field.isdigit() for field in rows[0][1]):
-        rows = rows[1:]
+    rows = rows_of(pairs_file)
     images, same, known = [], [], {}
     for number, row in progress(rows, len(rows), "packing", "pair"):
         try:
@@ -106,25 +104,18 @@ def survface_images(folder: Path) -> tuple[list[bytes], list[bool]]:
     return [known[file] for *both, _ in pairs for file in both], [one_person for *_, one_person in pairs]
 
 
-def fields(line: str) -> list[str]:
-    """Fields between tabs where the line has any, else between blanks."""
-    return [field.strip() for field in line.strip().split("\t")] if "\t" in line.strip() else line.split()
-
-
 def parse_pair(row: list[str], root: Path) -> tuple[Path, Path, bool]:
     """One line's fields -> two files and whether they show one person."""
-    if len(row) == 3 and row[1].isdigit() and row[2].isdigit():
-        return lfw_file(root, row[0], row[1]), lfw_file(root, row[0], row[2]), True
-    if len(row) == 4 and row[1].isdigit() and row[3].isdigit():
-        return lfw_file(root, row[0], row[1]), lfw_file(root, row[2], row[3]), False
+    if pair := pair_of(row):
+        return *(lfw_file(root, *shot) for shot in pair), len(row) == 3
     if len(row) == 3 and row[2] in ("0", "1"):
         return root / row[0], root / row[1], row[2] == "1"
-    raise ValueError(f"found {row}; allowed are `path_a path_b 0|1`, `name i j` and `name_a i name_b j`")
+    raise ValueError(f"found {row}; allowed are `path_a path_b 0|1`, {FORMS}")
 
 
-def lfw_file(root: Path, name: str, number: str) -> Path:
+def lfw_file(root: Path, name: str, number: int) -> Path:
     """LFW's file of a person's picture number, in whichever format it is there."""
-    stem = root / name / f"{name}_{int(number):04d}"
+    stem = root / name / f"{name}_{number:04d}"
     candidates = [stem.with_name(stem.name + suffix) for suffix in sorted(IMAGE_SUFFIXES)]
     found = [file for file in candidates if file.is_file()]
     if not found:

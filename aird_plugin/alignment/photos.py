@@ -25,8 +25,11 @@ def photos_in(folder: Path) -> list[str]:
     return [file.relative_to(folder).as_posix() for file in files]
 
 
-def crop_photo(folder: Path, out: Path, name: str, finder, every_face: bool, min_px: int) -> list[Row]:
-    """Write the crops of one photo, atomically each, and give its rows: one a face, or one that says why there is none."""
+def crop_photo(folder: Path, out: Path, name: str, finder, every_face: bool, min_px: int, encode=encode_jpeg) -> list[Row]:
+    """Write the crops of one photo, atomically each, and give its rows: one a face, or one that says why there is none.
+
+    encode: a uint8 face (112, 112, 3) -> the bytes of a picture file.
+    """
     try:
         photo_HWC = decode((folder / name).read_bytes(), name, upright=True)
     except (ValueError, OSError) as error:
@@ -39,7 +42,7 @@ def crop_photo(folder: Path, out: Path, name: str, finder, every_face: bool, min
         if status == CROPPED:
             crops += 1
             crop = Path(name).with_suffix("").as_posix() + (f"_{number}.jpg" if every_face else ".jpg")
-            write_atomically(out / crop, encode_jpeg(align_face(photo_HWC, face.points_52)))
+            write_atomically(out / crop, encode(align_face(photo_HWC, face.points_52)))
         rows.append(_row(name, number, len(faces), status, crop, face))
     return rows or [Row(name, "", "0", NO_FACE)]
 

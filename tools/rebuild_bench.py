@@ -1,0 +1,212 @@
+"""Build the LFW and CelebA files that docs/benchmarks.md measures on, from your own copies of LFW-a and CelebA. Resumable.
+
+    python tools/rebuild_bench.py OUT --lfw lfw-a --pairs pairs.txt --dev-test pairsDevTest.txt \\
+        --celeba img_celeba --identities identity_CelebA.txt --celeba-points list_landmarks_celeba.txt
+
+gives OUT/lfw/{lfw,lfw_folds9_10,lfw_split,lfw_view1}.bin, OUT/celeb240 and OUT/faces15k: set AIRD_DATA to OUT. --lfw alone gives
+the four .bin files, --celeba alone OUT/celeb240. Landmarks come from InsightFace's detector where it is installed, or from files,
+as `aird align` takes them. LFW's pairs and people are exactly ours, which the command checks; CelebA's 240 people are drawn by a
+rule of the same kind, since ours came without their numbers. docs/benchmarks.md says what that means for the figures.
+"""
+
+import argparse
+import csv
+import hashlib
+import io
+import itertools
+import os
+import random
+import sys
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from PIL import Image
+
+from aird_plugin.alignment.command import open_finder
+from aird_plugin.alignment.ledger import CROPPED, POINTS, TABLE, UNREADABLE, Ledger, summary
+from aird_plugin.alignment.photos import crop_photo, photos_in
+from aird_plugin.data.align import SIDE, align_face
+from aird_plugin.data.facerec import write_face_records
+from aird_plugin.data.images import decode, encode_jpeg
+from aird_plugin.data.lfw import Pair, draw_split, in_folds, read_list, rows_of
+from aird_plugin.data.pairs import write_pairs
+from aird_plugin.files import write_atomically
+from aird_plugin.progress import progress
+
+PAIRS, DEV_TEST_PAIRS, TEST_PAIRS = 6000, 1000, 1200
+# sha256 of our lists/NAME.txt.
+OUR_LISTS = {
+    "lfw": "55506bb9b62f8968b0f3e5b5b8fff91604659b7dec61c6ee185e4606ee9b74f3",
+    "lfw_folds9_10": "67d47bb04442a2668e415e6a971fa12ed0d20593008c40d2aa86beb1cc7aa44a",
+    "lfw_split": "f51e17e58327f4771c66f7850ed9fdf5aab21b0cacc7c889f9730cb6afbcd80f",
+    "lfw_view1": "bbaa03851784c97a4312a52e9069159aa0177400b4dea8fa73f350e1664124a0",
+}
+SEED, CELEBRITIES, FEWEST_PHOTOS, MOST_PHOTOS = 11, 240, 15, 30
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run with the arguments of the command line. Returns the exit status."""
+    parser = argument_parser()
+    args = parser.parse_args(argv)
+    if args.lfw is None and args.celeba is None:
+        parser.error("give --lfw, --celeba or both")
+    if args.lfw and not (args.pairs and args.dev_test):
+        parser.error("--lfw wants LFW's own lists as well: --pairs pairs.txt --dev-test pairsDevTest.txt")
+    if args.celeba and not args.identities:
+        parser.error("--celeba wants --identities identity_CelebA.txt")
+    try:
+        others = lfw_people(args) if args.lfw else []
+        celebrities = celeba_people(args) if args.celeba else []
+        if celebrities and others:
+            write_records(args.out / "faces15k", celebrities + others)
+    except (ValueError, OSError, ImportError) as error:
+        if os.environ.get("AIRD_DEBUG") == "1":
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """The command line, all of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("out", type=Path, metavar="OUT", help="folder for all that is built")
+    add("--lfw", type=Path, metavar="DIR", help="LFW-a: DIR/NAME/NAME_0001.jpg")
+    add("--pairs", type=Path, metavar="FILE", help="LFW's pairs.txt")
+    add("--dev-test", type=Path, metavar="FILE", help="LFW's pairsDevTest.txt")
+    add("--lfw-points", metavar="FILE", help="landmarks of LFW-a, instead of a detector")
+    add("--celeba", type=Path, metavar="DIR", help="CelebA's photos, in the wild or aligned")
+    add("--identities", type=Path, metavar="FILE", help="CelebA's identity_CelebA.txt")
+    add("--celeba-points", metavar="FILE", help="landmarks of those photos, such as CelebA's own list")
+    add("--detector", metavar="FILE", help="a detector of InsightFace's. default: the largest under ~/.insightface/models")
+    return parser
+
+
+def lfw_people(args) -> list[list[Path]]:
+    """Make LFW's crops, lists and .bin files. Returns the crops of each person outside the last two folds, sorted by name."""
+    photos = photos_in(args.lfw)
+    faces_of = Counter(Path(photo).parent.name for photo in photos)
+    pairs, view1 = read_list(args.pairs, PAIRS), read_list(args.dev_test, DEV_TEST_PAIRS)
+    check_photos(args.lfw, photos, itertools.chain(*pairs, *view1))
+    test = pairs[-TEST_PAIRS:]
+    people = {name for pair in test for name, _ in pair}
+    lists = {
+        "lfw": pairs,
+        "lfw_folds9_10": in_folds(test),
+        "lfw_split": draw_split({name: faces_of[name] for name in people}),
+        "lfw_view1": in_folds(view1),
+    }
+    folder = args.out / "crops" / "lfw"
+    crop(args.lfw, folder, photos, args.lfw_points, args.detector, grey_jpeg)
+    crop_at_mean(args.lfw, folder, grey_jpeg)
+    for name, pairs in lists.items():
+        write_list(args.out, name, pairs, folder)
+    crops = sorted(Path(photo).with_suffix(".jpg") for photo in photos)
+    everyone = itertools.groupby(crops, lambda file: file.parent.name)
+    return [[folder / file for file in own] for name, own in everyone if name not in people]
+
+
+def check_photos(root: Path, photos: list[str], shots) -> None:
+    """ValueError where a list names a photo that is not there."""
+    there = {str(Path(photo).with_suffix("")) for photo in photos}
+    missing = sorted({stem for name, number in shots if (stem := f"{name}/{name}_{number:04d}") not in there})
+    if missing:
+        lacks = f"{len(missing)} photos of the lists, such as {missing[0]}.jpg"
+        raise ValueError(f"{root} lacks {lacks}; --lfw wants the folder that holds the people's folders, whole")
+
+
+def crop(root: Path, folder: Path, photos: list[str], points: str | None, detector: str | None, encode) -> None:
+    """Crops of these photos under `folder`, in the same arrangement, as `aird align` makes them; goes on where it stopped."""
+    finder = open_finder(SimpleNamespace(points=points, detector=detector, score=0.5, det_size=640), photos)
+    settings = {"folder": root.resolve().name, "faces from": finder.describe(), "encoding": encode.__name__}
+    with Ledger(folder, settings) as ledger:
+        left = [photo for photo in photos if photo not in ledger.done]
+        for photo in progress(left, len(photos), f"aligning {root.name}", "photo", initial=len(photos) - len(left)):
+            ledger.write(crop_photo(root, folder, photo, finder, False, 1, encode))
+    print(summary(ledger))
+    if ledger.counts[UNREADABLE]:
+        raise ValueError(f"{ledger.counts[UNREADABLE]} photos cannot be read, {folder / TABLE} names them: copy those again")
+
+
+def crop_at_mean(root: Path, folder: Path, encode) -> None:
+    """Crop each photo that gave no face where the faces of the others lie on average. All must be of one size, as LFW's are."""
+    with (folder / TABLE).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
+        rows = list(csv.DictReader(file))
+    found = [row for row in rows if row["status"] == CROPPED]
+    without = sorted({row["source"] for row in rows} - {row["source"] for row in found})
+    mean_52 = np.mean([[float(row[column]) for column in POINTS] for row in found], 0).reshape(5, 2)
+    sizes = {}
+    for photo in without:
+        photo_HWC = decode((root / photo).read_bytes(), photo, upright=True)
+        sizes[photo_HWC.shape[:2]] = photo
+        write_atomically((folder / photo).with_suffix(".jpg"), encode(align_face(photo_HWC, mean_52)))
+    if len(sizes) > 1:
+        raise ValueError(
+            f"{' and '.join(sizes.values())} differ in size, and no mean position fits both; take LFW-a as published"
+        )
+    print(f"{len(without)} photos gave no face, and were cropped where the others' faces lie on average")
+
+
+def grey_jpeg(face_HWC: np.ndarray) -> bytes:
+    """As our crops of LFW-a, which is grey, were written."""
+    file = io.BytesIO()
+    Image.fromarray(face_HWC).convert("L").save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def write_list(out: Path, name: str, pairs: list[Pair], folder: Path) -> None:
+    """OUT/lists/NAME.txt in LFW's form, which tools/make_bin.py reads, and OUT/lfw/NAME.bin of it."""
+    text = "".join(f"{a}\t{i}\t{j}\n" if a == b else f"{a}\t{i}\t{b}\t{j}\n" for (a, i), (b, j) in pairs).encode()
+    write_atomically(out / "lists" / f"{name}.txt", text)
+    shots = list(itertools.chain(*pairs))
+    crops = {shot: (folder / shot[0] / f"{shot[0]}_{shot[1]:04d}.jpg").read_bytes() for shot in set(shots)}
+    write_pairs(out / "lfw" / f"{name}.bin", [crops[shot] for shot in shots], [a[0] == b[0] for a, b in pairs])
+    ours = hashlib.sha256(text).hexdigest() == OUR_LISTS[name]
+    whose = "those of docs/benchmarks.md" if ours else "NOT those of docs/benchmarks.md; is LFW whole, are its lists unchanged?"
+    print(f"{out / 'lfw' / name}.bin: {len(pairs)} pairs, {whose}")
+
+
+def celeba_people(args) -> list[list[Path]]:
+    """Draw CelebA's people, make their crops and OUT/celeb240. Returns the crops of each person."""
+    drawn = draw_people(args.identities)
+    photos = list(itertools.chain(*drawn))
+    missing = [photo for photo in photos if not (args.celeba / photo).is_file()]
+    if missing:
+        lacks = f"{len(missing)} of {len(photos)} photos, such as {missing[0]}"
+        raise ValueError(f"{args.celeba} lacks {lacks}; --celeba wants the folder that holds the photos, whole")
+    folder = args.out / "crops" / "celeba"
+    crop(args.celeba, folder, photos, args.celeba_points, args.detector, encode_jpeg)
+    people = [[folder / photo for photo in own if (folder / photo).is_file()] for own in drawn]
+    people = [own for own in people if own]
+    write_records(args.out / "celeb240", people)
+    return people
+
+
+def draw_people(identities: Path) -> list[list[str]]:
+    """The photos of 240 people with at least 15 of them, 30 at most of each, in the order of their numbers."""
+    photos_of: dict[int, list[str]] = {}
+    for number, row in rows_of(identities):
+        if len(row) != 2 or not row[1].isdigit():
+            raise ValueError(f"{identities} line {number}: found {row}, expected `000001.jpg 2880`")
+        photos_of.setdefault(int(row[1]), []).append(row[0])
+    enough = sorted(person for person, photos in photos_of.items() if len(photos) >= FEWEST_PHOTOS)
+    if len(enough) < CELEBRITIES:
+        raise ValueError(
+            f"{identities} has {len(enough)} people of {FEWEST_PHOTOS} photos or more, wanted {CELEBRITIES}; copy it again"
+        )
+    return [sorted(photos_of[person])[:MOST_PHOTOS] for person in sorted(random.Random(SEED).sample(enough, CELEBRITIES))]
+
+
+def write_records(folder: Path, people: list[list[Path]]) -> None:
+    """train.rec, train.idx and property of these people's crops, labels in their order."""
+    items = ((label, file.read_bytes()) for label, own in enumerate(people) for file in own)
+    shown = progress(items, sum(map(len, people)), f"packing {folder.name}", "face")
+    images, labels = write_face_records(folder, shown, (SIDE, SIDE))
+    print(f"{folder}: for a recipe: rec={str(folder)!r} num_classes={labels} num_image={images}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
