@@ -3,6 +3,7 @@
 Conventions of the gradients (a test holds two ranks to one):
 - a loss over gathered faces is the same number on every rank, and every rank calls backward on it;
 - `sum` over ranks passes the gradient through unchanged: each rank differentiates the same loss by its own summand;
+- `gather_alike` hands each rank its own rows' part of a gradient that every rank has computed whole, times the number of ranks;
 - `gather_rows` hands each rank the gradient of the whole loss by its own rows, times the number of ranks, because
   DistributedDataParallel will divide the student's gradient by that number.
 
@@ -97,6 +98,11 @@ def gather_rows(rows_BX: torch.Tensor) -> torch.Tensor:
     return _GatherRows.apply(rows_BX) if world_size() > 1 else rows_BX
 
 
+def gather_alike(rows_BX: torch.Tensor) -> torch.Tensor:
+    """Rows of all ranks in rank order, (G, ...), for a loss that every rank computes alike from them (see above)."""
+    return _GatherAlike.apply(rows_BX) if world_size() > 1 else rows_BX
+
+
 class ClassShards:
     """Combines per-row values over ranks that each hold a part of the classes (the other case of `losses.sharding`)."""
 
@@ -113,8 +119,11 @@ class ClassShards:
     def mean_over_ranks(self, x: torch.Tensor) -> torch.Tensor:
         return mean_over_ranks(x)
 
+    def gather(self, rows_BX: torch.Tensor) -> torch.Tensor:
+        return gather_alike(rows_BX)
 
-class _GatherRows(torch.autograd.Function):
+
+class _GatherAlike(torch.autograd.Function):
     @staticmethod
     def forward(ctx, rows_BX):
         parts = [torch.empty_like(rows_BX) for _ in range(world_size())]
@@ -124,10 +133,17 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx, grad_GX):
+        first = rank() * ctx.count
+        return grad_GX[first : first + ctx.count] * world_size()
+
+
+class _GatherRows(_GatherAlike):
+
+    @staticmethod
+    def backward(ctx, grad_GX):
         total_GX = grad_GX.clone()
         dist.all_reduce(total_GX)
-        first = rank() * ctx.count
-        return total_GX[first : first + ctx.count] * world_size()
+        return _GatherAlike.backward(ctx, total_GX)
 
 
 class _Sum(torch.autograd.Function):

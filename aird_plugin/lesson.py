@@ -16,7 +16,7 @@ from aird_plugin.data.lowres import to_input
 from aird_plugin.data.plan import Plan
 from aird_plugin.models import build
 from aird_plugin.models.teacher import load_teacher, load_weights
-from aird_plugin.objective import Objective
+from aird_plugin.objective import Objective, Sizes
 from aird_plugin.recipe import Recipe
 from aird_plugin.runfolder import facts_of
 
@@ -70,7 +70,8 @@ def prepare(recipe: Recipe) -> Lesson:
     if recipe.teacher.teacher:
         teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network, device.type)
     embedding_size = recipe.student.embedding_size or (teacher.dim if teacher else 512)
-    objective = Objective(recipe.terms, embedding_size, recipe.run.identity_weight)
+    sizes = Sizes(embedding_size, len(records), recipe.head.num_classes)
+    objective = Objective(recipe.terms, sizes, recipe.run.identity_weight)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
     low, bank = open_banks(recipe, records, teacher, device)
     student = build_student(recipe, embedding_size).to(device, memory_format=torch.channels_last)

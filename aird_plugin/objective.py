@@ -1,7 +1,7 @@
 """What is minimised: the identity loss plus weighted terms, each under its own name. Both hosts share this module.
 
 No loss is named here; a recipe names them (`config.terms`). A term is whatever a frozen spec builds: a module `views -> scalar`,
-whose spec has `weight`, `warmup_epochs`, `needs` and `build(embedding_size)`.
+whose spec has `weight`, `warmup_epochs`, `needs` and `build(sizes)`.
 
 B, G = faces on this rank, on all ranks; C = classes on this rank; D = embedding width; K = negatives.
 """
@@ -16,12 +16,25 @@ from torch.nn import functional as F
 from aird_plugin.losses.sharding import WHOLE
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """What a term's parameters and memories are sized by."""
+
+    embedding_size: int
+    num_faces: int = 0
+    num_classes: int = 0
+
+
 @dataclass
 class Views:
-    """All that a term may look at in one step. Teacher tensors are None where no term needs them; none of them has a gradient."""
+    """All that a term may look at in one step. Teacher tensors are None where no term needs them; none of them has a gradient.
+
+    row_B: number of each face in the training set. draw: number of the batch from the start of training, for what a term draws.
+    """
 
     student_BD: torch.Tensor
     person_B: torch.Tensor
+    row_B: torch.Tensor | None = None
     teacher_BD: torch.Tensor | None = None
     student_cosine_GC: torch.Tensor | None = None
     teacher_cosine_GC: torch.Tensor | None = None
@@ -31,6 +44,7 @@ class Views:
     negative_BKD: torch.Tensor | None = None
     negative_exists_BK: torch.Tensor | None = None
     epoch: float = 0.0
+    draw: int = 0
     shards: Any = WHOLE
 
 
@@ -40,11 +54,11 @@ class Objective(nn.Module):
     terms: name -> spec. Its parameters (the relation networks) are trained with the student; both are saved, apart.
     """
 
-    def __init__(self, terms: dict[str, Any], embedding_size: int, identity_weight: float = 1.0):
+    def __init__(self, terms: dict[str, Any], sizes: Sizes, identity_weight: float = 1.0):
         super().__init__()
         self.identity_weight = identity_weight
         self.specs = {name: spec for name, spec in terms.items() if spec.weight != 0}
-        self.terms = nn.ModuleDict({name: spec.build(embedding_size) for name, spec in self.specs.items()})
+        self.terms = nn.ModuleDict({name: spec.build(sizes) for name, spec in self.specs.items()})
 
     @property
     def needs(self) -> frozenset[str]:
@@ -67,16 +81,16 @@ class Objective(nn.Module):
         return spec.weight * ramp
 
 
-def look(student_BD: torch.Tensor, batch, head, step: int = 0, epoch: float = 0.0) -> Views:
+def look(student_BD: torch.Tensor, batch, head, draw: int = 0, epoch: float = 0.0) -> Views:
     """Put together what both networks say of a batch: embeddings, cosines, relation candidates. Half precision ends here."""
     if student_BD.dtype in (torch.float16, torch.bfloat16):
         student_BD = student_BD.float()
     teacher_BD = None if batch.teacher_BD is None else F.normalize(batch.teacher_BD.float())
-    cosines = head.cosines(student_BD, teacher_BD, batch.person_B, step)
+    cosines = head.cosines(student_BD, teacher_BD, batch.person_B, draw)
     return Views(
-        student_BD=student_BD, person_B=batch.person_B, teacher_BD=teacher_BD,
+        student_BD=student_BD, person_B=batch.person_B, row_B=batch.row_B, teacher_BD=teacher_BD,
         student_cosine_GC=cosines.student_GC, teacher_cosine_GC=cosines.teacher_GC, label_G=cosines.label_G,
         anchor_BD=batch.anchor_BD, has_anchor_B=batch.has_anchor_B,
         negative_BKD=batch.negative_BKD, negative_exists_BK=batch.negative_exists_BK,
-        epoch=epoch, shards=head.shards,
+        epoch=epoch, draw=draw, shards=head.shards,
     )  # fmt: skip

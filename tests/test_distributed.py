@@ -16,7 +16,7 @@ from aird_plugin import distributed
 from aird_plugin.losses.instance import Instance
 from aird_plugin.losses.relation import Relation
 from aird_plugin.models.head import Head, HeadConfig
-from aird_plugin.objective import Objective, look
+from aird_plugin.objective import Objective, Sizes, look
 
 FACES, CLASSES, WIDTH, NEGATIVES = 8, 7, 5, 3
 
@@ -31,6 +31,7 @@ class Batch:
             return F.normalize(torch.randn(*shape, generator=generator), dim=-1)
 
         self.x = draw(FACES, 6)[part]
+        self.row_B = torch.arange(FACES)[part]
         self.teacher_BD = draw(FACES, WIDTH)[part]
         self.anchor_BD = draw(FACES, WIDTH)[part]
         self.negative_BKD = draw(FACES, NEGATIVES, WIDTH)[part]
@@ -46,7 +47,7 @@ def losses_and_gradients(sample_rate: float, variant: str, contrast: str) -> dic
     centres = torch.randn(CLASSES, WIDTH, generator=torch.Generator().manual_seed(2))
     head = Head(HeadConfig(CLASSES, margin_scale=8.0, sample_rate=sample_rate), WIDTH, centres, centres, seed=4)
     terms = {"iid": Instance(variant=variant), "rid": Relation(width=4, contrast=contrast, negatives=NEGATIVES)}
-    objective = Objective(terms, WIDTH)
+    objective = Objective(terms, Sizes(WIDTH))
     ranks, rank = distributed.world_size(), distributed.rank()
     network = DistributedDataParallel(student) if ranks > 1 else student
     count = FACES // ranks

@@ -45,6 +45,7 @@ class Batch:
 
     faces_BHWC: torch.Tensor
     person_B: torch.Tensor
+    row_B: torch.Tensor | None = None
     teacher_BD: torch.Tensor | None = None
     high_BHWC: torch.Tensor | None = None
     anchor_BD: torch.Tensor | None = None
@@ -109,6 +110,7 @@ class BankFaces(Dataset):
         batch = Batch(
             faces_BHWC=torch.from_numpy(self.low.faces(draw.rows_B, draw.views_B)),
             person_B=torch.from_numpy(self.low.person_N[draw.rows_B].astype(np.int64)),
+            row_B=torch.from_numpy(draw.rows_B),
         )
         if self.teacher is not None:
             batch.teacher_BD = torch.from_numpy(self.teacher.embeddings(draw.rows_B, draw.views_B))
@@ -135,6 +137,7 @@ class OnlineFaces(Dataset):
         batch = Batch(
             faces_BHWC=torch.from_numpy(low_BHWC),
             person_B=torch.from_numpy(self.records.labels[draw.rows_B].astype(np.int64)),
+            row_B=torch.from_numpy(draw.rows_B),
             high_BHWC=torch.from_numpy(mirror_odd(high_BHWC, draw.views_B)) if self.with_high else None,
         )
         return replace(batch, **self.neighbours.lookup(draw)) if self.neighbours else batch

@@ -32,7 +32,7 @@ class Alignment:
 
     needs = frozenset({"teacher_width"})
 
-    def build(self, embedding_size: int) -> nn.Module:
+    def build(self, sizes) -> nn.Module:
         """The term as a module: views -> scalar."""
         return AlignmentLoss()
 

@@ -119,7 +119,7 @@ class Instance:
             if not getattr(self, key) > 0:
                 raise ValueError(f"{key} must be above 0; got {getattr(self, key)!r}")
 
-    def build(self, embedding_size: int) -> nn.Module:
+    def build(self, sizes) -> nn.Module:
         """The term as a module: views -> scalar."""
         return InstanceLoss(self)
 

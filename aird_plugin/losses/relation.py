@@ -89,9 +89,9 @@ class Relation:
         if not 0 < self.noise_cap <= 1:
             raise ValueError(f"noise_cap is a cosine above 0, at most 1; got {self.noise_cap!r}")
 
-    def build(self, embedding_size: int) -> nn.Module:
+    def build(self, sizes) -> nn.Module:
         """The term as a module with the relation weights: views -> scalar."""
-        return RelationLoss(embedding_size, self)
+        return RelationLoss(sizes.embedding_size, self)
 
 
 class RelationLoss(nn.Module):

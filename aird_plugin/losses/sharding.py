@@ -4,6 +4,7 @@ A loss over class logits takes `shards`: an object with `sum(x)` and `max(x)`, e
 classes with those of the other ranks. `WHOLE` is the case of one rank that holds every class; `aird_plugin.distributed` has
 the other. Where a label lies in another rank's shard, it is -1 here.
 
+`gather` gives the rows of all ranks to a loss that every rank then computes alike, over all faces.
 `sum` differentiates as if each rank owned its summand of one common number: what comes out of it may only enter what every
 rank computes alike, never be mixed with this rank's own classes again (detach it there).
 """
@@ -24,6 +25,9 @@ class Whole:
 
     def mean_over_ranks(self, x: torch.Tensor) -> torch.Tensor:
         return x
+
+    def gather(self, rows_BX: torch.Tensor) -> torch.Tensor:
+        return rows_BX
 
 
 WHOLE = Whole()
