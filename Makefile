@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 SET_UP := $(VENV)/.set-up
 
-.PHONY: quickstart test test-all lint bench clean
+.PHONY: quickstart test test-all lint bench bench-methods clean
 
 $(SET_UP): setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "aird_plugin needs Python 3.11 or newer; set PYTHON=")'
@@ -27,8 +27,11 @@ test-all: $(SET_UP)     ## also the slow ones, on real faces where AIRD_DATA nam
 lint: $(SET_UP)
 	$(VENV)/bin/ruff check .
 
-bench: $(SET_UP)        ## the ablation on real faces (AIRD_DATA); hours, resumable
-	$(RUN) tools/bench_ablation.py runs/ablation
+bench-methods: $(SET_UP)   ## every method for two epochs on real faces (AIRD_DATA), one seed, on one table; resumable
+	$(RUN) tools/bench_methods.py runs/bench-methods --seeds 0 --set num_epoch=2
+
+bench: $(SET_UP)        ## every method at its full budget, three seeds of those that matter most; hours, resumable
+	$(RUN) tools/bench_methods.py runs/methods --jobs 2
 
 clean:
 	rm -rf $(VENV) build *.egg-info

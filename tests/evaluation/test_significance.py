@@ -5,7 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from aird_plugin.evaluation.significance import compare, holm, least_to_show, mcnemar, people_interval, winner
+from aird_plugin.evaluation.significance import (
+    compare,
+    compare_methods,
+    holm,
+    least_to_show,
+    mcnemar,
+    people_interval,
+    winner,
+)
 
 
 def crossed(people, pairs, seed=0):
@@ -128,3 +136,40 @@ def test_what_makes_no_sense_is_refused():
 def test_few_people_leave_draws_without_a_pair():
     low, high = people_interval([1, -1], [0, 1, 1, 2])
     assert -1 <= low < high <= 1
+
+
+def test_methods_of_one_run_each_are_compared_as_people_interval_does():
+    person_2N, rng = crossed(60, 400), np.random.default_rng(6)
+    a_N, b_N = judged(person_2N, 0.5, rng), judged(person_2N, 0.5, rng)
+    found = compare_methods([a_N], [b_N], person_2N)
+    assert found["ci95"] == pytest.approx([100 * end for end in people_interval(a_N.astype(int) - b_N, person_2N)], abs=1e-4)
+    assert found["difference"] == pytest.approx(100 * (a_N.mean() - b_N.mean())) and found["runs_a"] == 1
+    turned = compare_methods([b_N], [a_N], person_2N)
+    assert turned["difference"] == pytest.approx(-found["difference"]) and turned["p"] == pytest.approx(found["p"])
+    assert compare_methods([a_N], [a_N], person_2N)["p"] == 1
+
+
+def test_seeds_widen_the_interval_of_methods():
+    person_2N, rng = crossed(200, 1000), np.random.default_rng(7)
+    steady = [judged(person_2N, 0.3, rng)] * 3
+    shaky = [judged(person_2N, 0.3, rng, edge=edge) for edge in (-0.5, 0.0, 0.5)]
+    other = [judged(person_2N, 0.3, rng)] * 3
+    width = [np.diff(compare_methods(runs, other, person_2N)["ci95"])[0] for runs in (steady, shaky)]
+    assert width[1] > 1.5 * width[0]
+
+
+def test_methods_that_differ_by_seeds_and_people_alone_are_rarely_told_apart():
+    """Three seeds a method, each with its own luck and its own hard people. Few seeds: somewhat more than five in a hundred."""
+    person_2N, rng = crossed(120, 600), np.random.default_rng(8)
+    false = 0
+    for _ in range(120):
+        a, b = ([judged(person_2N, 0.5, rng, edge=rng.normal(0, 0.05)) for _ in range(3)] for _ in range(2))
+        false += compare_methods(a, b, person_2N, draws=200)["p"] < 0.05
+    assert false <= 12
+
+
+def test_methods_on_other_pairs_are_refused():
+    with pytest.raises(ValueError, match="must judge the same pairs"):
+        compare_methods([[True, False]], [[True]], [0, 1, 0, 1])
+    with pytest.raises(ValueError, match="must judge the same pairs"):
+        compare_methods([True, False], [True, False], [0, 1, 0, 1])

@@ -1,0 +1,98 @@
+"""The queue of runs: what is trained, in which order, with which keys, and what a second call does."""
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from aird_plugin.recipe import load
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def tool(monkeypatch):
+    spec = importlib.util.spec_from_file_location("bench_methods", ROOT / "tools" / "bench_methods.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def arguments(tool, monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["bench_methods.py", *map(str, words)])
+    return tool.arguments()
+
+
+def test_every_method_is_recipes_that_load(tool):
+    for name, method in tool.METHODS.items():
+        for recipe, overrides in method.stages:
+            keys = [override.replace("{previous}", "runs/before") for override in overrides]
+            loaded = load(ROOT / "recipes" / f"{recipe}.py", keys)
+            assert loaded.head.head_init == "teacher" or not method.teachers_space or loaded.terms, name
+    assert {tool.AIRD, tool.COSINE} <= set(tool.METHODS)
+
+
+def test_every_run_has_a_folder_of_its_own(tool, monkeypatch, tmp_path):
+    args = arguments(tool, monkeypatch, tmp_path)
+    folders = {tool.folder_of(args, name, seed) for name in tool.METHODS for seed in range(3)}
+    assert len(folders) == 3 * len(tool.METHODS)
+
+
+@pytest.fixture
+def recorded(tool, monkeypatch):
+    """Runs that are noted down instead of trained; those whose recipe is in `failing` end with status 1."""
+    calls, failing = [], set()
+
+    def run_recipe(args, recipe, keys, folder, cost):
+        calls.append((recipe, keys))
+        cost["seconds"] += 2.0
+        return int(recipe in failing)
+
+    monkeypatch.setattr(tool, "run_recipe", run_recipe)
+    monkeypatch.setitem(tool.METHODS, "staged", tool.Method([("one", ["a=1"]), ("two", ["student_init={previous}/model.pt"])]))
+    return calls, failing
+
+
+def test_stages_follow_one_another_and_a_finished_run_is_kept(tool, monkeypatch, tmp_path, recorded):
+    args = arguments(tool, monkeypatch, tmp_path, "--set", "lr=0.2")
+    assert tool.train(args, "staged", 3) == 0
+    folder = tmp_path / "staged-seed3"
+    shared = ["lr=0.2", f"output={folder}/stage1", "seed=3", "val_targets=()"]
+    assert recorded[0][0] == ("one", ["a=1", *shared])
+    assert recorded[0][1][0] == "two" and f"student_init={folder}/stage1/model.pt" in recorded[0][1][1]
+    assert f"output={folder}" in recorded[0][1][1]
+    assert json.loads((folder / "done").read_text()) == {"seconds": 4.0, "peak_mb": 0.0}
+    assert tool.train(args, "staged", 3) == 0 and len(recorded[0]) == 2
+
+
+def test_a_failed_stage_ends_the_run_and_is_tried_again(tool, monkeypatch, tmp_path, recorded, capsys):
+    args = arguments(tool, monkeypatch, tmp_path)
+    recorded[1].add("one")
+    assert tool.train(args, "staged", 0) == 1
+    assert "failed, see" in capsys.readouterr().out and len(recorded[0]) == 1
+    recorded[1].clear()
+    assert tool.train(args, "staged", 0) == 0 and len(recorded[0]) == 3
+
+
+def test_what_is_trained_by_default_and_by_choice(tool, monkeypatch, tmp_path, recorded):
+    trained = []
+    monkeypatch.setattr(tool, "train", lambda args, name, seed: trained.append((name, seed)) or 0)
+    monkeypatch.setattr(tool, "evaluate", lambda args, finished: {})
+    monkeypatch.setattr(tool, "tables", lambda args, results, finished: "")
+    arguments(tool, monkeypatch, tmp_path)
+    assert tool.main() == 0
+    assert (tool.AIRD, 2) in trained and ("staged", 0) in trained and ("staged", 1) not in trained
+    assert all(tool.METHODS[name].group == "methods" for name, _ in trained)
+    trained.clear()
+    arguments(tool, monkeypatch, tmp_path, "--only", tool.AIRD, "staged", "--seeds", 0, 5)
+    assert tool.main() == 0
+    assert trained == [(tool.AIRD, 0), ("staged", 0), (tool.AIRD, 5), ("staged", 5)]
+
+
+def test_a_real_process_is_timed_and_weighed(tool, monkeypatch, tmp_path):
+    args = arguments(tool, monkeypatch, tmp_path)
+    cost = {"seconds": 0.0, "peak_mb": 0.0}
+    assert tool.run_recipe(args, "no_such_recipe", ["output=x"], tmp_path, cost) == 1
+    assert cost["seconds"] > 0 and cost["peak_mb"] > 5 and "no recipe" in (tmp_path / "log").read_text()
