@@ -48,7 +48,7 @@ def variant(suffix: str, *overrides: str, **about) -> Method:
 
 METHODS = {
     "low-from-scratch": variant("_scratch", seeds=3, teachers_space=False),
-    "identity (cls)": variant("_cls", seeds=3),
+    "cls": variant("_cls", seeds=3),
     AIRD: variant("", seeds=3),
     "AIRD + alignment": variant("_align", seeds=3),
     COSINE: variant("_cosine", seeds=3),
