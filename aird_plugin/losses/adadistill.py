@@ -4,7 +4,8 @@ The formula is read off the authors' code (fdbtrs/AdaDistill utils/losses.py): c
 softmax (s = 64, m = 0.45 there). One of several faces of one person in a batch wins there, whichever is written last; here the
 person's centre becomes the mean of what each of them would have made of it, which depends on neither order nor ranks.
 
-G = faces on all ranks, C = classes on this rank, D = embedding width, the same for both networks.
+G = faces on all ranks, H = those whose class this rank holds, C = classes on this rank, K = those met in the batch, D = embedding
+width, the same for both networks.
 """
 
 import torch
@@ -13,8 +14,8 @@ from torch.nn import functional as F
 LEAST, MOST = 1e-6, 1.0
 
 
-def moved_centres(centres_CD: torch.Tensor, label_G: torch.Tensor, student_GD, teacher_GD) -> torch.Tensor:
-    """The centres after a batch. Without gradient.
+def moved_centres(centres_CD: torch.Tensor, label_G: torch.Tensor, student_GD, teacher_GD) -> tuple[torch.Tensor, torch.Tensor]:
+    """Which centres a batch moves, int64 (K,), and where to, (K, D). Without gradient.
 
     for each face of class y:
         a = clamp(cos(f_s, f_t) * clamp(cos(W_y, f_t), 1e-6, 1), 1e-6, 1)
@@ -34,4 +35,6 @@ def moved_centres(centres_CD: torch.Tensor, label_G: torch.Tensor, student_GD, t
     agreement_H = F.cosine_similarity(student_GD.detach()[here_G], teacher_HD, dim=1)
     keep_H1 = (agreement_H * nearness_H).clamp(LEAST, MOST)[:, None]
     new_HD = keep_H1 * old_HD + (1 - keep_H1) * teacher_HD
-    return centres_CD.detach().index_reduce(0, label_H, new_HD, "mean", include_self=False)
+    class_K, place_H, count_K = label_H.unique(return_inverse=True, return_counts=True)
+    total_KD = new_HD.new_zeros(len(class_K), new_HD.shape[1]).index_add(0, place_H, new_HD)
+    return class_K, total_KD / count_K[:, None]

@@ -148,7 +148,8 @@ def adapt_centres(weight_CD: torch.Tensor, shard: slice, student_BD, teacher_BD,
     """Move this rank's class centres, in place, by the faces of all ranks (AdaDistill)."""
     student_GD, teacher_GD = (distributed.gather_rows(rows_BD) for rows_BD in (student_BD.float(), teacher_BD.float()))
     label_G = labels_in(shard, distributed.gather_rows(person_B))
-    weight_CD.copy_(moved_centres(weight_CD, label_G, student_GD, teacher_GD))
+    class_K, centre_KD = moved_centres(weight_CD, label_G, student_GD, teacher_GD)
+    weight_CD[class_K] = centre_KD
 
 
 def labels_in(shard: slice, person_G: torch.Tensor) -> torch.Tensor:
