@@ -23,6 +23,12 @@ class Training(Lesson):
     head_optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
 
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """Those with something to move: class centres that are frozen, or moved by the teacher, leave theirs empty."""
+        both = (self.shared_optimizer, self.head_optimizer)
+        return [optimizer for optimizer in both if any(group["params"] for group in optimizer.param_groups)]
+
 
 def assemble(recipe: Recipe) -> Training:
     """Open the data, build or open the bank, build networks and optimizers. Raises ValueError for what does not fit."""
@@ -46,4 +52,4 @@ def build_head(lesson: Lesson) -> Head:
     """The class centres, from the teacher's or at random; the teacher's stand beside them for IID."""
     recipe, teacher_centres_CD = lesson.recipe, lesson.teacher_centres_CD
     initial_CD = teacher_centres_CD if recipe.head.head_init == "teacher" else None
-    return Head(recipe.head, lesson.embedding_size, initial_CD, teacher_centres_CD, recipe.run.seed)
+    return Head(recipe.head, lesson.embedding_size, initial_CD, teacher_centres_CD, recipe.run.seed, recipe.margin)

@@ -159,15 +159,23 @@ def student_input(student: nn.Module, faces_BHWC: torch.Tensor, degradation: str
 
 def check_teacher_fits(recipe: Recipe, objective: Objective, teacher, embedding_size: int) -> None:
     """ValueError where the terms or the head ask of the teacher what it cannot give."""
-    wants_width = bool(objective.needs & {"teacher_width", "neighbours"}) or recipe.head.head_init == "teacher"
-    if teacher is None and (objective.needs or recipe.head.head_init == "teacher"):
-        wanting = ", ".join(objective.specs) or "head_init='teacher'"
+    needs = needs_of(recipe, objective)
+    wants_width = bool(needs & {"teacher_width", "neighbours"}) or recipe.head.head_init == "teacher"
+    if teacher is None and (needs or recipe.head.head_init == "teacher"):
+        head = "head_init='teacher'" if recipe.head.head_init == "teacher" else recipe.head.margin or "head_adaptive"
+        wanting = ", ".join(objective.specs) or head
         raise ValueError(f"{wanting} needs a teacher; set teacher=FILE (.pt or .onnx)")
     if teacher is not None and wants_width and teacher.dim != embedding_size:
         raise ValueError(
             f"embedding_size={embedding_size}, but the teacher's is {teacher.dim}; these terms and head_init='teacher' need "
             "one width (embedding_size=0 takes the teacher's)"
         )
+
+
+def needs_of(recipe: Recipe, objective: Objective) -> frozenset[str]:
+    """What terms, margin and head together ask of the teacher."""
+    asked = set(objective.needs) | ({"teacher_width"} if recipe.head.head_adaptive else set())
+    return frozenset(asked | (recipe.margin.needs - {"norm"} if recipe.margin else set()))
 
 
 def build_source(recipe: Recipe, records, low, bank, objective: Objective):
@@ -181,4 +189,4 @@ def build_source(recipe: Recipe, records, low, bank, objective: Objective):
     if recipe.bank.online:
         data, seed = recipe.data, recipe.bank.view_seed
         return OnlineFaces(plan, records, data.px, data.degradation, seed, bank is not None, neighbours)
-    return BankFaces(plan, low, bank if objective.needs else None, neighbours)
+    return BankFaces(plan, low, bank if needs_of(recipe, objective) else None, neighbours)

@@ -66,7 +66,7 @@ def run_steps(training: Training, first: int) -> None:
 def take_step(training: Training, batches, step: int) -> dict[str, torch.Tensor]:
     """One optimizer step over the mean loss of its batches. Gives every term by name (mean over the batches)."""
     accumulate = training.recipe.schedule.gradient_acc
-    for optimizer in (training.shared_optimizer, training.head_optimizer):
+    for optimizer in training.optimizers:
         optimizer.zero_grad(set_to_none=True)
     total: dict[str, torch.Tensor] = {}
     for number, batch in enumerate(batches, 1):
@@ -89,12 +89,13 @@ def compute_loss(training: Training, batch: Batch, step: int, draw: int) -> dict
     with torch.autocast(device, half, enabled=run.bf16 or (run.fp16 and device == "cuda")):
         student_BD = training.network(student_input(training.student, batch.faces_BHWC, training.recipe.data.degradation))
     views = look(student_BD, batch, training.head, draw, step / training.steps_per_epoch)
-    return training.objective(views, identity=training.head.loss(views.student_cosine_GC, views.label_G))
+    identity = training.head.loss(views.student_cosine_GC, views.label_G, views.student_BD, views.teacher_BD)
+    return training.objective(views, identity=identity)
 
 
 def update(training: Training, step: int) -> None:
     """Unscale, average what DDP does not hold, clip, move."""
-    optimizers = (training.shared_optimizer, training.head_optimizer)
+    optimizers = training.optimizers
     for optimizer in optimizers:
         training.scaler.unscale_(optimizer)
     distributed.average_gradients(training.objective.parameters())
@@ -109,7 +110,7 @@ def update(training: Training, step: int) -> None:
 
 def set_learning_rate(training: Training, rate: float) -> float:
     """The same rate for student, relation networks and class centres."""
-    for optimizer in (training.shared_optimizer, training.head_optimizer):
+    for optimizer in training.optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
     return rate
@@ -127,6 +128,7 @@ def save(training: Training, step: int) -> None:
     shared = {
         "student": training.student.state_dict(),
         "objective": training.objective.state_dict(),
+        "margin": training.head.margin.state_dict(),
         "optimizer": training.shared_optimizer.state_dict(),
         "scaler": training.scaler.state_dict(),
     }
@@ -144,6 +146,7 @@ def resume(training: Training) -> int:
     shared, heads = state
     training.student.load_state_dict(shared["student"])
     training.objective.load_state_dict(shared["objective"])
+    training.head.margin.load_state_dict(shared.get("margin", {}))
     training.shared_optimizer.load_state_dict(shared["optimizer"])
     if shared["scaler"]:
         training.scaler.load_state_dict(shared["scaler"])

@@ -66,11 +66,15 @@ class Objective(nn.Module):
         return frozenset().union(*(spec.needs for spec in self.specs.values()))
 
     def forward(self, views: Views, identity: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Every term by its name, unweighted, and their weighted sum as "loss". `identity` is the host's own margin loss."""
+        """Every term by its name, unweighted, and their weighted sum as "loss". `identity` is the host's own margin loss.
+
+        What a term keeps in `watched` (name -> scalar) is told beside it and added to nothing.
+        """
         out = {"identity": identity}
         total = self.identity_weight * identity
         for name, term in self.terms.items():
             out[name] = term(views)
+            out |= {f"{name}_{what}": value for what, value in getattr(term, "watched", {}).items()}
             total = total + self.weight(name, views.epoch) * out[name]
         return {"loss": total} | out
 

@@ -5,7 +5,8 @@ where such a key exists there. A variant begins with `config = base(__file__, "o
 Which keys exist, their defaults and their checks stand in the dataclass beside the code that each key turns (see `SECTIONS`).
 
 `config.terms` names the losses beside the identity loss: term name -> "module:Spec". Keys that begin with a term's name go to
-its spec: `iid_weight`, `rid_negatives`.
+its spec: `iid_weight`, `rid_negatives`. `config.margin` names another margin than the combined one in the same way, and its keys
+begin with `margin_`.
 """
 
 import ast
@@ -52,6 +53,7 @@ class Recipe:
     run: RunConfig
     bridge: BridgeConfig
     terms: dict[str, Any]
+    margin: Any = None
 
     def flat(self) -> dict[str, Any]:
         """Every key and value as a recipe file would state them (what recipe.json stores)."""
@@ -59,7 +61,7 @@ class Recipe:
         for section in SECTIONS:
             out |= dataclasses.asdict(getattr(self, section))
         out["terms"] = {name: f"{type(spec).__module__}:{type(spec).__qualname__}" for name, spec in self.terms.items()}
-        for name, spec in self.terms.items():
+        for name, spec in (self.terms | ({"margin": self.margin} if self.margin else {})).items():
             out |= {f"{name}_{key}": value for key, value in dataclasses.asdict(spec).items()}
         return out
 
@@ -125,19 +127,26 @@ def parse_override(text: str) -> tuple[str, Any]:
 def from_flat(config: dict[str, Any]) -> Recipe:
     """Flat keys -> sections and term specs, all checked."""
     config = dict(config)
-    term_types = {name: _import_spec(name, place) for name, place in dict(config.pop("terms", {})).items()}
+    term_types = {name: _import_spec(f"terms[{name!r}]", place, "term") for name, place in dict(config.pop("terms", {})).items()}
+    spec_types = dict(term_types)
+    if config.get("margin") is not None:
+        spec_types["margin"] = _import_spec("margin", config["margin"], "margin")
     owners = {key: (section, key) for section, kind in SECTIONS.items() for key in _fields(kind)}
-    for name, kind in term_types.items():
-        owners |= {f"{name}_{key}": (name, key) for key in _fields(kind)}
-    values: dict[str, dict[str, Any]] = {owner: {} for owner in (*SECTIONS, *term_types)}
+    for name, kind in spec_types.items():
+        own = {f"{name}_{key}": (name, key) for key in _fields(kind)}
+        if twice := own.keys() & owners.keys():
+            key = min(twice)
+            raise ValueError(f"{key!r} would be a key of {name} and of {owners[key][0]}; rename one of them")
+        owners |= own
+    values: dict[str, dict[str, Any]] = {owner: {} for owner in (*SECTIONS, *spec_types)}
     for key, value in config.items():
         if key not in owners:
             raise ValueError(_unknown_key(key, owners))
         owner, field = owners[key]
         values[owner][field] = value
     sections = {section: _make(kind, values[section]) for section, kind in SECTIONS.items()}
-    terms = {name: _make(kind, values[name], f"{name}_") for name, kind in term_types.items()}
-    return Recipe(**sections, terms=terms)
+    specs = {name: _make(kind, values[name], f"{name}_") for name, kind in spec_types.items()}
+    return Recipe(**sections, terms={name: specs[name] for name in term_types}, margin=specs.get("margin"))
 
 
 def _fields(kind: type) -> dict[str, Any]:
@@ -176,15 +185,16 @@ def _of_type(key: str, value: Any, hint: Any) -> Any:
     return value
 
 
-def _import_spec(name: str, place: Any) -> type:
-    """The spec class that `config.terms` names as "module:Class"."""
+def _import_spec(key: str, place: Any, what: str) -> type:
+    """The spec class of a term or of the margin, named as "module:Class"."""
     if not isinstance(place, str) or place.count(":") != 1:
-        raise ValueError(f"config.terms[{name!r}] is 'module:Spec'; got {place!r}")
+        raise ValueError(f"config.{key} is 'module:Spec'; got {place!r}")
     module_name, _, class_name = place.partition(":")
     try:
         kind = getattr(importlib.import_module(module_name), class_name)
     except (ImportError, AttributeError) as error:
-        raise ValueError(f"config.terms[{name!r}]: {error}") from error
-    if not (dataclasses.is_dataclass(kind) and hasattr(kind, "build")):
-        raise ValueError(f"config.terms[{name!r}]: {place} is no term spec (a frozen dataclass with build())")
+        raise ValueError(f"config.{key}: {error}") from error
+    weighted = hasattr(kind, "weight") or "weight" in getattr(kind, "__dataclass_fields__", {})
+    if not (dataclasses.is_dataclass(kind) and hasattr(kind, "build")) or weighted != (what == "term"):
+        raise ValueError(f"config.{key}: {place} is no {what} spec (a frozen dataclass with build(), a term's with a weight)")
     return kind

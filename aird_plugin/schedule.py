@@ -63,8 +63,8 @@ def learning_rate(config: ScheduleConfig, step: int, steps_per_epoch: int) -> fl
 
 
 def build_optimizer(config: ScheduleConfig, parameters) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW, over the parameters that want a gradient."""
-    wanted = [parameter for parameter in parameters if parameter.requires_grad]
+    """SGD with momentum, or AdamW, over the parameters that want a gradient; there may be none."""
+    wanted = [{"params": [parameter for parameter in parameters if parameter.requires_grad]}]
     if config.optimizer == "sgd":
         return torch.optim.SGD(wanted, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
     return torch.optim.AdamW(wanted, lr=config.lr, weight_decay=config.weight_decay)

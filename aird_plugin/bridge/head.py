@@ -9,14 +9,20 @@ from torch.nn import functional as F
 from aird_plugin import distributed
 from aird_plugin.losses.margin import margin_logits
 from aird_plugin.losses.sharding import WHOLE
-from aird_plugin.models.head import ClassCosines, initial_centres
+from aird_plugin.models.head import ClassCosines, adapt_centres, faces_told, initial_centres
 
 
 def margin(original, hosted):
-    """CombinedMarginLoss: the recipe's scale and gradient. margin_gradient="upstream" is upstream's own class."""
+    """CombinedMarginLoss: the recipe's margin, scale and gradient. margin_gradient="upstream" is upstream's own class."""
     recipe = hosted.lesson.recipe.head
 
     def make(scale, m1, m2, m3, interclass_filtering_threshold=0):
+        if hosted.margin is not None:
+            if interclass_filtering_threshold:
+                raise ValueError(
+                    f"interclass_filtering_threshold is arcface_torch's own margin's; it does not go with margin={recipe.margin}"
+                )
+            return hosted.margin
         if recipe.margin_gradient == "upstream":
             if m1 != 1.0 and not m3 > 0:
                 raise ValueError(
@@ -32,6 +38,30 @@ def margin(original, hosted):
         return exact
 
     return make
+
+
+class NamedMargin:
+    """A recipe's own margin where upstream calls its margin; what upstream does not hand over is told before its forward.
+
+    `regulariser` is what the last call gave beside the logits.
+    """
+
+    def __init__(self, lesson):
+        recipe = lesson.recipe
+        self.module = recipe.margin.build(recipe.head.margin_scale).to(lesson.device)
+        self.needs = recipe.margin.needs
+        self.shards = WHOLE if distributed.world_size() == 1 else distributed.ClassShards()
+        self.told: tuple = (None, None)
+        self.regulariser: torch.Tensor | None = None
+
+    def tell(self, student_BD, teacher_BD) -> None:
+        """This rank's embeddings of the batch to come."""
+        self.told = faces_told(self.needs, student_BD, teacher_BD)
+
+    def __call__(self, cosine_GC: torch.Tensor, label_G1: torch.Tensor) -> torch.Tensor:
+        logits_GC, self.regulariser = self.module(cosine_GC, label_G1[:, 0], *self.told, self.shards)
+        self.told = (None, None)
+        return logits_GC
 
 
 class Cosines:
@@ -83,12 +113,29 @@ def partial_fc(original, hosted):
             start_CD = initial_centres(lesson.recipe.head, embedding_size, start_CD, lesson.recipe.run.seed)
             with torch.no_grad():
                 self.weight.copy_(start_CD[shard])
+            self.weight.requires_grad_(lesson.recipe.head.trained)
             if cosines.kept:
                 cosines.teacher_centres_CD = F.normalize(teacher_centres_CD[shard].float()).to(lesson.device)
             hosted.head = self
 
+        def before(self, student_BD):
+            """What of the step comes before upstream's head: the teacher moves the centres, the margin hears of the faces."""
+            adaptive = lesson.recipe.head.head_adaptive
+            if not adaptive and hosted.margin is None:
+                return
+            batch = hosted.batch = lesson.ask_teacher(hosted.batch)
+            if adaptive:
+                shard = slice(self.class_start, self.class_start + self.num_local)
+                adapt_centres(self.weight, shard, student_BD, batch.teacher_BD, batch.person_B)
+            if hosted.margin is not None:
+                hosted.margin.tell(student_BD, batch.teacher_BD)
+
         def forward(self, local_embeddings, local_labels):
+            # Upstream squeezes the labels in place and its margin writes into the cosines: what needs either comes first.
+            self.before(local_embeddings)
             identity = super().forward(local_embeddings, local_labels)
+            if hosted.margin is not None and hosted.margin.regulariser is not None:
+                identity = identity + hosted.margin.regulariser
             cosines = self.margin_softmax
             cosines.index_C = self.weight_index if self.sample_rate < 1 else None
             return hosted.loss(local_embeddings, identity, cosines)

@@ -8,6 +8,7 @@ import torch
 
 from aird_plugin import distributed
 from aird_plugin.bridge import states
+from aird_plugin.bridge.head import NamedMargin
 from aird_plugin.data.faces import Batch
 from aird_plugin.errors import Interrupted
 from aird_plugin.evaluation.during import questions
@@ -29,6 +30,7 @@ class Hosted:
         self.lesson, self.stopped, self.stack = lesson, stopped, stack
         self.questions = questions(lesson, sharp=True)
         self.head: Any = None
+        self.margin = NamedMargin(lesson) if lesson.recipe.margin else None
         self.optimizer: Any = None
         self.verification: Any = None
         self.config: Any = None

@@ -19,6 +19,7 @@ def save(hosted, step: int) -> None:
     shared = {
         "student": lesson.student.state_dict(),
         "objective": lesson.objective.state_dict(),
+        "margin": hosted.margin.module.state_dict() if hosted.margin else {},
         "optimizer": optimizer_state(hosted, shared_parameters(lesson)),
         "scaler": {},
     }
@@ -37,6 +38,8 @@ def restore(hosted) -> int:
     shared, heads = state
     lesson.student.load_state_dict(shared["student"])
     lesson.objective.load_state_dict(shared["objective"])
+    if hosted.margin:
+        hosted.margin.module.load_state_dict(shared.get("margin", {}))
     own = checkpoint.cut_head(heads, slice(head.class_start, head.class_start + head.num_local))
     with torch.no_grad():
         head.weight.copy_(own["weight"])

@@ -4,13 +4,15 @@ B, G = faces on this rank, on all ranks; C = classes on this rank (sampled ones,
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from aird_plugin import distributed
-from aird_plugin.losses.margin import GRADIENTS, margin_logits, softmax_loss
+from aird_plugin.losses.adadistill import moved_centres
+from aird_plugin.losses.margin import GRADIENTS, Combined, softmax_loss
 from aird_plugin.losses.sharding import WHOLE
 
 HEAD_INITS = ("teacher", "random")
@@ -23,6 +25,9 @@ class HeadConfig:
     margin_list: (m1, m2, m3) of cos(m1 * angle + m2) - m3. margin_scale: the s that multiplies cosines (arcface_torch: 64).
     sample_rate: share of classes drawn each step, 1 for all. head_init: "teacher" starts from the teacher's class centres,
     which puts the student into the teacher's coordinates; "random" from a small normal.
+    margin: None for the combined margin that margin_list and margin_gradient describe, or another as "module:Spec"; its keys
+    begin with margin_, and it takes margin_scale. head_frozen: the teacher's class centres stay as they are, without gradient
+    and weight decay. head_adaptive: no gradient either; each face moves its centre towards its teacher embedding (AdaDistill).
     """
 
     num_classes: int = 0
@@ -31,6 +36,9 @@ class HeadConfig:
     margin_gradient: str = "exact"
     sample_rate: float = 1.0
     head_init: str = "random"
+    head_frozen: bool = False
+    head_adaptive: bool = False
+    margin: str | None = None
 
     def __post_init__(self):
         if len(self.margin_list) != 3 or not all(isinstance(m, int | float) for m in self.margin_list):
@@ -39,12 +47,21 @@ class HeadConfig:
             raise ValueError(f"margin_gradient is one of {', '.join(GRADIENTS)}; got {self.margin_gradient!r}")
         if self.head_init not in HEAD_INITS:
             raise ValueError(f"head_init is one of {', '.join(HEAD_INITS)}; got {self.head_init!r}")
+        if self.head_frozen and self.head_init != "teacher":
+            raise ValueError(f"head_frozen keeps the teacher's class centres: set head_init='teacher'; got {self.head_init!r}")
+        if self.head_frozen and self.head_adaptive:
+            raise ValueError("head_frozen and head_adaptive exclude each other: the class centres either stay or move")
         if not 0 < self.sample_rate <= 1:
             raise ValueError(f"sample_rate is above 0, at most 1; got {self.sample_rate!r}")
         if not self.margin_scale > 0:
             raise ValueError(f"margin_scale must be above 0; got {self.margin_scale!r}")
         if self.num_classes < 0:
             raise ValueError(f"num_classes is 0 (as many as the data have) or more; got {self.num_classes!r}")
+
+    @property
+    def trained(self) -> bool:
+        """Whether the class centres get a gradient."""
+        return not (self.head_frozen or self.head_adaptive)
 
 
 @dataclass(frozen=True)
@@ -59,24 +76,33 @@ class ClassCosines:
 class Head(nn.Module):
     """This rank's shard of the class centres, and beside it the teacher's (no parameter, not saved, never trained).
 
-    centres_CD: all ranks' initial centres, or None for a small normal drawn from `seed`.
+    centres_CD: all ranks' initial centres, or None for a small normal drawn from `seed`. margin: the spec of another margin than
+    the combined one; what it remembers is the same on all ranks.
     """
 
-    def __init__(self, config: HeadConfig, embedding_size: int, centres_CD=None, teacher_centres_CD=None, seed: int = 0):
+    def __init__(
+        self, config: HeadConfig, embedding_size: int, centres_CD=None, teacher_centres_CD=None, seed: int = 0, margin: Any = None
+    ):
         super().__init__()
         self.config, self.seed = config, seed
         self.shard = shard_of(config.num_classes, distributed.rank(), distributed.world_size())
         centres_CD = initial_centres(config, embedding_size, centres_CD, seed)
-        self.weight = nn.Parameter(centres_CD[self.shard].clone().float())
+        self.weight = nn.Parameter(centres_CD[self.shard].clone().float(), requires_grad=config.trained)
+        spec = margin or Combined(config.margin_list, config.margin_gradient)
+        self.margin, self.needs = spec.build(config.margin_scale), spec.needs
         teacher_shard = None if teacher_centres_CD is None else F.normalize(teacher_centres_CD[self.shard].float())
         self.register_buffer("teacher_centres_CD", teacher_shard, persistent=False)
         self.shards = WHOLE if distributed.world_size() == 1 else distributed.ClassShards()
 
     def cosines(self, student_BD, teacher_BD, person_B, step: int = 0) -> ClassCosines:
-        """Gather the faces of all ranks and compare them with this rank's classes. `step` seeds the sampling of classes."""
+        """Gather the faces of all ranks and compare them with this rank's classes. `step` seeds the sampling of classes.
+
+        With head_adaptive the faces first move their classes' centres.
+        """
+        if self.config.head_adaptive:
+            adapt_centres(self.weight, self.shard, student_BD, teacher_BD, person_B)
         student_GD = F.normalize(distributed.gather_rows(student_BD))
-        person_G = distributed.gather_rows(person_B)
-        label_G = torch.where(self._here(person_G), person_G - self.shard.start, -1)
+        label_G = labels_in(self.shard, distributed.gather_rows(person_B))
         centres_CD, teacher_centres_CD = self.weight, self.teacher_centres_CD
         if self.config.sample_rate < 1:
             index_C = self._sample(label_G, step)
@@ -88,16 +114,15 @@ class Head(nn.Module):
             teacher_GC = F.normalize(distributed.gather_rows(teacher_BD)) @ teacher_centres_CD.T
         return ClassCosines(student_GD @ F.normalize(centres_CD).T, teacher_GC, label_G)
 
-    def loss(self, student_cosine_GC: torch.Tensor, label_G: torch.Tensor) -> torch.Tensor:
-        """The identity loss: margin softmax over all classes of all ranks, mean over all ranks' faces."""
-        config = self.config
-        logits_GC = margin_logits(
-            student_cosine_GC, label_G, config.margin_list, config.margin_scale, config.margin_gradient
-        )
-        return softmax_loss(logits_GC, label_G, self.shards)
+    def loss(self, student_cosine_GC: torch.Tensor, label_G: torch.Tensor, student_BD=None, teacher_BD=None) -> torch.Tensor:
+        """The identity loss: margin softmax over all classes of all ranks, mean over all ranks' faces; plus what the margin adds.
 
-    def _here(self, person_G: torch.Tensor) -> torch.Tensor:
-        return (person_G >= self.shard.start) & (person_G < self.shard.stop)
+        This rank's embeddings are for margins that need them.
+        """
+        told = faces_told(self.needs, student_BD, teacher_BD)
+        logits_GC, regulariser = self.margin(student_cosine_GC, label_G, *told, self.shards)
+        loss = softmax_loss(logits_GC, label_G, self.shards)
+        return loss if regulariser is None else loss + regulariser
 
     def _sample(self, label_G: torch.Tensor, step: int) -> torch.Tensor:
         """The classes present in the batch, filled up at random to the sampled number. Sorted int64 (C,)."""
@@ -107,6 +132,29 @@ class Head(nn.Module):
         luck[label_G[label_G >= 0]] = 2.0
         count = max(int(self.config.sample_rate * total), int((luck == 2.0).sum()))
         return luck.topk(count).indices.sort().values
+
+
+def faces_told(needs: frozenset[str], student_BD, teacher_BD) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """What a margin needs of all ranks' faces: embedding lengths (G,), and cosines to the teacher's (G,), without gradient."""
+    norm_G = distributed.gather_rows(student_BD.norm(dim=1)) if "norm" in needs else None
+    if "teacher_width" not in needs:
+        return norm_G, None
+    agreement_B = F.cosine_similarity(student_BD.detach(), teacher_BD, dim=1)
+    return norm_G, distributed.gather_rows(agreement_B)
+
+
+@torch.no_grad()
+def adapt_centres(weight_CD: torch.Tensor, shard: slice, student_BD, teacher_BD, person_B) -> None:
+    """Move this rank's class centres, in place, by the faces of all ranks (AdaDistill)."""
+    student_GD, teacher_GD = (distributed.gather_rows(rows_BD) for rows_BD in (student_BD.float(), teacher_BD.float()))
+    label_G = labels_in(shard, distributed.gather_rows(person_B))
+    class_K, centre_KD = moved_centres(weight_CD, label_G, student_GD, teacher_GD)
+    weight_CD[class_K] = centre_KD
+
+
+def labels_in(shard: slice, person_G: torch.Tensor) -> torch.Tensor:
+    """Place of each face's person among the shard's classes; -1 where another rank holds it."""
+    return torch.where((person_G >= shard.start) & (person_G < shard.stop), person_G - shard.start, -1)
 
 
 def initial_centres(config: HeadConfig, embedding_size: int, centres_CD=None, seed: int = 0) -> torch.Tensor:

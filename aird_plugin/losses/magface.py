@@ -1,0 +1,75 @@
+"""MagFace (arXiv 2103.06627): the longer a face's embedding, the wider its margin; a regulariser rewards length.
+
+a = |z| clipped to [l_a, u_a];  m(a) = l_margin .. u_margin, linear in a;  logit of the own class s * cos(angle + m(a));
+L = cross-entropy + lambda_g * mean of g(a),  g(a) = a / u_a^2 + 1 / a.
+
+Numbers are those of the authors' run (IrvingMeng/MagFace run/run.sh); as there, a cosine below 0 gets no margin. The paper's
+range of lengths, 10 to 110, presumes embeddings that can grow. Our students' last BatchNorm, like arcface_torch's, has its gain
+frozen at 1, so the mean square length of a batch is the embedding's width D: lengths lie around sqrt(D) (D = 128: 11.3, measured
+on a trained student one face in a hundred below 8.7 and above 15; D = 512: 22.6) and can only be shared out anew among faces. So
+l_a and u_a belong into the recipe, and with them lambda_g: at l_a its push, lambda_g * (1 / l_a^2 - 1 / u_a^2), must exceed the
+margin's, which is at most s * (u_margin - l_margin) / (u_a - l_a). The authors' numbers exceed it 1.55 times.
+
+G = faces on all ranks, C = classes on this rank.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from aird_plugin.losses.margin import easy_angular, own_cosine, put_own
+from aird_plugin.losses.sharding import WHOLE, check_labels
+
+
+@dataclass(frozen=True)
+class MagFace:
+    """Recipe keys of the margin (`margin_l_a`, ...). l_a, u_a: shortest and longest length that counts. Margins in radians."""
+
+    l_a: float = 10.0
+    u_a: float = 110.0
+    l_margin: float = 0.45
+    u_margin: float = 0.8
+    lambda_g: float = 35.0
+
+    needs = frozenset({"norm"})
+
+    def __post_init__(self):
+        if not 0 < self.l_a < self.u_a:
+            raise ValueError(f"l_a and u_a are lengths, 0 < l_a < u_a; got {self.l_a!r} and {self.u_a!r}")
+        if not 0 <= self.l_margin <= self.u_margin:
+            raise ValueError(f"l_margin and u_margin need 0 <= l_margin <= u_margin; got {self.l_margin!r} and {self.u_margin!r}")
+        if not self.lambda_g >= 0:
+            raise ValueError(f"lambda_g must be 0 or more; got {self.lambda_g!r}")
+
+    def build(self, scale: float) -> nn.Module:
+        """The margin as a module."""
+        return MagFaceMargin(self, scale)
+
+
+def margin_of(norm_G: torch.Tensor, spec: MagFace) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clipped lengths a and margins m(a) in radians, (G,) each."""
+    length_G = norm_G.clamp(spec.l_a, spec.u_a)
+    slope = (spec.u_margin - spec.l_margin) / (spec.u_a - spec.l_a)
+    return length_G, spec.l_margin + slope * (length_G - spec.l_a)
+
+
+def length_loss(length_G: torch.Tensor, label_G: torch.Tensor, u_a: float, shards=WHOLE) -> torch.Tensor:
+    """Mean over all ranks' faces of g(a). Each face counts on the rank that holds its class, and so gets its gradient once."""
+    g_G = length_G / u_a**2 + 1 / length_G
+    return shards.sum((g_G * (label_G >= 0)).sum()) / len(g_G)
+
+
+class MagFaceMargin(nn.Module):
+    """MagFace's logits and regulariser."""
+
+    def __init__(self, spec: MagFace, scale: float):
+        super().__init__()
+        self.spec, self.scale = spec, scale
+
+    def forward(self, cosine_GC, label_G, norm_G, agreement_G=None, shards=WHOLE):
+        check_labels(cosine_GC, label_G)
+        length_G, margin_G = margin_of(norm_G, self.spec)
+        own_G = easy_angular(own_cosine(cosine_GC, label_G), margin_G)
+        regulariser = self.spec.lambda_g * length_loss(length_G, label_G, self.spec.u_a, shards)
+        return self.scale * put_own(cosine_GC, label_G, own_G), regulariser

@@ -1,0 +1,104 @@
+"""Two ranks equal one, in loss and every gradient, with each margin; and with centres that the teacher moves."""
+
+import socket
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from aird_plugin import distributed
+from aird_plugin.losses.adaface import AdaFace
+from aird_plugin.losses.ccface import AdaptiveMargin, Consistency
+from aird_plugin.losses.magface import MagFace
+from aird_plugin.losses.rpcl import Arc, Cos, Mag
+from aird_plugin.models.head import Head, HeadConfig
+from aird_plugin.objective import Objective, Sizes, look
+
+FACES, CLASSES, WIDTH, STEPS = 8, 7, 5, 2
+SETTINGS = {
+    "magface": (MagFace(l_a=0.1, u_a=5.0, lambda_g=3.0), {}),
+    "adaface": (AdaFace(t_alpha=0.5), {}),
+    "rpcl-arc": (Arc(rival_threshold=0.2), {}),
+    "rpcl-cos": (Cos(rival_threshold=0.2), {}),
+    "rpcl-mag": (Mag(l_a=0.1, u_a=5.0, rival_threshold=0.2), {}),
+    "ccface": (AdaptiveMargin(), {"head_frozen": True, "head_init": "teacher"}),
+    "adadistill": (None, {"head_adaptive": True}),
+}
+
+
+class Batch:
+    """Eight faces, or one rank's part of them."""
+
+    anchor_BD = has_anchor_B = negative_BKD = negative_exists_BK = None
+
+    def __init__(self, part: slice):
+        generator = torch.Generator().manual_seed(0)
+        self.x = torch.randn(FACES, 6, generator=generator)[part]
+        self.teacher_BD = F.normalize(torch.randn(FACES, WIDTH, generator=generator))[part]
+        self.row_B = torch.arange(FACES)[part]
+        self.person_B = torch.tensor([0, 6, 3, 3, 1, 3, 2, 4])[part]
+
+
+def two_steps(name: str) -> dict[str, torch.Tensor]:
+    """The second step on the same faces: losses, gradients as the optimizer would see them, centres, the margin's memory."""
+    margin, keys = SETTINGS[name]
+    torch.manual_seed(1)
+    student = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, WIDTH))
+    centres = torch.randn(CLASSES, WIDTH, generator=torch.Generator().manual_seed(2))
+    head = Head(HeadConfig(CLASSES, margin_scale=8.0, **keys), WIDTH, centres, centres, seed=4, margin=margin)
+    objective = Objective({"consistency": Consistency(threshold=0.9)} if name == "ccface" else {}, Sizes(WIDTH))
+    ranks, rank = distributed.world_size(), distributed.rank()
+    network = DistributedDataParallel(student) if ranks > 1 else student
+    batch = Batch(slice(rank * FACES // ranks, (rank + 1) * FACES // ranks))
+    for _ in range(STEPS):
+        network.zero_grad()
+        head.zero_grad()
+        views = look(network(batch.x), batch, head)
+        identity = head.loss(views.student_cosine_GC, views.label_G, views.student_BD, views.teacher_BD)
+        out = objective(views, identity)
+        out["loss"].backward()
+    found = {f"loss/{term}": distributed.mean_over_ranks(value.detach()) for term, value in out.items()}
+    found |= {f"student/{part}": p.grad for part, p in student.named_parameters()}
+    found |= {f"margin/{part}": value for part, value in head.margin.state_dict().items()}
+    centre_gradient = {} if head.weight.grad is None else {"shard/gradient": head.weight.grad}
+    return found | centre_gradient | {"shard/centres": head.weight.detach()}
+
+
+def on_rank(rank: int, ranks: int, port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
+    try:
+        torch.save({name: two_steps(name) for name in SETTINGS}, f"{folder}/{rank}.pt")
+    finally:
+        distributed.stop()
+
+
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory) -> list[dict]:
+    """What each of two ranks found, by setting."""
+    folder = tmp_path_factory.mktemp("ranks")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(on_rank, (2, port, str(folder)), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_two_ranks_equal_one(name, of_two):
+    whole, parts = two_steps(name), [found[name] for found in of_two]
+    assert all(value.abs().sum() > 0 for key, value in whole.items() if not key.startswith("loss/"))
+    assert ("shard/gradient" in whole) == (name not in ("ccface", "adadistill"))
+    for key, value in whole.items():
+        if key.startswith("shard/"):
+            torch.testing.assert_close(torch.cat([part[key] for part in parts]), value, rtol=1e-4, atol=1e-6)
+        else:
+            for part in parts:
+                torch.testing.assert_close(part[key], value, rtol=1e-4, atol=1e-6, msg=lambda m, k=key: f"{k}: {m}")
+    if name == "ccface":
+        assert 0 < whole["loss/consistency_share"] < 1
+    for key in ("margin/mean", "margin/std"):
+        assert torch.equal(parts[0].get(key, torch.tensor(0)), parts[1].get(key, torch.tensor(0)))
