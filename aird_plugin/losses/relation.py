@@ -18,6 +18,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from aird_plugin.losses.precision import at_least_float32
+
 CONTRASTS = ("nce", "infonce", "literal")
 LONE_FACES = ("view", "skip")
 
@@ -51,7 +53,7 @@ def nce_loss(positive_B, negative_BK, allowed_BK, temperature: float, log_mean_s
 def fix_normaliser(log_mean_score, positive_B, negative_BK, temperature: float, shards) -> None:
     """CRD's Z: the mean score of the first batch, of all ranks, then constant. It fills `log_mean_score` where that is NaN."""
     if torch.isnan(log_mean_score):
-        scores = torch.cat([positive_B[:, None], negative_BK], 1).float() / temperature
+        scores = at_least_float32(torch.cat([positive_B[:, None], negative_BK], 1)) / temperature
         log_mean_score.copy_(shards.mean_over_ranks(scores.exp().mean()).log())
 
 
