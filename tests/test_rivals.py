@@ -1,4 +1,4 @@
-"""The rival losses as a run sees them: their recipes, two ranks, a stop, and the other host's reader."""
+"""The rival losses as a run sees them: their recipes, two ranks, a stop."""
 
 import json
 import math
@@ -14,7 +14,6 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin import distributed
-from aird_plugin.bridge.reader import UpstreamReader
 from aird_plugin.loop import train
 from aird_plugin.losses.crd import Contrast
 from aird_plugin.losses.feature import Feature
@@ -126,12 +125,6 @@ def test_a_stopped_run_with_crds_memories_goes_on_to_the_bit(tiny_run, tmp_path)
     assert all(torch.equal(value, saved[1][key]) for key, value in saved[0].items())
     last = [json.loads((f / "metrics.jsonl").read_text().splitlines()[-1])["crd"] for f in (whole, again)]
     assert last[0] == last[1] > 0
-
-
-def test_upstreams_reader_is_refused_where_a_term_asks_for_rows():
-    lesson = SimpleNamespace(objective=Objective({"crd": TERMS["crd"]}, Sizes(WIDTH, FACES)))
-    with pytest.raises(ValueError, match=r"\['crd'\] asks; set reader='bank'"):
-        UpstreamReader(None, SimpleNamespace(lesson=lesson))
 
 
 def test_a_student_of_another_width_may_learn_relations():

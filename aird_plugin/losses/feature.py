@@ -30,7 +30,7 @@ def feature_loss(student_BD: torch.Tensor, teacher_BD: torch.Tensor) -> torch.Te
             f"student {tuple(student_BD.shape)}, teacher {tuple(teacher_BD.shape)}"
         )
     direction_BD = F.normalize(at_least_float32(teacher_BD).detach(), dim=1)
-    return F.mse_loss(at_least_float32(student_BD), math.sqrt(student_BD.shape[1]) * direction_BD)
+    return F.mse_loss(student_BD, math.sqrt(student_BD.shape[1]) * direction_BD)
 
 
 @dataclass(frozen=True)
