@@ -62,12 +62,15 @@ class BankReader(DataLoader):
 class UpstreamReader:
     """Upstream's images, shrunk by the one resize. They carry a label and no row, so RID's candidates come by person.
 
-    A run can stop and go on at whole epochs only.
+    A run can stop and go on at whole epochs only. Raises ValueError for a term that remembers each face by its row.
     """
 
     def __init__(self, loader, hosted):
         self.loader, self.hosted = loader, hosted
         lesson = hosted.lesson
+        remembering = [name for name, spec in lesson.objective.specs.items() if "rows" in spec.needs]
+        if remembering:
+            raise ValueError(f"reader='upstream' does not say which face is which, and {remembering} asks; set reader='bank'")
         self.neighbours = lesson.source.neighbours
         self.asks = bool(lesson.objective.needs)
         order_N = np.argsort(lesson.records.labels, kind="stable")

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from aird_plugin.losses.precision import at_least_float32
 from aird_plugin.losses.sharding import WHOLE, check_labels, is_target, log_sum_exp, target_logit
 
 VARIANTS = ("kl", "dkd")
@@ -42,8 +43,8 @@ def instance_loss(
             f"and {tuple(teacher_logits_BC.shape)}"
         )
     check_labels(student_logits_BC, label_B)
-    student_BC = _at_least_float32(student_logits_BC) / temperature
-    teacher_BC = _at_least_float32(teacher_logits_BC).detach() / temperature
+    student_BC = at_least_float32(student_logits_BC) / temperature
+    teacher_BC = at_least_float32(teacher_logits_BC).detach() / temperature
     if variant == "kl":
         per_face_B = divergence(student_BC, teacher_BC, shards)
     else:
@@ -88,10 +89,6 @@ def _own_and_rest(logits_BC, label_B, target_BC, shards):
     """Logit of the own class, and log-sum-exp of all the others."""
     others_BC = logits_BC.masked_fill(target_BC, torch.finfo(logits_BC.dtype).min)
     return target_logit(logits_BC, label_B, shards), log_sum_exp(others_BC, shards)
-
-
-def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from aird_plugin.losses.precision import at_least_float32
+
 CONTRASTS = ("nce", "infonce", "literal")
 LONE_FACES = ("view", "skip")
 
@@ -45,6 +47,14 @@ def nce_loss(positive_B, negative_BK, allowed_BK, temperature: float, log_mean_s
     shift_B = log_mean_score + log_count_B
     negative_score_BK = F.logsigmoid(-(negative_BK / temperature - shift_B[:, None])).masked_fill(~allowed_BK, 0)
     return -F.logsigmoid(positive_B / temperature - shift_B) - negative_score_BK.sum(1)
+
+
+@torch.no_grad()
+def fix_normaliser(log_mean_score, positive_B, negative_BK, temperature: float, shards) -> None:
+    """CRD's Z: the mean score of the first batch, of all ranks, then constant. It fills `log_mean_score` where that is NaN."""
+    if torch.isnan(log_mean_score):
+        scores = at_least_float32(torch.cat([positive_B[:, None], negative_BK], 1)) / temperature
+        log_mean_score.copy_(shards.mean_over_ranks(scores.exp().mean()).log())
 
 
 def info_nce_loss(positive_B, negative_BK, allowed_BK, temperature: float) -> torch.Tensor:
@@ -128,7 +138,7 @@ class RelationLoss(nn.Module):
         allowed_BK = views.negative_exists_BK & (closeness_BK <= spec.noise_cap)
         if spec.contrast == "infonce":
             return info_nce_loss(positive_B, negative_BK, allowed_BK, spec.temperature)
-        self._fix_normaliser(positive_B, negative_BK, views)
+        fix_normaliser(self.log_mean_score, positive_B, negative_BK, spec.temperature, views.shards)
         return nce_loss(positive_B, negative_BK, allowed_BK, spec.temperature, self.log_mean_score)
 
     def _literal(self, student_BD, views) -> torch.Tensor:
@@ -142,12 +152,6 @@ class RelationLoss(nn.Module):
         closeness_BB = views.anchor_BD @ views.teacher_BD.T
         stranger_BB = views.person_B[:, None] != views.person_B
         allowed_BB = stranger_BB & (closeness_BB <= self.spec.noise_cap)
-        self._fix_normaliser(score_BB.diagonal(), score_BB, views)
-        return nce_loss(score_BB.diagonal(), score_BB, allowed_BB, self.spec.temperature, self.log_mean_score)
-
-    @torch.no_grad()
-    def _fix_normaliser(self, positive_B, negative_BK, views) -> None:
-        """CRD's Z: the mean score of the first batch, of all ranks, then constant. It is saved with the weights."""
-        if torch.isnan(self.log_mean_score):
-            scores = torch.cat([positive_B[:, None], negative_BK], 1).float() / self.spec.temperature
-            self.log_mean_score.copy_(views.shards.mean_over_ranks(scores.exp().mean()).log())
+        temperature = self.spec.temperature
+        fix_normaliser(self.log_mean_score, score_BB.diagonal(), score_BB, temperature, views.shards)
+        return nce_loss(score_BB.diagonal(), score_BB, allowed_BB, temperature, self.log_mean_score)

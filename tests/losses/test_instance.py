@@ -65,6 +65,16 @@ def test_dkd_is_the_published_decomposition(alpha, beta, temperature):
     assert_same_value_and_gradient(fast, slow_dkd(student, teacher, label, alpha, beta, temperature), student)
 
 
+@pytest.mark.parametrize(("variant", "alpha", "beta", "temperature", "figure"), [
+    ("dkd", 1, 8, 4, 55.402019773402664), ("dkd", 1, 0.5, 1, 1.676550231579141), ("dkd", 2, 0, 3, 1.33531885061631),
+    ("kl", 1, 1, 1, 2.9898284395696915), ("kl", 1, 1, 4, 6.585704793999193),
+])  # fmt: skip
+def test_the_figures_of_mdistiller(variant, alpha, beta, temperature, figure):
+    """megvii-research/mdistiller, mdistiller/distillers/DKD.py and KD.py at a08d46f, in float64 on `logits()`."""
+    student, teacher, label = logits()
+    assert instance_loss(student, teacher, label, variant, alpha, beta, temperature).item() == pytest.approx(figure, rel=1e-9)
+
+
 def test_dkd_with_the_weights_kl_itself_gives_is_kl():
     student, teacher, label = logits(rows=1)
     target_B, other_B = decoupled(student, teacher, label)
