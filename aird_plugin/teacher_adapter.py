@@ -100,7 +100,6 @@ def train_adapter(teacher: TeacherBank, spec: Adapted, width: int, device: torch
     """The adapter (E, D) and class centres (C, E), on the CPU: `adapter_loss` over random views by Adam, the rate a cosine.
 
     It starts from the teacher itself: the identity, or the teacher's `width` main directions, which keep most of its cosines.
-    Raises ValueError where it diverges.
     """
     weight_ED = _start(teacher, width).to(device)
     decoder_DE = None if width == teacher.dim else weight_ED.T.clone()
@@ -120,8 +119,6 @@ def train_adapter(teacher: TeacherBank, spec: Adapted, width: int, device: torch
         loss.backward()
         optimizer.step()
         schedule.step()
-    if not all(torch.isfinite(x).all() for x in learnt):
-        raise ValueError(f"the teacher's adapter diverged; lower its lr={spec.lr}")
     return weight_ED.detach().cpu(), F.normalize(centres_CE.detach(), dim=1).cpu()
 
 
