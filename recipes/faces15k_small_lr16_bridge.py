@@ -1,7 +1,7 @@
 """Rival: Bridge Distillation (arXiv 2409.11786), a reading (losses/adapted.py).
 
-The teacher is adapted to the faces at hand first; then regression to the adapted teacher, and a little identity loss. Its weight of
-4 on the squared distance is the cosine rival's 8 on 1 - cos: what differs from faces15k_small_lr16_cosine is the adapted teacher.
+The teacher is adapted to the faces at hand first; then regression to the adapted teacher, and a little identity loss. Its weight
+of 4 on the squared distance is the cosine rival's 8 on 1 - cos: what differs from faces15k_small_lr16_cosine is the teacher.
 The adapted embeddings have the teacher's width and stay near its own, so that in LR-HR the teacher as it is serves the high side.
 """
 

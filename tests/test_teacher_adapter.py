@@ -16,10 +16,12 @@ from aird_plugin.evaluation.during import questions
 from aird_plugin.loop import train
 from aird_plugin.losses.adapted import Adapted, mimic_loss
 from aird_plugin.losses.alignment import Alignment
-from aird_plugin.recipe import from_flat
+from aird_plugin.models import build
+from aird_plugin.recipe import from_flat, load
 from aird_plugin.teacher_adapter import AdaptedBank, open_taught_bank, taught_width, train_adapter
 
 CPU = torch.device("cpu")
+RECIPES = Path(__file__).parents[1] / "recipes"
 PEOPLE, FACES, VIEWS, WIDTH = 40, 6, 4, 8
 QUICK = {"epochs": 150, "lr": 0.02}
 
@@ -211,6 +213,22 @@ def test_a_student_learns_from_the_adapted_teacher(run, pairs_file, width):
     told = [json.loads(line) for line in (train(recipe) / "metrics.jsonl").read_text().splitlines()]
     assert told[-1]["adapted"] < 0.9 * told[0]["adapted"]
     assert told[0]["loss"] == pytest.approx(0.1 * told[0]["identity"] + 4 * told[0]["adapted"], rel=1e-5)
+
+
+def test_the_recipes_say_what_their_pages_say():
+    bridge, cosine, tiny, full = (
+        load(RECIPES / f"{name}.py")
+        for name in ("faces15k_small_lr16_bridge", "faces15k_small_lr16_cosine", "faces15k_bridge_tiny_lr16", "bridge_tiny_lr16")
+    )
+    assert 2 * bridge.terms["adapted"].weight == cosine.terms["align"].weight and bridge.terms["adapted"].width == 0
+    assert (bridge.run.identity_weight, bridge.head, bridge.schedule) == (
+        cosine.run.identity_weight,
+        cosine.head,
+        cosine.schedule,
+    )
+    assert tiny.terms == bridge.terms and full.terms["adapted"].width == 128 and full.student.embedding_size == 0
+    sizes = [sum(p.numel() for p in build(recipe.student.network, 128).parameters()) for recipe in (tiny, full)]
+    assert all(abs(size - 210_000) <= 0.05 * 210_000 for size in sizes)
 
 
 def test_online_and_bank_teach_the_same(run):
