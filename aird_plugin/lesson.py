@@ -19,6 +19,7 @@ from aird_plugin.models.teacher import load_teacher, load_weights
 from aird_plugin.objective import Objective, Sizes
 from aird_plugin.recipe import Recipe
 from aird_plugin.runfolder import facts_of
+from aird_plugin.teacher_adapter import open_taught_bank, taught_width
 
 
 @dataclass(kw_only=True)
@@ -57,7 +58,7 @@ class Lesson:
         """The batch with the teacher's embeddings, asked now where the bank did not bring them (the online path)."""
         if batch.teacher_BD is None and batch.high_BHWC is not None:
             embeddings_BD = torch.from_numpy(self.teacher.embed(batch.high_BHWC.cpu().numpy()))
-            return replace(batch, teacher_BD=embeddings_BD.to(self.device))
+            return replace(batch, teacher_BD=self.bank.as_taught(embeddings_BD).to(self.device))
         return batch
 
 
@@ -69,7 +70,7 @@ def prepare(recipe: Recipe) -> Lesson:
     teacher = None
     if recipe.teacher.teacher:
         teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network, device.type)
-    embedding_size = recipe.student.embedding_size or (teacher.dim if teacher else 512)
+    embedding_size = recipe.student.embedding_size or (taught_width(recipe.terms, teacher) if teacher else 512)
     sizes = Sizes(embedding_size, len(records), recipe.head.num_classes)
     objective = Objective(recipe.terms, sizes, recipe.run.identity_weight)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
@@ -128,7 +129,10 @@ def open_banks(recipe: Recipe, records, teacher, device: torch.device) -> tuple[
 
     def both():
         low = None if recipe.bank.online else open_low_bank(recipe.bank, records, recipe.data.px, recipe.data.degradation)
-        return low, None if teacher is None else open_teacher_bank(recipe.bank, records, teacher, device.type)
+        if teacher is None:
+            return low, None
+        bank = open_teacher_bank(recipe.bank, records, teacher, device.type)
+        return low, open_taught_bank(recipe.bank, recipe.terms, bank, device)
 
     if distributed.rank() == 0:
         banks = both()
@@ -160,14 +164,14 @@ def student_input(student: nn.Module, faces_BHWC: torch.Tensor, degradation: str
 def check_teacher_fits(recipe: Recipe, objective: Objective, teacher, embedding_size: int) -> None:
     """ValueError where the terms or the head ask of the teacher what it cannot give."""
     needs = needs_of(recipe, objective)
-    wants_width = bool(needs & {"teacher_width", "neighbours"}) or recipe.head.head_init == "teacher"
+    wants_width = bool(needs & {"teacher_width", "neighbours", "adapted"}) or recipe.head.head_init == "teacher"
     if teacher is None and (needs or recipe.head.head_init == "teacher"):
         head = "head_init='teacher'" if recipe.head.head_init == "teacher" else recipe.head.margin or "head_adaptive"
         wanting = ", ".join(objective.specs) or head
         raise ValueError(f"{wanting} needs a teacher; set teacher=FILE (.pt or .onnx)")
-    if teacher is not None and wants_width and teacher.dim != embedding_size:
+    if teacher is not None and wants_width and (width := taught_width(recipe.terms, teacher)) != embedding_size:
         raise ValueError(
-            f"embedding_size={embedding_size}, but the teacher's is {teacher.dim}; these terms and head_init='teacher' need "
+            f"embedding_size={embedding_size}, but the teacher's is {width}; these terms and head_init='teacher' need "
             "one width (embedding_size=0 takes the teacher's)"
         )
 

@@ -62,7 +62,7 @@ class Objective(nn.Module):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the terms ask for: "teacher", "teacher_cosine", "teacher_width", "neighbours", "rows" (`views.row_B`)."""
+        """What the terms ask for: "teacher", "teacher_cosine", "teacher_width", "neighbours", "adapted", "rows", "maps"..."""
         return frozenset().union(*(spec.needs for spec in self.specs.values()))
 
     def forward(self, views: Views, identity: torch.Tensor) -> dict[str, torch.Tensor]:

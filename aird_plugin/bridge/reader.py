@@ -99,7 +99,7 @@ class UpstreamReader:
         data = lesson.recipe.data
         batch = Batch(faces_BHWC=shrink_torch(high_BHWC, data.px, data.degradation), person_B=person_B)
         if self.asks:
-            batch.teacher_BD = lesson.teacher.embed_inputs(high_B3HW).to(lesson.device)
+            batch.teacher_BD = lesson.bank.as_taught(lesson.teacher.embed_inputs(high_B3HW)).to(lesson.device)
         if self.neighbours:
             for name, value in self.neighbours.lookup(self._draw(person_B, number)).items():
                 setattr(batch, name, value)

@@ -10,6 +10,8 @@ teacher-vV/   embeddings.npy  float16 (N, V, D)  the teacher on every view, norm
 lowPX-vV/     low.npy         uint8 (N, V/2, px, px, 3)  the shrunken face of every jitter; mirrored when read
               person.npy      int32 (N,)
 
+A third one, the teacher adapted to these faces, is `teacher_adapter`'s.
+
 The manifest ties a folder to its inputs; one that differs is refused by the name of what changed.
 
 N = faces, V = views, D = embedding width, C = people.
@@ -134,6 +136,10 @@ class TeacherBank:
     def embeddings(self, rows_X: np.ndarray, views_X: np.ndarray) -> np.ndarray:
         """Teacher embeddings of the rows in those views. float32 (..., D)."""
         return self.embeddings_NVD[rows_X, views_X].astype(np.float32)
+
+    def as_taught(self, embeddings_BD):
+        """What the teacher says of a face outside the bank, as terms are to see it: here unchanged."""
+        return embeddings_BD
 
 
 class LowBank:

@@ -76,7 +76,10 @@ def evaluate_run(lesson, write: bool = False, sharp: bool = False) -> list[dict]
 def can_compare_with_high(lesson) -> bool:
     """Whether somebody can embed the high side in the student's coordinates."""
     takes_high = input_side(lesson.student) == FACE_SIDE
-    return takes_high or (lesson.teacher is not None and lesson.recipe.head.head_init == "teacher")
+    if takes_high or lesson.teacher is None:
+        return takes_high
+    # A student of an adapted teacher stays near the teacher's coordinates only in the teacher's width.
+    return lesson.recipe.head.head_init == "teacher" and lesson.teacher.dim == lesson.embedding_size
 
 
 def write_student(lesson) -> None:

@@ -11,7 +11,8 @@ NETWORKS = {
     "r100": "arcface_torch's iresnet100, 112 px",
     "mbf": "arcface_torch's mobilefacenet, 112 px",
     "mfn": "MobileFaceNet as published (cropped to 112x96 inside), 112 px",
-    "native{px}_{millions}m": "plain 3x3 convolutions on the px x px face, e.g. native16_1m, native32_0.2m",
+    "native{px}_{millions}m": "plain 3x3 convolutions on the px x px face, e.g. native16_1m, native32_0.2m; "
+    "with _dw depthwise-separable ones, with _prelu PReLU, e.g. native16_1m_dw_prelu",
 }
 
 
@@ -27,7 +28,7 @@ def build(name: str, embedding_size: int = 512) -> nn.Module:
     Raises ValueError for an unknown name (naming the choices and the nearest) or an impossible size.
     """
     # Imported here so that asking for one architecture never loads the others.
-    from aird_plugin.models import iresnet, mobilefacenet, native
+    from aird_plugin.models import iresnet, mobilefacenet, native, native_plan
 
     if not isinstance(embedding_size, int) or embedding_size < 1:
         raise ValueError(f"embedding_size is a whole number of 1 or more, got {embedding_size!r}")
@@ -37,8 +38,8 @@ def build(name: str, embedding_size: int = 512) -> nn.Module:
         return mobilefacenet.ArcfaceMobileFaceNet(embedding_size)
     if name == "mfn":
         return mobilefacenet.MobileFaceNet(embedding_size)
-    if native.spells_native(name):
-        return native.Native(*native.parse_name(name), embedding_size)
+    if native_plan.spells_native(name):
+        return native.Native(native_plan.parse_name(name), embedding_size)
     raise ValueError(
         f"network {name!r} is not one of {', '.join(NETWORKS)} (px 8 to 112); nearest: {nearest_name(name)}"
     )
@@ -47,5 +48,5 @@ def build(name: str, embedding_size: int = 512) -> nn.Module:
 def nearest_name(name: object) -> str:
     """The known network name spelt most like `name`; for error messages."""
     fixed = [known for known in NETWORKS if "{" not in known]
-    examples = [*fixed, "native16_1m", "native32_0.2m", "native112_0.5m"]
+    examples = [*fixed, "native16_1m", "native32_0.2m", "native112_0.5m", "native16_1m_dw"]
     return difflib.get_close_matches(str(name), examples, n=1, cutoff=0.0)[0]

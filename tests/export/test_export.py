@@ -48,7 +48,7 @@ def run_file(path, x: np.ndarray) -> np.ndarray:
     return onnxruntime.InferenceSession(path).run(None, {graph.INPUT: x})[0]
 
 
-@pytest.mark.parametrize("name", ["native16_0.05m", "native24_0.1m", "native112_0.05m", "mbf", "mfn", "r18"])
+@pytest.mark.parametrize("name", ["native16_0.05m", "native24_0.1m_dw_prelu", "native112_0.05m", "mbf", "mfn", "r18"])
 def test_a_file_computes_what_the_student_does(name, noise_faces, tmp_path):
     """One input, one output, any batch, nothing beside the file; a native student gets the very bytes of the one resize."""
     network, faces = student(name), noise_faces(5)

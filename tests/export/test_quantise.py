@@ -10,9 +10,9 @@ from aird_plugin.models.onnx_teacher import OnnxTeacher
 onnx = pytest.importorskip("onnx")
 
 
-def network(seed: int = 3) -> torch.nn.Module:
+def network(seed: int = 3, name: str = "native16_0.05m") -> torch.nn.Module:
     torch.manual_seed(seed)
-    student = build("native16_0.05m", 16).train()
+    student = build(name, 16).train()
     for _ in range(3):
         student(torch.rand(16, 3, 16, 16) * 2 - 1)
     return student.eval()
@@ -48,6 +48,15 @@ def test_other_batches_than_those_of_the_calibration(source, noise_faces, tmp_pa
     quantise(source, tmp_path / "int8.onnx", faces)
     int8 = OnnxTeacher(tmp_path / "int8.onnx")
     np.testing.assert_allclose(int8.embed(faces[:1]), int8.embed(faces[:5])[:1], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("variant", ["_dw", "_prelu", "_dw_prelu"])
+def test_variants_of_native_students_are_quantised_too(variant, noise_faces, tmp_path):
+    graph.write_onnx(network(name=f"native16_0.05m{variant}"), tmp_path / "fp32.onnx", {})
+    faces = check.seen_by(16, noise_faces(64))
+    quantise(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", faces)
+    assert check.least_cosine(*(OnnxTeacher(tmp_path / f"{kind}.onnx").embed(faces) for kind in ("fp32", "int8"))) > 0.9
+    assert any(node.op_type == "QuantizeLinear" for node in onnx.load(tmp_path / "int8.onnx").graph.node)
 
 
 def test_too_few_faces_are_told(source, noise_faces, tmp_path):

@@ -5,21 +5,78 @@ import torch
 from torch import nn
 
 from aird_plugin.models import build
-from aird_plugin.models.native import count_parameters, parse_name, plan_stages, plan_widths
+from aird_plugin.models.fold import fold_batchnorms
+from aird_plugin.models.native_plan import Spec, count_parameters, parse_name, plan_stages, plan_widths
+from aird_plugin.models.weights import load_network
+
+VARIANTS = ["", "_dw", "_prelu", "_dw_prelu"]
 
 
 @pytest.mark.parametrize("dim", [128, 512])
+@pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize(
-    "name", ["native16_1m", "native16_0.2m", "native32_0.2m", "native32_1m", "native112_0.5m", "native64_5m"]
+    "name", ["native16_0.2m", "native16_1m", "native16_12m", "native32_0.2m", "native32_12m", "native112_0.5m", "native64_5m"]
 )
-def test_size_is_within_five_per_cent(name, dim):
+def test_size_is_within_five_per_cent(name, variant, dim):
     with torch.device("meta"):
-        net = build(name, dim)
-    px, millions = parse_name(name)
+        net = build(name + variant, dim)
+    spec = parse_name(name + variant)
     count = sum(p.numel() for p in net.parameters())
-    assert net.input_size == px
-    assert abs(count - millions * 1e6) <= 0.05 * millions * 1e6
-    assert count == count_parameters(px, plan_widths(px, millions, dim), dim)
+    assert net.input_size == spec.px
+    assert abs(count - spec.millions * 1e6) <= 0.05 * spec.millions * 1e6
+    assert count == count_parameters(spec, plan_widths(spec, dim), dim)
+
+
+def test_the_name_says_convolutions_and_activation():
+    assert parse_name("native16_1m") == Spec(16, 1.0)
+    assert parse_name("native32_0.21m_dw") == Spec(32, 0.21, separable=True)
+    assert parse_name("native16_12m_prelu") == Spec(16, 12.0, prelu=True)
+    assert parse_name("native16_1m_dw_prelu") == Spec(16, 1.0, True, True)
+
+
+def test_the_plain_network_keeps_its_layers_and_keys():
+    """Weights written before there were variants load."""
+    net = build("native16_1m", 128)
+    assert plan_widths(Spec(16, 1.0), 128) == [32, 64, 128]
+    assert not any(isinstance(module, nn.PReLU) for module in net.modules())
+    keys = {name for name, _ in net.named_parameters()}
+    entries = {f"stages.{stage}.0.{layer}" for stage in range(3) for layer in (0, 1)}
+    blocks = {f"stages.{place}.{half}.{layer}" for place in ("0.1", "1.1", "2.1", "2.2") for half in ("first", "second")
+              for layer in (0, 1)}  # fmt: skip
+    assert {name.rsplit(".", 1)[0] for name in keys} == entries | blocks | {"fc", "features"}
+    assert sum(p.numel() for p in net.parameters()) == 1_039_392
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_has_the_layers_of_its_name(variant):
+    net = build(f"native16_0.3m{variant}", 32)
+    convs = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    kinds = {(conv.kernel_size, conv.groups == conv.in_channels) for conv in convs[1:]}
+    assert (convs[0].kernel_size, convs[0].groups) == ((3, 3), 1)
+    assert kinds == ({((3, 3), True), ((1, 1), False)} if "dw" in variant else {((3, 3), False)})
+    slopes = [module.num_parameters for module in net.modules() if isinstance(module, nn.PReLU)]
+    assert (not slopes) if "prelu" not in variant else min(slopes) >= 3
+    # One activation a convolution, the residual sum's counted for the one before it.
+    assert sum(isinstance(module, nn.PReLU | nn.ReLU) for module in net.modules()) == len(convs)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_variant_loads_and_folds(variant, tmp_path):
+    name = f"native16_0.1m{variant}"
+    net = build(name, 16)
+    inputs = torch.randn(8, 3, 16, 16)
+    net(inputs)
+    torch.save(net.state_dict(), tmp_path / "model.pt")
+    loaded = load_network(tmp_path / "model.pt", name)
+    folded = fold_batchnorms(loaded)
+    with torch.no_grad():
+        expected = net.eval()(inputs)
+        torch.testing.assert_close(loaded(inputs), expected)
+        torch.testing.assert_close(folded(inputs), expected, rtol=1e-3, atol=1e-4)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    other = next(v for v in VARIANTS if v != variant)
+    with pytest.raises(ValueError, match=f"does not fit native16_0.1m{other}"):
+        load_network(tmp_path / "model.pt", f"native16_0.1m{other}")
 
 
 @pytest.mark.parametrize("px", [8, 9, 12, 14, 16, 20, 23, 24, 32, 33, 48, 64, 100, 112])
@@ -44,9 +101,10 @@ def test_convolutions_are_plain_and_each_has_its_batchnorm():
     assert [conv.out_channels for conv in convs] == [norm.num_features for norm in norms]
 
 
-def test_gradient_reaches_every_trainable_parameter():
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_gradient_reaches_every_trainable_parameter(variant):
     torch.manual_seed(0)
-    net = build("native16_0.2m", 32)
+    net = build(f"native16_0.2m{variant}", 32)
     (net(torch.randn(4, 3, 16, 16)) * torch.randn(4, 32)).sum().backward()
     still = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     # The linear layer's bias cannot matter ahead of BatchNorm1d's centring.
@@ -63,9 +121,10 @@ def test_channels_last_changes_nothing():
     torch.testing.assert_close(contiguous, last, rtol=1e-4, atol=1e-5)
 
 
-def test_learns_to_tell_faces_apart():
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_learns_to_tell_faces_apart(variant):
     torch.manual_seed(0)
-    net, target_BD = build("native8_0.05m", 16), nn.functional.normalize(torch.randn(32, 16))
+    net, target_BD = build(f"native8_0.05m{variant}", 16), nn.functional.normalize(torch.randn(32, 16))
     inputs = torch.randn(32, 3, 8, 8)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
     for _ in range(40):
@@ -81,6 +140,8 @@ def test_learns_to_tell_faces_apart():
     [
         ("native16", r"native\{px\}_\{millions\}m"),
         ("native16-1m", "native16_1m"),
+        ("native16_1m_prelu_dw", "_dw and _prelu"),
+        ("native16_1m_gelu", "_dw and _prelu"),
         ("native7_1m", "8 to 112"),
         ("native113_1m", "8 to 112"),
         ("native16_0.001m", "0.02 to 100"),
