@@ -46,13 +46,13 @@ class TeacherMaps:
         """uint8 RGB faces (B, 112, 112, 3), any B -> embeddings (B, D), not normalised, and the maps; on the teacher's device."""
         device = self.teacher.device
         embeddings, maps = [], []
-        # No inference mode: what it makes may not be saved for a backward pass.
-        with torch.no_grad():
+        with torch.inference_mode():
             for some_faces in faces_BHWC.split(self.teacher.batch):
                 inputs = to_input(some_faces.to(device)).to(memory_format=torch.channels_last)
                 some_embeddings, all_maps = self.folded(inputs)
                 embeddings.append(some_embeddings)
                 maps.append(self.lay(all_maps))
+        # Joined outside inference mode, they are ordinary tensors: a loss may save them for backward.
         return torch.cat(embeddings), tuple(torch.cat(parts) for parts in zip(*maps, strict=True))
 
     def lay(self, teacher_maps: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
