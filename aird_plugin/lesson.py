@@ -84,8 +84,8 @@ def prepare(recipe: Recipe) -> Lesson:
     embedding_size = recipe.student.embedding_size or (teacher.dim if teacher else 512)
     student = build_student(recipe, embedding_size)
     maps = open_maps(recipe, student, teacher)
-    channels = (maps.student_channels, maps.teacher_channels) if maps else ()
-    sizes = Sizes(embedding_size, len(records), recipe.head.num_classes, *channels)
+    channels = {"student_channels": maps.student_channels, "teacher_channels": maps.teacher_channels} if maps else {}
+    sizes = Sizes(embedding_size, len(records), recipe.head.num_classes, **channels)
     objective = Objective(recipe.terms, sizes, recipe.run.identity_weight)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
     low, bank = open_banks(recipe, records, teacher, device)
