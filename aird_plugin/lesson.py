@@ -1,5 +1,6 @@
 """A recipe -> what a host is given to teach: data, bank, teacher, student, objective. Both hosts begin here."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,8 +15,11 @@ from aird_plugin.data.degrade import arrive_torch
 from aird_plugin.data.faces import BankFaces, Batch, Neighbours, OnlineFaces, open_records
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.plan import Plan
+from aird_plugin.lesson_maps import open_maps
 from aird_plugin.models import build
+from aird_plugin.models.maps import recorded_maps
 from aird_plugin.models.teacher import load_teacher, load_weights
+from aird_plugin.models.teacher_maps import TeacherMaps
 from aird_plugin.objective import Objective, Sizes
 from aird_plugin.recipe import Recipe
 from aird_plugin.runfolder import facts_of
@@ -35,6 +39,7 @@ class Lesson:
     objective: Objective
     source: BankFaces | OnlineFaces
     facts: dict
+    maps: TeacherMaps | None = None
     sessions: dict = field(default_factory=dict)
 
     @property
@@ -56,10 +61,17 @@ class Lesson:
 
     def ask_teacher(self, batch: Batch) -> Batch:
         """The batch with the teacher's embeddings, asked now where the bank did not bring them (the online path)."""
+        if self.maps is not None and not batch.teacher_maps:
+            embeddings_BD, maps = self.maps(batch.high_BHWC)
+            return replace(batch, teacher_BD=embeddings_BD.to(self.device), teacher_maps=maps)
         if batch.teacher_BD is None and batch.high_BHWC is not None:
             embeddings_BD = torch.from_numpy(self.teacher.embed(batch.high_BHWC.cpu().numpy()))
             return replace(batch, teacher_BD=self.bank.as_taught(embeddings_BD).to(self.device))
         return batch
+
+    def recorded(self):
+        """Inside, the student's maps of each forward are kept in the list given; nothing where no term looks at maps."""
+        return nullcontext(()) if self.maps is None else recorded_maps(self.student)
 
 
 def prepare(recipe: Recipe) -> Lesson:
@@ -71,15 +83,18 @@ def prepare(recipe: Recipe) -> Lesson:
     if recipe.teacher.teacher:
         teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network, device.type)
     embedding_size = recipe.student.embedding_size or (taught_width(recipe.terms, teacher) if teacher else 512)
-    sizes = Sizes(embedding_size, len(records), recipe.head.num_classes)
+    student = build_student(recipe, embedding_size)
+    maps = open_maps(recipe, student, teacher)
+    channels = {"student_channels": maps.student_channels, "teacher_channels": maps.teacher_channels} if maps else {}
+    sizes = Sizes(embedding_size, len(records), recipe.head.num_classes, **channels)
     objective = Objective(recipe.terms, sizes, recipe.run.identity_weight)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
     low, bank = open_banks(recipe, records, teacher, device)
-    student = build_student(recipe, embedding_size).to(device, memory_format=torch.channels_last)
+    student = student.to(device, memory_format=torch.channels_last)
     return Lesson(
         recipe=recipe, device=device, records=records, teacher=teacher, bank=bank, student=student,
         objective=objective.to(device), source=build_source(recipe, records, low, bank, objective),
-        facts=facts_of(recipe, records, teacher, student, embedding_size),
+        facts=facts_of(recipe, records, teacher, student, embedding_size), maps=maps,
     )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ class Hosted:
     def __init__(self, lesson: Lesson, stopped: list, stack: ExitStack):
         self.lesson, self.stopped, self.stack = lesson, stopped, stack
         self.questions = questions(lesson, sharp=True)
+        self.student_maps = stack.enter_context(lesson.recorded())
         self.head: Any = None
         self.margin = NamedMargin(lesson) if lesson.recipe.margin else None
         self.optimizer: Any = None
@@ -75,7 +76,8 @@ class Hosted:
         lesson = self.lesson
         batch = lesson.ask_teacher(self.batch)
         step = self.number // self.accumulate
-        views = look(student_BD, batch, classes, self.number + 1, step / lesson.steps_per_epoch)
+        epoch = step / lesson.steps_per_epoch
+        views = look(student_BD, batch, classes, self.number + 1, epoch, self.student_maps, batch.teacher_maps)
         out = lesson.objective(views, identity)
         check_loss(out, step)
         self.metrics.add(out)

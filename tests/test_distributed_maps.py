@@ -1,0 +1,73 @@
+"""Terms on intermediate maps: two ranks equal one, in value and in every gradient, with BatchNorms frozen."""
+
+import torch
+import torch.multiprocessing as mp
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from aird_plugin import distributed
+from aird_plugin.losses.askd import AttentionSimilarity
+from aird_plugin.losses.attention import Attention
+from aird_plugin.losses.fitnet import FitNet
+from aird_plugin.losses.fskd import FeatureSimilarity
+from aird_plugin.losses.sharding import WHOLE
+from aird_plugin.models.maps import recorded_maps
+from aird_plugin.objective import Objective, Sizes, Views
+from tests.test_distributed import free_port
+
+FACES = 8
+
+
+class Student(nn.Module):
+    """Two stages and no BatchNorm."""
+
+    def __init__(self):
+        super().__init__()
+        self.stages = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Sequential(nn.Tanh(), nn.Conv2d(4, 5, 3, 2)))
+
+    def forward(self, x_B3HW):
+        return self.stages(x_B3HW).mean((2, 3))
+
+
+def values_and_gradients() -> dict[str, torch.Tensor]:
+    """One step on this rank's faces, channels last as in training; gradients as the optimizer would see them."""
+    torch.manual_seed(1)
+    student = Student().to(memory_format=torch.channels_last)
+    terms = {"at": Attention(), "fitnet": FitNet(), "askd": AttentionSimilarity(), "fskd": FeatureSimilarity()}
+    objective = Objective(terms, Sizes(5, student_channels=(4, 5), teacher_channels=(6, 5))).eval()
+    ranks, rank = distributed.world_size(), distributed.rank()
+    part = slice(rank * FACES // ranks, (rank + 1) * FACES // ranks)
+    faces, *teacher_maps = (torch.randn(FACES, *shape)[part] for shape in ((3, 7, 7), (6, 7, 7), (5, 3, 3)))
+    network = DistributedDataParallel(student) if ranks > 1 else student
+    with recorded_maps(student) as maps:
+        student_BD = network(faces.contiguous(memory_format=torch.channels_last))
+    shards = distributed.ClassShards() if ranks > 1 else WHOLE
+    views = Views(student_BD, torch.arange(len(faces)), student_maps=tuple(maps), teacher_maps=tuple(teacher_maps), shards=shards)
+    # The embedding's own part keeps every parameter in DDP's graph, as the identity loss does.
+    out = objective(views, identity=student_BD.square().mean())
+    out["loss"].backward()
+    distributed.average_gradients(objective.parameters())
+    found = {f"loss/{name}": distributed.mean_over_ranks(value.detach()) for name, value in out.items()}
+    found |= {f"student/{name}": p.grad for name, p in student.named_parameters()}
+    return found | {f"objective/{name}": p.grad for name, p in objective.named_parameters()}
+
+
+def on_rank(rank: int, port: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    try:
+        torch.save(values_and_gradients(), f"{folder}/{rank}.pt")
+    finally:
+        distributed.stop()
+
+
+def test_two_ranks_equal_one(tmp_path):
+    whole = values_and_gradients()
+    mp.spawn(on_rank, (free_port(), str(tmp_path)), nprocs=2)
+    for rank in range(2):
+        part = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert part.keys() == whole.keys()
+        for name, value in whole.items():
+            torch.testing.assert_close(part[name], value, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+    assert all(value.abs().sum() > 0 for value in whole.values())
+    assert {"student/stages.0.weight", "objective/terms.fskd.adapters.pairs.1.0.weight"} < whole.keys()
