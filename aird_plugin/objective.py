@@ -18,11 +18,12 @@ from aird_plugin.losses.sharding import WHOLE
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a term's parameters and memories are sized by."""
+    """What a term's parameters and memories are sized by. also: further sizes of each face in a step."""
 
     embedding_size: int
     num_faces: int = 0
     num_classes: int = 0
+    also: int = 0
 
 
 @dataclass
@@ -30,6 +31,7 @@ class Views:
     """All that a term may look at in one step. Teacher tensors are None where no term needs them; none of them has a gradient.
 
     row_B: number of each face in the training set. draw: number of the batch from the start of training, for what a term draws.
+    also_PBD: the same faces at the recipe's further sizes (`also_px`, in that order). px_B: each face's size, where it is drawn.
     """
 
     student_BD: torch.Tensor
@@ -43,6 +45,8 @@ class Views:
     has_anchor_B: torch.Tensor | None = None
     negative_BKD: torch.Tensor | None = None
     negative_exists_BK: torch.Tensor | None = None
+    also_PBD: torch.Tensor | None = None
+    px_B: torch.Tensor | None = None
     epoch: float = 0.0
     draw: int = 0
     shards: Any = WHOLE
@@ -81,10 +85,15 @@ class Objective(nn.Module):
         return spec.weight * ramp
 
 
-def look(student_BD: torch.Tensor, batch, head, draw: int = 0, epoch: float = 0.0) -> Views:
-    """Put together what both networks say of a batch: embeddings, cosines, relation candidates. Half precision ends here."""
-    if student_BD.dtype in (torch.float16, torch.bfloat16):
-        student_BD = student_BD.float()
+def look(student_XD: torch.Tensor, batch, head, draw: int = 0, epoch: float = 0.0) -> Views:
+    """Put together what both networks say of a batch: embeddings, cosines, relation candidates. Half precision ends here.
+
+    student_XD: the batch's faces and, behind them, the same faces at each further size.
+    """
+    if student_XD.dtype in (torch.float16, torch.bfloat16):
+        student_XD = student_XD.float()
+    count = len(batch.person_B)
+    student_BD, also_XD = student_XD[:count], student_XD[count:]
     teacher_BD = None if batch.teacher_BD is None else F.normalize(batch.teacher_BD.float())
     cosines = head.cosines(student_BD, teacher_BD, batch.person_B, draw)
     return Views(
@@ -92,5 +101,6 @@ def look(student_BD: torch.Tensor, batch, head, draw: int = 0, epoch: float = 0.
         student_cosine_GC=cosines.student_GC, teacher_cosine_GC=cosines.teacher_GC, label_G=cosines.label_G,
         anchor_BD=batch.anchor_BD, has_anchor_B=batch.has_anchor_B,
         negative_BKD=batch.negative_BKD, negative_exists_BK=batch.negative_exists_BK,
+        also_PBD=also_XD.unflatten(0, (-1, count)) if len(also_XD) else None, px_B=batch.px_B,
         epoch=epoch, draw=draw, shards=head.shards,
     )  # fmt: skip

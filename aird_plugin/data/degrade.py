@@ -36,8 +36,8 @@ BLOCK = 256
 def shrink(faces_NHWC: np.ndarray, px: int, degradation: str = BICUBIC) -> np.ndarray:
     """112 px faces -> px faces. uint8 (N, 112, 112, 3) -> uint8 (N, px, px, 3); px 112 leaves them untouched.
 
-    What is drawn is drawn from the face's own bytes, so that a face has it in every run. Raises ValueError for another name, shape
-    or dtype, or px outside 4..112.
+    What is drawn is drawn from the face's own bytes, so that a face has it in every run. Raises ValueError for another name,
+    shape or dtype, or px outside 4..112.
     """
     how = named(degradation)
     if check_px(px) == faces_NHWC.shape[1]:

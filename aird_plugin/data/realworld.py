@@ -1,9 +1,9 @@
 """Faces made small as cameras do it: blur, shrinking, noise and JPEG in an order of its own for each face.
 
-After the shuffled pipelines of BSRGAN (arXiv 2103.14006, section 3.4) and Real-ESRGAN (arXiv 2107.10833, section 3), in one stage
-and for faces of a few pixels:
-- blur: Gaussian of 0.05 to 0.75 low pixels (Real-ESRGAN's 0.2 to 3 at its factor of 4), for a third of the faces drawn out into an
-  ellipse and for a third into a line, up to 2 low pixels long, in any direction;
+After the shuffled pipelines of BSRGAN (arXiv 2103.14006) and Real-ESRGAN (arXiv 2107.10833), in one stage and for faces of a few
+pixels; their ranges are made narrower, as stated:
+- blur: Gaussian of 0.05 to 0.75 low pixels (Real-ESRGAN's 0.2 to 3 at its factor of 4), for a third of the faces drawn out into
+  an ellipse and for a third into a line, up to 2 low pixels long, in any direction;
 - shrinking: area, bilinear or bicubic, each anti-aliased (Pillow's);
 - noise: for half of the faces grain of 1 to 15 grey levels (half of Real-ESRGAN's 30: a 16 px face has none to spare), for the
   others shot noise at 200 to 5,000 photons for white; grey for 40% of the faces, as in Real-ESRGAN;
@@ -34,7 +34,7 @@ QUALITY = (30, 95)
 
 
 def realworld(faces_NHWC: np.ndarray, px: int) -> np.ndarray:
-    """uint8 (N, S, S, 3) -> uint8 (N, px, px, 3), each face as a camera of its own saw it. ValueError for another shape or dtype."""
+    """uint8 (N, S, S, 3) -> uint8 (N, px, px, 3), as a camera of its own saw each face. ValueError for another shape or dtype."""
     check_faces(faces_NHWC)
     small_NPPC = np.empty((len(faces_NHWC), px, px, 3), np.uint8)
     for out, face_SSC in zip(small_NPPC, faces_NHWC, strict=True):

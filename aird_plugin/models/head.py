@@ -88,12 +88,15 @@ class Head(nn.Module):
             teacher_GC = F.normalize(distributed.gather_rows(teacher_BD)) @ teacher_centres_CD.T
         return ClassCosines(student_GD @ F.normalize(centres_CD).T, teacher_GC, label_G)
 
-    def loss(self, student_cosine_GC: torch.Tensor, label_G: torch.Tensor) -> torch.Tensor:
-        """The identity loss: margin softmax over all classes of all ranks, mean over all ranks' faces."""
+    def loss(self, student_cosine_GC: torch.Tensor, label_G: torch.Tensor, angle_G1=None) -> torch.Tensor:
+        """The identity loss: margin softmax over all classes of all ranks, mean over all ranks' faces.
+
+        angle_G1: None, or each face's own m2.
+        """
         config = self.config
-        logits_GC = margin_logits(
-            student_cosine_GC, label_G, config.margin_list, config.margin_scale, config.margin_gradient
-        )
+        m1, m2, m3 = config.margin_list
+        margins = (m1, m2 if angle_G1 is None else angle_G1, m3)
+        logits_GC = margin_logits(student_cosine_GC, label_G, margins, config.margin_scale, config.margin_gradient)
         return softmax_loss(logits_GC, label_G, self.shards)
 
     def _here(self, person_G: torch.Tensor) -> torch.Tensor:

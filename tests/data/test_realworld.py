@@ -105,7 +105,8 @@ def test_shrinking_is_pillows(faces, kernel):
 
 def test_grain_and_shot_noise_have_their_size():
     normal = np.random.default_rng(0).standard_normal((112, 112, 3)).astype(np.float32)
-    for level, random, uniform, expected in ((120, [0.9, 0.1], 9.0, 9.0), (51, [0.9, 0.9], np.log(500), 255 * (0.2 / 500) ** 0.5)):
+    shot = 255 * (0.2 / 500) ** 0.5
+    for level, random, uniform, expected in ((120, [0.9, 0.1], 9.0, 9.0), (51, [0.9, 0.9], np.log(500), shot)):
         flat = np.full((112, 112, 3), level, np.uint8)
         noisy = rw._noise(flat, 16, Scripted(random=random, uniform=[uniform], standard_normal=[normal]))
         assert noisy.std() == pytest.approx(expected, rel=0.02)
