@@ -1,4 +1,4 @@
-"""Rival: Deep Siamese recognition (2021): 8, 12 and 16 px and the sharp face, their mean AM-Softmax and one triplet loss over them.
+"""Rival: Deep Siamese recognition (2021): 8, 12 and 16 px and the sharp face; mean AM-Softmax and one triplet loss over all.
 
 Margin, scale and triplet are the authors'; network, faces and schedule are those of the other recipes here.
 """

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from aird_plugin.data.plan import Plan
+from aird_plugin.data.plan import PeoplePlan, Plan
 
 
 def rows_of(plan, epoch):
@@ -47,3 +47,46 @@ def test_ranks_share_the_batch_that_one_rank_would_take():
 def test_too_few_faces_for_a_batch():
     with pytest.raises(ValueError, match="5 faces do not fill one batch of 4 on each of 2 ranks"):
         Plan(5, 2, 4, 0, 0, 2)
+
+
+PEOPLE = np.array([0] * 9 + [1, 2, 3, 4] + [5] * 4 + [6] * 2 + [7] * 5)
+
+
+def people_plan(seed=5, batch=8, rank=0, ranks=1):
+    return PeoplePlan(PEOPLE, 4, 6, batch, seed, rank, ranks)
+
+
+def test_people_come_in_hands_and_every_row_once_an_epoch():
+    plan = people_plan()
+    first, second = rows_of(plan, 0), rows_of(plan, 1)
+    assert sorted(first) == sorted(second) == list(range(24)) and (first != second).any()
+    starts = np.flatnonzero(np.diff(PEOPLE[first], prepend=-1))
+    runs = sorted((int(PEOPLE[first[a]]), int(b - a)) for a, b in zip(starts, [*starts[1:], 24], strict=True))
+    hands = [(0, 1), (0, 4), (0, 4), (1, 1), (2, 1), (3, 1), (4, 1), (5, 4), (6, 2), (7, 1), (7, 4)]
+    merged = {person: sum(n for p, n in runs if p == person) for person in range(8)}
+    assert merged == {person: sum(n for p, n in hands if p == person) for person in range(8)}
+    # Two hands of one person may meet by chance; none is ever torn.
+    assert all(any(sum(some) == n for some in ([1], [4], [4, 1], [4, 4], [4, 4, 1])) for p, n in runs if p in (0, 7))
+    assert [n for p, n in runs if p in (5, 6)] == [4, 2]
+
+
+def test_a_draw_of_people_depends_on_its_number_alone():
+    ahead = [people_plan().draw(n) for n in range(9)]
+    backwards = people_plan()
+    for n in reversed(range(9)):
+        draw = backwards.draw(n)
+        np.testing.assert_array_equal(draw.rows_B, ahead[n].rows_B)
+        np.testing.assert_array_equal(draw.views_B, ahead[n].views_B)
+    assert any((people_plan(seed=6).draw(n).rows_B != ahead[n].rows_B).any() for n in range(3))
+
+
+def test_ranks_share_people_that_one_rank_would_take():
+    parts = [people_plan(batch=4, rank=rank, ranks=2) for rank in range(2)]
+    for n in range(6):
+        together = np.concatenate([part.draw(n).rows_B for part in parts])
+        np.testing.assert_array_equal(together, people_plan().draw(n).rows_B)
+
+
+def test_hands_are_dealt_anew_each_epoch():
+    plan = PeoplePlan(np.zeros(8, int), 4, 2, 4, seed=0)
+    assert len({frozenset(plan.draw(n).rows_B) for n in range(20)}) > 4
