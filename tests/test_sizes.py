@@ -15,9 +15,9 @@ from aird_plugin.bridge.limits import refuse_sizes
 from aird_plugin.data.degrade import arrive
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.sizes import SizesConfig
+from aird_plugin.loop import compute_loss, save, set_learning_rate, take_step, train
 from aird_plugin.losses.octuplet import Octuplet
 from aird_plugin.losses.siamese import Siamese
-from aird_plugin.loop import compute_loss, save, set_learning_rate, take_step, train
 from aird_plugin.models.head import Head, HeadConfig
 from aird_plugin.objective import Objective, Sizes, look
 from aird_plugin.recipe import from_flat
