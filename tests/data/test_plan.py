@@ -56,18 +56,25 @@ def people_plan(seed=5, batch=8, rank=0, ranks=1):
     return PeoplePlan(PEOPLE, 4, 6, batch, seed, rank, ranks)
 
 
+def runs_of(plan, epoch) -> list[tuple[int, int]]:
+    """(person, how many faces of theirs stand together) in the order of the epoch."""
+    people = PEOPLE[rows_of(plan, epoch)]
+    starts = np.flatnonzero(np.diff(people, prepend=-1))
+    return [(int(people[start]), int(count)) for start, count in zip(starts, np.diff([*starts, len(people)]), strict=True)]
+
+
 def test_people_come_in_hands_and_every_row_once_an_epoch():
     plan = people_plan()
     first, second = rows_of(plan, 0), rows_of(plan, 1)
     assert sorted(first) == sorted(second) == list(range(24)) and (first != second).any()
-    starts = np.flatnonzero(np.diff(PEOPLE[first], prepend=-1))
-    runs = sorted((int(PEOPLE[first[a]]), int(b - a)) for a, b in zip(starts, [*starts[1:], 24], strict=True))
-    hands = [(0, 1), (0, 4), (0, 4), (1, 1), (2, 1), (3, 1), (4, 1), (5, 4), (6, 2), (7, 1), (7, 4)]
-    merged = {person: sum(n for p, n in runs if p == person) for person in range(8)}
-    assert merged == {person: sum(n for p, n in hands if p == person) for person in range(8)}
-    # Two hands of one person may meet by chance; none is ever torn.
-    assert all(any(sum(some) == n for some in ([1], [4], [4, 1], [4, 4], [4, 4, 1])) for p, n in runs if p in (0, 7))
-    assert [n for p, n in runs if p in (5, 6)] == [4, 2]
+    told = [runs_of(plan, epoch) for epoch in range(20)]
+    for runs in told:
+        assert sorted(n for person, n in runs if person in (1, 2, 3, 4)) == [1, 1, 1, 1]
+        assert [n for person, n in runs if person == 5] == [4] and [n for person, n in runs if person == 6] == [2]
+        # Two hands of one person may meet by chance; none is ever torn.
+        assert {n for person, n in runs if person in (0, 7)} <= {1, 4, 5, 8, 9}
+    assert any(sorted(n for person, n in runs if person == 0) == [1, 4, 4] for runs in told)
+    assert len({tuple(person for person, _ in runs) for runs in told}) == 20
 
 
 def test_a_draw_of_people_depends_on_its_number_alone():

@@ -76,6 +76,11 @@ def test_without_strangers_there_is_no_triplet(person):
     assert loss.item() == 0 and not sizes.grad.any()
 
 
+def test_a_face_is_no_positive_of_itself():
+    assert siamese_loss(torch.ones(1, 3, 5), torch.arange(3)).item() == 0
+    assert siamese_loss(torch.ones(1, 3, 5), torch.tensor([0, 0, 1])).item() == pytest.approx(1)
+
+
 def test_zero_and_coinciding_embeddings_give_finite_gradients():
     for sizes in (torch.zeros(2, 3, 5), torch.ones(2, 3, 5)):
         sizes.requires_grad_()
