@@ -39,7 +39,8 @@ def bank(args) -> int:
     source = recipe.teacher
     teacher = load_teacher(source.teacher, source.teacher_network, device.type) if source.teacher else None
     open_banks(recipe, records, teacher, device)
-    print(f"{recipe.bank.low_folder(recipe.data.px, recipe.data.degradation)}: {len(records)} faces")
+    for part in recipe.sizes.parts(recipe.data.px, recipe.data.degradation):
+        print(f"{recipe.bank.low_folder(*part)}: {len(records)} faces")
     if teacher:
         print(f"{recipe.bank.teacher_folder}: {len(records)} faces, {recipe.bank.views} views, width {teacher.dim}")
     return 0

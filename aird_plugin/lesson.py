@@ -11,10 +11,11 @@ from torch import nn
 from aird_plugin import distributed
 from aird_plugin.data.bank import LowBank, TeacherBank
 from aird_plugin.data.bank_build import open_low_bank, open_teacher_bank
-from aird_plugin.data.degrade import arrive_torch
+from aird_plugin.data.degrade import BICUBIC, arrive_torch
 from aird_plugin.data.faces import BankFaces, Batch, Neighbours, OnlineFaces, open_records
-from aird_plugin.data.lowres import to_input
-from aird_plugin.data.plan import Plan
+from aird_plugin.data.lowres import FACE_SIDE, to_input
+from aird_plugin.data.plan import PeoplePlan, Plan
+from aird_plugin.data.sizes import DrawnSizes
 from aird_plugin.lesson_maps import open_maps
 from aird_plugin.models import build
 from aird_plugin.models.maps import recorded_maps
@@ -37,7 +38,7 @@ class Lesson:
     bank: TeacherBank | None
     student: nn.Module
     objective: Objective
-    source: BankFaces | OnlineFaces
+    source: BankFaces | OnlineFaces | DrawnSizes
     facts: dict
     maps: TeacherMaps | None = None
     sessions: dict = field(default_factory=dict)
@@ -59,11 +60,16 @@ class Lesson:
     def total_steps(self) -> int:
         return self.steps_per_epoch * self.recipe.schedule.num_epoch
 
+    @property
+    def arrival(self) -> str:
+        """How a step's faces come to the student's side; sizes that are drawn per face have arrived in the source."""
+        return BICUBIC if self.recipe.sizes.px_range else self.recipe.data.degradation
+
     def ask_teacher(self, batch: Batch) -> Batch:
         """The batch with the teacher's embeddings, asked now where the bank did not bring them (the online path)."""
         if self.maps is not None and not batch.teacher_maps:
             embeddings_BD, maps = self.maps(batch.high_BHWC)
-            return replace(batch, teacher_BD=embeddings_BD.to(self.device), teacher_maps=maps)
+            return replace(batch, teacher_BD=self.bank.as_taught(embeddings_BD).to(self.device), teacher_maps=maps)
         if batch.teacher_BD is None and batch.high_BHWC is not None:
             embeddings_BD = torch.from_numpy(self.teacher.embed(batch.high_BHWC.cpu().numpy()))
             return replace(batch, teacher_BD=self.bank.as_taught(embeddings_BD).to(self.device))
@@ -78,6 +84,7 @@ def prepare(recipe: Recipe) -> Lesson:
     """Open the data, build or open the bank, build the student. Raises ValueError for what does not fit."""
     device = pick_device(recipe.run.device)
     recipe = find_targets(recipe)
+    recipe.sizes.check_against(recipe.data.px, recipe.head)
     records, recipe = open_faces(recipe)
     teacher = None
     if recipe.teacher.teacher:
@@ -86,14 +93,14 @@ def prepare(recipe: Recipe) -> Lesson:
     student = build_student(recipe, embedding_size)
     maps = open_maps(recipe, student, teacher)
     channels = {"student_channels": maps.student_channels, "teacher_channels": maps.teacher_channels} if maps else {}
-    sizes = Sizes(embedding_size, len(records), recipe.head.num_classes, **channels)
+    sizes = Sizes(embedding_size, len(records), recipe.head.num_classes, len(recipe.sizes.also_px), **channels)
     objective = Objective(recipe.terms, sizes, recipe.run.identity_weight)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
     low, bank = open_banks(recipe, records, teacher, device)
     student = student.to(device, memory_format=torch.channels_last)
     return Lesson(
         recipe=recipe, device=device, records=records, teacher=teacher, bank=bank, student=student,
-        objective=objective.to(device), source=build_source(recipe, records, low, bank, objective),
+        objective=objective.to(device), source=build_source(recipe, records, low, bank, objective, student.input_size),
         facts=facts_of(recipe, records, teacher, student, embedding_size), maps=maps,
     )  # fmt: skip
 
@@ -139,11 +146,15 @@ def find_targets(recipe: Recipe) -> Recipe:
     return replace(recipe, run=replace(recipe.run, val_targets=tuple(found)))
 
 
-def open_banks(recipe: Recipe, records, teacher, device: torch.device) -> tuple[LowBank | None, TeacherBank | None]:
-    """Both halves of the bank where the recipe wants them; rank 0 builds what is missing, the others wait."""
+def open_banks(recipe: Recipe, records, teacher, device: torch.device) -> tuple[list[LowBank], TeacherBank | None]:
+    """Both halves of the bank, low faces at each of the recipe's sizes; rank 0 builds what is missing, the others wait.
+
+    Without a teacher there is no teacher's half, and none of low faces on the online path.
+    """
 
     def both():
-        low = None if recipe.bank.online else open_low_bank(recipe.bank, records, recipe.data.px, recipe.data.degradation)
+        parts = [] if recipe.bank.online else recipe.sizes.parts(recipe.data.px, recipe.data.degradation)
+        low = [open_low_bank(recipe.bank, records, *part) for part in parts]
         if teacher is None:
             return low, None
         bank = open_teacher_bank(recipe.bank, records, teacher, device.type)
@@ -197,15 +208,20 @@ def needs_of(recipe: Recipe, objective: Objective) -> frozenset[str]:
     return frozenset(asked | (recipe.margin.needs - {"norm"} if recipe.margin else set()))
 
 
-def build_source(recipe: Recipe, records, low, bank, objective: Objective):
-    """Where batches come from."""
-    plan = Plan(
-        len(records), recipe.bank.views, recipe.schedule.batch_size, recipe.run.seed,
-        distributed.rank(), distributed.world_size(),
+def build_source(recipe: Recipe, records, low, bank, objective: Objective, side: int):
+    """Where batches come from. side: the student's, to which faces are brought whose sizes are drawn."""
+    sizes = recipe.sizes
+    draws = (
+        recipe.bank.views, recipe.schedule.batch_size, recipe.run.seed, distributed.rank(), distributed.world_size(),
     )  # fmt: skip
+    several = sizes.faces_per_person > 1
+    plan = PeoplePlan(records.labels, sizes.faces_per_person, *draws) if several else Plan(len(records), *draws)
     relation = next((spec for spec in objective.specs.values() if "neighbours" in spec.needs), None)
     neighbours = Neighbours(bank, relation.negatives, relation.lone_faces) if relation else None
     if recipe.bank.online:
         data, seed = recipe.data, recipe.bank.view_seed
-        return OnlineFaces(plan, records, data.px, data.degradation, seed, bank is not None, neighbours)
-    return BankFaces(plan, low, bank if needs_of(recipe, objective) else None, neighbours)
+        px = FACE_SIDE if sizes.px_range else data.px
+        source = OnlineFaces(plan, records, px, data.degradation, seed, bank is not None, neighbours, sizes.also_px)
+    else:
+        source = BankFaces(plan, low[0], bank if needs_of(recipe, objective) else None, neighbours, tuple(low[1:]))
+    return DrawnSizes(source, sizes.px_range, side, recipe.data.degradation) if sizes.px_range else source

@@ -13,13 +13,14 @@ from aird_plugin.data.faces import Batch, loader
 from aird_plugin.errors import Interrupted
 from aird_plugin.evaluation.during import evaluate_run, questions, write_student
 from aird_plugin.finite import check_gradient, check_loss
-from aird_plugin.lesson import pick_device, student_input
+from aird_plugin.lesson import pick_device
 from aird_plugin.objective import look
 from aird_plugin.recipe import Recipe
 from aird_plugin.runfolder import settle_run_folder
 from aird_plugin.runlog import RunLog
 from aird_plugin.schedule import learning_rate
 from aird_plugin.signals import stop_signals
+from aird_plugin.sizes import all_inputs, identity_loss
 
 
 def train(recipe: Recipe) -> Path:
@@ -88,11 +89,10 @@ def compute_loss(training: Training, batch: Batch, step: int, draw: int) -> dict
     batch = training.ask_teacher(batch)
     autocast = torch.autocast(device, half, enabled=run.bf16 or (run.fp16 and device == "cuda"))
     with training.recorded() as student_maps, autocast:
-        student_BD = training.network(student_input(training.student, batch.faces_BHWC, training.recipe.data.degradation))
+        student_XD = training.network(all_inputs(training, batch))
     epoch = step / training.steps_per_epoch
-    views = look(student_BD, batch, training.head, draw, epoch, student_maps, batch.teacher_maps)
-    identity = training.head.loss(views.student_cosine_GC, views.label_G, views.student_BD, views.teacher_BD)
-    return training.objective(views, identity=identity)
+    views = look(student_XD, batch, training.head, draw, epoch, student_maps, batch.teacher_maps)
+    return training.objective(views, identity=identity_loss(training.head, views, training.recipe.sizes, draw))
 
 
 def update(training: Training, step: int) -> None:

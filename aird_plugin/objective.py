@@ -18,11 +18,15 @@ from aird_plugin.losses.sharding import WHOLE
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a term's parameters and memories are sized by. Channels: of each pair of maps, where a term needs maps."""
+    """What a term's parameters and memories are sized by.
+
+    also: further sizes of each face in a step. Channels: of each pair of maps, where a term needs maps.
+    """
 
     embedding_size: int
     num_faces: int = 0
     num_classes: int = 0
+    also: int = 0
     student_channels: tuple[int, ...] = ()
     teacher_channels: tuple[int, ...] = ()
 
@@ -34,6 +38,7 @@ class Views:
     row_B: number of each face in the training set. draw: number of the batch from the start of training, for what a term draws.
     student_maps, teacher_maps: pairs of intermediate maps, shallow to deep, (B, C, H, W) with one H and W in a pair, in float32;
     empty where no term needs maps.
+    also_PBD: the same faces at the recipe's further sizes (`also_px`, in that order). px_B: each face's size, where it is drawn.
     """
 
     student_BD: torch.Tensor
@@ -49,6 +54,8 @@ class Views:
     negative_exists_BK: torch.Tensor | None = None
     student_maps: tuple[torch.Tensor, ...] = ()
     teacher_maps: tuple[torch.Tensor, ...] = ()
+    also_PBD: torch.Tensor | None = None
+    px_B: torch.Tensor | None = None
     epoch: float = 0.0
     draw: int = 0
     shards: Any = WHOLE
@@ -91,9 +98,15 @@ class Objective(nn.Module):
         return spec.weight * ramp
 
 
-def look(student_BD: torch.Tensor, batch, head, draw: int = 0, epoch: float = 0.0, student_maps=(), teacher_maps=()) -> Views:
-    """Put together what both networks say of a batch: embeddings, cosines, candidates, maps. Half precision ends here."""
-    student_BD, *student_maps = (_at_least_float32(tensor) for tensor in (student_BD, *student_maps))
+def look(student_XD: torch.Tensor, batch, head, draw: int = 0, epoch: float = 0.0, student_maps=(), teacher_maps=()) -> Views:
+    """Put together what both networks say of a batch: embeddings, cosines, candidates, maps. Half precision ends here.
+
+    student_XD: the batch's faces and, behind them, the same faces at each further size; so are the student's maps.
+    """
+    student_XD, *student_maps = (_at_least_float32(tensor) for tensor in (student_XD, *student_maps))
+    count = len(batch.person_B)
+    student_BD, also_XD = student_XD[:count], student_XD[count:]
+    student_maps = tuple(tensor[:count] for tensor in student_maps)
     teacher_BD = None if batch.teacher_BD is None else F.normalize(batch.teacher_BD.float())
     cosines = head.cosines(student_BD, teacher_BD, batch.person_B, draw)
     return Views(
@@ -101,7 +114,8 @@ def look(student_BD: torch.Tensor, batch, head, draw: int = 0, epoch: float = 0.
         student_cosine_GC=cosines.student_GC, teacher_cosine_GC=cosines.teacher_GC, label_G=cosines.label_G,
         anchor_BD=batch.anchor_BD, has_anchor_B=batch.has_anchor_B,
         negative_BKD=batch.negative_BKD, negative_exists_BK=batch.negative_exists_BK,
-        student_maps=tuple(student_maps), teacher_maps=tuple(_at_least_float32(tensor) for tensor in teacher_maps),
+        student_maps=student_maps, teacher_maps=tuple(_at_least_float32(tensor) for tensor in teacher_maps),
+        also_PBD=also_XD.unflatten(0, (-1, count)) if len(also_XD) else None, px_B=batch.px_B,
         epoch=epoch, draw=draw, shards=head.shards,
     )  # fmt: skip
 

@@ -25,12 +25,14 @@ from easydict import EasyDict
 
 from aird_plugin.config import BridgeConfig, DataConfig, RunConfig, StudentConfig, TeacherConfig
 from aird_plugin.data.bank import BankConfig
+from aird_plugin.data.sizes import SizesConfig
 from aird_plugin.models.head import HeadConfig
 from aird_plugin.schedule import ScheduleConfig
 
 SECTIONS: dict[str, type] = {
     "data": DataConfig,
     "bank": BankConfig,
+    "sizes": SizesConfig,
     "student": StudentConfig,
     "teacher": TeacherConfig,
     "head": HeadConfig,
@@ -46,6 +48,7 @@ class Recipe:
 
     data: DataConfig
     bank: BankConfig
+    sizes: SizesConfig
     student: StudentConfig
     teacher: TeacherConfig
     head: HeadConfig

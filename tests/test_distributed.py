@@ -38,6 +38,7 @@ class Batch:
         self.negative_exists_BK = torch.ones(FACES, NEGATIVES, dtype=torch.bool)[part]
         self.has_anchor_B = torch.tensor([True, True, False, True, True, True, True, False])[part]
         self.person_B = torch.tensor([0, 6, 3, 3, 1, 5, 2, 4])[part]
+        self.px_B = torch.tensor([8, 16, 31, 64, 9, 50, 12, 20])[part]
 
 
 def losses_and_gradients(sample_rate: float, variant: str, contrast: str) -> dict[str, torch.Tensor]:

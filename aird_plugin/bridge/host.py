@@ -10,6 +10,7 @@ from pathlib import Path
 from aird_plugin import distributed
 from aird_plugin.bridge import checkout, seams
 from aird_plugin.bridge.hosted import Hosted
+from aird_plugin.bridge.limits import refuse_sizes
 from aird_plugin.bridge.mends import Surroundings
 from aird_plugin.bridge.verification import last_verification
 from aird_plugin.lesson import pick_device, prepare
@@ -27,6 +28,7 @@ def train(recipe: Recipe, directory: str) -> Path:
     it; no file of the checkout changes. Raises what the embedded host raises, ValueError for a checkout without one of our
     seams, and ImportError naming the extra where upstream's own imports are missing.
     """
+    refuse_sizes(recipe)
     folder = checkout.find(directory, seams.ENTRY)
     seams.refuse_missing(folder)
     check_imports(folder)

@@ -99,7 +99,8 @@ class UpstreamReader:
         data = lesson.recipe.data
         batch = Batch(faces_BHWC=shrink_torch(high_BHWC, data.px, data.degradation), person_B=person_B)
         if lesson.maps is not None:
-            batch.teacher_BD, batch.teacher_maps = lesson.maps(high_BHWC)
+            embeddings_BD, batch.teacher_maps = lesson.maps(high_BHWC)
+            batch.teacher_BD = lesson.bank.as_taught(embeddings_BD).to(lesson.device)
         elif self.asks:
             batch.teacher_BD = lesson.bank.as_taught(lesson.teacher.embed_inputs(high_B3HW)).to(lesson.device)
         if self.neighbours:

@@ -45,7 +45,7 @@ def get_model(original, hosted):
     def low_input(student, args):
         """Low faces of the training loop are grown and scaled here, on the student's device; ready inputs pass."""
         (faces,) = args
-        return (student_input(student, faces, lesson.recipe.data.degradation),) if faces.dtype == torch.uint8 else args
+        return (student_input(student, faces, lesson.arrival),) if faces.dtype == torch.uint8 else args
 
     def make(name, **options):
         student = lesson.student

@@ -8,6 +8,7 @@ insightface-warp  the one resize                                 FaceAnalysis's 
 blur              out of focus by a low pixel, the one resize    the one resize
 noise             the one resize, grain of 8 grey levels         the one resize
 jpeg              the one resize, JPEG of quality 30             the one resize
+realworld         blur, shrinking, noise, JPEG, shuffled         the one resize
 
 112 px faces stay untouched under each name. N or B = faces, S = side in pixels.
 """
@@ -23,6 +24,8 @@ import torch
 from PIL import Image, ImageFilter
 
 from aird_plugin.data.lowres import FACE_SIDE, RESIZE, check_faces, check_px, low_faces, resize_faces, resize_torch
+from aird_plugin.data.realworld import VERSION as REALWORLD
+from aird_plugin.data.realworld import realworld
 
 BICUBIC = "bicubic"
 GRAIN = 8.0
@@ -33,8 +36,8 @@ BLOCK = 256
 def shrink(faces_NHWC: np.ndarray, px: int, degradation: str = BICUBIC) -> np.ndarray:
     """112 px faces -> px faces. uint8 (N, 112, 112, 3) -> uint8 (N, px, px, 3); px 112 leaves them untouched.
 
-    Grain is drawn from the face's own bytes, so a face has the same grain in every run. Raises ValueError for another name, shape
-    or dtype, or px outside 4..112.
+    What is drawn is drawn from the face's own bytes, so that a face has it in every run. Raises ValueError for another name,
+    shape or dtype, or px outside 4..112.
     """
     how = named(degradation)
     if check_px(px) == faces_NHWC.shape[1]:
@@ -131,6 +134,7 @@ DEGRADATIONS = {
     "blur": Degradation(_blurred, f"{RESIZE}, blur/1"),
     "noise": Degradation(_grained, f"{RESIZE}, noise/1"),
     "jpeg": Degradation(_compressed, f"{RESIZE}, jpeg/1"),
+    "realworld": Degradation(realworld, f"{REALWORLD}, {RESIZE}"),
 }
 
 

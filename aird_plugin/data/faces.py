@@ -41,7 +41,10 @@ def open_records(path: str):
 
 @dataclass
 class Batch:
-    """One step's faces of this rank. Teacher tensors are None where nobody asked for them; its maps stay where it made them."""
+    """One step's faces of this rank. Teacher tensors are None where nobody asked for them; its maps stay where it made them.
+
+    also_PBSSC: the same faces in the same views at further sizes, a tensor each. px_B: see `data/sizes.py`.
+    """
 
     faces_BHWC: torch.Tensor
     person_B: torch.Tensor
@@ -53,6 +56,8 @@ class Batch:
     negative_BKD: torch.Tensor | None = None
     negative_exists_BK: torch.Tensor | None = None
     teacher_maps: tuple[torch.Tensor, ...] = ()
+    also_PBSSC: tuple[torch.Tensor, ...] = ()
+    px_B: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
@@ -64,7 +69,9 @@ class Batch:
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: change(tensor) for name, tensor in tensors.items() if isinstance(tensor, torch.Tensor)})
+        several = {"also_PBSSC": tuple(change(tensor) for tensor in tensors.pop("also_PBSSC"))}
+        ones = {name: change(tensor) for name, tensor in tensors.items() if isinstance(tensor, torch.Tensor)}
+        return replace(self, **several, **ones)
 
 
 class Neighbours:
@@ -101,10 +108,13 @@ class Neighbours:
 
 
 class BankFaces(Dataset):
-    """Batches from the bank: no decoding, no teacher."""
+    """Batches from the bank: no decoding, no teacher. also: the halves of further sizes."""
 
-    def __init__(self, plan: Plan, low: LowBank, teacher: TeacherBank | None, neighbours: Neighbours | None):
-        self.plan, self.low, self.teacher, self.neighbours = plan, low, teacher, neighbours
+    def __init__(
+        self, plan: Plan, low: LowBank, teacher: TeacherBank | None, neighbours: Neighbours | None,
+        also: tuple[LowBank, ...] = (),
+    ):  # fmt: skip
+        self.plan, self.low, self.teacher, self.neighbours, self.also = plan, low, teacher, neighbours, also
 
     def __getitem__(self, number: int) -> Batch:
         draw = self.plan.draw(number)
@@ -112,6 +122,7 @@ class BankFaces(Dataset):
             faces_BHWC=torch.from_numpy(self.low.faces(draw.rows_B, draw.views_B)),
             person_B=torch.from_numpy(self.low.person_N[draw.rows_B].astype(np.int64)),
             row_B=torch.from_numpy(draw.rows_B),
+            also_PBSSC=tuple(torch.from_numpy(low.faces(draw.rows_B, draw.views_B)) for low in self.also),
         )
         if self.teacher is not None:
             batch.teacher_BD = torch.from_numpy(self.teacher.embeddings(draw.rows_B, draw.views_B))
@@ -122,10 +133,11 @@ class OnlineFaces(Dataset):
     """Batches decoded, jittered and shrunk in the step; the loop asks the teacher about `high_BHWC`."""
 
     def __init__(
-        self, plan: Plan, records, px: int, degradation: str, view_seed: int, with_high: bool, neighbours: Neighbours | None
-    ):
+        self, plan: Plan, records, px: int, degradation: str, view_seed: int, with_high: bool, neighbours: Neighbours | None,
+        also_px: tuple[int, ...] = (),
+    ):  # fmt: skip
         self.plan, self.records, self.px, self.degradation, self.view_seed = plan, records, px, degradation, view_seed
-        self.with_high, self.neighbours = with_high, neighbours
+        self.with_high, self.neighbours, self.also_px = with_high, neighbours, also_px
 
     def __getitem__(self, number: int) -> Batch:
         draw = self.plan.draw(number)
@@ -133,10 +145,15 @@ class OnlineFaces(Dataset):
             jitter(decode_face(self.records, int(row)), int(row), int(view) // 2, self.view_seed)
             for row, view in zip(draw.rows_B, draw.views_B, strict=True)
         ])  # fmt: skip
-        # Shrunken first, mirrored then, as the bank does it: grain and JPEG blocks do not commute with the flip.
-        low_BHWC = mirror_odd(shrink(high_BHWC, self.px, self.degradation), draw.views_B)
+
+        def small(px: int) -> torch.Tensor:
+            # Shrunken first, mirrored then, as the bank does it: grain and JPEG blocks do not commute with the flip.
+            # Faces of 112 px come back as they are, and must not be mirrored twice.
+            return torch.from_numpy(mirror_odd(shrink(high_BHWC, px, self.degradation).copy(), draw.views_B))
+
         batch = Batch(
-            faces_BHWC=torch.from_numpy(low_BHWC),
+            faces_BHWC=small(self.px),
+            also_PBSSC=tuple(map(small, self.also_px)),
             person_B=torch.from_numpy(self.records.labels[draw.rows_B].astype(np.int64)),
             row_B=torch.from_numpy(draw.rows_B),
             high_BHWC=torch.from_numpy(mirror_odd(high_BHWC, draw.views_B)) if self.with_high else None,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SHUFFLE, NEIGHBOURS = 0, 1
+SHUFFLE, NEIGHBOURS, SIZES = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,31 @@ class Plan:
     def _epoch_order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         if epoch != self._epoch:
             rng = np.random.default_rng((self.seed, SHUFFLE, epoch))
-            self._order = rng.permutation(self.num_rows), rng.integers(0, self.views, self.num_rows)
+            self._order = self._shuffled(rng), rng.integers(0, self.views, self.num_rows)
             self._epoch = epoch
         return self._order
+
+    def _shuffled(self, rng: np.random.Generator) -> np.ndarray:
+        return rng.permutation(self.num_rows)
+
+
+class PeoplePlan(Plan):
+    """A plan whose batches hold up to `faces` faces of each person: still every row once an epoch.
+
+    Each epoch a person's faces are shuffled and dealt into hands of `faces`; the last hand of a person, and the only one of a
+    person with few faces, is smaller. Whole hands are shuffled; only one at a batch's end may be cut.
+    person_N: the person of every row.
+    """
+
+    def __init__(self, person_N: np.ndarray, faces: int, *args, **options):
+        super().__init__(len(person_N), *args, **options)
+        self.person_N, self.faces = np.asarray(person_N), faces
+
+    def _shuffled(self, rng: np.random.Generator) -> np.ndarray:
+        rows_N = rng.permutation(self.num_rows)
+        rows_N = rows_N[np.argsort(self.person_N[rows_N], kind="stable")]
+        person_N = self.person_N[rows_N]
+        place_N = np.arange(self.num_rows) - np.searchsorted(person_N, person_N)
+        hand_N = np.cumsum(place_N % self.faces == 0) - 1
+        luck_N = rng.permutation(hand_N[-1] + 1)[hand_N]
+        return rows_N[np.argsort(luck_N, kind="stable")]

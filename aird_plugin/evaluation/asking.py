@@ -8,7 +8,7 @@ FLAGS = {
     "--degradation": dict(
         metavar="NAME", nargs="+",
         help="how faces become low and reach the network: bicubic; insightface-warp, as FaceAnalysis brings a small face; "
-        "blur, noise, jpeg: cameras unlike those it was trained for. default: bicubic",
+        "blur, noise, jpeg, realworld: cameras unlike those it was trained for. default: bicubic",
     ),
     "--protocol": dict(
         metavar="P", nargs="+",

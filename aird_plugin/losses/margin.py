@@ -29,7 +29,8 @@ def margin_logits(
 ) -> torch.Tensor:
     """scale * cos for other classes, scale * (cos(m1 * angle + m2) - m3) for the face's own.
 
-    margins: (m1, m2, m3) as in arcface_torch's `margin_list`: (1, .5, 0) is ArcFace, (1, 0, .4) CosFace. m2 in radians.
+    margins: (m1, m2, m3) as in arcface_torch's `margin_list`: (1, .5, 0) is ArcFace, (1, 0, .4) CosFace. m2 in radians; a tensor
+    (B, 1) where each face has its own.
     label_B: int64; -1 marks a row whose class lies on another rank and gets no margin here.
     gradient: "exact" differentiates the margin; "upstream" passes the gradient straight through it, as arcface_torch does
     (its margin is applied under no_grad, so that d logit / d cos is `scale` whatever the angle). The values are the same.

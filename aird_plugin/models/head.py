@@ -114,13 +114,16 @@ class Head(nn.Module):
             teacher_GC = F.normalize(distributed.gather_rows(teacher_BD)) @ teacher_centres_CD.T
         return ClassCosines(student_GD @ F.normalize(centres_CD).T, teacher_GC, label_G)
 
-    def loss(self, student_cosine_GC: torch.Tensor, label_G: torch.Tensor, student_BD=None, teacher_BD=None) -> torch.Tensor:
+    def loss(self, student_cosine_GC, label_G, student_BD=None, teacher_BD=None, angle_G1=None) -> torch.Tensor:
         """The identity loss: margin softmax over all classes of all ranks, mean over all ranks' faces; plus what the margin adds.
 
-        This rank's embeddings are for margins that need them.
+        This rank's embeddings are for margins that need them. angle_G1: None, or each face's own m2 of the combined margin.
         """
-        told = faces_told(self.needs, student_BD, teacher_BD)
-        logits_GC, regulariser = self.margin(student_cosine_GC, label_G, *told, self.shards)
+        told, margin = faces_told(self.needs, student_BD, teacher_BD), self.margin
+        if angle_G1 is not None:
+            m1, _, m3 = self.config.margin_list
+            margin = Combined((m1, angle_G1, m3), self.config.margin_gradient).build(self.config.margin_scale)
+        logits_GC, regulariser = margin(student_cosine_GC, label_G, *told, self.shards)
         loss = softmax_loss(logits_GC, label_G, self.shards)
         return loss if regulariser is None else loss + regulariser
 

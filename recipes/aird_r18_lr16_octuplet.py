@@ -1,0 +1,16 @@
+"""Rival: octuplet loss (FG 2023) over the sharp and the 16 px face, beside the identity loss of both.
+
+The authors fine-tune trained networks: `student_init=FILE` does that here.
+"""
+
+from aird_plugin.recipe import base, drop_terms
+
+config = base(__file__, "aird_r18_lr16")
+drop_terms(config, "iid", "rid")
+config.terms.octuplet = "aird_plugin.losses.octuplet:Octuplet"
+config.octuplet_weight = 1.0
+config.octuplet_margin = 0.5
+config.also_px = (112,)
+config.identity_also = True
+config.faces_per_person = 4
+config.output = "runs/aird_r18_lr16_octuplet"

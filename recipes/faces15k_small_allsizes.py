@@ -1,0 +1,17 @@
+"""One model for all sizes: each face of a step has a size of its own, 8 to 64 px, even in its logarithm.
+
+Its equals for one size are `faces15k_small32_lr16`, `_lr32` and `_lr64`: the same network, terms and budget. To compare:
+
+    aird evaluate runs/faces15k_small_allsizes --px 8 12 16 24 32 48 64 --pairs $AIRD_DATA/lfw/lfw_split.bin
+        --protocol lr-lr lr-hr --teacher $AIRD_DATA/teacher/mobilefacenet_casia.onnx
+
+Larger faces than 32 px are shrunk to the student's 32. The bank keeps the 112 px faces: 2.3 GB on disk beside the teacher's half.
+`margin_small=0.2` gives the smallest faces a smaller margin than the largest ones' 0.3. `px` is the verification's alone.
+"""
+
+from aird_plugin.recipe import base
+
+config = base(__file__, "faces15k_small_lr16_align")
+config.network = "native32_1m"
+config.px_range = (8, 64)
+config.output = "runs/faces15k_small_allsizes"
