@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARKS = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}
-EXTRAS = {"onnx": "onnxruntime", "insightface": "insightface", "arcface": "scipy", "ijb": "menpo", "report": "scikit-learn"}
+EXTRAS = {"onnx": "onnxruntime", "insightface": "insightface", "arcface": "scipy", "ijb": "menpo", "report": "scikit-learn",
+          "prior": "diffusers"}  # fmt: skip
 
 
 @dataclass(frozen=True)

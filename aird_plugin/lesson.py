@@ -1,5 +1,6 @@
 """A recipe -> what a host is given to teach: data, bank, teacher, student, objective. Both hosts begin here."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from aird_plugin.data.degrade import arrive_torch
 from aird_plugin.data.faces import BankFaces, Batch, Neighbours, OnlineFaces, open_records
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.plan import Plan
+from aird_plugin.lesson_prior import NEED, WithFeatures, channels, open_encoder, open_features
 from aird_plugin.models import build
+from aird_plugin.models.freeze import freeze_trunk
+from aird_plugin.models.maps import recorded_maps
 from aird_plugin.models.teacher import load_teacher, load_weights
 from aird_plugin.objective import Objective, Sizes
 from aird_plugin.recipe import Recipe
@@ -60,6 +64,10 @@ class Lesson:
             return replace(batch, teacher_BD=embeddings_BD.to(self.device))
         return batch
 
+    def recorded(self):
+        """Inside, the student's maps of each forward are kept in the list given; nothing where no term looks at maps."""
+        return recorded_maps(self.student) if NEED in self.objective.needs else nullcontext(())
+
 
 def prepare(recipe: Recipe) -> Lesson:
     """Open the data, build or open the bank, build the student. Raises ValueError for what does not fit."""
@@ -70,14 +78,19 @@ def prepare(recipe: Recipe) -> Lesson:
     if recipe.teacher.teacher:
         teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network, device.type)
     embedding_size = recipe.student.embedding_size or (teacher.dim if teacher else 512)
-    sizes = Sizes(embedding_size, len(records), recipe.head.num_classes)
+    student = build_student(recipe, embedding_size)
+    encoder = open_encoder(recipe, device)
+    sizes = Sizes(embedding_size, len(records), recipe.head.num_classes, **channels(student, encoder))
     objective = Objective(recipe.terms, sizes, recipe.run.identity_weight)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
     low, bank = open_banks(recipe, records, teacher, device)
-    student = build_student(recipe, embedding_size).to(device, memory_format=torch.channels_last)
+    source = build_source(recipe, records, low, bank, objective)
+    if encoder:
+        source = WithFeatures(source, open_features(recipe, records, encoder))
+    student = student.to(device, memory_format=torch.channels_last)
     return Lesson(
         recipe=recipe, device=device, records=records, teacher=teacher, bank=bank, student=student,
-        objective=objective.to(device), source=build_source(recipe, records, low, bank, objective),
+        objective=objective.to(device), source=source,
         facts=facts_of(recipe, records, teacher, student, embedding_size),
     )  # fmt: skip
 
@@ -137,7 +150,7 @@ def open_banks(recipe: Recipe, records, teacher, device: torch.device) -> tuple[
 
 
 def build_student(recipe: Recipe, embedding_size: int) -> nn.Module:
-    """The student, initialised from the seed or from a file of the same network."""
+    """The student, initialised from the seed or from a file of the same network, its trunk frozen where the recipe says so."""
     torch.manual_seed(recipe.run.seed)
     student = build(recipe.student.network, embedding_size)
     if recipe.student.student_init:
@@ -149,6 +162,8 @@ def build_student(recipe: Recipe, embedding_size: int) -> nn.Module:
                 f"student_init={recipe.student.student_init} does not fit network={recipe.student.network} with "
                 f"embedding_size={embedding_size}: {str(error).splitlines()[-1].strip()}"
             ) from error
+    if recipe.student.freeze == "trunk":
+        freeze_trunk(student)
     return student
 
 
@@ -160,7 +175,7 @@ def student_input(student: nn.Module, faces_BHWC: torch.Tensor, degradation: str
 def check_teacher_fits(recipe: Recipe, objective: Objective, teacher, embedding_size: int) -> None:
     """ValueError where the terms or the head ask of the teacher what it cannot give."""
     wants_width = bool(objective.needs & {"teacher_width", "neighbours"}) or recipe.head.head_init == "teacher"
-    if teacher is None and (objective.needs or recipe.head.head_init == "teacher"):
+    if teacher is None and (objective.needs - {NEED} or recipe.head.head_init == "teacher"):
         wanting = ", ".join(objective.specs) or "head_init='teacher'"
         raise ValueError(f"{wanting} needs a teacher; set teacher=FILE (.pt or .onnx)")
     if teacher is not None and wants_width and teacher.dim != embedding_size:

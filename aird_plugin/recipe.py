@@ -25,6 +25,7 @@ from easydict import EasyDict
 from aird_plugin.config import BridgeConfig, DataConfig, RunConfig, StudentConfig, TeacherConfig
 from aird_plugin.data.bank import BankConfig
 from aird_plugin.models.head import HeadConfig
+from aird_plugin.prior.config import PriorConfig
 from aird_plugin.schedule import ScheduleConfig
 
 SECTIONS: dict[str, type] = {
@@ -36,6 +37,7 @@ SECTIONS: dict[str, type] = {
     "schedule": ScheduleConfig,
     "run": RunConfig,
     "bridge": BridgeConfig,
+    "prior": PriorConfig,
 }
 
 
@@ -51,6 +53,7 @@ class Recipe:
     schedule: ScheduleConfig
     run: RunConfig
     bridge: BridgeConfig
+    prior: PriorConfig
     terms: dict[str, Any]
 
     def flat(self) -> dict[str, Any]:

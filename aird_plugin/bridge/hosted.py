@@ -28,6 +28,7 @@ class Hosted:
     def __init__(self, lesson: Lesson, stopped: list, stack: ExitStack):
         self.lesson, self.stopped, self.stack = lesson, stopped, stack
         self.questions = questions(lesson, sharp=True)
+        self.student_maps = stack.enter_context(lesson.recorded())
         self.head: Any = None
         self.optimizer: Any = None
         self.verification: Any = None
@@ -73,7 +74,7 @@ class Hosted:
         lesson = self.lesson
         batch = lesson.ask_teacher(self.batch)
         step = self.number // self.accumulate
-        views = look(student_BD, batch, classes, self.number + 1, step / lesson.steps_per_epoch)
+        views = look(student_BD, batch, classes, self.number + 1, step / lesson.steps_per_epoch, self.student_maps)
         out = lesson.objective(views, identity)
         check_loss(out, step)
         self.metrics.add(out)

@@ -37,7 +37,7 @@ def open_teacher_bank(config: BankConfig, records, teacher, device: str = "cpu")
     manifest = read_manifest(folder, inputs)
     if manifest is None:
         arrays = {"embeddings": ((len(records), config.views, teacher.dim), np.float16)}
-        build = _Build(folder, inputs, arrays)
+        build = Build(folder, inputs, arrays)
         for rows, high_RJHWC in _jittered_blocks(records, config, build.rows_done, "teacher embeddings"):
             build.arrays["embeddings"][rows.start : rows.stop] = _embed_views(teacher, high_RJHWC)
             build.advance(rows)
@@ -53,7 +53,7 @@ def open_low_bank(config: BankConfig, records, px: int, degradation: str = BICUB
     manifest = read_manifest(folder, inputs)
     if manifest is None:
         jitters = config.views // 2
-        build = _Build(folder, inputs, {"low": ((len(records), jitters, px, px, 3), np.uint8)})
+        build = Build(folder, inputs, {"low": ((len(records), jitters, px, px, 3), np.uint8)})
         for rows, high_RJHWC in _jittered_blocks(records, config, build.rows_done, f"low faces at {px} px"):
             flat = high_RJHWC.reshape(-1, FACE_SIDE, FACE_SIDE, 3)
             low = shrink(flat, px, degradation)
@@ -98,7 +98,7 @@ def _embed_views(teacher, high_RJHWC: np.ndarray) -> np.ndarray:
     return normalised(embeddings).reshape(rows, 2 * jitters, -1)
 
 
-def _write_lists(build: "_Build", records, teacher, config: BankConfig, device: str) -> None:
+def _write_lists(build: "Build", records, teacher, config: BankConfig, device: str) -> None:
     """Centres and lists, from the mean over each face's views."""
     person_N = records.labels
     embeddings_NVD = build.arrays["embeddings"]
@@ -123,7 +123,7 @@ def _centres(teacher, mean_ND, person_N, num_people: int) -> np.ndarray:
     return class_means(mean_ND, person_N, num_people)
 
 
-class _Build:
+class Build:
     """A bank folder in the making: arrays on disk, how many rows are done, and a manifest at the end."""
 
     def __init__(self, folder: Path, inputs: dict[str, Any], arrays: dict[str, tuple[tuple[int, ...], type]]):

@@ -52,6 +52,7 @@ class Batch:
     has_anchor_B: torch.Tensor | None = None
     negative_BKD: torch.Tensor | None = None
     negative_exists_BK: torch.Tensor | None = None
+    generative_BCHW: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""
