@@ -5,8 +5,8 @@ prior-pxP-LAYER-tT-vV/  features.npy  float16 (N, V, C, H, W)  the encoder on th
                         spread.npy    float32 (C,)  its standard deviation
 
 Features are handed out standardised by channel. A U-Net's channels differ in size; raw, the regression would be of the few
-largest and its loss in no unit. Standardised, a constant guess costs 1. GDRD (arXiv 2409.06371) says nothing of it; raw features are the
-alternative.
+largest and its loss in no unit. Standardised, a constant guess costs 1. GDRD (arXiv 2409.06371) says nothing of it; raw
+features are the alternative.
 
 Size: 2 * N * V * C * H * W bytes; 15,553 faces, eight views, 64 channels at 4x4: 255 MB. CASIA, two views, 128 at 7x7: 12.4 GB.
 

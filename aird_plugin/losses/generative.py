@@ -1,9 +1,10 @@
 """Generative regression, stage one of GDRD (arXiv 2409.06371): L_gen = mean_i |S_b(x_i) - T_g(x_i)|^2, both fed the low face.
 
 S_b is the student's trunk, all before the embedding layers, behind a 1x1 convolution that brings its channels to the teacher's.
-T_g is the encoder of a diffusion model for face super-resolution (see prior/encoder.py). The paper's text was not to be had beyond
-its equation. Read here: |.|^2 is the mean over channels and places of features standardised by channel (data/bank_prior.py), so
-that a constant guess costs 1 and the number is 1 - R^2; the sum over them is the alternative, and a matter of the weight alone.
+T_g is the encoder of a diffusion model for face super-resolution (see prior/encoder.py). The paper's text was not to be had
+beyond its equation. Read here: |.|^2 is the mean over channels and places of features standardised by channel
+(data/bank_prior.py), so that a constant guess costs 1 and the number is 1 - R^2; the sum over them is the alternative, and a
+matter of the weight alone.
 
 B = faces on this rank, C = channels, H, W = sides of a map.
 """

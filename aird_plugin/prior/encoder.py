@@ -1,10 +1,10 @@
 """The generative teacher: a prior's encoder, frozen, reached only through arrays.
 
-The encoder is the U-Net's way down, with or without its middle block, at one stated timestep t. It is fed the low face twice: as
-the condition, and as the face to be cleaned, x_t = sqrt(alpha_t) * low, the mean of what diffusion makes of it in t steps.
-No noise is drawn, so that the features are a function of the face alone and can be computed once. GDRD (arXiv 2409.06371) says that both
-networks are fed the low face and states neither t nor the layer; the alternative is seeded noise added to x_t, which the model
-knows better and the student cannot foresee.
+The encoder is the U-Net's way down, with or without its middle block, at one stated timestep t. It is fed the low face twice:
+as the condition, and as the face to be cleaned, x_t = sqrt(alpha_t) * low, the mean of what diffusion makes of it in t steps.
+No noise is drawn, so that the features are a function of the face alone and can be computed once. GDRD (arXiv 2409.06371) says
+that both networks are fed the low face and states neither t nor the layer; the alternative is seeded noise added to x_t, which
+the model knows better and the student cannot foresee.
 
 N, B = faces, S = side the prior takes, C, H, W = channels and sides of the features.
 """

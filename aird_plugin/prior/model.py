@@ -98,6 +98,6 @@ def load_prior(folder: str | Path):
     channels, side = unet.config.in_channels, unet.config.sample_size
     if channels not in (FACE_CHANNELS, 2 * FACE_CHANNELS) or not isinstance(side, int):
         raise ValueError(
-            f"prior={folder} takes {channels} channels of side {side}; square faces of 3 channels are taken, or 6 with the low face"
+            f"prior={folder} takes {channels} channels of side {side}; a prior has square faces of 3 channels, 6 with the low one"
         )
     return unet.eval().requires_grad_(False), scheduler
