@@ -15,11 +15,13 @@ from aird_plugin.data.degrade import arrive_torch
 from aird_plugin.data.faces import BankFaces, Batch, Neighbours, OnlineFaces, open_records
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.plan import Plan
-from aird_plugin.lesson_prior import NEED, WithFeatures, channels, open_encoder, open_features
+from aird_plugin.lesson_maps import open_maps
+from aird_plugin.lesson_prior import NEED, WithFeatures, open_encoder, open_features
 from aird_plugin.models import build
 from aird_plugin.models.freeze import freeze_trunk
-from aird_plugin.models.maps import recorded_maps
+from aird_plugin.models.maps import map_shapes, recorded_maps
 from aird_plugin.models.teacher import load_teacher, load_weights
+from aird_plugin.models.teacher_maps import TeacherMaps
 from aird_plugin.objective import Objective, Sizes
 from aird_plugin.recipe import Recipe
 from aird_plugin.runfolder import facts_of
@@ -38,6 +40,7 @@ class Lesson:
     objective: Objective
     source: BankFaces | OnlineFaces
     facts: dict
+    maps: TeacherMaps | None = None
     sessions: dict = field(default_factory=dict)
 
     @property
@@ -59,6 +62,9 @@ class Lesson:
 
     def ask_teacher(self, batch: Batch) -> Batch:
         """The batch with the teacher's embeddings, asked now where the bank did not bring them (the online path)."""
+        if self.maps is not None and not batch.teacher_maps:
+            embeddings_BD, maps = self.maps(batch.high_BHWC)
+            return replace(batch, teacher_BD=embeddings_BD.to(self.device), teacher_maps=maps)
         if batch.teacher_BD is None and batch.high_BHWC is not None:
             embeddings_BD = torch.from_numpy(self.teacher.embed(batch.high_BHWC.cpu().numpy()))
             return replace(batch, teacher_BD=embeddings_BD.to(self.device))
@@ -66,7 +72,7 @@ class Lesson:
 
     def recorded(self):
         """Inside, the student's maps of each forward are kept in the list given; nothing where no term looks at maps."""
-        return recorded_maps(self.student) if NEED in self.objective.needs else nullcontext(())
+        return recorded_maps(self.student) if self.objective.needs & {"maps", NEED} else nullcontext(())
 
 
 def prepare(recipe: Recipe) -> Lesson:
@@ -79,8 +85,13 @@ def prepare(recipe: Recipe) -> Lesson:
         teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network, device.type)
     embedding_size = recipe.student.embedding_size or (teacher.dim if teacher else 512)
     student = build_student(recipe, embedding_size)
+    maps = open_maps(recipe, student, teacher)
     encoder = open_encoder(recipe, device)
-    sizes = Sizes(embedding_size, len(records), recipe.head.num_classes, **channels(student, encoder))
+    sizes = Sizes(
+        embedding_size, len(records), recipe.head.num_classes,
+        student_channels=tuple(shape[0] for shape in map_shapes(student)) if maps or encoder else (),
+        teacher_channels=maps.teacher_channels if maps else (), generative_channels=encoder.shape[0] if encoder else 0,
+    )  # fmt: skip
     objective = Objective(recipe.terms, sizes, recipe.run.identity_weight)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
     low, bank = open_banks(recipe, records, teacher, device)
@@ -91,7 +102,7 @@ def prepare(recipe: Recipe) -> Lesson:
     return Lesson(
         recipe=recipe, device=device, records=records, teacher=teacher, bank=bank, student=student,
         objective=objective.to(device), source=source,
-        facts=facts_of(recipe, records, teacher, student, embedding_size),
+        facts=facts_of(recipe, records, teacher, student, embedding_size), maps=maps,
     )  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import torch
-from torch import nn
 from torch.utils.data import Dataset
 
 from aird_plugin import distributed
@@ -11,7 +10,6 @@ from aird_plugin.data.bank import LowBank
 from aird_plugin.data.bank_build import open_low_bank
 from aird_plugin.data.bank_prior import PriorBank, open_prior_bank
 from aird_plugin.data.faces import Batch
-from aird_plugin.models.maps import map_shapes
 from aird_plugin.prior.encoder import Encoder
 from aird_plugin.recipe import Recipe
 
@@ -31,13 +29,6 @@ def open_encoder(recipe: Recipe, device: torch.device) -> Encoder | None:
     if recipe.run.compile:
         raise ValueError(f"{wanting}: a compiled student does not give its intermediate maps; set compile=False")
     return Encoder(recipe.prior, recipe.data.degradation, device)
-
-
-def channels(student: nn.Module, encoder: Encoder | None) -> dict:
-    """What the adapter is sized by, as keywords of `objective.Sizes`."""
-    if encoder is None:
-        return {}
-    return {"student_channels": tuple(shape[0] for shape in map_shapes(student)), "generative_channels": encoder.shape[0]}
 
 
 def open_features(recipe: Recipe, records, encoder: Encoder) -> PriorBank:

@@ -89,7 +89,8 @@ def compute_loss(training: Training, batch: Batch, step: int, draw: int) -> dict
     autocast = torch.autocast(device, half, enabled=run.bf16 or (run.fp16 and device == "cuda"))
     with training.recorded() as student_maps, autocast:
         student_BD = training.network(student_input(training.student, batch.faces_BHWC, training.recipe.data.degradation))
-    views = look(student_BD, batch, training.head, draw, step / training.steps_per_epoch, student_maps)
+    epoch = step / training.steps_per_epoch
+    views = look(student_BD, batch, training.head, draw, epoch, student_maps, batch.teacher_maps, batch.generative_BCHW)
     return training.objective(views, identity=training.head.loss(views.student_cosine_GC, views.label_G))
 
 

@@ -18,12 +18,13 @@ from aird_plugin.losses.sharding import WHOLE
 
 @dataclass(frozen=True)
 class Sizes:
-    """What a term's parameters and memories are sized by. Channels: of the student's maps, of a prior's features."""
+    """What a term's parameters and memories are sized by. Channels: of each pair of maps, and of a prior's features."""
 
     embedding_size: int
     num_faces: int = 0
     num_classes: int = 0
     student_channels: tuple[int, ...] = ()
+    teacher_channels: tuple[int, ...] = ()
     generative_channels: int = 0
 
 
@@ -32,7 +33,8 @@ class Views:
     """All that a term may look at in one step. Teacher tensors are None where no term needs them; none of them has a gradient.
 
     row_B: number of each face in the training set. draw: number of the batch from the start of training, for what a term draws.
-    student_maps: intermediate maps, shallow to deep; empty where no term looks at them. generative_BCHW: a prior's features.
+    student_maps, teacher_maps: pairs of intermediate maps, shallow to deep, (B, C, H, W) with one H and W in a pair, in float32;
+    empty where no term needs maps. generative_BCHW: what a prior's encoder says of the low faces; its sides are its own.
     """
 
     student_BD: torch.Tensor
@@ -47,6 +49,7 @@ class Views:
     negative_BKD: torch.Tensor | None = None
     negative_exists_BK: torch.Tensor | None = None
     student_maps: tuple[torch.Tensor, ...] = ()
+    teacher_maps: tuple[torch.Tensor, ...] = ()
     generative_BCHW: torch.Tensor | None = None
     epoch: float = 0.0
     draw: int = 0
@@ -67,7 +70,7 @@ class Objective(nn.Module):
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the terms ask of the teacher: "teacher_cosine", "teacher_width", "neighbours", "generative"."""
+        """What the terms ask of the teacher: "teacher_cosine", "teacher_width", "neighbours", "maps", "generative"."""
         return frozenset().union(*(spec.needs for spec in self.specs.values()))
 
     def forward(self, views: Views, identity: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -86,10 +89,12 @@ class Objective(nn.Module):
         return spec.weight * ramp
 
 
-def look(student_BD: torch.Tensor, batch, head, draw: int = 0, epoch: float = 0.0, student_maps=()) -> Views:
-    """Put together what both networks say of a batch: embeddings, cosines, relation candidates. Half precision ends here."""
-    if student_BD.dtype in (torch.float16, torch.bfloat16):
-        student_BD = student_BD.float()
+def look(
+    student_BD: torch.Tensor, batch, head, draw: int = 0, epoch: float = 0.0,
+    student_maps=(), teacher_maps=(), generative_BCHW=None,
+) -> Views:  # fmt: skip
+    """Put together what both networks say of a batch: embeddings, cosines, candidates, maps. Half precision ends here."""
+    student_BD, *student_maps = (_at_least_float32(tensor) for tensor in (student_BD, *student_maps))
     teacher_BD = None if batch.teacher_BD is None else F.normalize(batch.teacher_BD.float())
     cosines = head.cosines(student_BD, teacher_BD, batch.person_B, draw)
     return Views(
@@ -97,6 +102,10 @@ def look(student_BD: torch.Tensor, batch, head, draw: int = 0, epoch: float = 0.
         student_cosine_GC=cosines.student_GC, teacher_cosine_GC=cosines.teacher_GC, label_G=cosines.label_G,
         anchor_BD=batch.anchor_BD, has_anchor_B=batch.has_anchor_B,
         negative_BKD=batch.negative_BKD, negative_exists_BK=batch.negative_exists_BK,
-        student_maps=tuple(student_maps), generative_BCHW=batch.generative_BCHW,
-        epoch=epoch, draw=draw, shards=head.shards,
+        student_maps=tuple(student_maps), teacher_maps=tuple(_at_least_float32(tensor) for tensor in teacher_maps),
+        generative_BCHW=generative_BCHW, epoch=epoch, draw=draw, shards=head.shards,
     )  # fmt: skip
+
+
+def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -74,7 +74,9 @@ class Hosted:
         lesson = self.lesson
         batch = lesson.ask_teacher(self.batch)
         step = self.number // self.accumulate
-        views = look(student_BD, batch, classes, self.number + 1, step / lesson.steps_per_epoch, self.student_maps)
+        epoch = step / lesson.steps_per_epoch
+        maps = (self.student_maps, batch.teacher_maps, batch.generative_BCHW)
+        views = look(student_BD, batch, classes, self.number + 1, epoch, *maps)
         out = lesson.objective(views, identity)
         check_loss(out, step)
         self.metrics.add(out)

@@ -95,7 +95,9 @@ class UpstreamReader:
         high_BHWC = (high_B3HW * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
         data = lesson.recipe.data
         batch = Batch(faces_BHWC=shrink_torch(high_BHWC, data.px, data.degradation), person_B=person_B)
-        if self.asks:
+        if lesson.maps is not None:
+            batch.teacher_BD, batch.teacher_maps = lesson.maps(high_BHWC)
+        elif self.asks:
             batch.teacher_BD = lesson.teacher.embed_inputs(high_B3HW).to(lesson.device)
         if self.neighbours:
             for name, value in self.neighbours.lookup(self._draw(person_B, number)).items():

@@ -41,7 +41,7 @@ def open_records(path: str):
 
 @dataclass
 class Batch:
-    """One step's faces of this rank. Teacher tensors are None where nobody asked for them."""
+    """One step's faces of this rank. Teacher tensors are None where nobody asked for them; its maps stay where it made them."""
 
     faces_BHWC: torch.Tensor
     person_B: torch.Tensor
@@ -52,6 +52,7 @@ class Batch:
     has_anchor_B: torch.Tensor | None = None
     negative_BKD: torch.Tensor | None = None
     negative_exists_BK: torch.Tensor | None = None
+    teacher_maps: tuple[torch.Tensor, ...] = ()
     generative_BCHW: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
@@ -64,7 +65,7 @@ class Batch:
 
     def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
         tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(self, **{name: change(tensor) for name, tensor in tensors.items() if tensor is not None})
+        return replace(self, **{name: change(tensor) for name, tensor in tensors.items() if isinstance(tensor, torch.Tensor)})
 
 
 class Neighbours:

@@ -1,4 +1,4 @@
-"""A network's intermediate maps: which modules give them, how they are caught, and how two networks' maps are laid side by side.
+"""A network's intermediate maps: which modules give them, and how they are caught.
 
 B = faces, C = channels, H, W = sides of a map; a map is (B, C, H, W).
 """
@@ -17,8 +17,8 @@ from aird_plugin.models.mobilefacenet import ArcfaceMobileFaceNet, MobileFaceNet
 def stages_of(network: nn.Module) -> tuple[nn.Module, ...]:
     """The modules whose outputs are the network's maps, shallow to deep: the last module at each side.
 
-    The last one is the end of the trunk: what it gives is what the embedding is made of. iresnet has 4 (112 px: sides 56, 28, 14, 7),
-    both MobileFaceNets 4 (the same; `mfn` is 7 / 8 as wide), a native student as many as it has stages (native16: 16, 8, 4).
+    The last one is the end of the trunk: what it gives is what the embedding is made of. iresnet has 4 (sides 56, 28, 14, 7),
+    both MobileFaceNets 4 (the same; those of `mfn` are 6/7 as wide), a native student one a stage (native16: 16, 8, 4).
     Raises ValueError for a network that it does not know.
     """
     if isinstance(network, IResNet):
@@ -29,17 +29,15 @@ def stages_of(network: nn.Module) -> tuple[nn.Module, ...]:
         return network.dw_conv1, network.blocks[4], network.blocks[11], network.conv2
     if isinstance(getattr(network, "stages", None), nn.Sequential):
         return tuple(network.stages)
-    raise ValueError(
-        f"intermediate maps are known of iresnet, mbf, mfn and native networks; this is a {type(network).__name__}"
-    )
+    raise ValueError(f"intermediate maps are known of iresnet, mbf, mfn and native networks; this is a {type(network).__name__}")
 
 
 @contextmanager
 def recorded_maps(network: nn.Module) -> Iterator[list[Tensor | None]]:
     """Inside, each forward of `network` leaves its maps in the list given, shallow to deep, with gradient where it has one.
 
-    Hooks sit on the stages and go when the block is left. A network inside DistributedDataParallel is recorded as it is (hand over
-    the bare one); one inside torch.compile is not promised to be, so that hosts refuse compile=True with maps.
+    Hooks sit on the stages and go when the block is left. Hand over the bare network: inside DistributedDataParallel its hooks
+    still run. Inside torch.compile that is not promised, so compile=True is refused where a term looks at maps.
     """
     stages = stages_of(network)
     maps: list[Tensor | None] = [None] * len(stages)

@@ -139,6 +139,7 @@ class MobileFaceNet(nn.Module):
     """
 
     input_size = 112
+    columns = slice(8, 104)
     # (expansion t, width c, blocks n, stride s of the first)
     BOTTLENECKS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
 
@@ -158,6 +159,6 @@ class MobileFaceNet(nn.Module):
         kaiming_fan_out(self)
 
     def forward(self, x_B3HW: Tensor) -> Tensor:
-        x = x_B3HW[..., 8:104] * (127.5 / 128.0)
+        x = x_B3HW[..., self.columns] * (127.5 / 128.0)
         x = self.conv2(self.blocks(self.dw_conv1(self.conv1(x))))
         return torch.flatten(self.linear1(self.linear7(x)), 1)

@@ -73,6 +73,11 @@ class Teacher:
         """Same as `sha256`."""
         return self.sha256
 
+    @property
+    def batch(self) -> int:
+        """Faces to embed at once."""
+        return CUDA_BATCH if self.device.type == "cuda" else CPU_BATCH
+
     def embed(self, faces_NHWC: np.ndarray) -> np.ndarray:
         """uint8 RGB faces (N, S, S, 3), S its `input_size`, any N -> float32 embeddings (N, D), not normalised.
 
@@ -86,11 +91,10 @@ class Teacher:
                 f"got {faces_NHWC.dtype} {faces_NHWC.shape}"
             )
         out_ND = np.empty((len(faces_NHWC), self.dim), np.float32)
-        batch = CUDA_BATCH if self.device.type == "cuda" else CPU_BATCH
-        for start in range(0, len(faces_NHWC), batch):
-            faces_BHWC = torch.from_numpy(np.ascontiguousarray(faces_NHWC[start : start + batch]))
+        for start in range(0, len(faces_NHWC), self.batch):
+            faces_BHWC = torch.from_numpy(np.ascontiguousarray(faces_NHWC[start : start + self.batch]))
             inputs = to_input(faces_BHWC.to(self.input_device))
-            out_ND[start : start + batch] = self.embed_inputs(inputs).cpu().numpy()
+            out_ND[start : start + self.batch] = self.embed_inputs(inputs).cpu().numpy()
         return out_ND
 
     def embed_inputs(self, inputs_B3HW: Tensor) -> Tensor:
