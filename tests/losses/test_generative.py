@@ -88,3 +88,12 @@ def test_the_term_looks_at_the_last_map_through_its_adapter():
 
 def test_one_face_will_do():
     assert torch.isfinite(generative_loss(torch.randn(1, 2, 1, 1), torch.randn(1, 2, 1, 1)))
+
+
+def test_two_ranks_parts_average_to_the_whole():
+    """A loss by the face: the mean of two ranks' losses, which is what DDP and `average_gradients` make, is the whole one's."""
+    student, teacher = maps(4, 2, 3, 3, grad=True), maps(4, 2, 3, 3, seed=1)
+    whole = generative_loss(student, teacher)
+    parts = (generative_loss(student[:2], teacher[:2]) + generative_loss(student[2:], teacher[2:])) / 2
+    torch.testing.assert_close(parts, whole)
+    torch.testing.assert_close(*(torch.autograd.grad(x, student)[0] for x in (parts, whole)))
