@@ -13,10 +13,10 @@ EXTRAS = {
     "insightface": ["insightface>=0.7.3", "onnx>=1.17", "onnxruntime>=1.20"],
     "arcface": ["scikit-learn>=1.5", "scipy>=1.14"],
     "report": ["scikit-learn>=1.5"],
-    "prior": ["diffusers>=0.30"],
+    "prior": ["diffusers>=0.42"],
 }
 EXTRAS["ijb"] = [*EXTRAS["insightface"], *EXTRAS["arcface"], "matplotlib>=3.9", "menpo>=0.11", "pandas>=2.2", "prettytable>=3.10"]
-EXTRAS["dev"] = [*EXTRAS["insightface"], "pytest>=8", "ruff>=0.8"]
+EXTRAS["dev"] = [*EXTRAS["insightface"], *EXTRAS["prior"], "pytest>=8", "ruff>=0.8"]
 
 setup(
     name="aird_plugin",

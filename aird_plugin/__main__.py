@@ -10,11 +10,17 @@ OVERRIDE_HELP = "recipe keys to change, as key=value with Python literals: lr=0.
 
 
 def train(args) -> int:
-    """Train a student."""
+    """Train a student, or the prior that a recipe with prior_side describes."""
     from aird_plugin.recipe import load
 
     recipe, checkout = load(args.recipe, args.overrides), args.arcface_torch
-    if checkout:
+    if recipe.prior.prior_side and checkout:
+        raise ValueError(f"{args.recipe} trains a prior, which arcface_torch's loop cannot; leave --arcface-torch out")
+    if recipe.prior.prior_side:
+        from aird_plugin.prior.training import train as train_prior
+
+        folder = train_prior(recipe)
+    elif checkout:
         from aird_plugin.bridge.host import train as train_in_arcface_torch
 
         folder = train_in_arcface_torch(recipe, checkout)
@@ -29,7 +35,9 @@ def train(args) -> int:
 
 def bank(args) -> int:
     """Build the bank of a recipe (or check that it is there and fits)."""
-    from aird_plugin.lesson import open_banks, open_faces, pick_device
+    from aird_plugin.lesson import pick_device
+    from aird_plugin.lesson_data import open_banks, open_faces
+    from aird_plugin.lesson_prior import open_encoder, open_features
     from aird_plugin.models.teacher import load_teacher
     from aird_plugin.recipe import load
 
@@ -39,6 +47,8 @@ def bank(args) -> int:
     source = recipe.teacher
     teacher = load_teacher(source.teacher, source.teacher_network, device.type) if source.teacher else None
     open_banks(recipe, records, teacher, device)
+    if encoder := open_encoder(recipe, device):
+        print(f"generative features {encoder.shape}: {len(open_features(recipe, records, encoder).features_NVCHW)} faces")
     for part in recipe.sizes.parts(recipe.data.px, recipe.data.degradation):
         print(f"{recipe.bank.low_folder(*part)}: {len(records)} faces")
     if teacher:

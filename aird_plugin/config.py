@@ -8,6 +8,7 @@ from aird_plugin.data.lowres import check_px
 
 PROTOCOLS = ("lr-lr", "lr-hr")
 FACEBN_MODES = ("stateless", "stream", "full")
+FREEZABLE = (None, "trunk")
 READERS = ("bank", "upstream")
 SECRETS = ("wandb_key",)
 
@@ -41,16 +42,20 @@ class DataConfig:
 class StudentConfig:
     """network: r18 r34 r50 r100 mbf mfn, or a native student such as native16_1m. embedding_size: 0 takes the teacher's width.
 
-    student_init: None, or a .pt file of the same network to start from.
+    student_init: None, or a .pt file of the same network to start from. freeze: None, or "trunk": all before the embedding layers
+    keeps its weights and its BatchNorm statistics (models/freeze.py).
     """
 
     network: str = "r18"
     embedding_size: int = 0
     student_init: str | None = None
+    freeze: str | None = None
 
     def __post_init__(self):
         if self.embedding_size < 0:
             raise ValueError(f"embedding_size is 0 (the teacher's width) or more; got {self.embedding_size!r}")
+        if self.freeze not in FREEZABLE:
+            raise ValueError(f"freeze is None or 'trunk'; got {self.freeze!r}")
 
 
 @dataclass(frozen=True)

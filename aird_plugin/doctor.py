@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARKS = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}
-EXTRAS = {"onnx": "onnxruntime", "insightface": "insightface", "arcface": "scipy", "ijb": "menpo", "report": "scikit-learn"}
+EXTRAS = {"onnx": "onnxruntime", "insightface": "insightface", "arcface": "scipy", "ijb": "menpo", "report": "scikit-learn",
+          "prior": "diffusers"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ def version_of(package: str) -> Finding:
 def about_recipe(path: str):
     """The recipe's keys, faces, targets and teacher, opened as a run would."""
     from aird_plugin.errors import EXPECTED
-    from aird_plugin.lesson import find_targets, open_faces
+    from aird_plugin.lesson_data import find_targets, open_faces
     from aird_plugin.models.teacher import load_teacher
     from aird_plugin.recipe import load
 

@@ -2,29 +2,29 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
 from aird_plugin import distributed
-from aird_plugin.data.bank import LowBank, TeacherBank
-from aird_plugin.data.bank_build import open_low_bank, open_teacher_bank
+from aird_plugin.data.bank import TeacherBank
 from aird_plugin.data.degrade import BICUBIC, arrive_torch
-from aird_plugin.data.faces import BankFaces, Batch, Neighbours, OnlineFaces, open_records
-from aird_plugin.data.lowres import FACE_SIDE, to_input
-from aird_plugin.data.plan import PeoplePlan, Plan
+from aird_plugin.data.faces import BankFaces, Batch, OnlineFaces
+from aird_plugin.data.lowres import to_input
 from aird_plugin.data.sizes import DrawnSizes
+from aird_plugin.lesson_data import build_source, find_targets, needs_of, open_banks, open_faces
 from aird_plugin.lesson_maps import open_maps
+from aird_plugin.lesson_prior import NEED, WithFeatures, open_encoder, open_features
 from aird_plugin.models import build
-from aird_plugin.models.maps import recorded_maps
+from aird_plugin.models.freeze import freeze_trunk
+from aird_plugin.models.maps import map_shapes, recorded_maps
 from aird_plugin.models.teacher import load_teacher, load_weights
 from aird_plugin.models.teacher_maps import TeacherMaps
 from aird_plugin.objective import Objective, Sizes
 from aird_plugin.recipe import Recipe
 from aird_plugin.runfolder import facts_of
-from aird_plugin.teacher_adapter import open_taught_bank, taught_width
+from aird_plugin.teacher_adapter import taught_width
 
 
 @dataclass(kw_only=True)
@@ -77,7 +77,7 @@ class Lesson:
 
     def recorded(self):
         """Inside, the student's maps of each forward are kept in the list given; nothing where no term looks at maps."""
-        return nullcontext(()) if self.maps is None else recorded_maps(self.student)
+        return recorded_maps(self.student) if self.objective.needs & {"maps", NEED} else nullcontext(())
 
 
 def prepare(recipe: Recipe) -> Lesson:
@@ -92,15 +92,22 @@ def prepare(recipe: Recipe) -> Lesson:
     embedding_size = recipe.student.embedding_size or (taught_width(recipe.terms, teacher) if teacher else 512)
     student = build_student(recipe, embedding_size)
     maps = open_maps(recipe, student, teacher)
-    channels = {"student_channels": maps.student_channels, "teacher_channels": maps.teacher_channels} if maps else {}
-    sizes = Sizes(embedding_size, len(records), recipe.head.num_classes, len(recipe.sizes.also_px), **channels)
+    encoder = open_encoder(recipe, device)
+    sizes = Sizes(
+        embedding_size, len(records), recipe.head.num_classes, len(recipe.sizes.also_px),
+        student_channels=tuple(shape[0] for shape in map_shapes(student)) if maps or encoder else (),
+        teacher_channels=maps.teacher_channels if maps else (), generative_channels=encoder.shape[0] if encoder else 0,
+    )  # fmt: skip
     objective = Objective(recipe.terms, sizes, recipe.run.identity_weight)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
     low, bank = open_banks(recipe, records, teacher, device)
+    source = build_source(recipe, records, low, bank, objective, student.input_size)
+    if encoder:
+        source = WithFeatures(source, open_features(recipe, records, encoder))
     student = student.to(device, memory_format=torch.channels_last)
     return Lesson(
         recipe=recipe, device=device, records=records, teacher=teacher, bank=bank, student=student,
-        objective=objective.to(device), source=build_source(recipe, records, low, bank, objective, student.input_size),
+        objective=objective.to(device), source=source,
         facts=facts_of(recipe, records, teacher, student, embedding_size), maps=maps,
     )  # fmt: skip
 
@@ -116,58 +123,8 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def open_faces(recipe: Recipe):
-    """The training faces, and the recipe with num_classes filled in. ValueError where recipe and data disagree."""
-    records = open_records(recipe.data.rec)
-    wanted = recipe.data.num_image
-    if wanted and wanted != len(records):
-        raise ValueError(f"num_image={wanted}, but {recipe.data.rec} holds {len(records)} faces")
-    classes = recipe.head.num_classes or records.num_classes
-    labels = np.asarray(records.labels)
-    if labels.min() < 0 or labels.max() >= classes:
-        raise ValueError(
-            f"labels in {recipe.data.rec} run from {labels.min()} to {labels.max()}, but num_classes={classes}; "
-            "num_classes=0 takes as many as the data have"
-        )
-    return records, replace(recipe, head=replace(recipe.head, num_classes=classes))
-
-
-def find_targets(recipe: Recipe) -> Recipe:
-    """The recipe with each of val_targets as the path of a .bin file; a bare name, as arcface_torch has them, lies in `rec`.
-
-    Raises FileNotFoundError for one that is not there, before a run rather than after its hours.
-    """
-    found = []
-    for target in recipe.run.val_targets:
-        in_rec = Path(recipe.data.rec) / f"{target}.bin"
-        if not Path(target).is_file() and not in_rec.is_file():
-            raise FileNotFoundError(f"val_targets: neither {target} nor {in_rec} is there; val_targets=() verifies nothing")
-        found.append(target if Path(target).is_file() else str(in_rec))
-    return replace(recipe, run=replace(recipe.run, val_targets=tuple(found)))
-
-
-def open_banks(recipe: Recipe, records, teacher, device: torch.device) -> tuple[list[LowBank], TeacherBank | None]:
-    """Both halves of the bank, low faces at each of the recipe's sizes; rank 0 builds what is missing, the others wait.
-
-    Without a teacher there is no teacher's half, and none of low faces on the online path.
-    """
-
-    def both():
-        parts = [] if recipe.bank.online else recipe.sizes.parts(recipe.data.px, recipe.data.degradation)
-        low = [open_low_bank(recipe.bank, records, *part) for part in parts]
-        if teacher is None:
-            return low, None
-        bank = open_teacher_bank(recipe.bank, records, teacher, device.type)
-        return low, open_taught_bank(recipe.bank, recipe.terms, bank, device)
-
-    if distributed.rank() == 0:
-        banks = both()
-    distributed.wait_for_the_first()
-    return banks if distributed.rank() == 0 else both()
-
-
 def build_student(recipe: Recipe, embedding_size: int) -> nn.Module:
-    """The student, initialised from the seed or from a file of the same network."""
+    """The student, initialised from the seed or from a file of the same network, its trunk frozen where the recipe says so."""
     torch.manual_seed(recipe.run.seed)
     student = build(recipe.student.network, embedding_size)
     if recipe.student.student_init:
@@ -179,6 +136,8 @@ def build_student(recipe: Recipe, embedding_size: int) -> nn.Module:
                 f"student_init={recipe.student.student_init} does not fit network={recipe.student.network} with "
                 f"embedding_size={embedding_size}: {str(error).splitlines()[-1].strip()}"
             ) from error
+    if recipe.student.freeze == "trunk":
+        freeze_trunk(student)
     return student
 
 
@@ -191,7 +150,7 @@ def check_teacher_fits(recipe: Recipe, objective: Objective, teacher, embedding_
     """ValueError where the terms or the head ask of the teacher what it cannot give."""
     needs = needs_of(recipe, objective)
     wants_width = bool(needs & {"teacher_width", "neighbours", "adapted"}) or recipe.head.head_init == "teacher"
-    if teacher is None and (needs or recipe.head.head_init == "teacher"):
+    if teacher is None and (needs - {NEED} or recipe.head.head_init == "teacher"):
         head = "head_init='teacher'" if recipe.head.head_init == "teacher" else recipe.head.margin or "head_adaptive"
         wanting = ", ".join(objective.specs) or head
         raise ValueError(f"{wanting} needs a teacher; set teacher=FILE (.pt or .onnx)")
@@ -200,28 +159,3 @@ def check_teacher_fits(recipe: Recipe, objective: Objective, teacher, embedding_
             f"embedding_size={embedding_size}, but the teacher's is {width}; these terms and head_init='teacher' need "
             "one width (embedding_size=0 takes the teacher's)"
         )
-
-
-def needs_of(recipe: Recipe, objective: Objective) -> frozenset[str]:
-    """What terms, margin and head together ask of the teacher."""
-    asked = set(objective.needs) | ({"teacher_width"} if recipe.head.head_adaptive else set())
-    return frozenset(asked | (recipe.margin.needs - {"norm"} if recipe.margin else set()))
-
-
-def build_source(recipe: Recipe, records, low, bank, objective: Objective, side: int):
-    """Where batches come from. side: the student's, to which faces are brought whose sizes are drawn."""
-    sizes = recipe.sizes
-    draws = (
-        recipe.bank.views, recipe.schedule.batch_size, recipe.run.seed, distributed.rank(), distributed.world_size(),
-    )  # fmt: skip
-    several = sizes.faces_per_person > 1
-    plan = PeoplePlan(records.labels, sizes.faces_per_person, *draws) if several else Plan(len(records), *draws)
-    relation = next((spec for spec in objective.specs.values() if "neighbours" in spec.needs), None)
-    neighbours = Neighbours(bank, relation.negatives, relation.lone_faces) if relation else None
-    if recipe.bank.online:
-        data, seed = recipe.data, recipe.bank.view_seed
-        px = FACE_SIDE if sizes.px_range else data.px
-        source = OnlineFaces(plan, records, px, data.degradation, seed, bank is not None, neighbours, sizes.also_px)
-    else:
-        source = BankFaces(plan, low[0], bank if needs_of(recipe, objective) else None, neighbours, tuple(low[1:]))
-    return DrawnSizes(source, sizes.px_range, side, recipe.data.degradation) if sizes.px_range else source

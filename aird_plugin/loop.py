@@ -91,7 +91,7 @@ def compute_loss(training: Training, batch: Batch, step: int, draw: int) -> dict
     with training.recorded() as student_maps, autocast:
         student_XD = training.network(all_inputs(training, batch))
     epoch = step / training.steps_per_epoch
-    views = look(student_XD, batch, training.head, draw, epoch, student_maps, batch.teacher_maps)
+    views = look(student_XD, batch, training.head, draw, epoch, student_maps, batch.teacher_maps, batch.generative_BCHW)
     return training.objective(views, identity=identity_loss(training.head, views, training.recipe.sizes, draw))
 
 

@@ -20,7 +20,7 @@ from aird_plugin.losses.sharding import WHOLE
 class Sizes:
     """What a term's parameters and memories are sized by.
 
-    also: further sizes of each face in a step. Channels: of each pair of maps, where a term needs maps.
+    also: further sizes of each face in a step. Channels: of each pair of maps and of a prior's features, where a term needs them.
     """
 
     embedding_size: int
@@ -29,6 +29,7 @@ class Sizes:
     also: int = 0
     student_channels: tuple[int, ...] = ()
     teacher_channels: tuple[int, ...] = ()
+    generative_channels: int = 0
 
 
 @dataclass
@@ -37,7 +38,7 @@ class Views:
 
     row_B: number of each face in the training set. draw: number of the batch from the start of training, for what a term draws.
     student_maps, teacher_maps: pairs of intermediate maps, shallow to deep, (B, C, H, W) with one H and W in a pair, in float32;
-    empty where no term needs maps.
+    empty where no term needs maps. generative_BCHW: what a prior's encoder says of the low faces; its sides are its own.
     also_PBD: the same faces at the recipe's further sizes (`also_px`, in that order). px_B: each face's size, where it is drawn.
     """
 
@@ -56,6 +57,7 @@ class Views:
     teacher_maps: tuple[torch.Tensor, ...] = ()
     also_PBD: torch.Tensor | None = None
     px_B: torch.Tensor | None = None
+    generative_BCHW: torch.Tensor | None = None
     epoch: float = 0.0
     draw: int = 0
     shards: Any = WHOLE
@@ -98,7 +100,10 @@ class Objective(nn.Module):
         return spec.weight * ramp
 
 
-def look(student_XD: torch.Tensor, batch, head, draw: int = 0, epoch: float = 0.0, student_maps=(), teacher_maps=()) -> Views:
+def look(
+    student_XD: torch.Tensor, batch, head, draw: int = 0, epoch: float = 0.0,
+    student_maps=(), teacher_maps=(), generative_BCHW=None,
+) -> Views:  # fmt: skip
     """Put together what both networks say of a batch: embeddings, cosines, candidates, maps. Half precision ends here.
 
     student_XD: the batch's faces and, behind them, the same faces at each further size; so are the student's maps.
@@ -116,7 +121,7 @@ def look(student_XD: torch.Tensor, batch, head, draw: int = 0, epoch: float = 0.
         negative_BKD=batch.negative_BKD, negative_exists_BK=batch.negative_exists_BK,
         student_maps=student_maps, teacher_maps=tuple(_at_least_float32(tensor) for tensor in teacher_maps),
         also_PBD=also_XD.unflatten(0, (-1, count)) if len(also_XD) else None, px_B=batch.px_B,
-        epoch=epoch, draw=draw, shards=head.shards,
+        generative_BCHW=generative_BCHW, epoch=epoch, draw=draw, shards=head.shards,
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from aird_plugin.config import BridgeConfig, DataConfig, RunConfig, StudentConfi
 from aird_plugin.data.bank import BankConfig
 from aird_plugin.data.sizes import SizesConfig
 from aird_plugin.models.head import HeadConfig
+from aird_plugin.prior.config import PriorConfig
 from aird_plugin.schedule import ScheduleConfig
 
 SECTIONS: dict[str, type] = {
@@ -39,6 +40,7 @@ SECTIONS: dict[str, type] = {
     "schedule": ScheduleConfig,
     "run": RunConfig,
     "bridge": BridgeConfig,
+    "prior": PriorConfig,
 }
 
 
@@ -55,6 +57,7 @@ class Recipe:
     schedule: ScheduleConfig
     run: RunConfig
     bridge: BridgeConfig
+    prior: PriorConfig
     terms: dict[str, Any]
     margin: Any = None
 

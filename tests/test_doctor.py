@@ -53,7 +53,7 @@ def test_a_recipe_is_opened_as_a_run_would(change, status, words, tiny_run, tmp_
 
 
 def test_it_looks_for_every_extra_of_the_package():
-    """A line a key: the extra's own name, and a package that only it brings. `prior` is for what is not here yet."""
+    """A line a key: the extra's own name, and a package that only it brings."""
     text = (Path(__file__).parents[1] / "setup.py").read_text()
     extras = set(re.findall(r'^    "(\w+)": \[', text, re.M)) | set(re.findall(r'^EXTRAS\["(\w+)"\]', text, re.M))
-    assert set(EXTRAS) == extras - {"dev", "prior"}
+    assert set(EXTRAS) == extras - {"dev"}

@@ -77,7 +77,8 @@ class Hosted:
         batch = lesson.ask_teacher(self.batch)
         step = self.number // self.accumulate
         epoch = step / lesson.steps_per_epoch
-        views = look(student_BD, batch, classes, self.number + 1, epoch, self.student_maps, batch.teacher_maps)
+        maps = (self.student_maps, batch.teacher_maps, batch.generative_BCHW)
+        views = look(student_BD, batch, classes, self.number + 1, epoch, *maps)
         out = lesson.objective(views, identity)
         check_loss(out, step)
         self.metrics.add(out)

@@ -58,6 +58,7 @@ class Batch:
     teacher_maps: tuple[torch.Tensor, ...] = ()
     also_PBSSC: tuple[torch.Tensor, ...] = ()
     px_B: torch.Tensor | None = None
+    generative_BCHW: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """The same batch on another device."""

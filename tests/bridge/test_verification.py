@@ -62,7 +62,7 @@ def test_a_native_student_is_not_asked_about_sharp_faces(bridge_run, checkout, p
 
 
 def test_a_target_may_be_a_name_in_the_folder_of_faces(bridge_run, standin, pairs_file, tmp_path):
-    from aird_plugin.lesson import find_targets
+    from aird_plugin.lesson_data import find_targets
 
     (tmp_path / "lfw.bin").write_bytes(b"")
     recipe = find_targets(from_flat(bridge_run | {"rec": str(tmp_path), "val_targets": ("lfw", pairs_file)}))

@@ -1,0 +1,93 @@
+"""A recipe -> its faces, its test files, its bank, and where its batches come from."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from aird_plugin import distributed
+from aird_plugin.data.bank import LowBank, TeacherBank
+from aird_plugin.data.bank_build import open_low_bank, open_teacher_bank
+from aird_plugin.data.faces import BankFaces, Neighbours, OnlineFaces, open_records
+from aird_plugin.data.lowres import FACE_SIDE
+from aird_plugin.data.plan import PeoplePlan, Plan
+from aird_plugin.data.sizes import DrawnSizes
+from aird_plugin.objective import Objective
+from aird_plugin.recipe import Recipe
+from aird_plugin.teacher_adapter import open_taught_bank
+
+
+def open_faces(recipe: Recipe):
+    """The training faces, and the recipe with num_classes filled in. ValueError where recipe and data disagree."""
+    records = open_records(recipe.data.rec)
+    wanted = recipe.data.num_image
+    if wanted and wanted != len(records):
+        raise ValueError(f"num_image={wanted}, but {recipe.data.rec} holds {len(records)} faces")
+    classes = recipe.head.num_classes or records.num_classes
+    labels = np.asarray(records.labels)
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"labels in {recipe.data.rec} run from {labels.min()} to {labels.max()}, but num_classes={classes}; "
+            "num_classes=0 takes as many as the data have"
+        )
+    return records, replace(recipe, head=replace(recipe.head, num_classes=classes))
+
+
+def find_targets(recipe: Recipe) -> Recipe:
+    """The recipe with each of val_targets as the path of a .bin file; a bare name, as arcface_torch has them, lies in `rec`.
+
+    Raises FileNotFoundError for one that is not there, before a run rather than after its hours.
+    """
+    found = []
+    for target in recipe.run.val_targets:
+        in_rec = Path(recipe.data.rec) / f"{target}.bin"
+        if not Path(target).is_file() and not in_rec.is_file():
+            raise FileNotFoundError(f"val_targets: neither {target} nor {in_rec} is there; val_targets=() verifies nothing")
+        found.append(target if Path(target).is_file() else str(in_rec))
+    return replace(recipe, run=replace(recipe.run, val_targets=tuple(found)))
+
+
+def open_banks(recipe: Recipe, records, teacher, device: torch.device) -> tuple[list[LowBank], TeacherBank | None]:
+    """Both halves of the bank, low faces at each of the recipe's sizes; rank 0 builds what is missing, the others wait.
+
+    Without a teacher there is no teacher's half, and none of low faces on the online path.
+    """
+
+    def both():
+        parts = [] if recipe.bank.online else recipe.sizes.parts(recipe.data.px, recipe.data.degradation)
+        low = [open_low_bank(recipe.bank, records, *part) for part in parts]
+        if teacher is None:
+            return low, None
+        bank = open_teacher_bank(recipe.bank, records, teacher, device.type)
+        return low, open_taught_bank(recipe.bank, recipe.terms, bank, device)
+
+    if distributed.rank() == 0:
+        banks = both()
+    distributed.wait_for_the_first()
+    return banks if distributed.rank() == 0 else both()
+
+
+def needs_of(recipe: Recipe, objective: Objective) -> frozenset[str]:
+    """What terms, margin and head together ask of the teacher."""
+    asked = set(objective.needs) | ({"teacher_width"} if recipe.head.head_adaptive else set())
+    return frozenset(asked | (recipe.margin.needs - {"norm"} if recipe.margin else set()))
+
+
+def build_source(recipe: Recipe, records, low, bank, objective: Objective, side: int):
+    """Where batches come from. side: the student's, to which faces are brought whose sizes are drawn."""
+    sizes = recipe.sizes
+    draws = (
+        recipe.bank.views, recipe.schedule.batch_size, recipe.run.seed, distributed.rank(), distributed.world_size(),
+    )  # fmt: skip
+    several = sizes.faces_per_person > 1
+    plan = PeoplePlan(records.labels, sizes.faces_per_person, *draws) if several else Plan(len(records), *draws)
+    relation = next((spec for spec in objective.specs.values() if "neighbours" in spec.needs), None)
+    neighbours = Neighbours(bank, relation.negatives, relation.lone_faces) if relation else None
+    if recipe.bank.online:
+        data, seed = recipe.data, recipe.bank.view_seed
+        px = FACE_SIDE if sizes.px_range else data.px
+        source = OnlineFaces(plan, records, px, data.degradation, seed, bank is not None, neighbours, sizes.also_px)
+    else:
+        source = BankFaces(plan, low[0], bank if needs_of(recipe, objective) else None, neighbours, tuple(low[1:]))
+    return DrawnSizes(source, sizes.px_range, side, recipe.data.degradation) if sizes.px_range else source

@@ -1,0 +1,29 @@
+"""GDRD, before its stages: a small diffusion model that makes 16 px faces 32 px large, for faces15k_small_lr16_gdrd_stage1.py.
+
+    python train.py recipes/faces15k_gdrd_prior.py
+
+1.0 M parameters. samples.png in the run folder shows low, sampled and true faces of people it has not seen. Its middle block
+gives 64 channels at 4x4, the side of the last map of a native 16 px student.
+"""
+
+from aird_plugin.recipe import base, drop_terms
+
+config = base(__file__, "faces15k_small_lr16")
+drop_terms(config, "iid", "rid")
+config.teacher = None
+config.head_init = "random"
+
+config.prior_side = 32
+config.prior_widths = (16, 32, 64, 64)
+config.prior_ema = 0.999
+
+config.optimizer = "adamw"
+config.batch_size = 64
+config.lr = 1e-3
+config.weight_decay = 0.01
+config.clip = 1.0
+config.num_epoch = 6
+config.warmup_epoch = 0.2
+config.bf16 = True
+
+config.output = "runs/faces15k_gdrd_prior"

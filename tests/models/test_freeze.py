@@ -1,0 +1,70 @@
+"""A frozen trunk: neither its weights nor its statistics move, its head does, and its files are as before."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from aird_plugin.models import build
+from aird_plugin.models.freeze import freeze_trunk
+
+HEADS = {
+    "native16_0.05m": {"fc", "features"},
+    "r18": {"bn2", "fc", "features"},
+    "mbf": {"features"},
+    "mfn": {"linear7", "linear1"},
+}
+
+
+def train_a_step(network):
+    torch.manual_seed(0)
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1, weight_decay=0.1)
+    network.train()
+    network(torch.randn(4, 3, network.input_size, network.input_size)).square().sum().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_step_moves_the_head_alone(name):
+    network = build(name, 8)
+    before = copy.deepcopy(network.state_dict())
+    freeze_trunk(network)
+    train_a_step(network)
+    moved = {key.split(".")[0] for key, value in network.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved == HEADS[name]
+
+
+def test_without_it_everything_moves():
+    """What the test above would say of a freeze that does nothing."""
+    network = build("native16_0.05m", 8)
+    before = copy.deepcopy(network.state_dict())
+    train_a_step(network)
+    assert {key.split(".")[0] for key, value in network.state_dict().items() if not torch.equal(value, before[key])} == {
+        "stages", "fc", "features"
+    }  # fmt: skip
+
+
+def test_the_trunk_stays_in_eval_mode_and_the_head_changes():
+    network = build("native16_0.05m", 8)
+    freeze_trunk(network)
+    network.train()
+    assert not any(module.training for module in network.stages.modules()) and network.features.training
+    network.eval()
+    assert not network.features.training
+
+
+def test_files_and_copies_are_as_before():
+    plain, frozen = build("native16_0.05m", 8), build("native16_0.05m", 8)
+    freeze_trunk(frozen)
+    assert list(plain.state_dict()) == list(frozen.state_dict())
+    plain.load_state_dict(frozen.state_dict())
+    x = torch.randn(2, 3, 16, 16)
+    torch.testing.assert_close(plain.eval()(x), frozen.eval()(x))
+    twin = copy.deepcopy(frozen).train()
+    assert not twin.stages.training and twin.stages.train.args[0] is twin.stages
+
+
+def test_a_network_without_stages_is_refused():
+    with pytest.raises(ValueError, match="this is a Linear"):
+        freeze_trunk(nn.Linear(2, 2))

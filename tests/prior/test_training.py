@@ -1,0 +1,140 @@
+"""Training a prior: it learns, a stop changes nothing, two ranks are one; and the picture at the end."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+import torch.multiprocessing as mp
+from PIL import Image
+
+from aird_plugin import distributed
+from aird_plugin.__main__ import main
+from aird_plugin.errors import Interrupted
+from aird_plugin.prior import training
+from aird_plugin.prior.model import build_scheduler, load_prior
+from aird_plugin.prior.pictures import sample
+from aird_plugin.recipe import from_flat
+
+
+def weights(folder):
+    return load_prior(folder)[0].state_dict()
+
+
+def test_a_run_leaves_a_prior_its_story_and_a_picture(prior_recipe):
+    folder = training.train(prior_recipe())
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [3, 6, 9, 12] and lines[-1]["loss"] < lines[0]["loss"]
+    assert json.loads((folder / "recipe.json").read_text())["recipe"]["prior_side"] == 32
+    picture = np.asarray(Image.open(folder / "samples.png"))
+    assert picture.shape == (2 * 96 + 4, 3 * 96 + 8, 3)
+    unet, _ = load_prior(folder)
+    assert unet.config.sample_size == 32 and unet.config.block_out_channels == [8, 16]
+
+
+def test_a_resumed_run_equals_an_unbroken_one(prior_recipe, tmp_path, monkeypatch):
+    """Stopped at step 4, which is in the middle of an epoch."""
+    whole = training.train(prior_recipe(output=str(tmp_path / "whole")))
+    take_step = training.take_step
+
+    class Stopped(list):
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *failure):
+            pass
+
+    stopped = Stopped()
+
+    def four_steps(run, batch, step, rate):
+        if step == 3:
+            stopped.append(2)
+        return take_step(run, batch, step, rate)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "take_step", four_steps)
+        patch.setattr(training, "stop_signals", lambda: stopped)
+        with pytest.raises(Interrupted, match="stopped at step 4 of 12"):
+            training.train(prior_recipe(output=str(tmp_path / "cut")))
+    assert not (tmp_path / "cut" / "unet").exists()
+    cut = training.train(prior_recipe(output=str(tmp_path / "cut")))
+    for name, value in weights(whole).items():
+        torch.testing.assert_close(weights(cut)[name], value, rtol=0, atol=0)
+    losses = [[json.loads(x)["loss"] for x in (f / "metrics.jsonl").read_text().splitlines()] for f in (whole, cut)]
+    assert losses[0][-1] == pytest.approx(losses[1][-1])
+
+
+def test_the_mean_of_the_weights_is_what_is_saved(prior_recipe):
+    folder = training.train(prior_recipe())
+    (last,) = sorted((folder / "checkpoints").glob("step_*"))[-1:]
+    state = torch.load(last / "shared.pt", weights_only=True)
+    assert not torch.equal(state["unet"]["conv_in.weight"], weights(folder)["conv_in.weight"])
+
+
+def test_noise_of_a_step_is_the_same_again_and_cut_by_rank(monkeypatch):
+    noise, timestep = training.draw_noise(0, 5, 4, 8, 1000)
+    torch.testing.assert_close(training.draw_noise(0, 5, 4, 8, 1000)[0], noise)
+    assert not torch.equal(training.draw_noise(0, 6, 4, 8, 1000)[0], noise)
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    parts = []
+    for rank in range(2):
+        monkeypatch.setattr(distributed, "rank", lambda rank=rank: rank)
+        parts.append(training.draw_noise(0, 5, 2, 8, 1000))
+    torch.testing.assert_close(torch.cat([part[0] for part in parts]), noise)
+    torch.testing.assert_close(torch.cat([part[1] for part in parts]), timestep)
+
+
+def on_rank(rank: int, keys: dict, place: str) -> None:
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", f"file://{place}", rank=rank, world_size=2)
+    training.train(from_flat(keys))
+
+
+@pytest.mark.slow
+def test_two_ranks_equal_one(prior_keys, tmp_path):
+    """Plain SGD: AdamW would make a whole step of a gradient's last digit."""
+    keys = prior_keys | {"num_epoch": 1, "optimizer": "sgd", "lr": 0.1}
+    one = training.train(from_flat(keys | {"output": str(tmp_path / "one")}))
+    two = keys | {"output": str(tmp_path / "two"), "batch_size": 4}
+    mp.spawn(on_rank, (two, str(tmp_path / "meeting")), nprocs=2)
+    for name, value in weights(one).items():
+        torch.testing.assert_close(weights(tmp_path / "two")[name], value, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    ({"px": 64}, "prior_side=32 is below px=64"),
+    ({"gradient_acc": 2}, "gradient_acc=2: a prior takes one batch a step"),
+    ({"fp16": True}, "fp16=False"),
+    ({"batch_size": 64}, "48 faces do not fill one batch of 64"),
+])  # fmt: skip
+def test_what_does_not_fit_is_told(prior_recipe, change, words):
+    with pytest.raises(ValueError, match=words):
+        training.train(prior_recipe(**change))
+
+
+def test_the_command_trains_it_and_keeps_it_out_of_arcface_torch(prior_keys, tmp_path, capsys):
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({prior_keys!r})\n")
+    assert main(["train", str(recipe), "num_epoch=1"]) == 0
+    assert "done: " in capsys.readouterr().out
+    assert main(["train", str(recipe), "--arcface-torch", str(tmp_path)]) == 1
+    assert "which arcface_torch's loop cannot" in capsys.readouterr().err
+
+
+def test_a_perfect_prior_samples_the_true_face():
+    """DDIM with an oracle for v: whatever the noise, the end is the face."""
+    pytest.importorskip("diffusers")
+    scheduler = build_scheduler()
+    face = torch.linspace(-0.9, 0.9, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
+
+    class Oracle:
+        class config:
+            in_channels = 3
+
+        def __call__(self, noisy, timestep):
+            signal = scheduler.alphas_cumprod[timestep].sqrt()
+            noise = (noisy - signal * face) / (1 - signal**2).sqrt()
+            self.sample = signal * noise - (1 - signal**2).sqrt() * face
+            return self
+
+    torch.testing.assert_close(sample(Oracle(), scheduler, face, 10), face, atol=2e-2, rtol=0)
