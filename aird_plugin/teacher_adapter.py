@@ -70,7 +70,7 @@ def taught_width(terms: dict[str, Any], teacher) -> int:
     if spec is None or spec.width == 0:
         return teacher.dim
     if spec.width > teacher.dim:
-        raise ValueError(f"width={spec.width} of the adapted teacher is above the teacher's own, {teacher.dim}; 0 keeps that")
+        raise ValueError(f"the adapted width {spec.width} is above the teacher's own, {teacher.dim}; 0 keeps that")
     return spec.width
 
 

@@ -176,7 +176,7 @@ def test_recipes_that_cannot_be(config, bank):
     assert open_taught_bank(config, {"align": Alignment(), "off": Adapted(weight=0.0)}, bank, CPU) is bank
     with pytest.raises(ValueError, match="two terms have the teacher adapted"):
         taught_width({"one": Adapted(), "two": Adapted(width=4)}, bank)
-    with pytest.raises(ValueError, match="width=9 of the adapted teacher is above the teacher's own, 8"):
+    with pytest.raises(ValueError, match="the adapted width 9 is above the teacher's own, 8"):
         opened(config, bank, width=9)
 
 
