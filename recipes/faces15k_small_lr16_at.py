@@ -1,7 +1,6 @@
 """Rival: attention transfer (AT). The identity loss, and where in its maps the teacher is active.
 
-Maps need the teacher's weights (.pt) and are asked for in every step, beside the student: about five times the time of a run from
-the bank.
+Maps need the teacher's weights (.pt), which are asked in every step: 7 to 8 ms a face on one core, of which the teacher takes 5.
 """
 
 from aird_plugin.recipe import base, data_path, drop_terms
