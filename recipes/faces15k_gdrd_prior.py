@@ -2,8 +2,8 @@
 
     python train.py recipes/faces15k_gdrd_prior.py
 
-1.0 M parameters. samples.png in the run folder shows low, sampled and true faces of people it has not seen. Its middle block
-gives 64 channels at 4x4, the side of the last map of a native 16 px student.
+1.0 M parameters, ten minutes of one core and 0.9 GB. samples.png in the run folder shows low, sampled and true faces of people
+it has not seen. Its middle block gives 64 channels at 4x4, the side of the last map of a native 16 px student.
 """
 
 from aird_plugin.recipe import base, drop_terms

@@ -7,16 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
-from torch.utils.data import Dataset
 
 from aird_plugin import checkpoint, distributed
-from aird_plugin.data.bank import LowBank
-from aird_plugin.data.bank_build import open_low_bank
-from aird_plugin.data.degrade import BICUBIC, arrive_torch
+from aird_plugin.data.degrade import arrive_torch
 from aird_plugin.data.faces import Batch, loader
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.plan import Plan
@@ -26,27 +22,12 @@ from aird_plugin.lesson import pick_device
 from aird_plugin.lesson_data import find_targets, open_faces
 from aird_plugin.prior.model import beside, build_scheduler, build_unet, diffusers, save_prior
 from aird_plugin.prior.pictures import write_pictures
+from aird_plugin.prior.source import TwoSizes, both_sizes
 from aird_plugin.recipe import Recipe
 from aird_plugin.runfolder import settle_run_folder
 from aird_plugin.runlog import RunLog
 from aird_plugin.schedule import build_optimizer, learning_rate
 from aird_plugin.signals import stop_signals
-
-
-class TwoSizes(Dataset):
-    """Batches of faces at two sizes, in one view: low ones, and sharp ones at the side that the prior makes."""
-
-    def __init__(self, plan: Plan, low: LowBank, high: LowBank):
-        self.plan, self.low, self.high = plan, low, high
-
-    def __getitem__(self, number: int) -> Batch:
-        draw = self.plan.draw(number)
-        return Batch(
-            faces_BHWC=torch.from_numpy(self.low.faces(draw.rows_B, draw.views_B)),
-            person_B=torch.from_numpy(self.low.person_N[draw.rows_B].astype(np.int64)),
-            row_B=torch.from_numpy(draw.rows_B),
-            high_BHWC=torch.from_numpy(self.high.faces(draw.rows_B, draw.views_B)),
-        )
 
 
 @dataclass(kw_only=True)
@@ -118,18 +99,6 @@ def assemble(recipe: Recipe) -> PriorTraining:
         optimizer=build_optimizer(schedule, parameters), source=TwoSizes(plan, low, high),
         facts=facts_of(recipe, records, parameters),
     )  # fmt: skip
-
-
-def both_sizes(recipe: Recipe, records) -> tuple[LowBank, LowBank]:
-    """The low faces, and what they are to become: the one resize to prior_side. Rank 0 builds what is missing."""
-
-    def both():
-        low = open_low_bank(recipe.bank, records, recipe.data.px, recipe.data.degradation)
-        return low, open_low_bank(recipe.bank, records, recipe.prior.prior_side, BICUBIC)
-
-    halves = both() if distributed.rank() == 0 else None
-    distributed.wait_for_the_first()
-    return halves or both()
 
 
 def facts_of(recipe: Recipe, records, parameters) -> dict:
