@@ -35,6 +35,7 @@ setup(
         "numpy>=1.26",
         "pillow>=10",
         "easydict>=1.13",
+        "filelock>=3.16",
         "tqdm>=4.66",
         "tensorboard>=2.17",
     ],

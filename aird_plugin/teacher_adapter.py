@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from aird_plugin.data.bank import BankConfig, TeacherBank, open_array, read_manifest
-from aird_plugin.data.bank_build import BLOCK, Build
+from aird_plugin.data.bank import BankConfig, TeacherBank, open_array
+from aird_plugin.data.bank_build import BLOCK, Build, found_or_built
 from aird_plugin.losses.adapted import Adapted, adapter_loss
 from aird_plugin.progress import progress
 
@@ -82,11 +82,11 @@ def open_taught_bank(config: BankConfig, terms: dict[str, Any], teacher: Teacher
     width = taught_width(terms, teacher)
     folder = Path(config.bank) / f"adapted{width}-v{config.views}"
     inputs = adapted_inputs(dataclasses.replace(spec, width=width), teacher)
-    manifest = read_manifest(folder, inputs)
-    if manifest is None:
-        weight_ED, centres_CE = train_adapter(teacher, spec, width, device)
-        manifest = _write(folder, inputs, teacher, weight_ED, centres_CE)
-    return AdaptedBank(teacher, folder, manifest)
+
+    def built():
+        return _write(folder, inputs, teacher, *train_adapter(teacher, spec, width, device))
+
+    return AdaptedBank(teacher, folder, found_or_built(folder, inputs, built))
 
 
 def adapted_inputs(spec: Adapted, teacher: TeacherBank) -> dict[str, Any]:

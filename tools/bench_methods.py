@@ -13,7 +13,6 @@ answers are kept in rows.json of its folder. The tables are made of whatever is 
 import argparse
 import json
 import os
-import statistics
 import subprocess
 import sys
 import time
@@ -32,13 +31,15 @@ MB = 1024
 class Method(NamedTuple):
     """stages: (recipe, overrides), "{previous}" in an override being the folder of the stage before. seeds: how many by default.
 
-    teachers_space: whether its embeddings can be compared with the teacher's, as LR-HR with a native student needs.
+    first: a recipe that is trained once for all seeds; "{first}" in an override is its folder. teachers_space: whether its
+    embeddings can be compared with the teacher's, as LR-HR with a native student needs.
     """
 
     stages: list[tuple[str, list[str]]]
     group: str = "methods"
     seeds: int = 1
     teachers_space: bool = True
+    first: str | None = None
 
 
 def variant(suffix: str, *overrides: str, **about) -> Method:
@@ -46,17 +47,50 @@ def variant(suffix: str, *overrides: str, **about) -> Method:
     return Method([(f"{SMALL}{suffix}", list(overrides))], **about)
 
 
+PRIOR, STAGE1 = "faces15k_gdrd_prior", (f"{SMALL}_gdrd_stage1", ["prior={first}"])
 METHODS = {
     "low-from-scratch": variant("_scratch", seeds=3, teachers_space=False),
     "cls": variant("_cls", seeds=3),
     AIRD: variant("", seeds=3),
     "AIRD + alignment": variant("_align", seeds=3),
+    "Bridge Distillation": variant("_bridge", seeds=3),
+    "CCFace": variant("_ccface", seeds=3),
+    "GDRD": Method([STAGE1, (f"{SMALL}_gdrd", ["student_init={previous}/model.pt"])], seeds=3, first=PRIOR),
     COSINE: variant("_cosine", seeds=3),
+    "KD": variant("_kd"),
+    "DKD": variant("_dkd", seeds=3),
+    "F-KD": variant("_fkd"),
+    "RKD": variant("_rkd"),
+    "CRD": variant("_crd"),
+    "HORKD": variant("_horkd"),
+    "RPCL": variant("_rpcl"),
+    "MagFace": variant("_magface"),
+    "AdaFace": variant("_adaface"),
+    "AdaDistill": variant("_adadistill"),
+    "octuplet": variant("_octuplet"),
+    "Deep Siamese": variant("_siamese"),
+    "AT": variant("_at"),
+    "FitNet": variant("_fitnet"),
+    "A-SKD": variant("_askd"),
+    "F-SKD": variant("_fskd"),
     "cls + IID": variant("_iid", group="ablation", seeds=3),
     "cls + RID": variant("_rid", group="ablation", seeds=3),
     "AIRD, random class centres": variant("", "head_init=random", group="ablation", seeds=3, teachers_space=False),
     "AIRD, 2 views": variant("", "views=2", group="ablation"),
     "AIRD, RID as InfoNCE": variant("", "rid_contrast=infonce", group="ablation"),
+    "GDRD, random trunk": variant("_gdrd", "student_init=None", group="gdrd"),
+    "GDRD, fine-tuned": Method(
+        [STAGE1, (f"{SMALL}_gdrd", ["student_init={previous}/model.pt", "freeze=None"])], group="gdrd", first=PRIOR
+    ),
+    "GDRD, recogniser's features": Method(
+        [(f"{SMALL}_cosine", []), (f"{SMALL}_gdrd", ["student_init={previous}/model.pt"])], group="gdrd"
+    ),
+    "all sizes": Method([("faces15k_small_allsizes", [])], group="sizes"),
+    "all sizes, margin by size": Method([("faces15k_small_allsizes", ["margin_small=0.2"])], group="sizes"),
+    "16 px alone": Method([("faces15k_small32_lr16", [])], group="sizes"),
+    "32 px alone": Method([("faces15k_small32_lr32", [])], group="sizes"),
+    "64 px alone": Method([("faces15k_small32_lr64", [])], group="sizes"),
+    "realworld": variant("_realworld", group="sizes"),
 }
 
 
@@ -65,6 +99,9 @@ def main() -> int:
     chosen = {name: method for name, method in METHODS.items() if name in (args.only or [name]) and method.group in args.group}
     wanted = [(name, seed) for name, method in chosen.items() for seed in args.seeds or range(method.seeds)]
     queue = sorted(wanted, key=lambda item: item[1])
+    for recipe in {method.first: None for method in chosen.values() if method.first}:
+        if train_stages(args, recipe, args.folder / recipe, [(recipe, [])], 0):
+            return 1
     with ThreadPoolExecutor(args.jobs) as pool:
         codes = list(pool.map(lambda item: train(args, *item), queue))
     finished = [item for item, code in zip(queue, codes, strict=True) if code == 0]
@@ -96,8 +133,15 @@ def folder_of(args, name: str, seed: int) -> Path:
 
 
 def train(args, name: str, seed: int) -> int:
+    """One run of a method. Gives the exit status."""
+    method = METHODS[name]
+    first = str(args.folder / str(method.first))
+    stages = [(recipe, [key.replace("{first}", first) for key in keys]) for recipe, keys in method.stages]
+    return train_stages(args, name, folder_of(args, name, seed), stages, seed)
+
+
+def train_stages(args, name: str, folder: Path, stages: list, seed: int) -> int:
     """All stages of one run, each in a process of its own; their output goes to a log beside them. Gives the exit status."""
-    folder, stages = folder_of(args, name, seed), METHODS[name].stages
     if (folder / "done").exists():
         return 0
     folder.mkdir(parents=True, exist_ok=True)
@@ -131,7 +175,7 @@ def run_recipe(args, recipe: str, keys: list[str], folder: Path, cost: dict) -> 
 
 def evaluate(args, finished: list[tuple[str, int]]) -> dict[str, list[list[dict]]]:
     """Name -> the rows of each seed, of every finished run and of the teacher on low faces. What a run answered once is kept."""
-    from aird_plugin.evaluation.contest import ask, people_on
+    from aird_plugin.evaluation.contest import answers, people_on
     from aird_plugin.evaluation.load import load_model
     from aird_plugin.evaluation.protocol import PROTOCOLS, Session
     from aird_plugin.memory import keep_freed_memory
@@ -144,48 +188,26 @@ def evaluate(args, finished: list[tuple[str, int]]) -> dict[str, list[list[dict]
     sessions = {target: Session(teacher, target, teacher) for target in recipe.run.val_targets}
     args.person_of = {Path(target).stem: people_on(session) for target, session in sessions.items()}
 
-    def answers(folder: Path, network, protocols) -> list[dict]:
-        file = folder / "rows.json"
-        rows = json.loads(file.read_text()) if file.exists() else []
-        for target, session in sessions.items():
-            known = {row["px"] for row in rows if row["pairs"] == str(target)}
-            missing = [px for px in args.px if px not in known]
-            if missing:
-                rows += ask(session if network is None else session.with_student(network()), missing, protocols)
-        write_atomically(file, json.dumps(rows).encode())
-        return rows
-
     args.folder.mkdir(parents=True, exist_ok=True)
-    results = {TEACHER: [answers(args.folder, None, PROTOCOLS)]}
+    results = {TEACHER: [answers(args.folder / "rows.json", sessions, args.px, PROTOCOLS)]}
     for name, seed in finished:
         folder = folder_of(args, name, seed)
         protocols = PROTOCOLS if METHODS[name].teachers_space else PROTOCOLS[:1]
-        results.setdefault(name, []).append(answers(folder, lambda folder=folder: load_model(folder), protocols))
+        mine = {target: session.with_student(load_model(folder)) for target, session in sessions.items()}
+        results.setdefault(name, []).append(answers(folder / "rows.json", mine, args.px, protocols))
     return results
 
 
 def tables(args, results: dict, finished: list[tuple[str, int]]) -> str:
     """All of it as Markdown: accuracy on each file, costs, and who beats AIRD and cosine regression."""
-    from aird_plugin.evaluation.contest import accuracy_table, duel_table, duels
+    from aird_plugin.evaluation.contest import accuracy_table, cost_table, duel_table, duels
 
     parts = [f"{stem}\n\n{accuracy_table(results, stem)}" for stem in args.person_of]
-    parts.append(cost_table(args, finished))
+    folders = {name: [folder_of(args, who, seed) for who, seed in finished if who == name] for name, _ in finished}
+    parts.append(cost_table(folders))
     rows = duels(results, [AIRD, COSINE], args.px[0], args.person_of)
     parts += [f"{args.px[0]} px, {len(rows)} tests\n\n{duel_table(rows, rival)}" for rival in (AIRD, COSINE) if rival in results]
     return "\n\n".join(parts)
-
-
-def cost_table(args, finished: list[tuple[str, int]]) -> str:
-    """Markdown: faces a second while training (median over the log), the whole run's time, peak memory; means over seeds."""
-    lines = ["| | faces/s | minutes | peak MB |", "|---|---|---|---|"]
-    for name in dict.fromkeys(name for name, _ in finished):
-        folders = [folder_of(args, other, seed) for other, seed in finished if other == name]
-        costs = [json.loads((folder / "done").read_text()) for folder in folders]
-        logs = [(folder / "metrics.jsonl").read_text().splitlines() for folder in folders]
-        speed = statistics.median(json.loads(line)["samples_per_s"] for log in logs for line in log)
-        minutes, peak = (statistics.mean(cost[key] for cost in costs) for key in ("seconds", "peak_mb"))
-        lines.append(f"| {name} | {speed:.0f} | {minutes / 60:.1f} | {peak:.0f} |")
-    return "\n".join(lines)
 
 
 def report(args, finished: list[tuple[str, int]]) -> None:

@@ -3,11 +3,13 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from aird_plugin.data.bank import (
     MANIFEST,
@@ -34,24 +36,25 @@ def open_teacher_bank(config: BankConfig, records, teacher, device: str = "cpu")
     """The teacher's half of the bank, built first where it is not there. `records` as `data.faces.open_records` gives."""
     folder = config.teacher_folder
     inputs = teacher_inputs(config, records.fingerprint(), len(records), teacher.describe())
-    manifest = read_manifest(folder, inputs)
-    if manifest is None:
+
+    def built():
         arrays = {"embeddings": ((len(records), config.views, teacher.dim), np.float16)}
         build = Build(folder, inputs, arrays)
         for rows, high_RJHWC in _jittered_blocks(records, config, build.rows_done, "teacher embeddings"):
             build.arrays["embeddings"][rows.start : rows.stop] = _embed_views(teacher, high_RJHWC)
             build.advance(rows)
         _write_lists(build, records, teacher, config, device)
-        manifest = build.finish({"teacher": teacher.describe()})
-    return TeacherBank(folder, manifest)
+        return build.finish({"teacher": teacher.describe()})
+
+    return TeacherBank(folder, found_or_built(folder, inputs, built))
 
 
 def open_low_bank(config: BankConfig, records, px: int, degradation: str = BICUBIC) -> LowBank:
     """The half of low faces at `px`, built first where it is not there."""
     folder = config.low_folder(px, degradation)
     inputs = low_inputs(config, records.fingerprint(), len(records), px, degradation)
-    manifest = read_manifest(folder, inputs)
-    if manifest is None:
+
+    def built():
         jitters = config.views // 2
         build = Build(folder, inputs, {"low": ((len(records), jitters, px, px, 3), np.uint8)})
         for rows, high_RJHWC in _jittered_blocks(records, config, build.rows_done, f"low faces at {px} px"):
@@ -60,8 +63,30 @@ def open_low_bank(config: BankConfig, records, px: int, degradation: str = BICUB
             build.arrays["low"][rows.start : rows.stop] = low.reshape(len(rows), jitters, px, px, 3)
             build.advance(rows)
         build.save("person", records.labels.astype(np.int32))
-        manifest = build.finish({})
-    return LowBank(folder, manifest)
+        return build.finish({})
+
+    return LowBank(folder, found_or_built(folder, inputs, built))
+
+
+def found_or_built(folder: Path, inputs: dict[str, Any], build: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """The folder's manifest; where it was never finished, what `build` gives. Of several processes one builds, the others wait.
+
+    Raises ValueError where the folder was made from other inputs, as `read_manifest`.
+    """
+    manifest = read_manifest(folder, inputs)
+    if manifest is not None:
+        return manifest
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another process builds {folder}: waiting for it", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        return read_manifest(folder, inputs) or build()
+    finally:
+        lock.release()
 
 
 def decode_face(records, row: int) -> np.ndarray:

@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from aird_plugin.data.bank import BankConfig, LowBank, open_array, read_manifest
-from aird_plugin.data.bank_build import BLOCK, Build
+from aird_plugin.data.bank import BankConfig, LowBank, open_array
+from aird_plugin.data.bank_build import BLOCK, Build, found_or_built
 from aird_plugin.progress import progress
 
 PRIOR_FORMAT = "aird-bank-prior/1"
@@ -55,8 +55,8 @@ def open_prior_bank(config: BankConfig, low: LowBank, encoder) -> PriorBank:
     folder = prior_folder(config, low, encoder)
     low_inputs = {key: value for key, value in low.manifest["inputs"].items() if key != "format"}
     inputs = {"format": PRIOR_FORMAT, **low_inputs, "degradation": encoder.degradation, **encoder.describe()}
-    manifest = read_manifest(folder, inputs)
-    if manifest is None:
+
+    def built():
         count = len(low.low_NJHWC)
         build = Build(folder, inputs, {"features": ((count, config.views, *encoder.shape), np.float16)})
         blocks = (range(start, min(start + BLOCK, count)) for start in range(build.rows_done, count, BLOCK))
@@ -66,8 +66,9 @@ def open_prior_bank(config: BankConfig, low: LowBank, encoder) -> PriorBank:
         centre_C, spread_C = channel_statistics(build.arrays["features"])
         build.save("centre", centre_C)
         build.save("spread", spread_C)
-        manifest = build.finish({"prior": encoder.describe()})
-    return PriorBank(folder, manifest)
+        return build.finish({"prior": encoder.describe()})
+
+    return PriorBank(folder, found_or_built(folder, inputs, built))
 
 
 def _encode_views(encoder, low_RJPPC: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 N = pairs of a file, S = seeds.
 """
 
+import json
 import statistics
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 from aird_plugin.data.pairs import people_of
 from aird_plugin.evaluation.significance import compare_methods, holm
 from aird_plugin.evaluation.verification import fold_decisions, verify
+from aird_plugin.files import write_atomically
 
 KEPT = ("pairs", "px", "protocol", "high_side", "n_pairs", "accuracy", "ci95")
 ALPHA = 0.05
@@ -28,6 +30,16 @@ def ask(session, px: list[int], protocols: tuple[str, ...]) -> list[dict]:
             row = session.setting(side, protocol) | verify(embeddings_2ND, session.same_N)
             right_N = fold_decisions(embeddings_2ND, session.same_N)
             rows.append({key: row[key] for key in KEPT} | {"right": np.packbits(right_N).tobytes().hex()})
+    return rows
+
+
+def answers(file: Path, sessions: dict[str, object], px: list[int], protocols: tuple[str, ...]) -> list[dict]:
+    """`ask` of a network's session on each file of pairs; what `file` holds already is not asked again, and all is kept there."""
+    rows = json.loads(file.read_text()) if file.exists() else []
+    for target, session in sessions.items():
+        known = {row["px"] for row in rows if row["pairs"] == str(target)}
+        rows += ask(session, [side for side in px if side not in known], protocols)
+    write_atomically(file, json.dumps(rows).encode())
     return rows
 
 
@@ -127,3 +139,18 @@ def _verdict(row: dict) -> str:
 def people_on(session) -> np.ndarray:
     """Who is on each face of a session's file, int (2N,)."""
     return people_of(session.face_2N, session.same_N)
+
+
+def cost_table(folders: dict[str, list[Path]]) -> str:
+    """Markdown: a line for each method (name -> the run folders of its seeds), from their metrics.jsonl and `done`.
+
+    Faces a second while training (median over the log), minutes of the whole run, peak memory; means over seeds.
+    """
+    lines = ["| | faces/s | minutes | peak MB |", "|---|---|---|---|"]
+    for name, runs in folders.items():
+        costs = [json.loads((run / "done").read_text()) for run in runs]
+        logs = [(run / "metrics.jsonl").read_text().splitlines() for run in runs]
+        speed = statistics.median(json.loads(line)["samples_per_s"] for log in logs for line in log)
+        seconds, peak = (statistics.mean(cost[key] for cost in costs) for key in ("seconds", "peak_mb"))
+        lines.append(f"| {name} | {speed:.0f} | {seconds / 60:.1f} | {peak:.0f} |")
+    return "\n".join(lines)

@@ -1,4 +1,7 @@
 import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -7,7 +10,7 @@ import pytest
 
 from aird_plugin.data import bank_build
 from aird_plugin.data.bank import BankConfig, read_manifest
-from aird_plugin.data.bank_build import open_low_bank, open_teacher_bank
+from aird_plugin.data.bank_build import Build, found_or_built, open_low_bank, open_teacher_bank
 from aird_plugin.data.degrade import named, shrink
 from aird_plugin.data.faces import open_records
 from aird_plugin.data.lowres import low_faces
@@ -88,7 +91,7 @@ def test_low_faces_are_the_one_resize_of_every_view(records, tmp_path):
 def test_low_faces_of_another_camera_have_a_folder_of_their_own(records, tmp_path, degradation, folder):
     """What only arrives otherwise shares the folder with the one resize."""
     bank = open_low_bank(config(tmp_path), records, 16, degradation)
-    assert [path.name for path in tmp_path.rglob("low16*")] == [folder]
+    assert [path.name for path in tmp_path.rglob("low16*") if path.is_dir()] == [folder]
     high = np.stack([view_of(records.faces[r], r, 2) for r in range(10)])
     np.testing.assert_array_equal(bank.faces(np.arange(10), np.full(10, 2)), shrink(high, 16, degradation))
     assert bank.manifest["inputs"]["resize"] == named(degradation).version
@@ -225,3 +228,33 @@ def test_a_folder_of_images_is_a_data_set(noise_faces, tmp_path):
     Image.fromarray(noise_faces(1, seed=9)[0]).save(tmp_path / "ann" / "0.png")
     assert open_records(str(tmp_path)).fingerprint() != before
     assert open_low_bank(config(tmp_path), records, 16).person_N.tolist() == [0, 0, 1]
+
+
+def test_of_two_who_want_a_part_one_builds_and_the_other_waits(tmp_path, capsys):
+    folder, begun, go = tmp_path / "bank" / "part", threading.Event(), threading.Event()
+
+    def build():
+        begun.set()
+        assert go.wait(20)
+        return Build(folder, {"a": 1}, {}).finish({"by": "the first"})
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(found_or_built, folder, {"a": 1}, build)
+        assert begun.wait(20)
+        second = pool.submit(found_or_built, folder, {"a": 1}, lambda: pytest.fail("built twice"))
+        time.sleep(0.2)
+        assert not second.done()
+        go.set()
+        assert first.result(20)["by"] == second.result(20)["by"] == "the first"
+    assert f"another process builds {folder}: waiting" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="stale: a was 1, now 2"):
+        found_or_built(folder, {"a": 2}, build)
+
+
+def test_a_failed_build_leaves_the_way_free(tmp_path):
+    def broken():
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        found_or_built(tmp_path / "part", {}, broken)
+    assert found_or_built(tmp_path / "part", {}, lambda: {"inputs": {}}) == {"inputs": {}}

@@ -1,9 +1,11 @@
 """Tables of many methods: the figures are the rows', the verdicts are the duels'."""
 
+import json
+
 import numpy as np
 import pytest
 
-from aird_plugin.evaluation.contest import accuracy_table, decisions, duel_table, duels, question_of
+from aird_plugin.evaluation.contest import accuracy_table, answers, cost_table, decisions, duel_table, duels, question_of
 
 PEOPLE, PAIRS = 150, 900
 
@@ -70,3 +72,40 @@ def test_duels_find_the_better_one_and_nothing_else(person_2N):
 def test_a_question_that_a_run_did_not_answer_is_no_duel(person_2N):
     results = {"AIRD": runs(0.9, 0), "half": [[row(0.9, 4)], [row(0.9, 5, px=32)]], "other": runs(0.9, 7, protocol="lr-hr")}
     assert duels(results, ["AIRD", "absent"], 16, {"small": person_2N}) == []
+
+
+class Session:
+    """Judges the first `right` pairs rightly, and counts how often it is asked."""
+
+    same_N = np.arange(40) % 2 == 0
+
+    def __init__(self, right):
+        self.right, self.asked = right, []
+
+    def setting(self, px, protocol):
+        return {"pairs": "small.bin", "px": px, "protocol": protocol, "high_side": None}
+
+    def embeddings(self, px, protocol):
+        self.asked.append((px, protocol))
+        close_N = self.same_N ^ (np.arange(40) >= self.right)
+        first_ND = np.tile([1.0, 0.0], (40, 1))
+        second_ND = np.where(close_N[:, None], [1.0, 0.0], [0.0, 1.0])
+        return np.stack([first_ND, second_ND], 1).reshape(80, 2)
+
+
+def test_answers_are_kept_and_nothing_is_asked_twice(tmp_path):
+    file, session = tmp_path / "rows.json", Session(36)
+    rows = answers(file, {"small.bin": session}, [16, 32], ("lr-lr", "lr-hr"))
+    assert session.asked == [(16, "lr-lr"), (16, "lr-hr"), (32, "lr-lr"), (32, "lr-hr")]
+    assert rows[0]["accuracy"] == 90 and decisions(rows[0]).tolist() == [True] * 36 + [False] * 4
+    again = answers(file, {"small.bin": session}, [16, 64], ("lr-lr",))
+    assert session.asked[4:] == [(64, "lr-lr")] and again[:4] == rows and json.loads(file.read_text()) == again
+
+
+def test_cost_table_by_hand(tmp_path):
+    for seed, (seconds, speeds) in enumerate(((60, (100, 300)), (180, (200, 900)))):
+        (tmp_path / str(seed)).mkdir()
+        (tmp_path / str(seed) / "done").write_text(json.dumps({"seconds": seconds, "peak_mb": 500 + seed}))
+        lines = [json.dumps({"samples_per_s": speed}) for speed in speeds]
+        (tmp_path / str(seed) / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    assert cost_table({"one": [tmp_path / "0", tmp_path / "1"]}).splitlines()[2] == "| one | 250 | 2.0 | 500 |"

@@ -28,7 +28,7 @@ def arguments(tool, monkeypatch, *words):
 def test_every_method_is_recipes_that_load(tool):
     for name, method in tool.METHODS.items():
         for recipe, overrides in method.stages:
-            keys = [override.replace("{previous}", "runs/before") for override in overrides]
+            keys = [override.replace("{previous}", "runs/before").replace("{first}", "runs/first") for override in overrides]
             loaded = load(ROOT / "recipes" / f"{recipe}.py", keys)
             assert loaded.head.head_init == "teacher" or not method.teachers_space or loaded.terms, name
     assert {tool.AIRD, tool.COSINE} <= set(tool.METHODS)
