@@ -98,7 +98,7 @@ def test_sizes_know_the_channels_only_where_they_are_asked_for(keys, tiny_run):
     training = assemble(from_flat(keys))
     shapes = [tuple(p.shape[:2]) for name, p in training.objective.named_parameters() if ".fitnet." in name and p.ndim == 4]
     assert shapes == list(zip(training.maps.teacher_channels, training.maps.student_channels, strict=True))
-    assert Sizes(8) == Sizes(8, 0, 0, (), ())
+    assert Sizes(8).student_channels == Sizes(8).teacher_channels == ()
 
 
 @pytest.mark.parametrize(("change", "words"), [

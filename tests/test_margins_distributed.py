@@ -32,7 +32,7 @@ SETTINGS = {
 class Batch:
     """Eight faces, or one rank's part of them."""
 
-    anchor_BD = has_anchor_B = negative_BKD = negative_exists_BK = None
+    anchor_BD = has_anchor_B = negative_BKD = negative_exists_BK = px_B = None
 
     def __init__(self, part: slice):
         generator = torch.Generator().manual_seed(0)
