@@ -1,6 +1,5 @@
 """Two ranks equal one, in loss and in every gradient: head, IID and RID together, with a student without BatchNorm."""
 
-import socket
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +16,7 @@ from aird_plugin.losses.instance import Instance
 from aird_plugin.losses.relation import Relation
 from aird_plugin.models.head import Head, HeadConfig
 from aird_plugin.objective import Objective, Sizes, look
+from tests.ranks import free_port, on_ranks
 
 FACES, CLASSES, WIDTH, NEGATIVES = 8, 7, 5, 3
 
@@ -63,30 +63,10 @@ def losses_and_gradients(sample_rate: float, variant: str, contrast: str) -> dic
     return found | {"head": head.weight.grad, "shard": torch.tensor([head.shard.start, head.shard.stop])}
 
 
-def on_rank(rank: int, ranks: int, port: int, settings: tuple, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
-    try:
-        torch.save(losses_and_gradients(*settings), f"{folder}/{rank}.pt")
-    finally:
-        distributed.stop()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return free.getsockname()[1]
-
-
-def run_on(ranks: int, settings: tuple, folder) -> list[dict[str, torch.Tensor]]:
-    mp.spawn(on_rank, (ranks, free_port(), settings, str(folder)), nprocs=ranks)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(ranks)]
-
-
 @pytest.mark.parametrize("settings", [(1.0, "kl", "nce"), (1.0, "dkd", "infonce")])
 def test_two_ranks_equal_one(settings, tmp_path):
     whole = losses_and_gradients(*settings)
-    parts = run_on(2, settings, tmp_path)
+    parts = on_ranks(losses_and_gradients, tmp_path, *settings)
     for part in parts:
         for name in whole:
             if name not in ("head", "shard"):
@@ -97,7 +77,7 @@ def test_two_ranks_equal_one(settings, tmp_path):
 
 
 def test_two_ranks_with_sampled_classes_keep_every_class_of_the_batch(tmp_path):
-    parts = run_on(2, (0.5, "kl", "nce"), tmp_path)
+    parts = on_ranks(losses_and_gradients, tmp_path, 0.5, "kl", "nce")
     for part in parts:
         assert all(torch.isfinite(value).all() for value in part.values())
     torch.testing.assert_close(parts[0]["loss/loss"], parts[1]["loss/loss"])

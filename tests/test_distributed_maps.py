@@ -1,7 +1,6 @@
 """Terms on intermediate maps: two ranks equal one, in value and in every gradient, with BatchNorms frozen."""
 
 import torch
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -13,7 +12,7 @@ from aird_plugin.losses.fskd import FeatureSimilarity
 from aird_plugin.losses.sharding import WHOLE
 from aird_plugin.models.maps import recorded_maps
 from aird_plugin.objective import Objective, Sizes, Views
-from tests.test_distributed import free_port
+from tests.ranks import assert_alike, on_ranks
 
 FACES = 8
 
@@ -52,22 +51,9 @@ def values_and_gradients() -> dict[str, torch.Tensor]:
     return found | {f"objective/{name}": p.grad for name, p in objective.named_parameters()}
 
 
-def on_rank(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    try:
-        torch.save(values_and_gradients(), f"{folder}/{rank}.pt")
-    finally:
-        distributed.stop()
-
-
 def test_two_ranks_equal_one(tmp_path):
     whole = values_and_gradients()
-    mp.spawn(on_rank, (free_port(), str(tmp_path)), nprocs=2)
-    for rank in range(2):
-        part = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert part.keys() == whole.keys()
-        for name, value in whole.items():
-            torch.testing.assert_close(part[name], value, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+    for part in on_ranks(values_and_gradients, tmp_path):
+        assert_alike(part, whole)
     assert all(value.abs().sum() > 0 for value in whole.values())
     assert {"student/stages.0.weight", "objective/terms.fskd.adapters.pairs.1.0.weight"} < whole.keys()

@@ -1,10 +1,8 @@
 """Two ranks equal one, in loss and every gradient, with each margin; and with centres that the teacher moves."""
 
-import socket
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -16,6 +14,7 @@ from aird_plugin.losses.magface import MagFace
 from aird_plugin.losses.rpcl import Arc, Cos, Mag
 from aird_plugin.models.head import Head, HeadConfig
 from aird_plugin.objective import Objective, Sizes, look
+from tests.ranks import on_ranks
 
 FACES, CLASSES, WIDTH, STEPS = 8, 7, 5, 2
 SETTINGS = {
@@ -67,24 +66,14 @@ def two_steps(name: str) -> dict[str, torch.Tensor]:
     return found | centre_gradient | {"shard/centres": head.weight.detach()}
 
 
-def on_rank(rank: int, ranks: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
-    try:
-        torch.save({name: two_steps(name) for name in SETTINGS}, f"{folder}/{rank}.pt")
-    finally:
-        distributed.stop()
+def all_settings() -> dict[str, dict[str, torch.Tensor]]:
+    return {name: two_steps(name) for name in SETTINGS}
 
 
 @pytest.fixture(scope="module")
 def of_two(tmp_path_factory) -> list[dict]:
     """What each of two ranks found, by setting."""
-    folder = tmp_path_factory.mktemp("ranks")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(on_rank, (2, port, str(folder)), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return on_ranks(all_settings, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("name", SETTINGS)

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
@@ -22,7 +21,8 @@ from aird_plugin.losses.rkd import Relational
 from aird_plugin.models.head import Head, HeadConfig
 from aird_plugin.objective import Objective, Sizes, look
 from aird_plugin.recipe import from_flat, load
-from tests.test_distributed import CLASSES, FACES, WIDTH, Batch, free_port
+from tests.ranks import assert_alike, on_ranks
+from tests.test_distributed import CLASSES, FACES, WIDTH, Batch
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 TERMS = {
@@ -58,20 +58,13 @@ def steps(name: str) -> dict[str, torch.Tensor]:
     return found | {f"memory/{key}": value for key, value in objective.named_buffers()}
 
 
-def on_rank(rank: int, ranks: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
-    try:
-        torch.save({name: steps(name) for name in TERMS}, f"{folder}/{rank}.pt")
-    finally:
-        distributed.stop()
+def all_terms() -> dict[str, dict[str, torch.Tensor]]:
+    return {name: steps(name) for name in TERMS}
 
 
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory) -> list[dict]:
-    folder = tmp_path_factory.mktemp("ranks")
-    mp.spawn(on_rank, (2, free_port(), str(folder)), nprocs=2)
-    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+    return on_ranks(all_terms, tmp_path_factory.mktemp("ranks"))
 
 
 @pytest.mark.parametrize("name", TERMS)
@@ -79,9 +72,7 @@ def test_two_ranks_equal_one_in_losses_gradients_and_memories(name, two_ranks):
     whole = steps(name)
     assert whole[f"loss/{name}/2"] > 0 and all(whole[key].abs().sum() > 0 for key in whole if "objective/" in key)
     for part in two_ranks:
-        assert part[name].keys() == whole.keys()
-        for key, value in whole.items():
-            torch.testing.assert_close(part[name][key], value, rtol=1e-4, atol=1e-6, msg=lambda m, k=key: f"{k}: {m}")
+        assert_alike(part[name], whole)
 
 
 def test_crd_remembers_on_every_rank_what_all_ranks_saw(two_ranks):

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-import torch.multiprocessing as mp
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -24,7 +23,8 @@ from aird_plugin.recipe import from_flat
 from aird_plugin.runfolder import settle_run_folder
 from aird_plugin.schedule import learning_rate
 from aird_plugin.sizes import identity_loss, size_margins
-from tests.test_distributed import CLASSES, FACES, WIDTH, Batch, free_port
+from tests.ranks import assert_alike, on_ranks
+from tests.test_distributed import CLASSES, FACES, WIDTH, Batch
 
 OCTUPLET = {"octuplet": "aird_plugin.losses.octuplet:Octuplet"}
 SIAMESE = {"siamese": "aird_plugin.losses.siamese:Siamese"}
@@ -180,20 +180,8 @@ def losses_and_gradients() -> dict[str, torch.Tensor]:
     return found | {f"student/{name}": p.grad for name, p in student.named_parameters()}
 
 
-def on_rank(rank: int, port: int, folder: str) -> None:
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    try:
-        torch.save(losses_and_gradients(), f"{folder}/{rank}.pt")
-    finally:
-        distributed.stop()
-
-
 def test_two_ranks_equal_one(tmp_path):
     whole = losses_and_gradients()
-    mp.spawn(on_rank, (free_port(), str(tmp_path)), nprocs=2)
-    for rank in range(2):
-        part = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        for name in whole:
-            torch.testing.assert_close(part[name], whole[name], rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+    for part in on_ranks(losses_and_gradients, tmp_path):
+        assert_alike(part, whole)
     assert all(value.abs().sum() > 0 for value in whole.values())

@@ -41,14 +41,8 @@ def nearer(cosine: torch.Tensor, margin: float) -> torch.Tensor:
     return torch.cos(torch.acos(cosine.clamp(-COSINE_LIMIT, COSINE_LIMIT)) - margin)
 
 
-@dataclass(frozen=True)
-class Arc:
-    """Recipe keys of RPCL-Arc (`margin_m`, ...). m, rival_m: radians. rival_threshold: the cosine of a close rival."""
-
-    m: float = 0.5
-    rival_m: float = 0.5
-    rival_factor: float = 0.2
-    rival_threshold: float = 0.8
+class Rivals:
+    """What RPCL-Arc and RPCL-Cos share: keys m, rival_m, rival_factor and rival_threshold, the cosine of a close rival."""
 
     needs = frozenset()
 
@@ -58,6 +52,16 @@ class Arc:
     def build(self, scale: float) -> nn.Module:
         """The margin as a module."""
         return RivalMargin(self, scale)
+
+
+@dataclass(frozen=True)
+class Arc(Rivals):
+    """Recipe keys of RPCL-Arc (`margin_m`, ...). m, rival_m: radians."""
+
+    m: float = 0.5
+    rival_m: float = 0.5
+    rival_factor: float = 0.2
+    rival_threshold: float = 0.8
 
     def own(self, own_G, norm_G):
         """With the margin."""
@@ -69,22 +73,13 @@ class Arc:
 
 
 @dataclass(frozen=True)
-class Cos:
+class Cos(Rivals):
     """Recipe keys of RPCL-Cos (`margin_m`, ...). m, rival_m: differences of cosines."""
 
     m: float = 0.2
     rival_m: float = 0.2
     rival_factor: float = 0.2
     rival_threshold: float = 0.7
-
-    needs = frozenset()
-
-    def __post_init__(self):
-        _check(self, "m", "rival_m", "rival_factor")
-
-    def build(self, scale: float) -> nn.Module:
-        """The margin as a module."""
-        return RivalMargin(self, scale)
 
     def own(self, own_G, norm_G):
         """With the margin."""
