@@ -38,8 +38,10 @@ def answers(file: Path, sessions: dict[str, object], px: list[int], protocols: t
     rows = json.loads(file.read_text()) if file.exists() else []
     for target, session in sessions.items():
         known = {row["px"] for row in rows if row["pairs"] == str(target)}
-        rows += ask(session, [side for side in px if side not in known], protocols)
-    write_atomically(file, json.dumps(rows).encode())
+        missing = [side for side in px if side not in known]
+        if missing:
+            rows += ask(session, missing, protocols)
+            write_atomically(file, json.dumps(rows).encode())
     return rows
 
 
