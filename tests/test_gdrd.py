@@ -91,6 +91,8 @@ def test_the_hosted_run_does_the_same(stage, stage_one_keys, stage_one, tiny_run
     ({"prior": "nowhere"}, "no unet/config.json there"),
     ({"reader": "upstream"}, "does not say which face comes; set reader='bank'"),
     ({"compile": True}, "set compile=False"),
+    ({"freeze": "trunk"}, "gen: freeze='trunk' leaves nothing of the maps to be taught"),
+    ({"px_range": (8, 64)}, "gen: the prior is asked once about the face of px=16; set px_range"),
     ({"freeze": "head"}, "freeze is None or 'trunk'; got 'head'"),
     ({"prior_timestep": 1000}, "must be below 1000"),
 ])  # fmt: skip
