@@ -105,6 +105,8 @@ def test_two_ranks_equal_one(prior_keys, tmp_path):
     ({"px": 64}, "prior_side=32 is below px=64"),
     ({"gradient_acc": 2}, "gradient_acc=2: a prior takes one batch a step"),
     ({"fp16": True}, "fp16=False"),
+    ({"px_range": (8, 64)}, "terms, px_range, also_px, faces_per_person would do nothing"),
+    ({"terms": {"align": "aird_plugin.losses.alignment:Alignment"}}, "trains a prior and no student"),
     ({"batch_size": 64}, "48 faces do not fill one batch of 64"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_told(prior_recipe, change, words):
@@ -119,6 +121,15 @@ def test_the_command_trains_it_and_keeps_it_out_of_arcface_torch(prior_keys, tmp
     assert "done: " in capsys.readouterr().out
     assert main(["train", str(recipe), "--arcface-torch", str(tmp_path)]) == 1
     assert "which arcface_torch's loop cannot" in capsys.readouterr().err
+
+
+def test_the_bank_of_a_prior_is_built_ahead(prior_keys, tmp_path, capsys):
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({prior_keys | {'bank': str(tmp_path / 'bank')}!r})\n")
+    assert main(["bank", str(recipe)]) == 0
+    told = capsys.readouterr().out
+    for side in (16, 32):
+        assert (tmp_path / "bank" / f"low{side}-v2" / "manifest.json").exists() and f"low{side}-v2: 48 faces" in told
 
 
 def test_a_perfect_prior_samples_the_true_face():
