@@ -1,6 +1,7 @@
 """Training a prior: it learns, a stop changes nothing, two ranks are one; and the picture at the end."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from PIL import Image
 
 from aird_plugin import distributed
 from aird_plugin.__main__ import main
+from aird_plugin.data.degrade import arrive_torch
+from aird_plugin.data.lowres import to_input
 from aird_plugin.errors import Interrupted
 from aird_plugin.prior import training
 from aird_plugin.prior.model import build_scheduler, load_prior
@@ -82,6 +85,26 @@ def test_noise_of_a_step_is_the_same_again_and_cut_by_rank(monkeypatch):
         parts.append(training.draw_noise(0, 5, 2, 8, 1000))
     torch.testing.assert_close(torch.cat([part[0] for part in parts]), noise)
     torch.testing.assert_close(torch.cat([part[1] for part in parts]), timestep)
+
+
+def test_the_network_is_taught_v_with_new_noise_each_step(prior_recipe):
+    """v = a * noise - s * face: what samples the true face in `test_a_perfect_prior_samples_the_true_face` has no loss here."""
+    run = training.assemble(prior_recipe())
+    batch = run.source[0]
+    face_B3SS, scheduler = to_input(batch.high_BHWC), run.scheduler
+    seen = []
+
+    def oracle(inputs_B6SS, timestep_B):
+        assert torch.equal(inputs_B6SS[:, 3:], to_input(arrive_torch(batch.faces_BHWC, 32)))
+        seen.append(inputs_B6SS[:, :3])
+        signal_B111 = scheduler.alphas_cumprod[timestep_B][:, None, None, None].sqrt()
+        noise_level_B111 = (1 - signal_B111**2).sqrt()
+        noise_B3SS = (inputs_B6SS[:, :3] - signal_B111 * face_B3SS) / noise_level_B111
+        return SimpleNamespace(sample=signal_B111 * noise_B3SS - noise_level_B111 * face_B3SS)
+
+    run.network = oracle
+    assert training.denoising_loss(run, batch, 0) < 1e-6 and training.denoising_loss(run, batch, 1) < 1e-6
+    assert not torch.equal(*seen)
 
 
 def on_rank(rank: int, keys: dict, place: str) -> None:
