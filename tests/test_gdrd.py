@@ -48,6 +48,8 @@ def lines(folder):
 def test_stage_one_learns_the_features_and_nothing_of_people(stage_one):
     told = lines(stage_one)
     assert told[-1]["gen"] < 0.8 * told[0]["gen"] and told[0]["loss"] == pytest.approx(told[0]["gen"])
+    prior = json.loads((stage_one / "recipe.json").read_text())["prior"]
+    assert prior["timestep"] == 100 and len(prior["prior"]) == 64
 
 
 def test_a_batch_brings_the_features_of_its_own_faces(stage_one_keys, stage_one):
