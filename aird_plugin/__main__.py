@@ -44,12 +44,19 @@ def bank(args) -> int:
     recipe = load(args.recipe, args.overrides)
     device = pick_device(recipe.run.device)
     records, recipe = open_faces(recipe)
+    parts = [] if recipe.bank.online else recipe.sizes.parts(recipe.data.px, recipe.data.degradation)
+    if recipe.prior.prior_side:
+        from aird_plugin.data.degrade import BICUBIC
+        from aird_plugin.prior.source import both_sizes
+
+        both_sizes(recipe, records)
+        parts.append((recipe.prior.prior_side, BICUBIC))
     source = recipe.teacher
     teacher = load_teacher(source.teacher, source.teacher_network, device.type) if source.teacher else None
     open_banks(recipe, records, teacher, device)
     if encoder := open_encoder(recipe, device):
         print(f"generative features {encoder.shape}: {len(open_features(recipe, records, encoder).features_NVCHW)} faces")
-    for part in recipe.sizes.parts(recipe.data.px, recipe.data.degradation):
+    for part in parts:
         print(f"{recipe.bank.low_folder(*part)}: {len(records)} faces")
     if teacher:
         print(f"{recipe.bank.teacher_folder}: {len(records)} faces, {recipe.bank.views} views, width {teacher.dim}")

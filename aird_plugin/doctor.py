@@ -42,7 +42,7 @@ def about_machine():
 
     yield Finding("ok", f"Python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} cores, "
                         f"{torch.get_num_threads()} torch threads")  # fmt: skip
-    for package in ("numpy", "pillow", "easydict", "tqdm", "tensorboard"):
+    for package in ("numpy", "pillow", "easydict", "filelock", "tqdm", "tensorboard"):
         yield version_of(package)
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count()))
@@ -69,10 +69,11 @@ def version_of(package: str) -> Finding:
 
 
 def about_recipe(path: str):
-    """The recipe's keys, faces, targets and teacher, opened as a run would."""
+    """The recipe's keys, faces, targets, teacher, start and prior, opened as a run would."""
     from aird_plugin.errors import EXPECTED
     from aird_plugin.lesson_data import find_targets, open_faces
-    from aird_plugin.models.teacher import load_teacher
+    from aird_plugin.lesson_prior import open_encoder
+    from aird_plugin.models.teacher import load_teacher, load_weights
     from aird_plugin.recipe import load
 
     try:
@@ -84,5 +85,10 @@ def about_recipe(path: str):
         if recipe.teacher.teacher:
             teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network)
             yield Finding("ok", f"{recipe.teacher.teacher}: embeddings {teacher.dim} wide")
+        if recipe.student.student_init:
+            load_weights(recipe.student.student_init)
+            yield Finding("ok", f"{recipe.student.student_init}: the student starts from it")
+        if encoder := open_encoder(recipe, "cpu"):
+            yield Finding("ok", f"{recipe.prior.prior}: generative features {encoder.shape}")
     except EXPECTED as error:
         yield Finding("fault", path, " ".join(str(error).split()))

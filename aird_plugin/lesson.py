@@ -105,10 +105,11 @@ def prepare(recipe: Recipe) -> Lesson:
     if encoder:
         source = WithFeatures(source, open_features(recipe, records, encoder))
     student = student.to(device, memory_format=torch.channels_last)
+    facts = facts_of(recipe, records, teacher, student, embedding_size) | ({"prior": encoder.describe()} if encoder else {})
     return Lesson(
         recipe=recipe, device=device, records=records, teacher=teacher, bank=bank, student=student,
         objective=objective.to(device), source=source,
-        facts=facts_of(recipe, records, teacher, student, embedding_size), maps=maps,
+        facts=facts, maps=maps,
     )  # fmt: skip
 
 

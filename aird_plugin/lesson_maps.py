@@ -14,6 +14,13 @@ def open_maps(recipe: Recipe, student: nn.Module, teacher) -> TeacherMaps | None
     wanting = ", ".join(names)
     if not recipe.bank.online:
         raise ValueError(f"{wanting}: the bank keeps no intermediate maps; set online=True, which asks the teacher in every step")
+    check_maps_can_be_taught(recipe, wanting)
+    return TeacherMaps(teacher, student)
+
+
+def check_maps_can_be_taught(recipe: Recipe, wanting: str) -> None:
+    """ValueError where the student gives no maps, or where nothing before them learns. wanting: the terms that look at them."""
     if recipe.run.compile:
         raise ValueError(f"{wanting}: a compiled student does not give its intermediate maps; set compile=False")
-    return TeacherMaps(teacher, student)
+    if recipe.student.freeze:
+        raise ValueError(f"{wanting}: freeze={recipe.student.freeze!r} leaves nothing of the maps to be taught; set freeze=None")

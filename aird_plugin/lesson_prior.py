@@ -10,6 +10,7 @@ from aird_plugin.data.bank import LowBank
 from aird_plugin.data.bank_build import open_low_bank
 from aird_plugin.data.bank_prior import PriorBank, open_prior_bank
 from aird_plugin.data.faces import Batch
+from aird_plugin.lesson_maps import check_maps_can_be_taught
 from aird_plugin.prior.encoder import Encoder
 from aird_plugin.recipe import Recipe
 
@@ -26,8 +27,9 @@ def open_encoder(recipe: Recipe, device: torch.device) -> Encoder | None:
         raise ValueError(f"{wanting} needs a diffusion prior; set prior=FOLDER, as a finished run of a prior's recipe leaves it")
     if recipe.bridge.reader == "upstream":
         raise ValueError(f"{wanting}: arcface_torch's own reader does not say which face comes; set reader='bank'")
-    if recipe.run.compile:
-        raise ValueError(f"{wanting}: a compiled student does not give its intermediate maps; set compile=False")
+    if recipe.sizes.px_range:
+        raise ValueError(f"{wanting}: the prior is asked once about the face of px={recipe.data.px}; set px_range=()")
+    check_maps_can_be_taught(recipe, wanting)
     return Encoder(recipe.prior, recipe.data.degradation, device)
 
 

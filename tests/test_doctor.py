@@ -44,10 +44,13 @@ def test_the_machine_alone(capsys, monkeypatch):
     ({"val_targets": ("lfw",)}, 1, "neither lfw nor"),
     ({"teacher": "gone.pt"}, 1, "gone.pt"),
     ({"leaning_rate": 1}, 1, "the nearest is"),
+    ({"student_init": "gone.pt"}, 1, "gone.pt"),
+    ({"terms": {"gen": "aird_plugin.losses.generative:Generative"}, "prior": "gone"}, 1, "prior=gone: no unet/config.json there"),
 ])  # fmt: skip
 def test_a_recipe_is_opened_as_a_run_would(change, status, words, tiny_run, tmp_path, capsys):
     recipe = tmp_path / "recipe.py"
-    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({tiny_run | change!r})\n")
+    keys = {key: value for key, value in tiny_run.items() if key != "rid_negatives" or "terms" not in change} | change
+    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
     assert main(["doctor", str(recipe)]) == status
     assert words in capsys.readouterr().out
 

@@ -48,6 +48,8 @@ def lines(folder):
 def test_stage_one_learns_the_features_and_nothing_of_people(stage_one):
     told = lines(stage_one)
     assert told[-1]["gen"] < 0.8 * told[0]["gen"] and told[0]["loss"] == pytest.approx(told[0]["gen"])
+    prior = json.loads((stage_one / "recipe.json").read_text())["prior"]
+    assert prior["timestep"] == 100 and len(prior["prior"]) == 64
 
 
 def test_a_batch_brings_the_features_of_its_own_faces(stage_one_keys, stage_one):
@@ -91,6 +93,8 @@ def test_the_hosted_run_does_the_same(stage, stage_one_keys, stage_one, tiny_run
     ({"prior": "nowhere"}, "no unet/config.json there"),
     ({"reader": "upstream"}, "does not say which face comes; set reader='bank'"),
     ({"compile": True}, "set compile=False"),
+    ({"freeze": "trunk"}, "gen: freeze='trunk' leaves nothing of the maps to be taught"),
+    ({"px_range": (8, 64)}, "gen: the prior is asked once about the face of px=16; set px_range"),
     ({"freeze": "head"}, "freeze is None or 'trunk'; got 'head'"),
     ({"prior_timestep": 1000}, "must be below 1000"),
 ])  # fmt: skip

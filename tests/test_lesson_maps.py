@@ -104,6 +104,7 @@ def test_sizes_know_the_channels_only_where_they_are_asked_for(keys, tiny_run):
 @pytest.mark.parametrize(("change", "words"), [
     ({"online": False}, "at, fitnet, askd, fskd: the bank keeps no intermediate maps; set online=True"),
     ({"compile": True}, "a compiled student does not give its intermediate maps; set compile=False"),
+    ({"freeze": "trunk"}, "freeze='trunk' leaves nothing of the maps to be taught; set freeze=None"),
     ({"teacher": None, "teacher_network": None, "embedding_size": 8}, "needs a teacher"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_told_before_training(keys, change, words):

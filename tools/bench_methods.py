@@ -7,7 +7,7 @@
 A method is a recipe, or several one after another (the last one's student counts), each trained in a process of its own, with one
 thread where --jobs is above 1. Finished runs are kept, interrupted ones go on from their checkpoints. Every student is asked at
 each px, LR-LR and LR-HR (the teacher embeds the high side where the student takes no 112 px), on the recipes' own test files; its
-answers are kept in rows.json of its folder. The tables are made of whatever is finished.
+answers are kept in rows.json of its folder, a file for each --teacher. The tables are made of whatever is finished.
 """
 
 import argparse
@@ -96,10 +96,11 @@ METHODS = {
 
 def main() -> int:
     args = arguments()
-    chosen = {name: method for name, method in METHODS.items() if name in (args.only or [name]) and method.group in args.group}
-    wanted = [(name, seed) for name, method in chosen.items() for seed in args.seeds or range(method.seeds)]
-    queue = sorted(wanted, key=lambda item: item[1])
-    for recipe in {method.first: None for method in chosen.values() if method.first}:
+    named = args.only or [name for name, method in METHODS.items() if method.group in args.group]
+    chosen = {name: method for name, method in METHODS.items() if name in named}
+    queue = [(name, seed) for name, method in chosen.items() for seed in args.seeds or range(method.seeds)]
+    queue.sort(key=lambda item: item[1])
+    for recipe in dict.fromkeys(method.first for method in chosen.values() if method.first):
         if train_stages(args, recipe, args.folder / recipe, [(recipe, [])], 0):
             return 1
     with ThreadPoolExecutor(args.jobs) as pool:
@@ -116,7 +117,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--group", nargs="+", choices=sorted({method.group for method in METHODS.values()}), default=["methods"])
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(METHODS), help="some of the methods")
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(METHODS), help="these methods, of whatever group")
     parser.add_argument("--seeds", type=int, nargs="+", help="default: 0, or 0 1 2 for the methods that matter most")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
     parser.add_argument("--px", type=int, nargs="+", default=[16, 32, 64, 112], help="methods are compared at the first one")
@@ -135,7 +136,7 @@ def folder_of(args, name: str, seed: int) -> Path:
 def train(args, name: str, seed: int) -> int:
     """One run of a method. Gives the exit status."""
     method = METHODS[name]
-    first = str(args.folder / str(method.first))
+    first = f"{args.folder}/{method.first}"
     stages = [(recipe, [key.replace("{first}", first) for key in keys]) for recipe, keys in method.stages]
     return train_stages(args, name, folder_of(args, name, seed), stages, seed)
 
@@ -143,7 +144,10 @@ def train(args, name: str, seed: int) -> int:
 def train_stages(args, name: str, folder: Path, stages: list, seed: int) -> int:
     """All stages of one run, each in a process of its own; their output goes to a log beside them. Gives the exit status."""
     if (folder / "done").exists():
-        return 0
+        # One table holds one budget.
+        if (before := json.loads((folder / "done").read_text()).get("set", args.set)) != args.set:
+            print(f"{name}: {folder} was trained with --set {before}, now {args.set}; name another folder, or remove that one")
+        return int(before != args.set)
     folder.mkdir(parents=True, exist_ok=True)
     cost = {"seconds": 0.0, "peak_mb": 0.0}
     for number, (recipe, overrides) in enumerate(stages, 1):
@@ -155,7 +159,7 @@ def train_stages(args, name: str, folder: Path, stages: list, seed: int) -> int:
         if code:
             print(f"{name}, seed {seed}: failed, see {folder}/log", flush=True)
             return code
-    write_atomically(folder / "done", json.dumps(cost).encode())
+    write_atomically(folder / "done", json.dumps(cost | {"set": args.set}).encode())
     print(f"{name}, seed {seed}: done in {cost['seconds']:.0f} s", flush=True)
     return 0
 
@@ -166,7 +170,7 @@ def run_recipe(args, recipe: str, keys: list[str], folder: Path, cost: dict) -> 
     env = os.environ | ({"OMP_NUM_THREADS": "1"} if args.jobs > 1 else {})
     started = time.monotonic()
     with (folder / "log").open("a") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, env=env, cwd=ROOT)
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=env)
         _, status, usage = os.wait4(process.pid, 0)
     cost["seconds"] += time.monotonic() - started
     cost["peak_mb"] = max(cost["peak_mb"], usage.ru_maxrss / MB)
@@ -188,13 +192,13 @@ def evaluate(args, finished: list[tuple[str, int]]) -> dict[str, list[list[dict]
     sessions = {target: Session(teacher, target, teacher) for target in recipe.run.val_targets}
     args.person_of = {Path(target).stem: people_on(session) for target, session in sessions.items()}
 
-    args.folder.mkdir(parents=True, exist_ok=True)
-    results = {TEACHER: [answers(args.folder / "rows.json", sessions, args.px, PROTOCOLS)]}
+    kept = "rows.json" if args.teacher is None else f"rows-{teacher.sha256[:8]}.json"
+    results = {TEACHER: [answers(args.folder / kept, sessions, args.px, PROTOCOLS)]}
     for name, seed in finished:
         folder = folder_of(args, name, seed)
         protocols = PROTOCOLS if METHODS[name].teachers_space else PROTOCOLS[:1]
         mine = {target: session.with_student(load_model(folder)) for target, session in sessions.items()}
-        results.setdefault(name, []).append(answers(folder / "rows.json", mine, args.px, protocols))
+        results.setdefault(name, []).append(answers(folder / kept, mine, args.px, protocols))
     return results
 
 
@@ -215,11 +219,9 @@ def report(args, finished: list[tuple[str, int]]) -> None:
     from aird_plugin.recipe import load
 
     recipe = load(ROOT / "recipes" / f"{SMALL}.py")
-    folders = [str(folder_of(args, name, seed)) for name, seed in finished]
-    teacher = args.teacher or recipe.teacher.teacher
     subprocess.run(
-        [sys.executable, "-m", "aird_plugin", "report", *folders, "--out", args.report, "--pairs", *recipe.run.val_targets,
-         "--px", *map(str, args.px), "--teacher", teacher],
+        [sys.executable, "-m", "aird_plugin", "report", *(str(folder_of(args, *run)) for run in finished), "--out", args.report,
+         "--pairs", *recipe.run.val_targets, "--px", *map(str, args.px), "--teacher", args.teacher or recipe.teacher.teacher],
         check=True,
     )  # fmt: skip
 

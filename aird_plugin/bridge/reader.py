@@ -11,6 +11,7 @@ from aird_plugin import distributed
 from aird_plugin.data.degrade import shrink_torch
 from aird_plugin.data.faces import Batch
 from aird_plugin.data.plan import Draw
+from aird_plugin.lesson_data import needs_of
 
 
 def dataloader(original, hosted):
@@ -72,7 +73,7 @@ class UpstreamReader:
         if remembering:
             raise ValueError(f"reader='upstream' does not say which face is which, and {remembering} asks; set reader='bank'")
         self.neighbours = lesson.source.neighbours
-        self.asks = bool(lesson.objective.needs)
+        self.asks = bool(needs_of(lesson.recipe, lesson.objective))
         order_N = np.argsort(lesson.records.labels, kind="stable")
         starts_P = np.searchsorted(lesson.records.labels[order_N], np.arange(lesson.recipe.head.num_classes + 1))
         self.order_N, self.starts_P = order_N, starts_P

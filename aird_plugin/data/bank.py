@@ -10,7 +10,8 @@ teacher-vV/   embeddings.npy  float16 (N, V, D)  the teacher on every view, norm
 lowPX-vV/     low.npy         uint8 (N, V/2, px, px, 3)  the shrunken face of every jitter; mirrored when read
               person.npy      int32 (N,)
 
-A third one, the teacher adapted to these faces, is `teacher_adapter`'s.
+Two more, where a recipe asks for them: the teacher adapted to these faces (`teacher_adapter`), and what a generative teacher's
+encoder says of the low ones (`bank_prior`).
 
 The manifest ties a folder to its inputs; one that differs is refused by the name of what changed.
 

@@ -1,4 +1,4 @@
-"""The bank's third part: what a generative teacher's encoder says of every low face.
+"""A part of the bank: what a generative teacher's encoder says of every low face.
 
 prior-pxP-LAYER-tT-vV/  features.npy  float16 (N, V, C, H, W)  the encoder on the low face of every view
                         centre.npy    float32 (C,)  mean of each channel over faces, views and places

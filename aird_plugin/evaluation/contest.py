@@ -34,7 +34,10 @@ def ask(session, px: list[int], protocols: tuple[str, ...]) -> list[dict]:
 
 
 def answers(file: Path, sessions: dict[str, object], px: list[int], protocols: tuple[str, ...]) -> list[dict]:
-    """`ask` of a network's session on each file of pairs; what `file` holds already is not asked again, and all is kept there."""
+    """`ask` of a network's session on each file of pairs; what `file` holds already is not asked again, and all is kept there.
+
+    Given are the rows of these sessions alone: the same pairs under another path would count as a second run.
+    """
     rows = json.loads(file.read_text()) if file.exists() else []
     for target, session in sessions.items():
         known = {row["px"] for row in rows if row["pairs"] == str(target)}
@@ -42,7 +45,7 @@ def answers(file: Path, sessions: dict[str, object], px: list[int], protocols: t
         if missing:
             rows += ask(session, missing, protocols)
             write_atomically(file, json.dumps(rows).encode())
-    return rows
+    return [row for row in rows if row["pairs"] in map(str, sessions)]
 
 
 def decisions(row: dict) -> np.ndarray:

@@ -32,11 +32,13 @@ class Encoder:
     """A frozen encoder. No nn.Module, so no parent can train, move or save it.
 
     shape: (C, H, W) of what it gives. sha256: digest of the prior's files.
-    Raises what `load_prior` raises, and ValueError for a timestep beyond the prior's own.
+    Raises what `load_prior` raises, and ValueError for a timestep beyond the prior's own or a U-Net of another way down.
     """
 
     def __init__(self, config: PriorConfig, degradation: str = BICUBIC, device: str | torch.device = "cpu"):
         unet, scheduler = load_prior(config.prior)
+        if any(hasattr(block, "skip_conv") for block in unet.down_blocks):
+            raise ValueError(f"prior={config.prior} hands pictures down beside its maps (Skip blocks); take one of plain blocks")
         steps = scheduler.config.num_train_timesteps
         if config.prior_timestep >= steps:
             raise ValueError(f"prior_timestep must be below {steps}, the steps of {config.prior}; got {config.prior_timestep}")

@@ -81,6 +81,9 @@ def assemble(recipe: Recipe) -> PriorTraining:
         raise ValueError("a prior is trained in float32 or bf16, uncompiled; set fp16=False, compile=False")
     if schedule.gradient_acc != 1:
         raise ValueError(f"gradient_acc={schedule.gradient_acc}: a prior takes one batch a step; set batch_size")
+    sizes = recipe.sizes
+    if recipe.terms or sizes.px_range or sizes.also_px or sizes.faces_per_person > 1:
+        raise ValueError("prior_side trains a prior and no student: terms, px_range, also_px, faces_per_person would do nothing")
     if keys.prior_side < recipe.data.px:
         raise ValueError(f"prior_side={keys.prior_side} is below px={recipe.data.px}: a prior makes faces larger")
     device = pick_device(run.device)

@@ -154,3 +154,13 @@ def test_filtering_of_upstreams_own_margin_is_refused(bridge_run, checkout, tmp_
     keys = bridge_run | RUNS["magface"] | {"output": str(tmp_path), "upstream": {"interclass_filtering_threshold": 0.4}}
     with pytest.raises(ValueError, match="does not go with margin=aird_plugin.losses.magface:MagFace"):
         train(from_flat(keys), checkout)
+
+
+@pytest.mark.parametrize("name", ["ccface", "adadistill"])
+def test_upstreams_reader_asks_the_teacher_for_the_head_alone(name, bridge_run, checkout, tmp_path):
+    """No term asks the teacher; the margin, or the class centres that it moves, do."""
+    keys = {key: value for key, value in bridge_run.items() if key != "rid_negatives"}
+    keys |= RUNS[name] | {"terms": {}, "reader": "upstream", "num_epoch": 1, "output": str(tmp_path)}
+    first = assemble(from_flat(keys)).head.weight.detach()
+    moved = (newest(train(from_flat(keys), checkout))["head_0"]["weight"] != first).any()
+    assert moved == (name == "adadistill")

@@ -102,6 +102,17 @@ def test_answers_are_kept_and_nothing_is_asked_twice(tmp_path):
     assert session.asked[4:] == [(64, "lr-lr")] and again[:4] == rows and json.loads(file.read_text()) == again
 
 
+def test_the_same_pairs_under_another_path_are_no_second_run(tmp_path):
+    class Moved(Session):
+        def setting(self, px, protocol):
+            return super().setting(px, protocol) | {"pairs": "elsewhere/small.bin"}
+
+    file = tmp_path / "rows.json"
+    first = answers(file, {"small.bin": Session(36)}, [16], ("lr-lr",))
+    second = answers(file, {"elsewhere/small.bin": Moved(30)}, [16], ("lr-lr",))
+    assert [row["pairs"] for row in second] == ["elsewhere/small.bin"] and json.loads(file.read_text()) == first + second
+
+
 def test_cost_table_by_hand(tmp_path):
     for seed, (seconds, speeds) in enumerate(((60, (100, 300)), (180, (200, 900)))):
         (tmp_path / str(seed)).mkdir()

@@ -47,6 +47,15 @@ def test_the_plain_network_keeps_its_layers_and_keys():
     assert sum(p.numel() for p in net.parameters()) == 1_039_392
 
 
+def test_depthwise_convolutions_begin_with_he_by_fan_in():
+    """Nine inputs each: by fan-out, as PyTorch counts it, they would begin near nothing."""
+    torch.manual_seed(0)
+    convs = [module for module in build("native16_1m_dw", 128).modules() if isinstance(module, nn.Conv2d) and module.groups > 1]
+    for conv in convs:
+        assert conv.weight.std().item() == pytest.approx((2 / 9) ** 0.5, rel=0.15)
+    assert convs
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_a_variant_has_the_layers_of_its_name(variant):
     net = build(f"native16_0.3m{variant}", 32)

@@ -99,6 +99,17 @@ def test_a_model_of_other_channels_is_refused(tmp_path, prior_folder):
         load_prior(tmp_path / "latent")
 
 
+def test_a_way_down_of_another_kind_is_refused(tmp_path):
+    pytest.importorskip("diffusers")
+    unet = diffusers().UNet2DModel(
+        sample_size=32, in_channels=3, out_channels=3, block_out_channels=(8, 16), norm_num_groups=4,
+        down_block_types=("SkipDownBlock2D",) * 2, up_block_types=("SkipUpBlock2D",) * 2,
+    )  # fmt: skip
+    save_prior(tmp_path, unet, build_scheduler())
+    with pytest.raises(ValueError, match="Skip blocks.; take one of plain blocks"):
+        encoder(tmp_path)
+
+
 def test_the_missing_package_names_its_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(ImportError, match=r"pip install 'aird_plugin\[prior\]'"):

@@ -1,6 +1,7 @@
 """Training a prior: it learns, a stop changes nothing, two ranks are one; and the picture at the end."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from PIL import Image
 
 from aird_plugin import distributed
 from aird_plugin.__main__ import main
+from aird_plugin.data.degrade import arrive_torch
+from aird_plugin.data.lowres import to_input
 from aird_plugin.errors import Interrupted
 from aird_plugin.prior import training
 from aird_plugin.prior.model import build_scheduler, load_prior
@@ -84,6 +87,26 @@ def test_noise_of_a_step_is_the_same_again_and_cut_by_rank(monkeypatch):
     torch.testing.assert_close(torch.cat([part[1] for part in parts]), timestep)
 
 
+def test_the_network_is_taught_v_with_new_noise_each_step(prior_recipe):
+    """v = a * noise - s * face: what samples the true face in `test_a_perfect_prior_samples_the_true_face` has no loss here."""
+    run = training.assemble(prior_recipe())
+    batch = run.source[0]
+    face_B3SS, scheduler = to_input(batch.high_BHWC), run.scheduler
+    seen = []
+
+    def oracle(inputs_B6SS, timestep_B):
+        assert torch.equal(inputs_B6SS[:, 3:], to_input(arrive_torch(batch.faces_BHWC, 32)))
+        seen.append(inputs_B6SS[:, :3])
+        signal_B111 = scheduler.alphas_cumprod[timestep_B][:, None, None, None].sqrt()
+        noise_level_B111 = (1 - signal_B111**2).sqrt()
+        noise_B3SS = (inputs_B6SS[:, :3] - signal_B111 * face_B3SS) / noise_level_B111
+        return SimpleNamespace(sample=signal_B111 * noise_B3SS - noise_level_B111 * face_B3SS)
+
+    run.network = oracle
+    assert training.denoising_loss(run, batch, 0) < 1e-6 and training.denoising_loss(run, batch, 1) < 1e-6
+    assert not torch.equal(*seen)
+
+
 def on_rank(rank: int, keys: dict, place: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"file://{place}", rank=rank, world_size=2)
@@ -105,6 +128,8 @@ def test_two_ranks_equal_one(prior_keys, tmp_path):
     ({"px": 64}, "prior_side=32 is below px=64"),
     ({"gradient_acc": 2}, "gradient_acc=2: a prior takes one batch a step"),
     ({"fp16": True}, "fp16=False"),
+    ({"px_range": (8, 64)}, "terms, px_range, also_px, faces_per_person would do nothing"),
+    ({"terms": {"align": "aird_plugin.losses.alignment:Alignment"}}, "trains a prior and no student"),
     ({"batch_size": 64}, "48 faces do not fill one batch of 64"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_told(prior_recipe, change, words):
@@ -119,6 +144,15 @@ def test_the_command_trains_it_and_keeps_it_out_of_arcface_torch(prior_keys, tmp
     assert "done: " in capsys.readouterr().out
     assert main(["train", str(recipe), "--arcface-torch", str(tmp_path)]) == 1
     assert "which arcface_torch's loop cannot" in capsys.readouterr().err
+
+
+def test_the_bank_of_a_prior_is_built_ahead(prior_keys, tmp_path, capsys):
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({prior_keys | {'bank': str(tmp_path / 'bank')}!r})\n")
+    assert main(["bank", str(recipe)]) == 0
+    told = capsys.readouterr().out
+    for side in (16, 32):
+        assert (tmp_path / "bank" / f"low{side}-v2" / "manifest.json").exists() and f"low{side}-v2: 48 faces" in told
 
 
 def test_a_perfect_prior_samples_the_true_face():

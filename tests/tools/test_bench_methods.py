@@ -63,8 +63,17 @@ def test_stages_follow_one_another_and_a_finished_run_is_kept(tool, monkeypatch,
     assert recorded[0][0] == ("one", ["a=1", *shared])
     assert recorded[0][1][0] == "two" and f"student_init={folder}/stage1/model.pt" in recorded[0][1][1]
     assert f"output={folder}" in recorded[0][1][1]
-    assert json.loads((folder / "done").read_text()) == {"seconds": 4.0, "peak_mb": 0.0}
+    assert json.loads((folder / "done").read_text()) == {"seconds": 4.0, "peak_mb": 0.0, "set": ["lr=0.2"]}
     assert tool.train(args, "staged", 3) == 0 and len(recorded[0]) == 2
+
+
+def test_a_run_of_another_budget_is_refused(tool, monkeypatch, tmp_path, recorded, capsys):
+    assert tool.train(arguments(tool, monkeypatch, tmp_path, "--set", "num_epoch=2"), "staged", 0) == 0
+    assert tool.train(arguments(tool, monkeypatch, tmp_path), "staged", 0) == 1 and len(recorded[0]) == 2
+    assert "was trained with --set ['num_epoch=2'], now []; name another folder" in capsys.readouterr().out
+    folder = tmp_path / "staged-seed0"
+    (folder / "done").write_text('{"seconds": 1, "peak_mb": 1}')
+    assert tool.train(arguments(tool, monkeypatch, tmp_path), "staged", 0) == 0
 
 
 def test_a_failed_stage_ends_the_run_and_is_tried_again(tool, monkeypatch, tmp_path, recorded, capsys):
@@ -89,6 +98,9 @@ def test_what_is_trained_by_default_and_by_choice(tool, monkeypatch, tmp_path, r
     arguments(tool, monkeypatch, tmp_path, "--only", tool.AIRD, "staged", "--seeds", 0, 5)
     assert tool.main() == 0
     assert trained == [(tool.AIRD, 0), ("staged", 0), (tool.AIRD, 5), ("staged", 5)]
+    trained.clear()
+    arguments(tool, monkeypatch, tmp_path, "--only", "all sizes")
+    assert tool.main() == 0 and trained == [("all sizes", 0)]
 
 
 def test_a_real_process_is_timed_and_weighed(tool, monkeypatch, tmp_path):
@@ -96,3 +108,16 @@ def test_a_real_process_is_timed_and_weighed(tool, monkeypatch, tmp_path):
     cost = {"seconds": 0.0, "peak_mb": 0.0}
     assert tool.run_recipe(args, "no_such_recipe", ["output=x"], tmp_path, cost) == 1
     assert cost["seconds"] > 0 and cost["peak_mb"] > 5 and "no recipe" in (tmp_path / "log").read_text()
+
+
+def test_a_relative_folder_is_the_callers(tool, monkeypatch, tmp_path):
+    """The process that trains resolves output= where the one that evaluates will look for it."""
+    monkeypatch.chdir(tmp_path)
+    script = tmp_path / "train.py"
+    script.write_text("import os, sys; open('here', 'w').write(os.getcwd())")
+    monkeypatch.setattr(tool, "ROOT", tmp_path / "checkout")
+    (tmp_path / "checkout").mkdir()
+    script.rename(tmp_path / "checkout" / "train.py")
+    args = arguments(tool, monkeypatch, "runs")
+    assert tool.run_recipe(args, "any", [], tmp_path, {"seconds": 0.0, "peak_mb": 0.0}) == 0
+    assert (tmp_path / "here").read_text() == str(tmp_path)
