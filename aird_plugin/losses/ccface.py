@@ -22,6 +22,7 @@ from torch import nn
 
 from aird_plugin.losses.instance import divergence
 from aird_plugin.losses.margin import easy_angular, own_cosine, put_own
+from aird_plugin.losses.precision import at_least_float32
 from aird_plugin.losses.sharding import WHOLE, check_labels, log_sum_exp
 
 
@@ -62,8 +63,7 @@ def consistency_loss(student_GC, teacher_GC, threshold: float, shards=WHOLE) -> 
 
     Logits carry their scale. Half precision is computed in float32; no gradient reaches the teacher's.
     """
-    if student_GC.dtype in (torch.float16, torch.bfloat16):
-        student_GC = student_GC.float()
+    student_GC = at_least_float32(student_GC)
     teacher_GC = teacher_GC.detach().to(student_GC.dtype)
     confidence_G = (shards.max(teacher_GC.amax(1)) - log_sum_exp(teacher_GC, shards)).exp()
     confident_G = (confidence_G > threshold).to(student_GC.dtype)
