@@ -194,6 +194,7 @@ def test_workers_prepare_the_same_batches(unbroken, tiny_run, tmp_path):
     ({"embedding_size": 16}, "embedding_size=16, but the teacher's is 8"),
     ({"batch_size": 64}, "48 faces do not fill one batch of 64"),
     ({"rid_negatives": 17}, "17 negatives asked, but the bank lists 16"),
+    ({"terms": dict.fromkeys(("rid", "rid2"), "aird_plugin.losses.relation:Relation")}, "rid, rid2 share one draw"),
     ({"device": "cuda"}, "device=cuda"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_told_before_training(tiny_run, tmp_path, change, words):

@@ -139,6 +139,7 @@ def test_such_runs_go_on_to_the_bit(keys, tmp_path, more):
     ({"also_px": (16,)}, "beside px=16 names a size twice"),
     ({"terms": OCTUPLET}, "also_px names one beside px, such as .* it has 0"),
     ({"terms": SIAMESE}, "also_px names one or more"),
+    ({"terms": SIAMESE, "also_px": (8,), "teacher": None}, "^head_init='teacher' needs a teacher"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_told_before_training(keys, change, words):
     with pytest.raises(ValueError, match=words):

@@ -76,7 +76,8 @@ class Consistency:
 
     scale: what multiplies both networks' cosines, as `iid_scale` does. threshold: the confidence above which the teacher's
     prediction is a target, 0 to below 1. At scale 16 and 0.95 the teacher of the shipped data is confident about 47 faces in 100
-    as they are, and 33 of their jittered views; at scale 32 about 94 of them. metrics.jsonl tells the share of each step as
+    as they are, and 33 of their jittered views; at scale 32 about 94 of them. With sample_rate below 1 the probabilities are
+    those of the sampled classes alone, and more faces are confident. metrics.jsonl tells the share of each step as
     `consistency_share`.
     """
 
