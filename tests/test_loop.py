@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +126,19 @@ def test_a_finished_run_is_not_run_again(unbroken, tiny_run):
 def test_another_recipe_in_the_same_folder_is_refused_by_key(unbroken, tiny_run):
     with pytest.raises(ValueError, match=r"lr was 0.05, now 0.1; iid_scale was 16.0, now 8.0"):
         train(from_flat(tiny_run | {"output": str(unbroken), "lr": 0.1, "iid_scale": 8.0}))
+
+
+def test_a_run_of_an_older_version_had_the_defaults_of_newer_keys(unbroken, tiny_run, tmp_path):
+    facts = json.loads((unbroken / "recipe.json").read_text())
+    del facts["recipe"]["px_range"], facts["recipe"]["margin"]
+    keys = tiny_run | {"output": str(tmp_path), "frequent": 1}
+    facts["recipe"]["output"] = str(tmp_path)
+    shutil.copytree(unbroken / "checkpoints", tmp_path / "checkpoints")
+    (tmp_path / "recipe.json").write_text(json.dumps(facts))
+    margin = {"margin": "aird_plugin.losses.adaface:AdaFace"}
+    with pytest.raises(ValueError, match=r"px_range was \[\], now \[8, 64\]; margin was None, now 'aird"):
+        train(from_flat(keys | margin | {"px_range": (8, 64)}))
+    train(from_flat(keys))
 
 
 def test_a_non_finite_loss_stops_before_the_optimizer_moves(tiny_run, tmp_path):
