@@ -153,7 +153,7 @@ def check_teacher_fits(recipe: Recipe, objective: Objective, teacher, embedding_
     wants_width = bool(needs & {"teacher_width", "neighbours", "adapted"}) or recipe.head.head_init == "teacher"
     if teacher is None and (needs - {NEED} or recipe.head.head_init == "teacher"):
         head = "head_init='teacher'" if recipe.head.head_init == "teacher" else recipe.head.margin or "head_adaptive"
-        wanting = ", ".join(objective.specs) or head
+        wanting = ", ".join(name for name, spec in objective.specs.items() if spec.needs - {NEED}) or head
         raise ValueError(f"{wanting} needs a teacher; set teacher=FILE (.pt or .onnx)")
     if teacher is not None and wants_width and (width := taught_width(recipe.terms, teacher)) != embedding_size:
         raise ValueError(

@@ -74,6 +74,14 @@ def needs_of(recipe: Recipe, objective: Objective) -> frozenset[str]:
     return frozenset(asked | (recipe.margin.needs - {"norm"} if recipe.margin else set()))
 
 
+def asking_for_neighbours(objective: Objective):
+    """The spec of a term that asks for relation candidates, None without one. ValueError where two ask for different ones."""
+    asking = {name: spec for name, spec in objective.specs.items() if "neighbours" in spec.needs}
+    if len({(spec.negatives, spec.lone_faces) for spec in asking.values()}) > 1:
+        raise ValueError(f"{', '.join(asking)} share one draw of candidates: give them the same negatives and lone_faces")
+    return next(iter(asking.values()), None)
+
+
 def build_source(recipe: Recipe, records, low, bank, objective: Objective, side: int):
     """Where batches come from. side: the student's, to which faces are brought whose sizes are drawn."""
     sizes = recipe.sizes
@@ -82,7 +90,7 @@ def build_source(recipe: Recipe, records, low, bank, objective: Objective, side:
     )  # fmt: skip
     several = sizes.faces_per_person > 1
     plan = PeoplePlan(records.labels, sizes.faces_per_person, *draws) if several else Plan(len(records), *draws)
-    relation = next((spec for spec in objective.specs.values() if "neighbours" in spec.needs), None)
+    relation = asking_for_neighbours(objective)
     neighbours = Neighbours(bank, relation.negatives, relation.lone_faces) if relation else None
     if recipe.bank.online:
         data, seed = recipe.data, recipe.bank.view_seed

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from aird_plugin.losses.precision import at_least_float32
 from aird_plugin.losses.sharding import WHOLE
 
 
@@ -108,7 +109,7 @@ def look(
 
     student_XD: the batch's faces and, behind them, the same faces at each further size; so are the student's maps.
     """
-    student_XD, *student_maps = (_at_least_float32(tensor) for tensor in (student_XD, *student_maps))
+    student_XD, *student_maps = (at_least_float32(tensor) for tensor in (student_XD, *student_maps))
     count = len(batch.person_B)
     student_BD, also_XD = student_XD[:count], student_XD[count:]
     student_maps = tuple(tensor[:count] for tensor in student_maps)
@@ -119,11 +120,7 @@ def look(
         student_cosine_GC=cosines.student_GC, teacher_cosine_GC=cosines.teacher_GC, label_G=cosines.label_G,
         anchor_BD=batch.anchor_BD, has_anchor_B=batch.has_anchor_B,
         negative_BKD=batch.negative_BKD, negative_exists_BK=batch.negative_exists_BK,
-        student_maps=student_maps, teacher_maps=tuple(_at_least_float32(tensor) for tensor in teacher_maps),
+        student_maps=student_maps, teacher_maps=tuple(at_least_float32(tensor) for tensor in teacher_maps),
         also_PBD=also_XD.unflatten(0, (-1, count)) if len(also_XD) else None, px_B=batch.px_B,
         generative_BCHW=generative_BCHW, epoch=epoch, draw=draw, shards=head.shards,
     )  # fmt: skip
-
-
-def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

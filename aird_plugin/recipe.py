@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from easydict import EasyDict
+from torch.nn import ModuleDict
 
 from aird_plugin.config import BridgeConfig, DataConfig, RunConfig, StudentConfig, TeacherConfig
 from aird_plugin.data.bank import BankConfig
@@ -42,6 +43,8 @@ SECTIONS: dict[str, type] = {
     "bridge": BridgeConfig,
     "prior": PriorConfig,
 }
+# What stands beside the terms: in a recipe, in what a step gives, in a line of metrics.jsonl.
+NOT_TERMS = frozenset({*SECTIONS, "margin", "loss", "identity", "step", "epoch", "lr", "samples_per_s"})
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,9 @@ def from_flat(config: dict[str, Any]) -> Recipe:
     """Flat keys -> sections and term specs, all checked."""
     config = dict(config)
     term_types = {name: _import_spec(f"terms[{name!r}]", place, "term") for name, place in dict(config.pop("terms", {})).items()}
+    for name in term_types:
+        if not name.isidentifier() or name in NOT_TERMS or hasattr(ModuleDict, name):
+            raise ValueError(f"config.terms: {name!r} cannot name a term, it means something else here; choose another word")
     spec_types = dict(term_types)
     if config.get("margin") is not None:
         spec_types["margin"] = _import_spec("margin", config["margin"], "margin")

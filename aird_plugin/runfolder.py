@@ -12,7 +12,7 @@ from aird_plugin import __version__, distributed
 from aird_plugin.data.degrade import named
 from aird_plugin.data.lowres import FACE_SIDE
 from aird_plugin.files import write_atomically
-from aird_plugin.recipe import Recipe
+from aird_plugin.recipe import Recipe, from_flat
 
 FREE_TO_CHANGE = frozenset(
     {"output", "resume", "frequent", "verbose", "save_steps", "num_workers", "val_targets", "val_protocols", "facebn", "keep",
@@ -43,6 +43,8 @@ def settle_run_folder(training) -> None:
         return
     if run.resume and path.exists() and os.path.isdir(run.checkpoints):
         before, now = json.loads(path.read_text())["recipe"], json.loads(json.dumps(training.facts["recipe"]))
+        # A run of an older version had what its newer keys have by default.
+        before = json.loads(json.dumps(from_flat({"rec": "-", "output": "-"}).flat())) | before
         changed = [key for key in now if key in before and key not in FREE_TO_CHANGE and before[key] != now[key]]
         if changed:
             detail = "; ".join(f"{key} was {before[key]!r}, now {now[key]!r}" for key in changed)

@@ -48,6 +48,17 @@ def test_a_run_learns_and_goes_on_from_its_checkpoint(keys, tmp_path):
         assert torch.equal(resumed[name], value), name
 
 
+def test_of_several_sizes_the_main_ones_maps_are_compared(keys, monkeypatch):
+    siamese = {"siamese": "aird_plugin.losses.siamese:Siamese"}
+    training, seen = assemble(from_flat(keys | {"also_px": (8, 12), "terms": TERMS | siamese})), []
+    last, forward = [], training.objective.forward
+    stages_of(training.student)[-1].register_forward_hook(lambda *args: last.append(args[2]))
+    monkeypatch.setattr(training.objective, "forward", lambda views, identity: seen.append(views) or forward(views, identity))
+    out = compute_loss(training, training.source[0], 0, 1)
+    assert len(last[0]) == 24 and torch.equal(seen[0].student_maps[-1], last[0][:8])
+    assert all(torch.isfinite(value) for value in out.values())
+
+
 def test_views_pair_the_maps_and_no_hook_stays(keys, monkeypatch):
     training, seen = assemble(from_flat(keys)), []
     forward = training.objective.forward

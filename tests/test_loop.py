@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -127,6 +128,19 @@ def test_another_recipe_in_the_same_folder_is_refused_by_key(unbroken, tiny_run)
         train(from_flat(tiny_run | {"output": str(unbroken), "lr": 0.1, "iid_scale": 8.0}))
 
 
+def test_a_run_of_an_older_version_had_the_defaults_of_newer_keys(unbroken, tiny_run, tmp_path):
+    facts = json.loads((unbroken / "recipe.json").read_text())
+    del facts["recipe"]["px_range"], facts["recipe"]["margin"]
+    keys = tiny_run | {"output": str(tmp_path), "frequent": 1}
+    facts["recipe"]["output"] = str(tmp_path)
+    shutil.copytree(unbroken / "checkpoints", tmp_path / "checkpoints")
+    (tmp_path / "recipe.json").write_text(json.dumps(facts))
+    margin = {"margin": "aird_plugin.losses.adaface:AdaFace"}
+    with pytest.raises(ValueError, match=r"px_range was \[\], now \[8, 64\]; margin was None, now 'aird"):
+        train(from_flat(keys | margin | {"px_range": (8, 64)}))
+    train(from_flat(keys))
+
+
 def test_a_non_finite_loss_stops_before_the_optimizer_moves(tiny_run, tmp_path):
     training = assemble(from_flat(tiny_run | {"output": str(tmp_path)}))
     before = {name: value.clone() for name, value in training.student.named_parameters()}
@@ -194,6 +208,7 @@ def test_workers_prepare_the_same_batches(unbroken, tiny_run, tmp_path):
     ({"embedding_size": 16}, "embedding_size=16, but the teacher's is 8"),
     ({"batch_size": 64}, "48 faces do not fill one batch of 64"),
     ({"rid_negatives": 17}, "17 negatives asked, but the bank lists 16"),
+    ({"terms": dict.fromkeys(("rid", "rid2"), "aird_plugin.losses.relation:Relation")}, "rid, rid2 share one draw"),
     ({"device": "cuda"}, "device=cuda"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_told_before_training(tiny_run, tmp_path, change, words):

@@ -30,7 +30,6 @@ def test_none_is_the_combined_margin():
     ({"margin": "nowhere:Spec"}, "config.margin: No module named 'nowhere'"),
     ({"margin": "aird_plugin.losses.instance:Instance"}, "is no margin spec"),
     ({"terms": {"mag": MAGFACE}}, "is no term spec"),
-    ({"terms": {"margin": "aird_plugin.losses.instance:Instance"}}, "'margin_scale' would be a key of margin and of head"),
     ({"head_frozen": True}, "set head_init='teacher'"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_told(change, words):

@@ -12,17 +12,18 @@ from aird_plugin.losses.adaface import AdaFace
 from aird_plugin.losses.ccface import AdaptiveMargin, Consistency
 from aird_plugin.losses.magface import MagFace
 from aird_plugin.losses.rpcl import Arc, Cos, Mag
-from aird_plugin.models.head import Head, HeadConfig
+from aird_plugin.models.head import Head, HeadConfig, faces_told
 from aird_plugin.objective import Objective, Sizes, look
 from tests.ranks import on_ranks
 
 FACES, CLASSES, WIDTH, STEPS = 8, 7, 5, 2
+# Every rival is close, so that one too many shows.
 SETTINGS = {
     "magface": (MagFace(l_a=0.1, u_a=5.0, lambda_g=3.0), {}),
     "adaface": (AdaFace(t_alpha=0.5), {}),
-    "rpcl-arc": (Arc(rival_threshold=0.2), {}),
-    "rpcl-cos": (Cos(rival_threshold=0.2), {}),
-    "rpcl-mag": (Mag(l_a=0.1, u_a=5.0, rival_threshold=0.2), {}),
+    "rpcl-arc": (Arc(rival_threshold=-1.0), {}),
+    "rpcl-cos": (Cos(rival_threshold=-1.0), {}),
+    "rpcl-mag": (Mag(l_a=0.1, u_a=5.0, rival_threshold=-1.0), {}),
     "ccface": (AdaptiveMargin(), {"head_frozen": True, "head_init": "teacher"}),
     "adadistill": (None, {"head_adaptive": True}),
 }
@@ -61,6 +62,8 @@ def two_steps(name: str) -> dict[str, torch.Tensor]:
         out["loss"].backward()
     found = {f"loss/{term}": distributed.mean_over_ranks(value.detach()) for term, value in out.items()}
     found |= {f"student/{part}": p.grad for part, p in student.named_parameters()}
+    told = faces_told(frozenset({"norm", "teacher_width"}), views.student_BD.detach(), views.teacher_BD)
+    found |= {"told/lengths": told[0], "told/agreement": told[1]}
     found |= {f"margin/{part}": value for part, value in head.margin.state_dict().items()}
     centre_gradient = {} if head.weight.grad is None else {"shard/gradient": head.weight.grad}
     return found | centre_gradient | {"shard/centres": head.weight.detach()}

@@ -15,6 +15,8 @@ from aird_plugin.data.degrade import arrive
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.sizes import SizesConfig
 from aird_plugin.loop import compute_loss, save, set_learning_rate, take_step, train
+from aird_plugin.losses.ccface import AdaptiveMargin
+from aird_plugin.losses.magface import MagFace
 from aird_plugin.losses.octuplet import Octuplet
 from aird_plugin.losses.siamese import Siamese
 from aird_plugin.models.head import Head, HeadConfig
@@ -103,6 +105,23 @@ def test_the_identity_loss_is_the_mean_over_sizes_or_that_of_the_main_one(keys):
     assert len({round(loss.item(), 4) for loss in each}) == 3
 
 
+@pytest.mark.parametrize("margin", [MagFace(l_a=1.0, u_a=5.0), AdaptiveMargin()])
+def test_another_margin_hears_of_each_size_by_itself(margin):
+    """Its own lengths, and its own agreement with the teacher's word on the same faces."""
+    generator = torch.Generator().manual_seed(0)
+    centres, teacher_BD, *sizes = (torch.randn(5, 5, generator=generator) for _ in range(5))
+    batch = SimpleNamespace(teacher_BD=teacher_BD, person_B=torch.arange(5), row_B=None, anchor_BD=None, has_anchor_B=None,
+                            px_B=None, negative_BKD=None, negative_exists_BK=None)  # fmt: skip
+    head = Head(HeadConfig(5, margin_scale=8.0), 5, centres, margin=margin)
+    sizes_PBD = torch.stack([size_BD * (1 + place) for place, size_BD in enumerate(sizes)])
+    each = []
+    for size_BD in sizes_PBD:
+        cosines = head.cosines(size_BD, None, batch.person_B)
+        each.append(head.loss(cosines.student_GC, cosines.label_G, size_BD, teacher_BD))
+    views = look(sizes_PBD.flatten(0, 1), batch, head)
+    torch.testing.assert_close(identity_loss(head, views, SizesConfig(also_px=(8, 12), identity_also=True), 0), sum(each) / 3)
+
+
 def test_a_small_face_has_a_small_margin():
     sizes = SizesConfig(px_range=(8, 32), margin_small=0.1)
     torch.testing.assert_close(size_margins(torch.tensor([8, 16, 32]), sizes, 0.5), torch.tensor([[0.1], [0.3], [0.5]]))
@@ -139,6 +158,7 @@ def test_such_runs_go_on_to_the_bit(keys, tmp_path, more):
     ({"also_px": (16,)}, "beside px=16 names a size twice"),
     ({"terms": OCTUPLET}, "also_px names one beside px, such as .* it has 0"),
     ({"terms": SIAMESE}, "also_px names one or more"),
+    ({"terms": SIAMESE, "also_px": (8,), "teacher": None}, "^head_init='teacher' needs a teacher"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_told_before_training(keys, change, words):
     with pytest.raises(ValueError, match=words):

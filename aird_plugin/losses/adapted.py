@@ -23,6 +23,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from aird_plugin.losses.margin import margin_logits, softmax_loss
+from aird_plugin.losses.precision import at_least_float32
 
 
 def adapter_loss(
@@ -54,8 +55,7 @@ def mimic_loss(student_BE: torch.Tensor, adapted_BE: torch.Tensor) -> torch.Tens
             "the student mimics embeddings of its own width; "
             f"student {tuple(student_BE.shape)}, adapted {tuple(adapted_BE.shape)}"
         )
-    half = student_BE.dtype in (torch.float16, torch.bfloat16)
-    student_BE = F.normalize(student_BE.float() if half else student_BE, dim=1)
+    student_BE = F.normalize(at_least_float32(student_BE), dim=1)
     adapted_BE = F.normalize(adapted_BE.detach().to(student_BE.dtype), dim=1)
     return (adapted_BE - student_BE).square().sum(1).mean()
 

@@ -22,6 +22,7 @@ from torch import nn
 
 from aird_plugin.losses.instance import divergence
 from aird_plugin.losses.margin import easy_angular, own_cosine, put_own
+from aird_plugin.losses.precision import at_least_float32
 from aird_plugin.losses.sharding import WHOLE, check_labels, log_sum_exp
 
 
@@ -62,8 +63,7 @@ def consistency_loss(student_GC, teacher_GC, threshold: float, shards=WHOLE) -> 
 
     Logits carry their scale. Half precision is computed in float32; no gradient reaches the teacher's.
     """
-    if student_GC.dtype in (torch.float16, torch.bfloat16):
-        student_GC = student_GC.float()
+    student_GC = at_least_float32(student_GC)
     teacher_GC = teacher_GC.detach().to(student_GC.dtype)
     confidence_G = (shards.max(teacher_GC.amax(1)) - log_sum_exp(teacher_GC, shards)).exp()
     confident_G = (confidence_G > threshold).to(student_GC.dtype)
@@ -76,7 +76,8 @@ class Consistency:
 
     scale: what multiplies both networks' cosines, as `iid_scale` does. threshold: the confidence above which the teacher's
     prediction is a target, 0 to below 1. At scale 16 and 0.95 the teacher of the shipped data is confident about 47 faces in 100
-    as they are, and 33 of their jittered views; at scale 32 about 94 of them. metrics.jsonl tells the share of each step as
+    as they are, and 33 of their jittered views; at scale 32 about 94 of them. With sample_rate below 1 the probabilities are
+    those of the sampled classes alone, and more faces are confident. metrics.jsonl tells the share of each step as
     `consistency_share`.
     """
 

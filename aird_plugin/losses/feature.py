@@ -1,10 +1,11 @@
 """F-KD, the feature regression of Massoli et al. (Cross-resolution face recognition, Image and Vision Computing 2020).
 
 The paper adds 0.1 * MSE(student features, teacher features) to the cross-entropy, features as the networks give them. What the
-bank keeps of the teacher has length 1, and the last BatchNorm of our students, as of arcface_torch's, gives every coordinate a
-mean square of 1, a length of sqrt(D), with a gain that is not trained. So the target here is the teacher's direction at length
-sqrt(D): coordinates of order 1 on both sides, for which the paper's 0.1 and its mean over coordinates were meant. Against the
-unit teacher the student could never arrive; with both sides normalised it would be `alignment` times 2 / D.
+bank keeps of the teacher has length 1, and the last BatchNorm of iresnets and native students gives every coordinate a mean
+square of 1, a length of sqrt(D), with a gain that is not trained (mbf and mfn train theirs, from 1). So the target here is the
+teacher's direction at length sqrt(D): coordinates of order 1 on both sides, for which the paper's 0.1 and its mean over
+coordinates were meant. Against the unit teacher the student could never arrive; with both sides normalised it would be
+`alignment` times 2 / D.
 
 B = faces on this rank, D = embedding width, the same for both networks.
 """

@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from aird_plugin.losses.precision import at_least_float32
+
 
 def generative_loss(student_BCHW: torch.Tensor, generative_BCHW: torch.Tensor) -> torch.Tensor:
     """Mean squared difference of two maps, in float32; the finer one is first averaged to the coarser one's side.
@@ -27,12 +29,8 @@ def generative_loss(student_BCHW: torch.Tensor, generative_BCHW: torch.Tensor) -
             f"student {tuple(student_BCHW.shape)}, prior {tuple(generative_BCHW.shape)}"
         )
     sides = [min(pair) for pair in zip(student_BCHW.shape[2:], generative_BCHW.shape[2:], strict=True)]
-    student, generative = (F.adaptive_avg_pool2d(_at_least_float32(x), sides) for x in (student_BCHW, generative_BCHW.detach()))
+    student, generative = (F.adaptive_avg_pool2d(at_least_float32(x), sides) for x in (student_BCHW, generative_BCHW.detach()))
     return F.mse_loss(student, generative)
-
-
-def _at_least_float32(x: torch.Tensor) -> torch.Tensor:
-    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 @dataclass(frozen=True)
@@ -62,5 +60,5 @@ class GenerativeLoss(nn.Module):
 
     def forward(self, views) -> torch.Tensor:
         """Under the host's own precision: half-precision maps meet float32 weights here."""
-        student_BCHW = F.conv2d(_at_least_float32(views.student_maps[-1]), self.weight, self.bias)
+        student_BCHW = F.conv2d(at_least_float32(views.student_maps[-1]), self.weight, self.bias)
         return generative_loss(student_BCHW, views.generative_BCHW)

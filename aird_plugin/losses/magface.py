@@ -4,11 +4,12 @@ a = |z| clipped to [l_a, u_a];  m(a) = l_margin .. u_margin, linear in a;  logit
 L = cross-entropy + lambda_g * mean of g(a),  g(a) = a / u_a^2 + 1 / a.
 
 Numbers are those of the authors' run (IrvingMeng/MagFace run/run.sh); as there, a cosine below 0 gets no margin. The paper's
-range of lengths, 10 to 110, presumes embeddings that can grow. Our students' last BatchNorm, like arcface_torch's, has its gain
-frozen at 1, so the mean square length of a batch is the embedding's width D: lengths lie around sqrt(D) (D = 128: 11.3, measured
-on a trained student one face in a hundred below 8.7 and above 15; D = 512: 22.6) and can only be shared out anew among faces. So
-l_a and u_a belong into the recipe, and with them lambda_g: at l_a its push, lambda_g * (1 / l_a^2 - 1 / u_a^2), must exceed the
-margin's, which is at most s * (u_margin - l_margin) / (u_a - l_a). The authors' numbers exceed it 1.55 times.
+range of lengths, 10 to 110, presumes embeddings that can grow. The last BatchNorm of iresnets and native students has its gain
+frozen at 1 (mbf and mfn learn theirs), so the mean square length of a batch is the embedding's width D: lengths lie around
+sqrt(D) (D = 128: 11.3, measured on a trained student one face in a hundred below 8.7 and above 15; D = 512: 22.6) and can only
+be shared out anew among faces. So l_a and u_a belong into the recipe, and with them lambda_g: at l_a its push, lambda_g *
+(1 / l_a^2 - 1 / u_a^2), must exceed the margin's, which is at most s * (u_margin - l_margin) / (u_a - l_a). The authors' numbers
+exceed it 1.55 times.
 
 G = faces on all ranks, C = classes on this rank.
 """

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from aird_plugin.losses.precision import at_least_float32
 from aird_plugin.losses.triplets import gathered, hardest, hinge
 
 
@@ -36,9 +37,7 @@ def octuplet_loss(sizes_2GD: torch.Tensor, person_G: torch.Tensor, margin: float
         raise ValueError(
             f"octuplets need embeddings (2, G, D) and people (G,); got {tuple(sizes_2GD.shape)} and {tuple(person_G.shape)}"
         )
-    if sizes_2GD.dtype in (torch.float16, torch.bfloat16):
-        sizes_2GD = sizes_2GD.float()
-    sizes_2GD = F.normalize(sizes_2GD, dim=2)
+    sizes_2GD = F.normalize(at_least_float32(sizes_2GD), dim=2)
     same_GG = person_G[:, None] == person_G
     itself_GG = torch.eye(len(person_G), dtype=torch.bool, device=person_G.device)
     total = sizes_2GD.new_zeros(())

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from aird_plugin.losses.precision import at_least_float32
 from aird_plugin.losses.triplets import gathered, hardest, hinge
 
 
@@ -31,9 +32,7 @@ def siamese_loss(sizes_PGD: torch.Tensor, person_G: torch.Tensor, margin: float 
     """
     if sizes_PGD.ndim != 3 or person_G.shape != sizes_PGD.shape[1:2]:
         raise ValueError(f"need embeddings (P, G, D) and people (G,); got {tuple(sizes_PGD.shape)} and {tuple(person_G.shape)}")
-    if sizes_PGD.dtype in (torch.float16, torch.bfloat16):
-        sizes_PGD = sizes_PGD.float()
-    all_XD = F.normalize(sizes_PGD.flatten(0, 1), dim=1)
+    all_XD = F.normalize(at_least_float32(sizes_PGD).flatten(0, 1), dim=1)
     person_X = person_G.repeat(len(sizes_PGD))
     same_XX = person_X[:, None] == person_X
     itself_XX = torch.eye(len(person_X), dtype=torch.bool, device=person_X.device)
