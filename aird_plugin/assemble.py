@@ -7,6 +7,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin import distributed
+from aird_plugin.finite import Watch
 from aird_plugin.lesson import Lesson, prepare
 from aird_plugin.models.head import Head
 from aird_plugin.recipe import Recipe
@@ -22,6 +23,7 @@ class Training(Lesson):
     shared_optimizer: torch.optim.Optimizer
     head_optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
+    watch: Watch
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
@@ -45,6 +47,7 @@ def assemble(recipe: Recipe) -> Training:
         shared_optimizer=build_optimizer(recipe.schedule, [*student.parameters(), *lesson.objective.parameters()]),
         head_optimizer=build_optimizer(recipe.schedule, head.parameters()),
         scaler=torch.amp.GradScaler(enabled=recipe.run.fp16 and device.type == "cuda"),
+        watch=Watch(device, patient=device.type == "cuda"),
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ LONGEST_WAIT = timedelta(days=7)
 def start(device: torch.device) -> None:
     """Join the process group that torchrun describes in the environment; without torchrun, do nothing."""
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
 
 
 def stop() -> None:

@@ -12,7 +12,6 @@ from aird_plugin.assemble import Training, assemble
 from aird_plugin.data.faces import Batch, loader
 from aird_plugin.errors import Interrupted
 from aird_plugin.evaluation.during import evaluate_run, questions, write_student
-from aird_plugin.finite import check_gradient, check_loss
 from aird_plugin.lesson import pick_device
 from aird_plugin.objective import look
 from aird_plugin.recipe import Recipe
@@ -21,6 +20,9 @@ from aird_plugin.runlog import RunLog
 from aird_plugin.schedule import learning_rate
 from aird_plugin.signals import stop_signals
 from aird_plugin.sizes import all_inputs, identity_loss
+
+# Where ranks agree to stop: a flag on a GPU would make each of them wait for its own work.
+HOST = torch.device("cpu")
 
 
 def train(recipe: Recipe) -> Path:
@@ -53,11 +55,15 @@ def run_steps(training: Training, first: int) -> None:
             rate = set_learning_rate(training, learning_rate(recipe.schedule, step, per_epoch))
             out = take_step(training, itertools.islice(batches, accumulate), step)
             done = step + 1
+            verify = recipe.run.verbose and done % recipe.run.verbose == 0 and done < training.total_steps
+            stop = distributed.any_rank(bool(stopped), HOST)
+            keep = done % save_every == 0 or done == training.total_steps or stop
+            if verify or keep or log.due(done):
+                training.watch.check()
             log.step(done, rate, out)
-            if recipe.run.verbose and done % recipe.run.verbose == 0 and done < training.total_steps:
+            if verify:
                 log.verification(done, questions(training), evaluate_run(training))
-            stop = distributed.any_rank(bool(stopped), training.device)
-            if done % save_every == 0 or done == training.total_steps or stop:
+            if keep:
                 log.flush()
                 save(training, done)
             if stop and done < training.total_steps:
@@ -73,11 +79,10 @@ def take_step(training: Training, batches, step: int) -> dict[str, torch.Tensor]
     for number, batch in enumerate(batches, 1):
         with hold_back_sync(training.network, number < accumulate):
             out = compute_loss(training, batch.to(training.device), step, step * accumulate + number)
-            check_loss(out, step)
             training.scaler.scale(out["loss"] / accumulate).backward()
         for name, value in out.items():
             total[name] = total.get(name, 0) + value.detach() / accumulate
-    update(training, step)
+    update(training, step, total)
     return total
 
 
@@ -95,16 +100,18 @@ def compute_loss(training: Training, batch: Batch, step: int, draw: int) -> dict
     return training.objective(views, identity=identity_loss(training.head, views, training.recipe.sizes, draw))
 
 
-def update(training: Training, step: int) -> None:
-    """Unscale, average what DDP does not hold, clip, move."""
+def update(training: Training, step: int, out: dict[str, torch.Tensor]) -> None:
+    """Unscale, average what DDP does not hold, clip, and move if loss and gradient are finite."""
     optimizers = training.optimizers
     for optimizer in optimizers:
         training.scaler.unscale_(optimizer)
     distributed.average_gradients(training.objective.parameters())
     limit = training.recipe.schedule.clip or float("inf")
     norm = torch.nn.utils.clip_grad_norm_(training.student.parameters(), limit)
-    if not training.scaler.is_enabled():
-        check_gradient(norm, step)
+    scaled = training.scaler.is_enabled()
+    training.watch.see(step, out, None if scaled else norm)
+    if not scaled:
+        training.watch.hold(optimizers)
     for optimizer in optimizers:
         training.scaler.step(optimizer)
     training.scaler.update()

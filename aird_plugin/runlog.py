@@ -42,7 +42,9 @@ class Metrics:
 
     def line(self, done: int, rate: float) -> dict | None:
         """Write the line of step `done` and give it; None on the other ranks."""
-        means = {name: distributed.mean_over_ranks(value / self.count).item() for name, value in self.sums.items()}
+        # One tensor: the device is waited for once.
+        values = distributed.mean_over_ranks(torch.stack(list(self.sums.values())) / self.count).tolist()
+        means = dict(zip(self.sums, values, strict=True))
         now = time.monotonic()
         faces = self.count * self.lesson.recipe.schedule.batch_size * self.lesson.recipe.schedule.gradient_acc
         speed = faces * distributed.world_size() / max(now - self.started, 1e-9)
@@ -95,10 +97,14 @@ class RunLog:
             self.bar.close()
             self.board.close()
 
+    def due(self, done: int) -> bool:
+        """Whether a line is written at this step."""
+        return done % self.training.recipe.run.frequent == 0 or done == self.training.total_steps
+
     def step(self, done: int, rate: float, out: dict[str, torch.Tensor]) -> None:
         """Take in one step's terms; write a line where one is due."""
         self.metrics.add(out)
-        if done % self.training.recipe.run.frequent == 0 or done == self.training.total_steps:
+        if self.due(done):
             line = self.metrics.line(done, rate)
             if line:
                 self._tell(line)

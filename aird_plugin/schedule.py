@@ -63,8 +63,13 @@ def learning_rate(config: ScheduleConfig, step: int, steps_per_epoch: int) -> fl
 
 
 def build_optimizer(config: ScheduleConfig, parameters) -> torch.optim.Optimizer:
-    """SGD with momentum, or AdamW, over the parameters that want a gradient; there may be none."""
+    """SGD with momentum, or AdamW, over the parameters that want a gradient; there may be none. Fused: see `finite.Watch`."""
     wanted = [{"params": [parameter for parameter in parameters if parameter.requires_grad]}]
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(wanted, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(wanted, lr=config.lr, weight_decay=config.weight_decay)
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(wanted, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    optimizer = torch.optim.SGD(wanted, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
+    if config.momentum:
+        # A first step that is not finite is skipped on the device and would leave the buffers as the allocator gave them.
+        for parameter in wanted[0]["params"]:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer

@@ -1,0 +1,41 @@
+"""Which rows there are, and that both sides of one train."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from aird_plugin import ratios
+from tools import bench_training
+
+
+def test_rows_name_what_the_device_can_do():
+    assert "aird-r18" in bench_training.pairs("cuda") and "aird-r18" not in bench_training.pairs("cpu")
+    for pair in bench_training.pairs("cuda").values():
+        assert pair.teacher in bench_training.TEACHERS and pair.bound in (ratios.AT_MOST, ratios.AT_LEAST)
+
+
+@pytest.fixture
+def small(tiny_run, tmp_path, monkeypatch):
+    """faces15k is 48 faces, and every row a tiny student's."""
+    shutil.copytree(tiny_run["rec"], tmp_path / "data" / "faces15k")
+    monkeypatch.setenv("AIRD_DATA", str(tmp_path / "data"))
+    aird, bare = (bench_training.AIRD, ["rid_negatives=8"]), (bench_training.BARE, [])
+    row = bench_training.Pair("small", ratios.AT_MOST, 1e9, aird, bare, ["network=native16_0.05m", "batch_size=8"])
+    monkeypatch.setattr(bench_training, "pairs", lambda device: {"small": row})
+    monkeypatch.setattr(sys, "argv", ["x", "--turns", "2", "--steps", "1", "--json", str(tmp_path / "rows.json")])
+    return tmp_path / "rows.json"
+
+
+def test_both_sides_of_a_row_train(small, capsys):
+    assert bench_training.main() == 0
+    assert "| small | at most 1e+09 |" in capsys.readouterr().out
+    assert Path(small).exists()
+
+
+def test_a_row_that_is_not_there_is_named(small, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["x", "aird-nativ"])
+    with pytest.raises(SystemExit):
+        bench_training.main()
+    assert "no row aird-nativ on cpu; there are small" in capsys.readouterr().err
