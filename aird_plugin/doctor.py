@@ -3,21 +3,12 @@
 import importlib.metadata
 import os
 import platform
-from dataclasses import dataclass
 from pathlib import Path
 
-MARKS = {"ok": "ok   ", "note": "note ", "fault": "FAULT"}
+from aird_plugin.inspection.finding import Finding
+
 EXTRAS = {"onnx": "onnxruntime", "insightface": "insightface", "arcface": "scipy", "ijb": "menpo", "report": "scikit-learn",
           "prior": "diffusers"}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One line. status: "ok", "note" (works without it) or "fault" (a run would fail)."""
-
-    status: str
-    what: str
-    remedy: str = ""
 
 
 def run(args) -> int:
@@ -30,9 +21,9 @@ def run(args) -> int:
 
         findings += about_checkout(args.arcface_torch)
     for finding in findings:
-        print(f"{MARKS[finding.status]} {finding.what}" + (f": {finding.remedy}" if finding.remedy else ""))
-    faults = sum(finding.status == "fault" for finding in findings)
-    print(f"{faults} fault(s)" if faults else "no fault found")
+        print(finding)
+    faults, doubts = (sum(finding.status == status for finding in findings) for status in ("fault", "doubt"))
+    print((f"{faults} fault(s)" if faults else "no fault found") + (f", {doubts} doubt(s)" if doubts else ""))
     return 1 if faults else 0
 
 
@@ -69,8 +60,9 @@ def version_of(package: str) -> Finding:
 
 
 def about_recipe(path: str):
-    """The recipe's keys, faces, targets, teacher, start and prior, opened as a run would."""
+    """The recipe's keys, faces, targets, teacher, start and prior, opened as a run would, then whether they make sense."""
     from aird_plugin.errors import EXPECTED
+    from aird_plugin.inspection.run import closely
     from aird_plugin.lesson_data import find_targets, open_faces
     from aird_plugin.lesson_prior import open_encoder
     from aird_plugin.models.teacher import load_teacher, load_weights
@@ -81,7 +73,7 @@ def about_recipe(path: str):
         yield Finding("ok", f"{path}: every key and value is known")
         records, recipe = open_faces(recipe)
         yield Finding("ok", f"{recipe.data.rec}: {len(records)} faces of {recipe.head.num_classes} people")
-        find_targets(recipe)
+        recipe, teacher = find_targets(recipe), None
         if recipe.teacher.teacher:
             teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network)
             yield Finding("ok", f"{recipe.teacher.teacher}: embeddings {teacher.dim} wide")
@@ -90,5 +82,6 @@ def about_recipe(path: str):
             yield Finding("ok", f"{recipe.student.student_init}: the student starts from it")
         if encoder := open_encoder(recipe, "cpu"):
             yield Finding("ok", f"{recipe.prior.prior}: generative features {encoder.shape}")
+        yield from closely(recipe, records, teacher)
     except EXPECTED as error:
         yield Finding("fault", path, " ".join(str(error).split()))

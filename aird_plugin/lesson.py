@@ -1,5 +1,6 @@
 """A recipe -> what a host is given to teach: data, bank, teacher, student, objective. Both hosts begin here."""
 
+import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -13,6 +14,7 @@ from aird_plugin.data.degrade import BICUBIC, arrive_torch
 from aird_plugin.data.faces import BankFaces, Batch, OnlineFaces
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.sizes import DrawnSizes
+from aird_plugin.inspection.run import at_start
 from aird_plugin.lesson_data import build_source, find_targets, needs_of, open_banks, open_faces
 from aird_plugin.lesson_maps import open_maps
 from aird_plugin.lesson_prior import NEED, WithFeatures, open_encoder, open_features
@@ -101,6 +103,9 @@ def prepare(recipe: Recipe) -> Lesson:
     objective = Objective(recipe.terms, sizes, recipe.run.identity_weight)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
     low, bank = open_banks(recipe, records, teacher, device)
+    if distributed.rank() == 0:
+        for finding in at_start(recipe, records, bank):
+            print(finding, file=sys.stderr)
     source = build_source(recipe, records, low, bank, objective, student.input_size)
     if encoder:
         source = WithFeatures(source, open_features(recipe, records, encoder))

@@ -5,7 +5,7 @@ import torch
 from aird_plugin.bridge import checkout, seams
 from aird_plugin.bridge.host import check_imports
 from aird_plugin.bridge.mends import Surroundings, installed
-from aird_plugin.doctor import Finding
+from aird_plugin.inspection.finding import Finding
 
 
 def about_checkout(directory: str):
