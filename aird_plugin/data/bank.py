@@ -115,7 +115,8 @@ def open_array(folder: Path, name: str) -> np.ndarray:
     path = folder / f"{name}.npy"
     try:
         return np.load(path, mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    # numpy reads the header by Python's own tokenizer and parser, which fail on damaged text in their own ways.
+    except Exception as error:
         raise ValueError(f"{path} is missing or damaged ({error}); remove {folder} and build the bank again") from error
 
 

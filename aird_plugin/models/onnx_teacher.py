@@ -26,9 +26,11 @@ class OnnxTeacher(Teacher):
 
     def __init__(self, path: Path, device: str | torch.device = "cpu"):
         super().__init__(path, device)
+        model = _read_model(path)
+        _check_places(path, model)
         self.session = _open_session(path, self.device)
         self.input_name, declared_batch, self.input_size = _check_graph(path, self.session)
-        self.raw_input = _normalises_inside(path)
+        self.raw_input = _normalises_inside(model)
         self.fixed_batch, self.dim = self._probe(declared_batch)
 
     def embed_inputs(self, inputs_B3HW: Tensor) -> Tensor:
@@ -114,13 +116,42 @@ def _check_graph(path: Path, session) -> tuple[str, int | None, int]:
     return inputs[0].name, shape[0] if isinstance(shape[0], int) else None, shape[2]
 
 
-def _normalises_inside(path: Path) -> bool:
-    """Whether it takes raw 0..255. InsightFace's rule: a Sub and a Mul, by NAME, in the first 8 nodes."""
+def _read_model(path: Path):
+    """The file as onnx's own structure, without weights that lie in other files."""
     try:
         import onnx
     except ImportError as error:
         raise ImportError(MISSING_EXTRA) from error
-    names = [node.name for node in onnx.load(str(path), load_external_data=False).graph.node[:8]]
+    # protobuf's errors have no base class in common with anything.
+    try:
+        return onnx.load(str(path), load_external_data=False)
+    except Exception as error:
+        raise ValueError(f"teacher {path} is no readable ONNX graph (corrupt or cut short?): {error}") from error
+
+
+def _check_places(path: Path, model) -> None:
+    """ValueError where a weight lies in a file outside the graph's folder: a graph may name any file of this machine."""
+    folder = path.resolve().parent
+    for tensor in _tensors_of(model.graph):
+        for place in (entry.value for entry in tensor.external_data if entry.key == "location"):
+            if folder not in (folder / place).resolve().parents:
+                raise ValueError(f"teacher {path} takes weights from {place!r}, outside its folder; it was not opened")
+
+
+def _tensors_of(graph):
+    """Weights and constants of a graph and of the graphs inside its nodes."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node or inner.initializer:
+                    yield from _tensors_of(inner)
+
+
+def _normalises_inside(model) -> bool:
+    """Whether it takes raw 0..255. InsightFace's rule: a Sub and a Mul, by NAME, in the first 8 nodes."""
+    names = [node.name for node in model.graph.node[:8]]
     return any(name.startswith(("Sub", "_minus")) for name in names) and any(
         name.startswith(("Mul", "_mul")) for name in names
     )

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from aird_plugin.models import build
 from aird_plugin.models.iresnet import BLOCKS
+from aird_plugin.tensorfile import load_tensors
 
 # arcface_torch's resume file, and the wrapper that many forks write.
 BACKBONE_KEYS = ("state_dict_backbone", "state_dict")
@@ -135,7 +136,7 @@ def _load_safely(path: Path) -> object:
     if not path.is_file():
         raise ValueError(f"{path} is not a file; a weight file (.pt, .pth) is expected")
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_tensors(path)
     except PermissionError:
         raise
     # A hostile or torn file can make the unpickler fail in any way at all; each is the file's fault.

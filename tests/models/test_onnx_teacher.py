@@ -137,3 +137,47 @@ def test_cuda_without_a_cuda_onnxruntime_says_so(tmp_path):
         pytest.skip("this onnxruntime has CUDA")
     with pytest.warns(UserWarning, match="has no CUDA"):
         assert load_teacher(write_graph(tmp_path / "t.onnx"), device="cuda").dim == 8
+
+
+def with_weights_at(path, place):
+    """The graph, its matrix in another file, whose place is then written over."""
+    write_graph(path)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    model = onnx.load(path, load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = str(place)
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_weights_beside_the_graph_are_read(tmp_path, noise_faces):
+    faces = noise_faces(2)
+    teacher = load_teacher(with_weights_at(tmp_path / "a.onnx", "weights.bin"))
+    np.testing.assert_allclose(teacher.embed(faces), expected(faces), atol=1e-5)
+
+
+@pytest.mark.parametrize("place", ["../weights.bin", "/etc/hostname", "inner/../../weights.bin", "link/weights.bin"])
+def test_weights_elsewhere_are_not_opened(tmp_path, place):
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "link").symlink_to(tmp_path)
+    path = with_weights_at(tmp_path / "models" / "a.onnx", place)
+    (tmp_path / "weights.bin").write_bytes((tmp_path / "models" / "weights.bin").read_bytes())
+    with pytest.raises(ValueError, match="outside its folder; it was not opened"):
+        load_teacher(path)
+
+
+def test_a_constant_inside_a_branch_is_looked_at_too(tmp_path):
+    write_graph(tmp_path / "a.onnx")
+    model = onnx.load(tmp_path / "a.onnx")
+    constant = helper.make_tensor("c", TensorProto.FLOAT, [1], [0.0])
+    constant.ClearField("float_data")
+    constant.data_location = TensorProto.EXTERNAL
+    entry = constant.external_data.add()
+    entry.key, entry.value = "location", "../secret"
+    inner = helper.make_graph([helper.make_node("Constant", [], ["c"], value=constant)], "inner", [], [])
+    model.graph.node.append(helper.make_node("If", ["w"], ["x"], then_branch=inner, else_branch=inner))
+    (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(ValueError, match="outside its folder"):
+        load_teacher(tmp_path / "a.onnx")

@@ -1,0 +1,65 @@
+"""Seeded mutations of sound files against every reader; and that a fault would be seen."""
+
+import time
+
+import numpy as np
+import pytest
+
+from tools import fuzz
+from tools.fuzz_targets import TARGETS, Target
+
+ROUNDS = 100
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_broken_files_are_refused_in_one_line(name, tmp_path):
+    tried, _ = fuzz.seeded(TARGETS[name], tmp_path, ROUNDS, seed=1, out=tmp_path / "out")
+    assert tried > ROUNDS and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_its_seeds_are_mostly_sound(name, tmp_path):
+    """Mutations of what is refused anyway would try nothing."""
+    target, sound = TARGETS[name], 0
+    for content in target.seeds(tmp_path):
+        try:
+            target.read(content, tmp_path)
+            sound += 1
+        except ValueError as error:
+            # These two stop where a sound file of another content would go on.
+            assert name in ("weights", "run", "upload", "manifest", "records"), error
+    assert sound or name in ("weights", "run")
+
+
+def reader(read) -> Target:
+    return Target(lambda folder: [b"sound"], read)
+
+
+@pytest.mark.parametrize(("read", "words"), [
+    (lambda content, folder: {}[content], "KeyError"),
+    (lambda content, folder: np.zeros(1 << 25, np.uint8), "MB for a file of 5 bytes"),
+])  # fmt: skip
+def test_a_fault_is_told_and_its_file_kept(read, words, tmp_path):
+    calls = []
+
+    def after_warming(content, folder):
+        calls.append(content)
+        return read(content, folder) if len(calls) > 1 else None
+
+    with pytest.raises(fuzz.Fault, match=words):
+        fuzz.seeded(reader(after_warming), tmp_path, 0, seed=1, out=tmp_path / "out")
+    (kept,) = (tmp_path / "out").iterdir()
+    assert kept.read_bytes() == b"sound"
+
+
+def test_a_hang_is_a_fault(tmp_path, monkeypatch):
+    monkeypatch.setattr(fuzz, "MOST_SECONDS", 1)
+    with pytest.raises(fuzz.Fault, match="still reading after 1 s"):
+        fuzz.watched(reader(lambda content, folder: time.sleep(5)), b"", tmp_path)
+
+
+def test_mutations_are_the_seeds_alone(tmp_path):
+    one, other = (
+        [fuzz.mutated(rng, [b"abc" * 50]) for _ in range(50)] for rng in (np.random.default_rng(3), np.random.default_rng(3))
+    )
+    assert one == other and len(set(one)) > 40

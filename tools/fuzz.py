@@ -1,0 +1,163 @@
+"""Throw broken and hostile files at whatever reads strangers' files. What is not refused in one clear line is a fault.
+
+    python tools/fuzz.py pairs --seconds 600          coverage-guided, by atheris (pip install atheris)
+    python tools/fuzz.py all --rounds 300             without it: seeded mutations of sound files, the same every time
+
+A fault ends the run with the file that caused it, kept under --out. Targets: see fuzz_targets.py beside this file.
+"""
+
+import argparse
+import contextlib
+import signal
+import sys
+import tempfile
+import time
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from aird_plugin.errors import EXPECTED  # noqa: E402
+from tools.fuzz_targets import TARGETS, Target  # noqa: E402
+
+# No file of a few kilobytes may keep a reader busy for longer.
+MOST_SECONDS = 10
+LONGEST = 1 << 16
+# Values at which lengths and counts go wrong.
+EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
+
+
+class Fault(Exception):
+    """A reader did what none may do."""
+
+
+def main() -> int:
+    args = arguments()
+    for name in list(TARGETS) if args.target == "all" else [args.target]:
+        with tempfile.TemporaryDirectory() as scratch:
+            if args.rounds:
+                tried, peak = seeded(TARGETS[name], Path(scratch), args.rounds, args.seed, args.out / name)
+                print(f"{name}: {tried} files, no fault, at most {peak / 1e6:.1f} MB at once", flush=True)
+            else:
+                guided(TARGETS[name], Path(scratch), args, name)
+    return 0
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", choices=[*TARGETS, "all"])
+    parser.add_argument("--rounds", type=int, help="so many seeded mutations instead of atheris")
+    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=Path("runs/fuzz"))
+    args = parser.parse_args()
+    if args.target == "all" and not args.rounds:
+        parser.error("atheris takes one target at a time; all of them: --rounds N")
+    return args
+
+
+def seeded(target: Target, scratch: Path, rounds: int, seed: int, out: Path) -> tuple[int, int]:
+    """Read `rounds` mutations of the seeds. Gives how many files, and the largest memory. Raises Fault with the file's name."""
+    rng = np.random.default_rng(seed)
+    seeds = target.seeds(scratch)
+    for content in seeds:
+        # What is imported on the way is no file's doing.
+        with contextlib.suppress(*EXPECTED):
+            target.read(content, scratch)
+    worst = 0
+    files = [*seeds, *(mutated(rng, seeds) for _ in range(rounds))]
+    for content in files:
+        try:
+            worst = max(worst, watched(target, content, scratch))
+        except Fault as fault:
+            out.mkdir(parents=True, exist_ok=True)
+            place = out / f"fault-{abs(hash(content)):x}"
+            place.write_bytes(content)
+            raise Fault(f"{place}: {fault}") from fault
+    return len(files), worst
+
+
+def watched(target: Target, content: bytes, scratch: Path) -> int:
+    """Read one file. Gives the memory that Python and numpy took at once, in bytes. Raises Fault."""
+
+    def too_long(*_):
+        raise Fault(f"still reading after {MOST_SECONDS} s")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(MOST_SECONDS)
+    tracemalloc.start()
+    try:
+        target.read(content, scratch)
+    except EXPECTED:
+        pass
+    except Exception as error:
+        raise error if isinstance(error, Fault) else Fault(f"{type(error).__name__}: {error}") from error
+    finally:
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    if peak > target.budget(len(content)):
+        raise Fault(f"{peak / 1e6:.0f} MB for a file of {len(content)} bytes")
+    return peak
+
+
+def mutated(rng: np.random.Generator, seeds: list[bytes]) -> bytes:
+    """One to four changes of a seed: bits, bytes, edge values, cuts, repeats, pieces of another seed."""
+    content = bytearray(seeds[rng.integers(len(seeds))])
+    for _ in range(rng.integers(1, 5)):
+        place = int(rng.integers(len(content) + 1))
+        stop = min(len(content), place + int(rng.integers(1, 65)))
+        kind = rng.integers(7)
+        if kind == 0 and place < len(content):
+            content[place] ^= 1 << rng.integers(8)
+        elif kind == 1:
+            content[place:stop] = rng.bytes(stop - place)
+        elif kind == 2:
+            width = int(rng.choice((1, 2, 4, 8)))
+            edge = EDGES[rng.integers(len(EDGES))] & (1 << 8 * width) - 1
+            content[place : place + width] = edge.to_bytes(width, str(rng.choice(("little", "big"))))
+        elif kind == 3:
+            del content[place:stop]
+        elif kind == 4:
+            del content[place:]
+        elif kind == 5:
+            content[place:place] = content[place:stop] * int(rng.integers(1, 9))
+        else:
+            other = seeds[rng.integers(len(seeds))]
+            first = int(rng.integers(len(other) + 1))
+            content[place:stop] = other[first : first + int(rng.integers(1, 257))]
+    return bytes(content[:LONGEST])
+
+
+def guided(target: Target, scratch: Path, args, name: str) -> None:
+    """Hand over to atheris, which ends the process."""
+    try:
+        import atheris
+    except ImportError as error:
+        raise SystemExit("error: coverage-guided runs need atheris (pip install atheris); --rounds N does without") from error
+    corpus = args.out / name / "corpus"
+    corpus.mkdir(parents=True, exist_ok=True)
+    for place, content in enumerate(target.seeds(scratch)):
+        (corpus / f"seed{place}").write_bytes(content)
+    started = time.monotonic()
+
+    def one(content: bytes) -> None:
+        with contextlib.suppress(*EXPECTED):
+            target.read(content, scratch)
+
+    with atheris.instrument_imports(include=["aird_plugin", "PIL"]):
+        one(target.seeds(scratch)[0])
+    found = args.out / name / "fault-"
+    atheris.Setup(
+        [sys.argv[0], str(corpus), f"-max_total_time={args.seconds}", f"-seed={args.seed}", f"-timeout={MOST_SECONDS}",
+         "-rss_limit_mb=4096", f"-max_len={LONGEST}", f"-artifact_prefix={found}", "-print_final_stats=1"], one,
+    )  # fmt: skip
+    print(f"{name}: from {len(list(corpus.iterdir()))} files, started at {started:.0f} s", file=sys.stderr)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
