@@ -26,9 +26,7 @@ SHORTEST = 1e-12
 
 
 def relation(weight_RE: torch.Tensor, bias_R: torch.Tensor, anchor_BD, other_BXD) -> torch.Tensor:
-    """Equation 2: relu(W [anchor ; other] + b), normalised. anchor (B, D), other (B, D) or (B, K, D) -> (B, R) or (B, K, R).
-
-    """
+    """Equation 2: relu(W [anchor ; other] + b), normalised. anchor (B, D), other (B, D) or (B, K, D) -> (B, R) or (B, K, R)."""
     return F.normalize(_hidden(weight_RE, bias_R, anchor_BD, other_BXD), dim=-1)
 
 
