@@ -128,6 +128,13 @@ def instance_loss_of_four(student, teacher, label, temperature):
     return instance_loss(student, teacher, label, "dkd", temperature=temperature)
 
 
+def test_twelve_of_the_fifteen_students_are_sure_of_a_wrong_class():
+    probes = list(bench_losses.probes())
+    wrong = [bool((student.argmax(1) != label).all()) for student, _, label, _ in probes]
+    assert len(probes) == 15 and len({student.dtype for student, *_ in probes}) == 3
+    assert sum(wrong) == 12
+
+
 def test_ours_is_right_at_every_probe():
     """Against float64, where a probability of e^-128 is still a number."""
     for student, teacher, label, temperature in bench_losses.probes():
