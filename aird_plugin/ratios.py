@@ -70,3 +70,22 @@ def tell(rows: list[Row], json_file: str | None) -> None:
     sys.stdout.flush()
     if json_file:
         write_atomically(Path(json_file), json.dumps([row._asdict() for row in rows], indent=1).encode())
+
+
+def backward(loss: Callable, *inputs) -> Callable[[], None]:
+    """Forward and backward as one call; what is no scalar is summed."""
+    return lambda: loss(*inputs).sum().backward()
+
+
+def finished(call: Callable[[], object], device: str) -> Callable[[], object]:
+    """The call with its work on the device done before it returns."""
+    if device == "cpu":
+        return call
+    import torch
+
+    return lambda: (call(), torch.cuda.synchronize())
+
+
+def milliseconds(seconds: list[float]) -> str:
+    """Their median, as a row's detail tells it."""
+    return f"{1000 * statistics.median(seconds):,.1f} ms"

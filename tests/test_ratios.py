@@ -2,6 +2,8 @@
 
 import json
 
+import torch
+
 from aird_plugin import ratios
 
 
@@ -25,3 +27,21 @@ def test_the_table_says_what_was_missed(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "| slow | at most 1.1 | 2 | 2 to 2 | missed | B=96 |" in out and "| met |" in out
     assert [row["ratio"] for row in json.loads((tmp_path / "rows.json").read_text())] == [2, 1]
+
+
+def test_a_call_goes_forward_and_backward():
+    x_2 = torch.ones(2, requires_grad=True)
+    ratios.backward(lambda x_2, factor: factor * x_2, x_2, 3)()
+    assert x_2.grad.tolist() == [3, 3]
+
+
+def test_a_call_waits_for_the_gpu(monkeypatch):
+    seen = []
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: seen.append("waited"))
+    ratios.finished(lambda: seen.append("called"), "cpu")()
+    ratios.finished(lambda: seen.append("called"), "cuda")()
+    assert seen == ["called", "called", "waited"]
+
+
+def test_times_are_told_as_their_median():
+    assert ratios.milliseconds([1.0, 1.2345, 9.0]) == "1,234.5 ms"

@@ -22,19 +22,32 @@ from aird_plugin.losses.precision import at_least_float32
 
 CONTRASTS = ("nce", "infonce", "literal")
 LONE_FACES = ("view", "skip")
+SHORTEST = 1e-12
 
 
 def relation(weight_RE: torch.Tensor, bias_R: torch.Tensor, anchor_BD, other_BXD) -> torch.Tensor:
-    """Equation 2: relu(W [anchor ; other] + b), normalised. anchor (B, D), other (B, D) or (B, K, D) -> (B, R) or (B, K, R).
+    """Equation 2: relu(W [anchor ; other] + b), normalised. anchor (B, D), other (B, D) or (B, K, D) -> (B, R) or (B, K, R)."""
+    return F.normalize(_hidden(weight_RE, bias_R, anchor_BD, other_BXD), dim=-1)
 
-    W is applied to its two halves apart, so that an anchor shared by K others is multiplied once.
+
+def relation_cosines(weight_RE, bias_R, anchor_BD, other_BKD, to_BR: torch.Tensor) -> torch.Tensor:
+    """Cosine of each row's K relations to one relation of length 1, (B, K).
+
+    What is divided by the lengths is the K products, not the (B, K, R) table: at K = 1,024 that table is 50 MB a pass.
     """
+    hidden_BKR = _hidden(weight_RE, bias_R, anchor_BD, other_BKD)
+    length_BK = torch.linalg.vector_norm(hidden_BKR, dim=2).clamp(min=SHORTEST)
+    return torch.bmm(hidden_BKR, to_BR[:, :, None])[:, :, 0] / length_BK
+
+
+def _hidden(weight_RE, bias_R, anchor_BD, other_BXD) -> torch.Tensor:
+    """relu(W [anchor ; other] + b). W is applied to its two halves apart: an anchor shared by K others is multiplied once."""
     width = anchor_BD.shape[1]
     anchor_BR = F.linear(anchor_BD, weight_RE[:, :width], bias_R)
     other_BXR = F.linear(other_BXD, weight_RE[:, width:])
     if other_BXR.ndim == 3:
         anchor_BR = anchor_BR[:, None]
-    return F.normalize(F.relu(anchor_BR + other_BXR), dim=-1)
+    return other_BXR.add_(anchor_BR).relu_()
 
 
 def nce_loss(positive_B, negative_BK, allowed_BK, temperature: float, log_mean_score) -> torch.Tensor:
@@ -45,8 +58,9 @@ def nce_loss(positive_B, negative_BK, allowed_BK, temperature: float, log_mean_s
     """
     log_count_B = allowed_BK.sum(1).clamp(min=1).log()
     shift_B = log_mean_score + log_count_B
-    negative_score_BK = F.logsigmoid(-(negative_BK / temperature - shift_B[:, None])).masked_fill(~allowed_BK, 0)
-    return -F.logsigmoid(positive_B / temperature - shift_B) - negative_score_BK.sum(1)
+    # -log(1 - h) is the softplus of h's log odds.
+    negative_cost_BK = F.softplus(negative_BK / temperature - shift_B[:, None]).masked_fill(~allowed_BK, 0)
+    return F.softplus(shift_B - positive_B / temperature) + negative_cost_BK.sum(1)
 
 
 @torch.no_grad()
@@ -131,10 +145,10 @@ class RelationLoss(nn.Module):
         spec = self.spec
         cross_BR = relation(self.cross_weight, self.cross_bias, views.anchor_BD, student_BD)
         positive_BR = relation(self.teacher_weight, self.teacher_bias, views.anchor_BD, views.teacher_BD)
-        negative_BKR = relation(self.teacher_weight, self.teacher_bias, views.anchor_BD, views.negative_BKD)
         positive_B = (cross_BR * positive_BR).sum(1)
-        negative_BK = torch.einsum("br,bkr->bk", cross_BR, negative_BKR)
-        closeness_BK = torch.einsum("bd,bkd->bk", views.anchor_BD, views.negative_BKD)
+        negative_BKD = at_least_float32(views.negative_BKD)
+        negative_BK = relation_cosines(self.teacher_weight, self.teacher_bias, views.anchor_BD, negative_BKD, cross_BR)
+        closeness_BK = torch.bmm(negative_BKD, views.anchor_BD[:, :, None])[:, :, 0]
         allowed_BK = views.negative_exists_BK & (closeness_BK <= spec.noise_cap)
         if spec.contrast == "infonce":
             return info_nce_loss(positive_B, negative_BK, allowed_BK, spec.temperature)

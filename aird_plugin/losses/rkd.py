@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 from aird_plugin.losses.precision import at_least_float32
 
 BLOCK_ELEMENTS = 2**21
+SAME = 1e-13
 
 
 def distance_loss(student_GD: torch.Tensor, teacher_GD: torch.Tensor) -> torch.Tensor:
@@ -30,7 +31,8 @@ def distance_loss(student_GD: torch.Tensor, teacher_GD: torch.Tensor) -> torch.T
     Raises ValueError for another number of faces.
     """
     _check(student_GD, teacher_GD)
-    return F.smooth_l1_loss(_relative(_distances(student_GD)), _relative(_distances(teacher_GD.detach())))
+    student_GG, teacher_GG = (_products_and_distances(x_GD)[1] for x_GD in (student_GD, teacher_GD.detach()))
+    return F.smooth_l1_loss(_relative(student_GG), _relative(teacher_GG))
 
 
 def angle_loss(student_GD: torch.Tensor, teacher_GD: torch.Tensor) -> torch.Tensor:
@@ -41,14 +43,18 @@ def angle_loss(student_GD: torch.Tensor, teacher_GD: torch.Tensor) -> torch.Tens
     return total / G^3
 
     A cosine with a side of length 0 is 0 and has no gradient. The work is G^3, without D: all cosines come from one table of
-    products. The memory is that of BLOCK_ELEMENTS triples. No gradient reaches the teacher.
+    products. The memory is that of BLOCK_ELEMENTS triples: where there are more, the backward pass computes each block again.
+    No gradient reaches the teacher.
     Raises ValueError for another number of faces.
     """
     _check(student_GD, teacher_GD)
     count = len(student_GD)
     tables = (*_triangle_tables(student_GD), *_triangle_tables(teacher_GD.detach()))
+    blocks = torch.arange(count, device=student_GD.device).split(max(1, BLOCK_ELEMENTS // count**2))
+    if len(blocks) == 1:
+        return _block_of_angles(*blocks, *tables) / count**3
     total = torch.zeros((), dtype=tables[0].dtype, device=student_GD.device)
-    for vertices_V in torch.arange(count, device=student_GD.device).split(max(1, BLOCK_ELEMENTS // count**2)):
+    for vertices_V in blocks:
         total = total + checkpoint(_block_of_angles, vertices_V, *tables, use_reentrant=False, preserve_rng_state=False)
     return total / count**3
 
@@ -61,10 +67,22 @@ def _check(student_GD: torch.Tensor, teacher_GD: torch.Tensor) -> None:
         )
 
 
-def _distances(x_GD: torch.Tensor) -> torch.Tensor:
-    """Exactly 0 for equal rows, with gradient 0 there: no Gram matrix, whose rounding leaves 1e-4 of nothing."""
-    x_GD = at_least_float32(x_GD)
-    return torch.cdist(x_GD, x_GD, compute_mode="donot_use_mm_for_euclid_dist")
+def _products_and_distances(x_GD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Products of the centred rows, and |x_i - x_j|: exactly 0 for equal rows, with gradient 0 there. (G, G) each.
+
+    |a - b|^2 = a.a + b.b - 2 a.b in float64, whose rounding lies below what tells two float32 rows apart: one small matrix
+    product where a loop over pairs takes ten times as long. Rows nearer than 3e-7 of their lengths count as equal.
+    """
+    centred_GD = x_GD.double()
+    centred_GD = centred_GD - centred_GD.mean(0)
+    product_GG = centred_GD @ centred_GD.T
+    square_G = product_GG.diagonal()
+    both_GG = square_G[:, None] + square_G
+    square_GG = both_GG - 2 * product_GG
+    same_GG = square_GG <= SAME * both_GG
+    distance_GG = square_GG.masked_fill(same_GG, 1).sqrt().masked_fill(same_GG, 0)
+    dtype = at_least_float32(x_GD).dtype
+    return product_GG.to(dtype), distance_GG.to(dtype)
 
 
 def _relative(distance_GG: torch.Tensor) -> torch.Tensor:
@@ -74,10 +92,8 @@ def _relative(distance_GG: torch.Tensor) -> torch.Tensor:
 
 def _triangle_tables(x_GD: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Products of the centred rows, and 1 / distance (0 for equal rows). Centring makes rounding relative to the spread."""
-    centred_GD = at_least_float32(x_GD)
-    centred_GD = centred_GD - centred_GD.mean(0)
-    distance_GG = _distances(centred_GD)
-    return centred_GD @ centred_GD.T, 1 / distance_GG.masked_fill(distance_GG == 0, torch.inf)
+    product_GG, distance_GG = _products_and_distances(x_GD)
+    return product_GG, 1 / distance_GG.masked_fill(distance_GG == 0, torch.inf)
 
 
 def _block_of_angles(vertices_V, student_product_GG, student_inverse_GG, teacher_product_GG, teacher_inverse_GG):

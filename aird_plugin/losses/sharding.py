@@ -53,6 +53,13 @@ def target_logit(logits_BC: torch.Tensor, label_B: torch.Tensor, shards=WHOLE) -
     return shards.sum(own_B * (label_B >= 0))
 
 
+def put_own_(table_BC: torch.Tensor, label_B: torch.Tensor, own_B1: torch.Tensor | float) -> torch.Tensor:
+    """Replace the entry of each row's own class, in place; a row whose class lies elsewhere (label -1) stays as it is."""
+    index_B1 = label_B.clamp(min=0)[:, None]
+    here_B1 = label_B[:, None] >= 0
+    return table_BC.scatter_(1, index_B1, torch.where(here_B1, own_B1, table_BC.gather(1, index_B1)))
+
+
 def check_labels(logits_BC: torch.Tensor, label_B: torch.Tensor) -> None:
     """ValueError where the shapes do not fit. Label values are checked once, when the data are opened, not each step."""
     if logits_BC.ndim != 2 or label_B.shape != logits_BC.shape[:1]:

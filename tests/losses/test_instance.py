@@ -1,10 +1,12 @@
+import itertools
 import math
 
 import pytest
 import torch
 from torch.nn import functional as F
 
-from aird_plugin.losses.instance import Instance, decoupled, instance_loss
+from aird_plugin.losses.instance import Instance, InstanceLoss, decoupled, instance_loss
+from aird_plugin.objective import Views
 
 
 def logits(rows=5, classes=7, spread=3.0, seed=0, dtype=torch.float64):
@@ -111,6 +113,40 @@ def test_finite_where_the_student_is_confidently_wrong(variant, dtype):
     loss = instance_loss(student, teacher, torch.tensor([1, 0]), variant)
     loss.backward()
     assert torch.isfinite(loss) and torch.isfinite(student.grad).all()
+
+
+def log_space(student_BC, teacher_BC, variant):
+    """Both variants from logarithms of probabilities in float64, the own class being 0; beta 8."""
+    log_s_BC, log_t_BC = student_BC.log_softmax(1), teacher_BC.log_softmax(1)
+    if variant == "kl":
+        return (log_t_BC.exp() * (log_t_BC - log_s_BC)).sum(1).mean()
+    pairs = [(torch.stack([log_s_BC[:, 0], log_s_BC[:, 1:].logsumexp(1)], 1),
+              torch.stack([log_t_BC[:, 0], log_t_BC[:, 1:].logsumexp(1)], 1), 1),
+             (student_BC[:, 1:].log_softmax(1), teacher_BC[:, 1:].log_softmax(1), 8)]  # fmt: skip
+    return sum(weight * (log_t.exp() * (log_t - log_s)).sum(1) for log_s, log_t, weight in pairs).mean()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("variant", ["kl", "dkd"])
+def test_exact_for_every_corner_of_minus_64_to_64(variant, dtype):
+    """Three classes at -64, 0, 64 or 0.5, all of the student's against all of the teacher's."""
+    corners = torch.tensor(list(itertools.product([-64.0, 0.0, 0.5, 64.0], repeat=3)))
+    student, teacher = (x.flatten(0, 1) for x in (corners[:, None].expand(-1, 64, -1), corners.expand(64, -1, -1)))
+    student = student.to(dtype).requires_grad_()
+    loss = instance_loss(student, teacher.to(dtype), torch.zeros(64 * 64, dtype=torch.int64), variant)
+    expected = log_space(exact := student.detach().double().requires_grad_(), teacher.double(), variant)
+    torch.testing.assert_close(loss.double(), expected, rtol=1e-5, atol=0)
+    found, right = torch.autograd.grad(loss, student)[0].double(), torch.autograd.grad(expected, exact)[0]
+    tolerance = 1e-5 if dtype == torch.float32 else 1e-2  # a half-precision gradient has two or three digits
+    torch.testing.assert_close(len(student) * found, len(student) * right, rtol=tolerance, atol=tolerance)
+
+
+def test_the_term_is_the_loss_of_scaled_cosines():
+    student, teacher, label = logits(spread=0.3)
+    views = Views(student, label, student_cosine_GC=student, teacher_cosine_GC=teacher, label_G=label)
+    for variant in ("kl", "dkd"):
+        fast = InstanceLoss(Instance(scale=16.0, variant=variant, temperature=4.0))(views)
+        assert_same_value_and_gradient(fast, instance_loss(16 * student, 16 * teacher, label, variant, temperature=4.0), student)
 
 
 def test_no_gradient_reaches_the_teacher():

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from aird_plugin.losses.relation import Relation, RelationLoss, info_nce_loss, nce_loss, relation
+from aird_plugin.losses.relation import Relation, RelationLoss, info_nce_loss, nce_loss, relation, relation_cosines
 from aird_plugin.losses.sharding import WHOLE
 
 B, K, D = 5, 4, 6
@@ -99,6 +99,29 @@ def test_many_others_share_an_anchor():
     together = relation(weight, bias, v.anchor_BD, v.negative_BKD)
     apart = torch.stack([relation(weight, bias, v.anchor_BD, v.negative_BKD[:, k]) for k in range(K)], 1)
     torch.testing.assert_close(together, apart)
+
+
+def test_cosines_of_relations_are_those_of_the_normalised_ones():
+    """Those of a relation that ReLU leaves nothing of are 0, with a finite gradient."""
+    v, to = views(), views(1).student_BD[:, :3].detach()
+    weight = torch.randn(3, 2 * D, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    bias = torch.zeros(3, dtype=torch.float64)
+    found = relation_cosines(weight, bias, v.anchor_BD, v.negative_BKD, to)
+    relations = relation(weight, bias, v.anchor_BD, v.negative_BKD)
+    torch.testing.assert_close(found, (relations * to[:, None]).sum(2))
+    nothing = relation_cosines(weight, bias - 99, v.anchor_BD, v.negative_BKD, to)
+    assert nothing.abs().sum() == 0 < found.abs().sum()
+    assert torch.autograd.grad(nothing.sum(), weight)[0].isfinite().all()
+
+
+def test_negatives_may_come_in_half_precision():
+    """As the bank holds them: what is computed is float32 all the same."""
+    module, v = build().float(), views(dtype=torch.float32)
+    halves = v.negative_BKD.half()
+    v.negative_BKD = halves.float()
+    expected = module(v)
+    v.negative_BKD = halves
+    torch.testing.assert_close(module(v), expected, rtol=0, atol=0)
 
 
 def test_nce_starts_at_the_size_that_crds_normaliser_promises():

@@ -1,8 +1,9 @@
+import pytest
 import torch
 
 from aird_plugin.losses.instance import instance_loss
 from aird_plugin.losses.margin import margin_logits, softmax_loss
-from aird_plugin.losses.sharding import log_sum_exp, target_logit
+from aird_plugin.losses.sharding import log_sum_exp, put_own_, target_logit
 
 
 class Halves:
@@ -43,6 +44,26 @@ def test_a_loss_over_two_shards_equals_the_whole():
         torch.testing.assert_close(
             instance_loss(9 * s, 9 * t, y, variant, shards=Halves()), instance_loss(9 * student, 9 * teacher, label, variant)
         )
+
+
+@pytest.mark.parametrize("variant", ["kl", "dkd"])
+@pytest.mark.parametrize("label", [[0, 5, 3, 2, 4], [0, 1, 1, 0, 1]])
+def test_each_shards_gradient_is_its_part_of_the_wholes(variant, label):
+    """Six classes in two shards, and two, where a shard is one class. The mean is over both ranks' rows here."""
+    generator, classes = torch.Generator().manual_seed(1), 6 if 5 in label else 2
+    student = torch.randn(5, classes, generator=generator, dtype=torch.float64).requires_grad_()
+    teacher, label = torch.randn(5, classes, generator=generator, dtype=torch.float64), torch.tensor(label)
+    whole = torch.autograd.grad(instance_loss(student, teacher, label, variant), student)[0]
+    shards, here = split(student, label, classes // 2)
+    loss = instance_loss(shards, split(teacher, label, classes // 2)[0], here, variant, shards=Halves())
+    torch.testing.assert_close(torch.autograd.grad(loss, student)[0], whole / 2)
+    assert whole.abs().sum() > 0
+
+
+def test_the_own_entry_is_replaced_where_it_is_here():
+    table = torch.arange(6.0).view(3, 2)
+    assert put_own_(table, torch.tensor([1, -1, 0]), torch.tensor([[7.0], [8], [9]])) is table
+    assert table.tolist() == [[0, 7], [2, 3], [9, 5]]
 
 
 def test_log_sum_exp_far_from_zero():

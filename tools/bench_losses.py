@@ -1,0 +1,224 @@
+"""What DKD, RKD and CRD cost here and in the public implementations, in turns, in one run.
+
+    python tools/bench_losses.py --mdistiller DIR --repdistiller DIR [--device cuda] [--json FILE]
+
+The folders are checkouts of github.com/megvii-research/mdistiller and github.com/HobbitLong/RepDistiller; rows of one that is not
+named are left out. Every figure is of forward and backward in float32. Theirs are imported as they are; where the device
+is the CPU, `Tensor.cuda`, which RepDistiller calls without asking, does nothing while it is built. Its negatives are drawn before
+the clock starts, as its data set does it; ours are drawn inside.
+
+B = faces, C = classes, D = embedding width, K = negatives, N = faces of the training set.
+"""
+
+import argparse
+import contextlib
+import importlib
+import io
+import os
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from unittest import mock
+
+import torch
+from torch.nn import functional as F
+
+from aird_plugin.errors import describe
+from aird_plugin.losses.crd import Contrast, ContrastLoss
+from aird_plugin.losses.instance import instance_loss
+from aird_plugin.losses.rkd import angle_loss
+from aird_plugin.objective import Views
+from aird_plugin.ratios import AT_LEAST, AT_MOST, Row, backward, compare, finished, in_turns, milliseconds, tell
+
+ALPHA, BETA, TEMPERATURE = 1.0, 8.0, 4.0
+PRECISIONS = (torch.float32, torch.float16, torch.bfloat16)
+# Scale of the logits, temperature, and whether the student is sure of a wrong class.
+PROBES = ((64, 1, True), (64, 4, True), (30, 1, True), (30, 4, True), (64, 1, False))
+EXACT = 1e-5
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the table. Returns the exit status."""
+    args = argument_parser().parse_args(argv)
+    try:
+        torch.set_num_threads(args.threads)
+        torch.manual_seed(0)
+        tell([*dkd_rows(args), *angle_rows(args), *contrast_rows(args)], args.json)
+    except Exception as error:
+        if os.environ.get("AIRD_DEBUG") == "1":
+            raise
+        print(f"error: {describe(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """The command line, all of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--mdistiller", metavar="DIR", help="a checkout of mdistiller (DKD, RKD)")
+    parser.add_argument("--repdistiller", metavar="DIR", help="a checkout of RepDistiller (CRD)")
+    parser.add_argument("--device", default="cpu", help="cpu (the default) or cuda")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--classes", type=int, default=10575)
+    parser.add_argument("--width", type=int, default=512, help="of the embeddings (512)")
+    parser.add_argument("--negatives", type=int, default=1024)
+    parser.add_argument("--faces", type=int, default=15553, help="of the training set, for CRD's memories (15553)")
+    parser.add_argument("--json", metavar="FILE", help="keep the rows here too")
+    return parser
+
+
+def dkd_rows(args) -> list[Row]:
+    """DKD's speed, gradient and reach, against mdistiller."""
+    theirs = foreign(args.mdistiller, "mdistiller.distillers.DKD", "DKD")
+    if theirs is None:
+        return []
+
+    def ours(student_BC, teacher_BC, label_B, temperature=TEMPERATURE):
+        return instance_loss(student_BC, teacher_BC, label_B, "dkd", ALPHA, BETA, temperature)
+
+    def published(student_BC, teacher_BC, label_B, temperature=TEMPERATURE):
+        return theirs.dkd_loss(student_BC, teacher_BC, label_B, ALPHA, BETA, temperature)
+
+    student_BC, teacher_BC, label_B = logits(args.batch, args.classes, 64, args.device)
+    rows = race("DKD", 2, args, ours, published, student_BC, (teacher_BC, label_B), f"B={args.batch}, C={args.classes}, T=4")
+    reach = {name: sum(finite(loss, *probe) for probe in probes()) for name, loss in (("ours", ours), ("theirs", published))}
+    return [*rows, known("DKD, finite of 15 probes", AT_LEAST, 15, reach["ours"], f"theirs {reach['theirs']}")]
+
+
+def angle_rows(args) -> list[Row]:
+    """RKD's angles against mdistiller's function, its distances weighed 0."""
+    theirs = foreign(args.mdistiller, "mdistiller.distillers.RKD", "RKD")
+    if theirs is None:
+        return []
+
+    def published(student_BD, teacher_BD):
+        return theirs.rkd_loss(student_BD, teacher_BD, distance_weight=0, angle_weight=1)
+
+    student_BD, teacher_BD = (units(args.batch, args.width, device=args.device) for _ in range(2))
+    detail = f"B={args.batch}, D={args.width}; theirs works out its distances too, which are a table of B x B"
+    return race("RKD, angles", 8, args, angle_loss, published, student_BD.requires_grad_(), (teacher_BD,), detail)
+
+
+def contrast_rows(args) -> list[Row]:
+    """CRD against RepDistiller: speed with negatives as each draws them, gradient with the same negatives for both."""
+    theirs = foreign(args.repdistiller, "crd.criterion", "CRD")
+    if theirs is None:
+        return []
+    published = published_contrast(theirs, args)
+    ours = ContrastLoss(args.width, args.faces, Contrast(negatives=args.negatives)).to(args.device)
+    copy_weights(published, ours)
+    student_BD, teacher_BD = (units(args.batch, args.width, device=args.device) for _ in range(2))
+    drawn_K = ours._draw(0).to(args.device)
+    # None of the batch's rows is among the negatives: ours would leave it out of them, theirs would not.
+    row_B = torch.tensor(sorted({*range(args.faces)} - {*drawn_K.tolist()})[: args.batch], device=args.device)
+    views = Views(student_BD.requires_grad_(), torch.arange(args.batch, device=args.device), row_B, teacher_BD)
+
+    def contrast(student_BD, index_BX):
+        with contextlib.redirect_stdout(io.StringIO()):
+            return published(student_BD, teacher_BD, row_B, index_BX).sum()
+
+    same_BX = torch.cat([row_B[:, None], drawn_K.expand(args.batch, -1)], 1)
+    # Ours normalises the embedding inside, so theirs is differentiated through the same.
+    error = difference(ours(views), contrast(F.normalize(student_BD, dim=1), same_BX), student_BD)
+    own_BX = torch.randint(args.faces, same_BX.shape, device=args.device)
+    own_BX[:, 0] = row_B
+    detail = f"B={args.batch}, D={args.width}; {args.negatives} negatives, ours for the batch, theirs for each face its own"
+    calls = {"ours": backward(ours, views), "theirs": backward(contrast, student_BD, own_BX)}
+    gradient = known("CRD, gradients apart", AT_MOST, EXACT, error, "with the same negatives for both")
+    return [speed("CRD", 10, args, calls, detail), gradient]
+
+
+def published_contrast(theirs, args):
+    """RepDistiller's CRD at the sizes of the run."""
+    patch = contextlib.nullcontext() if args.device == "cuda" else mock.patch.object(torch.Tensor, "cuda", lambda tensor: tensor)
+    sizes = {"s_dim": args.width, "t_dim": args.width, "feat_dim": 128, "n_data": args.faces, "nce_k": args.negatives}
+    with patch:
+        return theirs.CRDLoss(SimpleNamespace(**sizes, nce_t=0.07, nce_m=0.5)).to(args.device)
+
+
+def copy_weights(published, ours: ContrastLoss) -> None:
+    """Let our CRD begin where RepDistiller's does."""
+    with torch.no_grad():
+        for side, embed, memory in (("student", "embed_s", "memory_v1"), ("teacher", "embed_t", "memory_v2")):
+            layer = getattr(published, embed).linear
+            ours.get_parameter(f"{side}_weight").copy_(layer.weight)
+            ours.get_parameter(f"{side}_bias").copy_(layer.bias)
+            ours.get_buffer(f"{side}_memory_NR").copy_(getattr(published.contrast, memory))
+
+
+def race(what: str, target: float, args, ours, theirs, x: torch.Tensor, others: tuple, detail: str) -> list[Row]:
+    """How many times faster ours is than theirs, and how far the gradients by x differ."""
+    error = difference(ours(x, *others), theirs(x, *others), x)
+    calls = {"ours": backward(ours, x, *others), "theirs": backward(theirs, x, *others)}
+    return [speed(what, target, args, calls, detail), known(f"{what}, gradients apart", AT_MOST, EXACT, error)]
+
+
+def speed(what: str, target: float, args, calls: dict[str, Callable], detail: str) -> Row:
+    """The row of theirs / ours."""
+    seconds = in_turns({name: finished(call, args.device) for name, call in calls.items()}, args.turns)
+    told = ", ".join(f"{name} {milliseconds(times)}" for name, times in seconds.items())
+    return compare(what, AT_LEAST, target, seconds["theirs"], seconds["ours"], f"{detail}: {told}")
+
+
+def known(what: str, bound: str, target: float, value: float, detail: str = "") -> Row:
+    """The row of a figure that no turn changes."""
+    return compare(what, bound, target, [value], [1], detail)
+
+
+def difference(ours: torch.Tensor, theirs: torch.Tensor, x: torch.Tensor) -> float:
+    """|gradient of ours - gradient of theirs| / |gradient of theirs|, by x."""
+    ours_X, theirs_X = (torch.autograd.grad(loss, x)[0] for loss in (ours, theirs))
+    return ((ours_X - theirs_X).norm() / theirs_X.norm()).item()
+
+
+def probes() -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]]:
+    """Student, teacher, label, temperature of each probe: the logits of PROBES in each of PRECISIONS."""
+    for dtype in PRECISIONS:
+        for scale, temperature, wrong in PROBES:
+            student_BC, teacher_BC, label_B = logits(8, 100, scale)
+            if wrong:
+                own_BC = F.one_hot(label_B, 100)
+                student_BC, teacher_BC = (scale * (2.0 * own - 1) for own in (own_BC.roll(1, 1), own_BC))
+            yield student_BC.to(dtype), teacher_BC.to(dtype), label_B, temperature
+
+
+def finite(loss: Callable, student_BC, teacher_BC, label_B, temperature: float) -> bool:
+    """Whether a loss and its gradient are numbers."""
+    student_BC = student_BC.detach().requires_grad_()
+    value = loss(student_BC, teacher_BC, label_B, temperature)
+    return bool(value.isfinite() and torch.autograd.grad(value, student_BC)[0].isfinite().all())
+
+
+def logits(count: int, classes: int, scale: float, device: str = "cpu"):
+    """Logits as a head gives them: strangers' cosines are those of 512 random numbers, the own ones near a half."""
+    label_B = torch.randint(classes, (count,), device=device)
+    own_BC = F.one_hot(label_B, classes) / 2
+    student_BC, teacher_BC = (scale * (own_BC + torch.randn(count, classes, device=device) / 512**0.5) for _ in range(2))
+    return student_BC.requires_grad_(), teacher_BC, label_B
+
+
+def units(*shape: int, device: str = "cpu") -> torch.Tensor:
+    """Embeddings of length 1."""
+    return F.normalize(torch.randn(*shape, device=device), dim=-1)
+
+
+def foreign(folder: str | None, module: str, what: str):
+    """A module of a checkout, imported as it is; None, saying so, where no checkout is named. ValueError where it has none."""
+    if folder is None:
+        print(f"{what} is left out: name the checkout that has {module}", file=sys.stderr)
+        return None
+    sys.path.insert(0, folder)
+    try:
+        warnings.filterwarnings("ignore", "size_average and reduce args will be deprecated")
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(f"{folder} is no checkout with {module}: {error}") from error
+    finally:
+        sys.path.remove(folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

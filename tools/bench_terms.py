@@ -1,0 +1,102 @@
+"""What AIRD's two terms cost beside the student that they teach: forward and backward of each, in turns, in one run.
+
+    python tools/bench_terms.py [--device cuda --student-batch 96] [--json FILE]
+
+On a GPU the student runs in bfloat16, the terms in float32. The cosines to the class centres, of both networks, are told beside
+them; a head needs the student's with or without IID.
+
+B = faces, C = classes, D = embedding width, K = negatives.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional as F
+
+from aird_plugin.losses.instance import InstanceLoss
+from aird_plugin.losses.relation import Relation, RelationLoss
+from aird_plugin.models import build
+from aird_plugin.models.head import Head, HeadConfig
+from aird_plugin.objective import Views
+from aird_plugin.ratios import AT_MOST, Row, backward, compare, finished, in_turns, milliseconds, tell
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the table. Returns the exit status."""
+    args = argument_parser().parse_args(argv)
+    torch.set_num_threads(args.threads)
+    torch.manual_seed(0)
+    tell([share_of_the_student(args)], args.json)
+    return 0
+
+
+def argument_parser() -> argparse.ArgumentParser:
+    """The command line, all of it."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--student", default="r18")
+    parser.add_argument("--student-batch", type=int, default=8, help="the student is timed at this batch and scaled (8)")
+    parser.add_argument("--device", default="cpu", help="cpu (the default) or cuda")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=96)
+    parser.add_argument("--classes", type=int, default=10575)
+    parser.add_argument("--width", type=int, default=512, help="of the embeddings (512)")
+    parser.add_argument("--negatives", type=int, default=1024)
+    parser.add_argument("--json", metavar="FILE", help="keep the row here too")
+    return parser
+
+
+def share_of_the_student(args) -> Row:
+    """IID and RID together over the student, as large a batch of it as theirs; every part's time is in the detail."""
+    calls = {"student": student_call(args), **term_calls(args)}
+    seconds = in_turns({name: finished(call, args.device) for name, call in calls.items()}, args.turns)
+    seconds["student"] = [s * args.batch / args.student_batch for s in seconds["student"]]
+    both = [a + b for a, b in zip(seconds["IID"], seconds["RID"], strict=True)]
+    scaled = "" if args.student_batch == args.batch else f" timed at batch {args.student_batch} and scaled"
+    sizes = f"B={args.batch}, C={args.classes}, D={args.width}, K={args.negatives}, {args.student}{scaled}"
+    parts = ", ".join(f"{name} {milliseconds(times)}" for name, times in seconds.items())
+    return compare("IID + RID / student", AT_MOST, 0.15, both, seconds["student"], f"{sizes}: {parts}")
+
+
+def student_call(args) -> Callable[[], None]:
+    """The bare student on its own input, channels last."""
+    student = build(args.student, args.width).to(args.device, memory_format=torch.channels_last)
+    faces_BCHW = torch.randn(args.student_batch, 3, student.input_size, student.input_size, device=args.device)
+    faces_BCHW = faces_BCHW.contiguous(memory_format=torch.channels_last)
+
+    def embed():
+        with torch.autocast(args.device, torch.bfloat16, enabled=args.device == "cuda"):
+            return student(faces_BCHW).float()
+
+    return backward(embed)
+
+
+def term_calls(args) -> dict[str, Callable[[], None]]:
+    """Both networks' class cosines, IID and RID, each on inputs of its own."""
+
+    def units(*shape: int) -> torch.Tensor:
+        return F.normalize(torch.randn(*shape, device=args.device), dim=-1)
+
+    student_BD, teacher_BD = units(args.batch, args.width).requires_grad_(), units(args.batch, args.width)
+    label_B = torch.randint(args.classes, (args.batch,), device=args.device)
+    head = Head(HeadConfig(args.classes), args.width, teacher_centres_CD=units(args.classes, args.width)).to(args.device)
+    cosines = head.cosines(student_BD, teacher_BD, label_B)
+    views = Views(
+        student_BD, label_B, teacher_BD=teacher_BD, label_G=label_B,
+        student_cosine_GC=cosines.student_GC.detach().requires_grad_(), teacher_cosine_GC=cosines.teacher_GC,
+        anchor_BD=units(args.batch, args.width), has_anchor_B=torch.ones_like(label_B, dtype=torch.bool),
+        negative_BKD=units(args.batch, args.negatives, args.width),
+        negative_exists_BK=torch.ones(args.batch, args.negatives, dtype=torch.bool, device=args.device),
+    )  # fmt: skip
+    relation = RelationLoss(args.width, Relation(negatives=args.negatives)).to(args.device)
+    return {
+        "cosines of both": backward(lambda: head.cosines(student_BD, teacher_BD, label_B).student_GC),
+        "IID": backward(InstanceLoss(), views),
+        "RID": backward(relation, views),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
