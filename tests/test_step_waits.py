@@ -39,9 +39,22 @@ class Reads(TorchDispatchMode):
         return operation(*args, **(kwargs or {}))
 
 
+
+
 @pytest.mark.parametrize("more", [{}, {"iid_variant": "dkd"}, {"rid_contrast": "infonce"}, {"gradient_acc": 2}])
 def test_a_step_reads_nothing_back(tiny_run, tmp_path, more):
-    training = assemble(from_flat(tiny_run | {"output": str(tmp_path / "run")} | more))
+    assert_reads_nothing_back(tiny_run | {"output": str(tmp_path / "run")} | more)
+
+
+@pytest.mark.parametrize("term", ["crd:Contrast", "rkd:Relational", "alignment:Alignment", "horkd:HybridOrder", "feature:Feature"])
+def test_other_terms_read_nothing_back(tiny_run, tmp_path, term):
+    keys = {key: value for key, value in tiny_run.items() if key.split("_")[0] not in ("iid", "rid", "align")}
+    assert_reads_nothing_back(keys | {"output": str(tmp_path / "run"), "terms": {"other": f"aird_plugin.losses.{term}"}})
+
+
+def assert_reads_nothing_back(keys: dict) -> None:
+    """The second step of a run: the first may settle what then stays."""
+    training = assemble(from_flat(keys))
     training.watch = Watch(training.device, patient=True)
     take_step(training, [training.source[n] for n in range(training.recipe.schedule.gradient_acc)], 0)
     batches = [training.source[2 + n] for n in range(training.recipe.schedule.gradient_acc)]

@@ -29,6 +29,7 @@ PARTS = {
     "evaluation": ("bench_evaluation.py", ["arcface_torch"]),
     "reading": ("bench_reading.py", ["mxnet_python", "device"]),
     "losses": ("bench_losses.py", ["mdistiller", "repdistiller", "device"]),
+    "terms": ("bench_terms.py", ["device"]),
     "inference": ("bench_inference.py", []),
     "training": ("bench_training.py", ["device"]),
 }

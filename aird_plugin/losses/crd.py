@@ -23,7 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from aird_plugin.losses.relation import fix_normaliser, nce_loss
+from aird_plugin.losses.relation import fix_normaliser, look_again, nce_loss
 
 SIDES = ("student", "teacher")
 
@@ -90,6 +90,8 @@ class ContrastLoss(nn.Module):
             self.register_buffer(f"{side}_memory_NR", memory_NR)
             self.register_buffer(f"{side}_log_mean_score", torch.tensor(float("nan")))
         self.register_buffer("person_N", torch.full((num_faces,), -1))
+        self.normalised: set[str] = set()
+        self.register_load_state_dict_post_hook(look_again)
 
     def forward(self, views) -> torch.Tensor:
         """Mean over the batch of both sides' losses; renews the memories. Raises ValueError where the batch has no rows."""
@@ -119,5 +121,7 @@ class ContrastLoss(nn.Module):
         log_mean_score = self.get_buffer(f"{other}_log_mean_score")
         positive_B = (code_BR * memory_NR[views.row_B]).sum(1)
         negative_BK = code_BR @ memory_NR[drawn_K].T
-        fix_normaliser(log_mean_score, positive_B, negative_BK, self.spec.temperature, views.shards)
+        if other not in self.normalised:
+            fix_normaliser(log_mean_score, positive_B, negative_BK, self.spec.temperature, views.shards)
+            self.normalised.add(other)
         return nce_loss(positive_B, negative_BK, allowed_BK, self.spec.temperature, log_mean_score)

@@ -71,6 +71,14 @@ def fix_normaliser(log_mean_score, positive_B, negative_BK, temperature: float, 
         log_mean_score.copy_(shards.mean_over_ranks(scores.exp().mean()).log())
 
 
+def look_again(module: nn.Module, _) -> None:
+    """Other values were loaded: whether the normalisers are fixed is not known.
+
+    To look each time would make the host wait for the device, so a module keeps the names of those it knows to be.
+    """
+    module.normalised.clear()
+
+
 def info_nce_loss(positive_B, negative_BK, allowed_BK, temperature: float) -> torch.Tensor:
     """-log of the positive's share in the softmax over the positive and the allowed negatives. (B,)"""
     lowest = torch.finfo(negative_BK.dtype).min
@@ -131,6 +139,8 @@ class RelationLoss(nn.Module):
             self.register_parameter(f"{name}_weight", nn.Parameter(weight_RE))
             self.register_parameter(f"{name}_bias", nn.Parameter(torch.zeros(spec.width)))
         self.register_buffer("log_mean_score", torch.tensor(float("nan")))
+        self.normalised: set[str] = set()
+        self.register_load_state_dict_post_hook(look_again)
 
     def forward(self, views) -> torch.Tensor:
         """Mean over the batch; a face without an anchor (see `views.has_anchor_B`) counts as 0."""
@@ -152,7 +162,7 @@ class RelationLoss(nn.Module):
         allowed_BK = views.negative_exists_BK & (closeness_BK <= spec.noise_cap)
         if spec.contrast == "infonce":
             return info_nce_loss(positive_B, negative_BK, allowed_BK, spec.temperature)
-        fix_normaliser(self.log_mean_score, positive_B, negative_BK, spec.temperature, views.shards)
+        self._normalise(positive_B, negative_BK, views.shards)
         return nce_loss(positive_B, negative_BK, allowed_BK, spec.temperature, self.log_mean_score)
 
     def _literal(self, student_BD, views) -> torch.Tensor:
@@ -166,6 +176,10 @@ class RelationLoss(nn.Module):
         closeness_BB = views.anchor_BD @ views.teacher_BD.T
         stranger_BB = views.person_B[:, None] != views.person_B
         allowed_BB = stranger_BB & (closeness_BB <= self.spec.noise_cap)
-        temperature = self.spec.temperature
-        fix_normaliser(self.log_mean_score, score_BB.diagonal(), score_BB, temperature, views.shards)
-        return nce_loss(score_BB.diagonal(), score_BB, allowed_BB, temperature, self.log_mean_score)
+        self._normalise(score_BB.diagonal(), score_BB, views.shards)
+        return nce_loss(score_BB.diagonal(), score_BB, allowed_BB, self.spec.temperature, self.log_mean_score)
+
+    def _normalise(self, positive_B, negative_BK, shards) -> None:
+        if "" not in self.normalised:
+            fix_normaliser(self.log_mean_score, positive_B, negative_BK, self.spec.temperature, shards)
+            self.normalised.add("")
