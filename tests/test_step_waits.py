@@ -40,13 +40,15 @@ class Reads(TorchDispatchMode):
 
 
 
-
 @pytest.mark.parametrize("more", [{}, {"iid_variant": "dkd"}, {"rid_contrast": "infonce"}, {"gradient_acc": 2}])
 def test_a_step_reads_nothing_back(tiny_run, tmp_path, more):
     assert_reads_nothing_back(tiny_run | {"output": str(tmp_path / "run")} | more)
 
 
-@pytest.mark.parametrize("term", ["crd:Contrast", "rkd:Relational", "alignment:Alignment", "horkd:HybridOrder", "feature:Feature"])
+OTHERS = ["crd:Contrast", "rkd:Relational", "alignment:Alignment", "horkd:HybridOrder", "feature:Feature"]
+
+
+@pytest.mark.parametrize("term", OTHERS)
 def test_other_terms_read_nothing_back(tiny_run, tmp_path, term):
     keys = {key: value for key, value in tiny_run.items() if key.split("_")[0] not in ("iid", "rid", "align")}
     assert_reads_nothing_back(keys | {"output": str(tmp_path / "run"), "terms": {"other": f"aird_plugin.losses.{term}"}})
