@@ -121,15 +121,22 @@ def joined(items: list, links: list[tuple]) -> dict:
 
 
 def pair_faces(pairs: Pairs) -> np.ndarray:
-    """Decode every face: uint8 (2N, 112, 112, 3), RGB. A picture that is in several pairs is decoded once.
+    """Every face: uint8 (2N, 112, 112, 3), RGB. Raises what `distinct_faces` raises."""
+    faces_UHWC, face_2N = distinct_faces(pairs)
+    return faces_UHWC[face_2N]
+
+
+def distinct_faces(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
+    """Each picture once, however many pairs it is in: uint8 (U, 112, 112, 3), RGB; and which of them each face is, int (2N,).
 
     A square picture of another size is resized to 112 px by Pillow's bicubic (upstream's load_bin: cv2's
     bicubic). Raises ValueError naming the pair for a picture that is unreadable or not square.
     """
-    faces_NHWC = np.empty((len(pairs.images), FACE_SIDE, FACE_SIDE, 3), np.uint8)
-    for place, known in enumerate(first_places(pairs.images)):
-        faces_NHWC[place] = faces_NHWC[known] if known < place else _face(pairs.images[place], place)
-    return faces_NHWC
+    place_U, face_2N = np.unique(first_places(pairs.images), return_inverse=True)
+    faces_UHWC = np.empty((len(place_U), FACE_SIDE, FACE_SIDE, 3), np.uint8)
+    for face_HWC, place in zip(faces_UHWC, place_U.tolist(), strict=True):
+        face_HWC[:] = _face(pairs.images[place], place)
+    return faces_UHWC, face_2N
 
 
 def _face(image: bytes, place: int) -> np.ndarray:

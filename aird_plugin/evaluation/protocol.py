@@ -1,6 +1,6 @@
 """LR-LR and LR-HR verification of a student on a file of face pairs: one row of numbers a question.
 
-N = pairs, 2N = their faces, side by side, M = faces asked for, D = embedding width.
+N = pairs, 2N = their faces, side by side, U = distinct faces, M = faces asked for, D = embedding width.
 """
 
 import copy
@@ -11,8 +11,9 @@ from torch import nn
 
 from aird_plugin.data.degrade import BICUBIC, arrive, named, shrink
 from aird_plugin.data.lowres import FACE_SIDE, check_px
-from aird_plugin.data.pairs import first_places, pair_faces, read_pairs
-from aird_plugin.evaluation.embed import embed, eval_mode, network_inputs, normalise
+from aird_plugin.data.pairs import distinct_faces, read_pairs
+from aird_plugin.evaluation.embed import embed, embed_frozen, eval_mode, network_inputs, normalise
+from aird_plugin.evaluation.seen import SeenFaces
 from aird_plugin.evaluation.verification import verify
 from aird_plugin.models.facebn import FaceBN
 
@@ -30,12 +31,12 @@ def evaluate(
 class Session:
     """A student (and a teacher) before one file of pairs.
 
-    Images are decoded once, and embeddings of a network whose statistics stand still are computed once for
-    each distinct image and px (LFW's 12,000 faces are 7,701 images), so a session belongs to one state of
-    the weights.
+    Each distinct image is decoded once and held once, as uint8 (LFW's 12,000 faces are 7,701 images), and what a
+    network sees of it is made batch by batch. Embeddings of a network whose statistics stand still are computed
+    once for each image and px, so a session belongs to one state of the weights.
 
     student, teacher: nn.Module, or an object with `embed(faces) -> (N, D)` such as a Teacher.
-    batch: faces in a batch, with both flips of each; it matters to FaceBN alone.
+    batch: faces in a batch, with both flips of each, under FaceBN; without it no answer depends on the batch.
     flip: False leaves the mirrored face out of the embedding.
 
     Raises FileNotFoundError, and ValueError for a file that is no list of pairs or holds an unreadable image.
@@ -46,10 +47,8 @@ class Session:
         self.pairs_file, self.batch, self.device, self.flip = str(pairs_file), batch, device, flip
         pairs = read_pairs(pairs_file)
         self.same_N = pairs.same
-        # A face stands for itself or for the first face with the same bytes.
-        self.face_2N = first_places(pairs.images)
         try:
-            self.faces_2NHWC = pair_faces(pairs)
+            self.faces_UHWC, self.face_2N = distinct_faces(pairs)
         except ValueError as error:
             raise ValueError(f"{pairs_file}: {error}") from error
         self._frozen = {}
@@ -129,13 +128,13 @@ class Session:
         network, label = self.networks[who], f"{who}, {px} px"
         side = input_side(network)
         if adapt is not None:
-            faces = as_seen(self.faces_2NHWC[face_M], px, side, degradation)
+            faces = SeenFaces(self.faces_UHWC, face_M, px, side, degradation)
             return embed_adapted(network, faces, *adapt, self.batch, self.device, self.flip, label)
         known = self._frozen.setdefault((who, px, degradation), {})
         missing = [face for face in np.unique(face_M).tolist() if face not in known]
         if missing:
-            faces = as_seen(self.faces_2NHWC[missing], px, side, degradation)
-            e_MD = embed(network, faces, self.batch, None, self.device, self.flip, label)
+            faces = SeenFaces(self.faces_UHWC, np.array(missing), px, side, degradation)
+            e_MD = embed_frozen(network, faces, self.device, self.flip, label)
             known.update(zip(missing, e_MD, strict=True))
         return np.stack([known[face] for face in face_M.tolist()])
 

@@ -8,7 +8,7 @@ import numpy as np
 from aird_plugin.data.degrade import BICUBIC, named
 from aird_plugin.data.lowres import FACE_SIDE, check_px
 from aird_plugin.data.searches import Picture, Search, read_square
-from aird_plugin.evaluation.embed import embed_sums, normalise
+from aird_plugin.evaluation.embed import embed_frozen, embed_sums, normalise
 from aird_plugin.evaluation.identification import identify
 from aird_plugin.evaluation.pooling import pool_by
 from aird_plugin.evaluation.protocol import as_seen, check_question, embed_adapted, input_side
@@ -127,6 +127,6 @@ def picture_sums(network, pictures: list[Picture], low, adapt, batch, device, la
         return embed_adapted(network, faces_NHWC, *adapt, batch, device, True, label, embed_sums)
     sums = []
     for n, block in enumerate(blocks, 1):
-        sum_BD = embed_sums(network, seen(block), batch, None, device, True, f"{label} {n} of {len(blocks)}")
+        sum_BD = embed_frozen(network, seen(block), device, True, f"{label} {n} of {len(blocks)}", embed_sums)
         sums.append(sum_BD.astype(np.float32))
     return np.concatenate(sums)

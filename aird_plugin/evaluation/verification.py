@@ -5,14 +5,29 @@ F = folds; T = thresholds.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
+
+from aird_plugin.evaluation.distances import distances_of
 
 # Squared distances of unit vectors reach from 0 to 4; the steps are upstream's.
 THRESHOLDS_T = np.arange(0, 4, 0.01)
 FARS = (0.1, 0.01, 0.001)
 MIN_FALSE_ACCEPTS = 10
 Z95 = 1.959963984540054
+
+
+class FoldRates(NamedTuple):
+    """What arcface_torch's `calculate_roc` finds in each fold, to the bit; its tpr and fpr are the means over folds of these.
+
+    tpr_FT, fpr_FT: shares, 0..1, of the fold's same and different pairs that each of the 400 thresholds accepts; 0 where it has
+    none. accuracy_F: share judged rightly at the threshold that is best on the other folds.
+    """
+
+    tpr_FT: np.ndarray
+    fpr_FT: np.ndarray
+    accuracy_F: np.ndarray
 
 
 def verify(embeddings_2ND, same_N, folds=10) -> dict:
@@ -31,16 +46,15 @@ def verify(embeddings_2ND, same_N, folds=10) -> dict:
 
     Raises ValueError for what makes the figures meaningless; see `fold_decisions`.
     """
-    distance_N, same_N = _check(embeddings_2ND, same_N, folds)
-    correct_N = _decide(distance_N, same_N, folds)
-    fold_accuracy_F = [part.mean() for part in np.split(correct_N, _fold_starts(len(same_N), folds)[1:])]
+    distance_N, same_N = distances_of(embeddings_2ND, same_N, folds)
+    rates, correct_N = _judge(distance_N, same_N, folds)
     genuine, impostor = np.sort(distance_N[same_N]), np.sort(distance_N[~same_N])
     low, high = wilson_interval(int(correct_N.sum()), len(correct_N))
     return {
         "n_pairs": len(same_N),
         "n_impostor": len(impostor),
-        "accuracy": 100 * float(np.mean(fold_accuracy_F)),
-        "accuracy_std": 100 * float(np.std(fold_accuracy_F)),
+        "accuracy": 100 * float(np.mean(rates.accuracy_F)),
+        "accuracy_std": 100 * float(np.std(rates.accuracy_F)),
         "accuracy_best": 100 * _best_accuracy(genuine, impostor),
         "auc": _auc(genuine, impostor),
         "tar": {str(far): accept_rate(genuine, impostor, far) for far in FARS},
@@ -54,8 +68,12 @@ def fold_decisions(embeddings_2ND, same_N, folds=10) -> np.ndarray:
     Raises ValueError on an odd number of embeddings or one that does not fit the labels, embeddings that are
     not finite or not L2-normalised, fewer pairs than folds, pairs of one kind only, labels sorted by kind.
     """
-    distance_N, same_N = _check(embeddings_2ND, same_N, folds)
-    return _decide(distance_N, same_N, folds)
+    return _judge(*distances_of(embeddings_2ND, same_N, folds), folds)[1]
+
+
+def fold_rates(embeddings_2ND, same_N, folds=10) -> FoldRates:
+    """Upstream's true- and false-accept rates and accuracy of each fold. Raises what `fold_decisions` raises."""
+    return _judge(*distances_of(embeddings_2ND, same_N, folds), folds)[0]
 
 
 def operating_points(embeddings_2ND, same_N, fars=FARS) -> list[dict]:
@@ -65,7 +83,7 @@ def operating_points(embeddings_2ND, same_N, fars=FARS) -> list[dict]:
     same pairs among them. "cosine" and "tar" are None where fewer than 10 / FAR impostor pairs exist, as in `verify`.
     Raises what `fold_decisions` raises.
     """
-    distance_N, same_N = _check(embeddings_2ND, same_N, folds=10)
+    distance_N, same_N = distances_of(embeddings_2ND, same_N, folds=10)
     genuine, impostor = np.sort(distance_N[same_N]), np.sort(distance_N[~same_N])
     points = []
     for far in fars:
@@ -92,7 +110,7 @@ def error_rates(embeddings_2ND, same_N) -> tuple[np.ndarray, np.ndarray]:
 
     From the strictest (0, 1) to the loosest (1, 0); accepted are distances strictly below. Raises what `fold_decisions` raises.
     """
-    distance_N, same_N = _check(embeddings_2ND, same_N, folds=10)
+    distance_N, same_N = distances_of(embeddings_2ND, same_N, folds=10)
     genuine, impostor = np.sort(distance_N[same_N]), np.sort(distance_N[~same_N])
     threshold_T = np.append(np.unique(distance_N), np.inf)
     far_T = np.searchsorted(impostor, threshold_T, side="left") / len(impostor)
@@ -115,74 +133,23 @@ def wilson_interval(hits: int, trials: int) -> tuple[float, float]:
     return max(low, 0.0), min(high, 1.0)
 
 
-def _check(embeddings_2ND, same_N, folds):
-    embeddings_2ND, same_N = np.asarray(embeddings_2ND), np.asarray(same_N)
-    if embeddings_2ND.ndim != 2 or len(embeddings_2ND) % 2:
-        raise ValueError(
-            f"embeddings must be an array (2N, D), two rows a pair, got shape {embeddings_2ND.shape}"
-            + (": an odd number of rows" if len(embeddings_2ND.shape) == 2 else "")
-        )
-    pairs = len(embeddings_2ND) // 2
-    if same_N.shape != (pairs,):
-        raise ValueError(f"{2 * pairs} embeddings make {pairs} pairs, but there are {same_N.shape} labels")
-    if not np.isin(same_N, (0, 1)).all():
-        raise ValueError(f"labels must be true or false (1 or 0), got {np.unique(same_N)[:5].tolist()}")
-    same_N = same_N.astype(bool)
-    _check_labels(same_N, folds)
-    embeddings_2ND = embeddings_2ND.astype(np.float64)
-    broken = np.flatnonzero(~np.isfinite(embeddings_2ND).all(axis=1))
-    if len(broken):
-        raise ValueError(
-            f"the embedding of face {broken[0] % 2} of pair {broken[0] // 2} is not finite (counted from 0; "
-            f"{len(broken)} of {2 * pairs} faces are like that): its pair would silently count as 'different'"
-        )
-    distance_N = np.sum(np.square(embeddings_2ND[0::2] - embeddings_2ND[1::2]), axis=1)
-    if distance_N.max() > 4.001:
-        raise ValueError(
-            f"pair {distance_N.argmax()} has a squared distance of {distance_N.max():.4g}; unit vectors are "
-            "at most 4 apart: L2-normalise the embeddings"
-        )
-    return distance_N, same_N
-
-
-def _check_labels(same_N, folds):
-    pairs, genuine = len(same_N), int(same_N.sum())
-    if folds < 2:
-        raise ValueError(f"folds must be 2 or more, got {folds}")
-    if pairs < folds:
-        raise ValueError(f"{pairs} pairs do not fill {folds} folds: give at least {folds} pairs")
-    if genuine in (0, pairs):
-        kind = "same" if genuine else "different"
-        raise ValueError(f"all {pairs} pairs are '{kind}': a threshold needs pairs of both kinds")
-    if np.count_nonzero(np.diff(same_N)) == 1:
-        first, rest = ("same", "different") if same_N[0] else ("different", "same")
-        raise ValueError(
-            f"the pairs are sorted: all '{first}' ones first, then all '{rest}' ones. Folds are contiguous, "
-            "so each threshold would be chosen on another mixture than it is tried on: interleave the pairs, "
-            "half of each kind in a fold"
-        )
-
-
-def _fold_starts(pairs: int, folds: int) -> np.ndarray:
-    """First pair of each fold: the first `pairs % folds` folds hold one pair more."""
-    sizes_F = np.full(folds, pairs // folds)
-    sizes_F[: pairs % folds] += 1
-    return np.cumsum(sizes_F) - sizes_F
-
-
-def _decide(distance_N, same_N, folds) -> np.ndarray:
+def _judge(distance_N, same_N, folds) -> tuple[FoldRates, np.ndarray]:
+    """The folds' rates, and whether each pair was judged rightly by the threshold of its fold."""
+    # The first `pairs % folds` folds hold one pair more.
+    size_F = np.full(folds, len(same_N) // folds)
+    size_F[: len(same_N) % folds] += 1
+    fold_N = np.repeat(np.arange(folds), size_F)
     # The first threshold strictly above a distance stands for the distance, so counting replaces comparing.
     above_N = np.searchsorted(THRESHOLDS_T, distance_N, side="right")
-    starts_F = _fold_starts(len(same_N), folds)
-    fold_N = np.searchsorted(starts_F, np.arange(len(same_N)), side="right") - 1
-    # At threshold t: the same pairs with above <= t are right, and the different pairs with above > t.
     bins = len(THRESHOLDS_T) + 1
-    right_FT = np.zeros((folds, bins), dtype=np.int64)
-    np.add.at(right_FT, (fold_N, above_N), np.where(same_N, 1, -1))
-    right_FT = np.cumsum(right_FT, axis=1)[:, : len(THRESHOLDS_T)]
-    right_FT += np.bincount(fold_N[~same_N], minlength=folds)[:, None]
+    place_N = (same_N * folds + fold_N) * bins + above_N
+    count_2FT = np.bincount(place_N, minlength=2 * folds * bins).reshape(2, folds, bins).cumsum(axis=2)
+    pairs_2F1, accepted_2FT = count_2FT[:, :, -1:], count_2FT[:, :, :-1]
+    fpr_FT, tpr_FT = accepted_2FT / np.maximum(pairs_2F1, 1)
+    right_FT = accepted_2FT[1] + pairs_2F1[0] - accepted_2FT[0]
     threshold_F = np.argmax(right_FT.sum(axis=0) - right_FT, axis=1)
-    return (above_N <= threshold_F[fold_N]) == same_N
+    accuracy_F = right_FT[np.arange(folds), threshold_F] / size_F
+    return FoldRates(tpr_FT, fpr_FT, accuracy_F), (above_N <= threshold_F[fold_N]) == same_N
 
 
 def _best_accuracy(genuine, impostor) -> float:

@@ -11,7 +11,8 @@ import numpy as np
 from aird_plugin.data.degrade import named
 from aird_plugin.data.lowres import FACE_SIDE, check_px
 from aird_plugin.evaluation.load import load_model
-from aird_plugin.evaluation.protocol import PROTOCOLS, Session, as_seen, check_question, input_side
+from aird_plugin.evaluation.protocol import PROTOCOLS, Session, check_question, input_side
+from aird_plugin.evaluation.seen import SeenFaces
 from aird_plugin.evaluation.verification import error_rates
 from aird_plugin.models.facebn import KEEP
 from aird_plugin.models.teacher import load_teacher
@@ -155,11 +156,11 @@ def _focus(session, entrants, embeddings, px, questions: Questions) -> Focus:
     maps = [people_map(name, e_2ND[face_M], person_M) for name, e_2ND in embeddings.items()] if people > 1 else []
     norms = []
     for entrant in _with_batchnorm(entrants):
-        faces_2NSSC = as_seen(session.faces_2NHWC, px, input_side(entrant.network), questions.degradation)
+        faces_2NSSC = SeenFaces(session.faces_UHWC, session.face_2N, px, input_side(entrant.network), questions.degradation)
         norms.append(measure_norms(entrant.name, entrant.network, faces_2NSSC, KEEP["full"], BATCH, session.device))
     cosines = {n: (e[0::2] * e[1::2]).sum(axis=1) for n, e in embeddings.items()}
     students = {name: cosine_N for name, cosine_N in cosines.items() if name != TEACHER_NAME}
-    faces = session.faces_2NHWC
+    faces = SeenFaces(session.faces_UHWC, session.face_2N)
     hard = hard_pairs(students, session.same_N, faces, px, questions.degradation) if questions.faces else []
     return Focus(session.pairs_file, px, people, maps, norms, hard)
 

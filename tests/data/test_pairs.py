@@ -17,7 +17,7 @@ from PIL import Image
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.data.inertpickle import InertArray, load_inert
 from aird_plugin.data.lowres import resize_faces
-from aird_plugin.data.pairs import Pairs, first_places, joined, pair_faces, people_of, read_pairs, write_pairs
+from aird_plugin.data.pairs import Pairs, distinct_faces, first_places, joined, pair_faces, people_of, read_pairs, write_pairs
 
 FIXTURES = Path(__file__).parent / "mxnet"
 IMAGE = bytes(range(256))
@@ -282,6 +282,14 @@ def test_faces_of_pairs(noise_faces):
     assert out.shape == (4, 112, 112, 3) and out.dtype == np.uint8
     grown = np.asarray(Image.fromarray(small).resize((112, 112), Image.Resampling.BICUBIC))
     assert (out == np.stack([faces[0], faces[1], faces[0], grown])).all()
+
+
+def test_each_picture_is_held_once(noise_faces):
+    one, two, three = map(png, noise_faces(3))
+    pairs = Pairs([two, one, two, two, three, one], np.array([True, False, True]))
+    faces, face_2N = distinct_faces(pairs)
+    assert np.array_equal(faces, noise_faces(3)[[1, 0, 2]]) and face_2N.tolist() == [0, 1, 0, 0, 2, 1]
+    assert np.array_equal(pair_faces(pairs), faces[face_2N])
 
 
 def test_a_picture_in_many_pairs_is_decoded_once(noise_faces, monkeypatch):

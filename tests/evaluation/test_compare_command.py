@@ -89,8 +89,8 @@ def test_faces_are_embedded_once_by_the_teacher_for_all_models(models, pairs_fil
     import aird_plugin.evaluation.protocol as protocol
 
     labels = []
-    original = protocol.embed
-    monkeypatch.setattr(protocol, "embed", lambda *args: labels.append(args[-1]) or original(*args))
+    original = protocol.embed_frozen
+    monkeypatch.setattr(protocol, "embed_frozen", lambda *args: labels.append(args[-1]) or original(*args))
     words = ["--pairs", pairs_file, "--px", 8, 16, "--protocol", "lr-hr", "--teacher", models / "teacher.pt"]
     command(models / "one", models / "two", *words)
     assert labels.count("teacher, 112 px") == 1 and labels.count("student, 16 px") == 2

@@ -4,7 +4,18 @@ import torch
 from torch import nn
 
 from aird_plugin.data.lowres import to_input
-from aird_plugin.evaluation.embed import blocks_of_rows, embed, normalise
+from aird_plugin.evaluation.embed import (
+    CPU_BATCH,
+    CPU_BATCH_112,
+    blocks_of_rows,
+    embed,
+    embed_frozen,
+    embed_sums,
+    frozen_batch,
+    normalise,
+)
+from aird_plugin.evaluation.protocol import as_seen
+from aird_plugin.evaluation.seen import SeenFaces
 
 
 class Small(nn.Module):
@@ -92,6 +103,58 @@ def test_blocks_are_of_nearly_equal_size():
     sizes = [len(rows) for rows in blocks_of_rows(100, 33)]
     assert sizes == [25, 25, 25, 25]
     assert sorted(np.concatenate(blocks_of_rows(100, 33, order=5))) == list(range(100))
+
+
+class Cramped(Small):
+    """As if more than so many inputs did not fit into a GPU."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.most, self.sizes = most, []
+
+    def forward(self, x):
+        self.sizes.append(len(x))
+        if len(x) > self.most:
+            raise torch.OutOfMemoryError("too many")
+        return self.layers(x)
+
+
+def on_a_small_gpu(monkeypatch, network, faces, **options):
+    """`embed_frozen` as on a GPU, computed on the CPU."""
+    monkeypatch.setattr("aird_plugin.evaluation.embed.frozen_batch", lambda faces, device: len(faces))
+    return embed_frozen(network, faces, **options)
+
+
+def test_a_batch_that_does_not_fit_is_halved(noise_faces, monkeypatch):
+    """20 faces are 40 inputs with their mirrored selves; ten inputs fit, which are five faces."""
+    faces, network = noise_faces(20, 16), Cramped(10)
+    for how in (embed, embed_sums):
+        network.sizes.clear()
+        np.testing.assert_allclose(on_a_small_gpu(monkeypatch, network, faces, how=how), how(Small(), faces), atol=1e-6)
+        assert network.sizes == [40, 20, 10, 10, 10, 10]
+    with pytest.raises(torch.OutOfMemoryError):
+        on_a_small_gpu(monkeypatch, Cramped(1), faces)
+    on_a_small_gpu(monkeypatch, Cramped(1), faces, flip=False)
+
+
+@pytest.mark.parametrize("device, side, first", [("cpu", 16, CPU_BATCH), ("cpu", 112, CPU_BATCH_112), ("cuda:0", 112, 300)])
+def test_the_batch_of_a_frozen_network_suits_the_device(device, side, first):
+    faces = np.zeros((300, side, side, 3), np.uint8)
+    assert frozen_batch(faces, torch.device(device)) == first
+    assert frozen_batch(faces[:0], torch.device("cuda")) == 1
+    assert frozen_batch(faces[:1].repeat(5000, 0), torch.device("cuda")) == 1024
+
+
+@pytest.mark.parametrize(
+    "px, side, name", [(16, 112, "bicubic"), (16, 16, "noise"), (8, 16, "insightface-warp"), (112, 112, "bicubic")]
+)
+def test_faces_made_batch_by_batch_are_those_made_at_once(noise_faces, monkeypatch, px, side, name):
+    monkeypatch.setattr("aird_plugin.evaluation.seen.BLOCK", 2)
+    faces, asked_for = noise_faces(6), np.array([5, 1, 5, 0, 3])
+    seen, expected = SeenFaces(faces, asked_for, px, side, name), as_seen(faces[asked_for], px, side, name)
+    assert (len(seen), seen.shape, seen.dtype) == (5, expected.shape, expected.dtype)
+    for rows in (slice(None), slice(2, 4), np.array([4, 0, 0])):
+        assert np.array_equal(seen[rows], expected[rows])
 
 
 def test_an_embedding_of_length_zero_stays_zero():

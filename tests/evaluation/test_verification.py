@@ -1,10 +1,12 @@
 import numpy as np
 import pytest
 
+from aird_plugin.evaluation.distances import squared_distances
 from aird_plugin.evaluation.verification import (
     equal_error_rate,
     error_rates,
     fold_decisions,
+    fold_rates,
     operating_points,
     verify,
     wilson_interval,
@@ -26,12 +28,12 @@ def toy(pairs, width=8, seed=0, noise=1.2):
     return embeddings, same
 
 
-def upstream_accuracies(embeddings, same, folds):
-    """Upstream's rule as a loop over folds, thresholds and pairs."""
+def upstream_rates(embeddings, same, folds):
+    """Upstream's rule as a loop over folds, thresholds and pairs: of each fold its rates at every threshold and its accuracy."""
     pairs = len(same)
     distances = [float(np.sum(np.square(embeddings[2 * i] - embeddings[2 * i + 1]))) for i in range(pairs)]
     sizes = [pairs // folds + (fold < pairs % folds) for fold in range(folds)]
-    accuracies, first = [], 0
+    rows, first = [], 0
     for size in sizes:
         test = range(first, first + size)
         train = [i for i in range(pairs) if i not in test]
@@ -40,9 +42,16 @@ def upstream_accuracies(embeddings, same, folds):
             accuracy = sum((distances[i] < threshold) == same[i] for i in train) / len(train)
             if accuracy > best_accuracy:
                 best_threshold, best_accuracy = threshold, accuracy
-        accuracies.append(sum((distances[i] < best_threshold) == same[i] for i in test) / size)
+        accuracy = sum((distances[i] < best_threshold) == same[i] for i in test) / size
+        kinds = [[i for i in test if same[i] == kind] for kind in (True, False)]
+        tpr, fpr = [[sum(distances[i] < t for i in kind) / max(len(kind), 1) for t in np.arange(0, 4, 0.01)] for kind in kinds]
+        rows.append((tpr, fpr, accuracy))
         first += size
-    return accuracies
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def upstream_accuracies(embeddings, same, folds):
+    return upstream_rates(embeddings, same, folds)[2]
 
 
 def on_circle(*degrees):
@@ -64,6 +73,42 @@ def test_fold_accuracy_equals_the_slow_loop_to_the_bit(pairs, folds, seed):
     fast = verify(embeddings, same, folds)
     assert fast["accuracy"] == 100 * np.mean(slow)
     assert fast["accuracy_std"] == 100 * np.std(slow)
+
+
+@pytest.mark.parametrize("pairs, folds, seed", [(60, 10, 0), (41, 7, 2), (10, 10, 3)])
+def test_fold_rates_equal_the_slow_loop_to_the_bit(pairs, folds, seed):
+    """Of ten pairs in ten folds each fold lacks a kind."""
+    embeddings, same = toy(pairs, seed=seed)
+    for fast, slow in zip(fold_rates(embeddings, same, folds), upstream_rates(embeddings, same, folds), strict=True):
+        assert fast.tolist() == slow
+
+
+def test_fold_rates_are_upstreams_own():
+    """Printed by calculate_roc of deepinsight/insightface for the same pairs; its rates are means over the folds."""
+    rates = fold_rates(*pairs_of_whole_numbers())
+    assert rates.tpr_FT.shape == rates.fpr_FT.shape == (10, 400)
+    wrong_of_nine = [2, 3, 3, 2, 3, 2, 2, 2, 1, 2]
+    assert rates.accuracy_F.tolist() == [(9 - wrong) / 9 for wrong in wrong_of_nine]
+    at = [50, 100, 150, 200]
+    assert np.mean(rates.tpr_FT, 0)[at].tolist() == [0.27, 0.465, 0.805, 1.0]
+    assert np.mean(rates.fpr_FT, 0)[at].tolist() == [0.13, 0.16999999999999998, 0.35000000000000003, 0.45499999999999996]
+
+
+def pairs_of_whole_numbers():
+    """Ninety pairs that need no random numbers; forty-one are of the same person."""
+    vector_N2D = ((np.arange(1620) ** 2 % 1009) - 504.0).reshape(90, 2, 9)
+    same = np.arange(90) * 5 % 11 < 5
+    vector_N2D[same, 1] = vector_N2D[same, 0] + 1.5 * vector_N2D[same, 1]
+    return unit(vector_N2D.reshape(180, 9)), same
+
+
+@pytest.mark.parametrize("pairs, width", [(1, 1), (63, 512), (64, 129), (65, 512), (200, 1)])
+def test_distances_in_blocks_have_the_bits_of_all_at_once(pairs, width):
+    first, second = np.random.default_rng(0).normal(size=(2, pairs, width))
+    for kind in (np.float64, np.float32):
+        a, b = first.astype(kind), second.astype(kind)
+        whole = np.sum(np.square(np.subtract(a.astype(np.float64), b.astype(np.float64))), 1)
+        assert squared_distances(a, b).tolist() == whole.tolist()
 
 
 def test_distances_on_a_threshold_itself_count_as_different():

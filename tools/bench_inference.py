@@ -1,15 +1,20 @@
-"""Accuracy against speed: networks in onnxruntime on one CPU thread, a face at a time and 64, fp32 and static int8.
+"""Faces a second in onnxruntime on the CPU, a face at a time and 64, fp32 and static int8, and what accuracy that costs.
 
-    python tools/bench_frontier.py OUT native16_0.2m native16_1m native16_1m_dw runs/my_run ... [--faces FILE] [--pairs FILE.bin]
+    python tools/bench_inference.py OUT [NETWORK ...] [--threads 1 0] [--json FILE] [--faces FILE] [--pairs FILE.bin]
 
 A NETWORK is a name, with random weights (its speed is a trained one's), or a run folder, whose student is then also verified on
---pairs (LR-LR at --px). All are timed in turns in one process, the best of all turns; ratios are to the first network's fp32.
+--pairs (LR-LR at --px). Without any, all students are timed beside arcface_torch's mbf, which buffalo_s has. All are timed in
+turns in one process, the best of all turns; ratios are to the first network's fp32. --threads 0 means all cores.
+Where both are among them, the native student of 0.2 M numbers is held against mbf: fp32, a face at a time, one thread.
 --faces calibrates int8 (RecordIO, folder or .bin); without it noise does, which tells speed and no accuracy. OUT keeps the files
 and frontier.json: the same command goes on from there, and --turns more are added to those done.
 """
 
 import argparse
+import functools
+import itertools
 import json
+import statistics
 import sys
 import time
 from pathlib import Path
@@ -27,7 +32,10 @@ from aird_plugin.models import build
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.teacher import file_sha256
 from aird_plugin.progress import progress
+from aird_plugin.ratios import AT_LEAST, Row, compare, in_turns, tell
 
+SMALL, LARGE = "native16_0.2m", "mbf"
+STUDENTS = (LARGE, SMALL, "native16_0.2m_dw", "native16_1m", "native16_1m_dw", "mfn", "r18")
 BATCHES = (1, 64)
 KINDS = ("fp32", "int8")
 # A turn lasts at least so long: a single face of a small network is over in microseconds.
@@ -40,7 +48,7 @@ def main() -> int:
     place = args.out / "frontier.json"
     known = read(place, args)
     calibrators = None
-    names = [network.rstrip("/") for network in args.networks]
+    names = [network.rstrip("/") for network in args.networks or STUDENTS]
     for name in names:
         if name not in known or known[name]["weights"] != weights_of(name):
             calibrators = faces_for(args) if calibrators is None else calibrators
@@ -49,27 +57,32 @@ def main() -> int:
         if args.pairs and Path(name).is_dir() and "accuracy" not in known[name]:
             known[name]["accuracy"] = {kind: accuracy(file_of(args.out, name, kind), args) for kind in KINDS}
             keep(place, known)
-    cells = [(name, kind, batch) for name in names for kind in KINDS for batch in BATCHES]
-    calls = {cell: prepare(file_of(args.out, *cell[:2]), cell[2]) for cell in cells}
+    cells = itertools.product(names, KINDS, BATCHES, args.threads)
+    calls = {cell: prepare(file_of(args.out, *cell[:2]), *cell[2:]) for cell in cells}
     for _ in progress(range(args.turns), args.turns, "turns", "turns"):
-        for (name, kind, batch), call in calls.items():
-            rates = known[name]["faces_per_s"]
-            rates[f"{kind}/{batch}"] = max(rates.get(f"{kind}/{batch}", 0.0), batch * rate_of(call))
+        for (name, *cell), call in calls.items():
+            rates, key = known[name]["faces_per_s"], key_of(*cell)
+            rates[key] = max(rates.get(key, 0.0), cell[1] * rate_of(call))
         keep(place, known)
-    print(table({name: known[name] for name in names}))
+    for threads in args.threads:
+        print(f"\n{'all cores' if threads == 0 else f'{threads} thread(s)'}\n\n{table({n: known[n] for n in names}, threads)}")
+    if SMALL in names and LARGE in names:
+        tell([target_row(args)], args.json)
     return 0
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("networks", nargs="+", metavar="NETWORK")
+    parser.add_argument("networks", nargs="*", metavar="NETWORK")
+    parser.add_argument("--threads", nargs="+", type=int, default=[1])
     parser.add_argument("--embedding-size", type=int, default=128)
     parser.add_argument("--faces")
     parser.add_argument("--count", type=int, default=512, help="faces for calibration. default: 512")
     parser.add_argument("--pairs")
     parser.add_argument("--px", type=int, default=16)
     parser.add_argument("--turns", type=int, default=10)
+    parser.add_argument("--json", metavar="FILE", help="file for the row with a target")
     return parser.parse_args()
 
 
@@ -122,12 +135,19 @@ def accuracy(file: Path, args) -> float:
     return Session(OnnxTeacher(file), args.pairs).evaluate(args.px, "lr-lr")["accuracy"]
 
 
-def prepare(file: Path, batch: int):
-    """One call on one batch, warmed up, on one thread."""
+def key_of(kind: str, batch: int, threads: int) -> str:
+    """Under which a rate is kept."""
+    return f"{kind}/{batch}" if threads == 1 else f"{kind}/{batch}/{threads}"
+
+
+def prepare(file: Path, batch: int, threads: int):
+    """One call on one batch, warmed up. Beside the threads all options are onnxruntime's own."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
+    # A session's idle threads would go on spinning on the cores of the next one's.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     data = session.get_inputs()[0]
     faces = np.random.default_rng(0).uniform(-1, 1, (batch, 3, *data.shape[2:])).astype(np.float32)
@@ -145,17 +165,31 @@ def rate_of(call) -> float:
     return calls / seconds
 
 
-def table(rows: dict[str, dict]) -> str:
+def target_row(args) -> Row:
+    """What a face costs the large network against the small one: fp32, one at a time, on one thread."""
+    calls = {name: prepare(file_of(args.out, name, "fp32"), 1, 1) for name in (LARGE, SMALL)}
+    # A turn of each lasts about as long.
+    faces = {LARGE: 2, SMALL: 300}
+    seconds = in_turns({name: functools.partial(repeat, call, faces[name]) for name, call in calls.items()}, args.turns)
+    large, small = ([turn / faces[name] for turn in seconds[name]] for name in (LARGE, SMALL))
+    detail = f"{1 / statistics.median(small):,.0f} against {1 / statistics.median(large):,.0f} faces/s"
+    return compare(f"{SMALL} at 16 px / {LARGE} at 112 px, fp32, batch 1, one thread", AT_LEAST, 150, large, small, detail)
+
+
+def repeat(call, times: int) -> None:
+    for _ in range(times):
+        call()
+
+
+def table(rows: dict[str, dict], threads: int) -> str:
     """Markdown: faces a second, in brackets the ratio to the first network's fp32 at the same batch."""
     cells = [(kind, batch) for kind in KINDS for batch in BATCHES]
     head = ["network", "parameters", "px", *(f"{kind}, batch {batch}" for kind, batch in cells), "MB", "accuracy, fp32; int8"]
     lines = [head, ["---"] * len(head)]
     first = next(iter(rows.values()))["faces_per_s"]
     for name, row in rows.items():
-        rates = row["faces_per_s"]
-        told = [
-            f"{rates[f'{kind}/{batch}']:,.0f} ({rates[f'{kind}/{batch}'] / first[f'fp32/{batch}']:.2f})" for kind, batch in cells
-        ]
+        rates = {cell: row["faces_per_s"][key_of(*cell, threads)] for cell in cells}
+        told = [f"{rate:,.0f} ({rate / first[key_of('fp32', batch, threads)]:.2f})" for (_, batch), rate in rates.items()]
         known = "; ".join(f"{row['accuracy'][kind]:.2f}" for kind in KINDS) if "accuracy" in row else ""
         size = "; ".join(f"{row['megabytes'][kind]:.2f}" for kind in KINDS)
         lines.append([name, f"{row['parameters']:,}", str(row["input_size"]), *told, size, known])
