@@ -16,7 +16,7 @@ from aird_plugin.losses.margin import GRADIENTS, Combined, softmax_loss
 from aird_plugin.losses.sharding import WHOLE
 
 HEAD_INITS = ("teacher", "random")
-ROW_BLOCK = 65536
+ROW_BLOCK = 16384
 
 
 @dataclass(frozen=True)
