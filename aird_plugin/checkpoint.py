@@ -55,7 +55,8 @@ def load_for(folder: Path, resume: bool) -> tuple[dict[str, Any], list[dict[str,
 def load_latest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
     """(shared, heads of all ranks in order) of the newest checkpoint, or None where there is none.
 
-    The heads are mapped, not read: all ranks' together may be larger than a rank's memory. Raises ValueError for a damaged file, with the folder to remove.
+    The heads are mapped, not read: all ranks' together may be larger than a rank's memory.
+    Raises ValueError for a damaged file, with the folder to remove.
     """
     complete = _complete(folder)
     if not complete:

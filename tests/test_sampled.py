@@ -1,7 +1,5 @@
 """Runs whose class centres are sampled: steps equal a slow reference, on one rank and on two; memory; resuming."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
@@ -10,8 +8,8 @@ from torch.nn import functional as F
 from aird_plugin import distributed
 from aird_plugin.assemble import assemble
 from aird_plugin.data.faces import Batch
-from aird_plugin.losses.instance import Instance
 from aird_plugin.loop import resume, save, take_step
+from aird_plugin.losses.instance import Instance
 from aird_plugin.models.head import Head, HeadConfig
 from aird_plugin.objective import Objective, Sizes, look
 from aird_plugin.recipe import from_flat
@@ -59,7 +57,8 @@ def steps_on_this_rank(sample_rate: float, first_classes: int) -> dict[str, torc
 
 def slow_steps(drawn: list[torch.Tensor], first_classes: int) -> dict[str, torch.Tensor]:
     """The same by loops over all classes at once, given which were drawn in each step (sorted)."""
-    centres_CD, momentum_CD, teacher_CD = draw(99, CLASSES, WIDTH), torch.zeros(CLASSES, WIDTH), F.normalize(draw(99, CLASSES, WIDTH))
+    centres_CD, momentum_CD = draw(99, CLASSES, WIDTH), torch.zeros(CLASSES, WIDTH)
+    teacher_CD = F.normalize(centres_CD)
     found = {}
     for step, drawn_S in enumerate(drawn):
         leaf_CD, faces_GD = centres_CD.clone().requires_grad_(), draw(step, FACES, WIDTH).requires_grad_()
@@ -105,10 +104,10 @@ def test_two_ranks_equal_the_slow_reference(tmp_path, sample_rate, first_classes
 
 def peak_of_a_shard(classes: int, width: int) -> dict[str, torch.Tensor]:
     """Highest private memory above what was there before, while a shard is drawn and stepped; in bytes."""
-    state = SimpleNamespace(found={})
+    found = {}
     for name, count in (("warm", 4000), ("peak", classes)):
         before = private_bytes()
-        with watched(state.found, name):
+        with watched(found, name):
             head = Head(HeadConfig(count, sample_rate=0.01), width, teacher_centres_CD=None, seed=1)
             optimizer = step_rows_only(build_optimizer(SCHEDULE, head.parameters()))
             for step in range(3):
@@ -117,7 +116,7 @@ def peak_of_a_shard(classes: int, width: int) -> dict[str, torch.Tensor]:
                 cosines = head.cosines(draw(step, 8, width), None, person_B, step)
                 head.loss(cosines.student_GC, cosines.label_G).backward()
                 optimizer.step()
-    return {"above": torch.tensor(state.found["peak"] - before), "shard": torch.tensor(head.weight.numel() * 4)}
+    return {"above": torch.tensor(found["peak"] - before), "shard": torch.tensor(head.weight.numel() * 4)}
 
 
 def test_a_rank_needs_little_more_than_its_centres_and_their_momentum(tmp_path):

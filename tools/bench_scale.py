@@ -229,11 +229,11 @@ def told(classes: int, args: argparse.Namespace, ranks: list[dict]) -> list[Row]
     """The rows of one number of classes: the worst rank's memory in each phase."""
     worst = {key: max(rank[key] for rank in ranks) for key in ranks[0] if key != "step_s"}
     seconds = statistics.median(second for rank in ranks for second in rank["step_s"])
-    about = f"{classes:,} classes of {args.width}, {args.ranks} ranks, sample rate {args.sample_rate:g}, {args.batch} faces a rank"
+    about = f"{classes:,} classes of {args.width}, {args.ranks} ranks, sample rate {args.sample_rate:g}, batch {args.batch}"
     print(
-        f"{about}: state {size(worst['state'])} a rank (centres {size(worst['weights'])}); before it, with Python and torch, {size(worst['before'])}; "
-        f"step {seconds:.3f} s, {worst['bytes_sent'] / 1e6:.2f} MB sent a rank; checkpoint {size(worst['checkpoint'])}, "
-        f"saved in {worst['save_s']:.1f} s, taken up in {worst['resume_s']:.1f} s"
+        f"{about}: state {size(worst['state'])} a rank (centres {size(worst['weights'])}); before it, with Python and torch, "
+        f"{size(worst['before'])}; step {seconds:.3f} s, {worst['bytes_sent'] / 1e6:.2f} MB sent a rank; "
+        f"checkpoint {size(worst['checkpoint'])}, saved in {worst['save_s']:.1f} s, taken up in {worst['resume_s']:.1f} s"
     )
     rows = []
     for phase in ("start", "steps", "saving", "resuming"):

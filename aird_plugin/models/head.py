@@ -141,7 +141,7 @@ class Head(nn.Module):
         luck = torch.rand(total, generator=generator).to(label_G.device)
         luck[label_G[label_G >= 0]] = 2.0
         count = max(int(self.config.sample_rate * total), int((luck == 2.0).sum()), 1)
-        return luck.topk(count).indices.sort().values
+        return luck.topk(count, sorted=False).indices.sort().values
 
 
 def faces_told(needs: frozenset[str], student_BD, teacher_BD) -> tuple[torch.Tensor | None, torch.Tensor | None]:
