@@ -10,13 +10,13 @@ from aird_plugin.assemble import assemble
 from aird_plugin.data.faces import Batch
 from aird_plugin.loop import resume, save, take_step
 from aird_plugin.losses.instance import Instance
+from aird_plugin.memory import private_bytes, watched
 from aird_plugin.models.head import Head, HeadConfig
 from aird_plugin.objective import Objective, Sizes, look
 from aird_plugin.recipe import from_flat
 from aird_plugin.rows import step_rows_only
 from aird_plugin.schedule import ScheduleConfig, build_optimizer
 from tests.ranks import assert_alike, on_ranks
-from tools.bench_scale import private_bytes, watched
 
 FACES, CLASSES, WIDTH, STEPS, SCALE = 6, 13, 5, 4, 8.0
 SCHEDULE = ScheduleConfig(lr=0.5, momentum=0.9, weight_decay=0.01)
@@ -121,8 +121,8 @@ def peak_of_a_shard(classes: int, width: int) -> dict[str, torch.Tensor]:
 
 def test_a_rank_needs_little_more_than_its_centres_and_their_momentum(tmp_path):
     """Drawing a dense gradient or all ranks' centres would each take one or two shards more."""
-    for part in on_ranks(peak_of_a_shard, tmp_path, 400_000, 64):
-        assert 1.9 * part["shard"] < part["above"] < 2.6 * part["shard"], part["above"] / part["shard"]
+    for part in on_ranks(peak_of_a_shard, tmp_path, 400_000, 128):
+        assert 1.9 * part["shard"] < part["above"] < 2.9 * part["shard"], part["above"] / part["shard"]
 
 
 def test_resuming_a_sampled_run_equals_the_unbroken_one_to_the_bit(tiny_run, tmp_path):

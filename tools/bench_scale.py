@@ -18,7 +18,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,12 +30,13 @@ from aird_plugin.assemble import equip
 from aird_plugin.data.faces import Batch
 from aird_plugin.files import write_atomically
 from aird_plugin.lesson import Lesson, build_student
+from aird_plugin.memory import watched
 from aird_plugin.objective import Objective, Sizes
 from aird_plugin.progress import progress
 from aird_plugin.ratios import AT_MOST, Row, tell
 from aird_plugin.recipe import from_flat
 
-PX, ROWS_AT_ONCE, PAGE, WATCH_S = 16, 65536, 4096, 0.002
+PX, ROWS_AT_ONCE = 16, 65536
 TARGET = 1.5
 
 
@@ -168,34 +168,6 @@ def state_bytes(training) -> int:
     """The class centres and what their optimizer keeps of them."""
     kept = (value for values in training.head_optimizer.state.values() for value in values.values())
     return nbytes(training.head.weight) + sum(nbytes(value) for value in kept if isinstance(value, torch.Tensor))
-
-
-def private_bytes() -> int:
-    """Resident memory of this process that no file backs. ValueError where there is no Linux to ask."""
-    try:
-        _, resident, shared = Path("/proc/self/statm").read_text().split()[:3]
-    except OSError as error:
-        raise ValueError(f"memory is measured through /proc, which only Linux has ({error})") from error
-    return (int(resident) - int(shared)) * PAGE
-
-
-@contextlib.contextmanager
-def watched(found: dict, name: str):
-    """Keep the highest private memory of the block under `name`."""
-    over = threading.Event()
-    found[name] = private_bytes()
-
-    def watch():
-        while not over.wait(WATCH_S):
-            found[name] = max(found[name], private_bytes())
-
-    thread = threading.Thread(target=watch, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
 
 
 @contextlib.contextmanager
