@@ -11,6 +11,7 @@ from aird_plugin.finite import Watch
 from aird_plugin.lesson import Lesson, prepare
 from aird_plugin.models.head import Head
 from aird_plugin.recipe import Recipe
+from aird_plugin.rows import step_rows_only
 from aird_plugin.schedule import build_optimizer
 
 
@@ -34,7 +35,11 @@ class Training(Lesson):
 
 def assemble(recipe: Recipe) -> Training:
     """Open the data, build or open the bank, build networks and optimizers. Raises ValueError for what does not fit."""
-    lesson = prepare(recipe)
+    return equip(prepare(recipe))
+
+
+def equip(lesson: Lesson) -> Training:
+    """What a lesson's student is trained with on this rank: head, DDP, optimizers."""
     recipe, device, student = lesson.recipe, lesson.device, lesson.student
     head = build_head(lesson).to(device)
     network = torch.compile(student) if recipe.run.compile else student
@@ -42,10 +47,11 @@ def assemble(recipe: Recipe) -> Training:
         device_ids = [device] if device.type == "cuda" else None
         # BatchNorm statistics stay each rank's own, as in arcface_torch; rank 0's are saved.
         network = DistributedDataParallel(network, device_ids, broadcast_buffers=False)
+    head_optimizer = build_optimizer(recipe.schedule, head.parameters())
     return Training(
         **vars(lesson), network=network, head=head,
         shared_optimizer=build_optimizer(recipe.schedule, [*student.parameters(), *lesson.objective.parameters()]),
-        head_optimizer=build_optimizer(recipe.schedule, head.parameters()),
+        head_optimizer=step_rows_only(head_optimizer) if head.sampled else head_optimizer,
         scaler=torch.amp.GradScaler(enabled=recipe.run.fp16 and device.type == "cuda"),
         watch=Watch(device, patient=device.type == "cuda"),
     )  # fmt: skip

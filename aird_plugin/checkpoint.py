@@ -5,6 +5,7 @@ rank (its shard of the class centres and their optimizer). The folder gets its n
 joined and cut anew on loading, so a run may go on with another number of ranks.
 """
 
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -54,6 +55,7 @@ def load_for(folder: Path, resume: bool) -> tuple[dict[str, Any], list[dict[str,
 def load_latest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
     """(shared, heads of all ranks in order) of the newest checkpoint, or None where there is none.
 
+    The heads are mapped, not read: all ranks' together may be larger than a rank's memory.
     Raises ValueError for a damaged file, with the folder to remove.
     """
     complete = _complete(folder)
@@ -63,7 +65,8 @@ def load_latest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | N
     try:
         shared = torch.load(newest / "shared.pt", map_location="cpu", weights_only=True)
         heads = [
-            torch.load(newest / f"head_{rank}.pt", map_location="cpu", weights_only=True) for rank in range(shared["ranks"])
+            torch.load(newest / f"head_{rank}.pt", map_location="cpu", weights_only=True, mmap=True)
+            for rank in range(shared["ranks"])
         ]
     # torch.load raises a dozen kinds of error on damaged bytes; their texts advise to switch its safety off, so they stay out.
     except Exception as error:
@@ -77,20 +80,32 @@ def load_latest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | N
 
 
 def cut_head(heads: list[dict[str, Any]], shard: slice) -> dict[str, Any]:
-    """This rank's part of the class centres and of their optimizer, from all saved shards."""
-    optimizer = dict(heads[0]["optimizer"])
-    optimizer["state"] = {
-        index: {key: _cut([head["optimizer"]["state"][index][key] for head in heads], shard) for key in values}
-        for index, values in optimizer["state"].items()
-    }
-    return {"weight": _cut([head["weight"] for head in heads], shard), "optimizer": optimizer}
+    """This rank's part of the class centres and of their optimizer, from all saved shards; no other part is read.
+
+    The centres may still lie in the checkpoint's file: copy from them. The optimizer's state is the caller's own.
+    """
+    states = [head["optimizer"]["state"] for head in heads]
+    state = {index: {key: _joined([s[index][key] for s in states], shard) for key in states[0][index]} for index in states[0]}
+    pieces = _pieces([head["weight"] for head in heads], shard)
+    weight = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+    return {"weight": weight, "optimizer": heads[0]["optimizer"] | {"state": state}}
 
 
-def _cut(parts: list, shard: slice):
+def _joined(parts: list, shard: slice):
     """Rows of the joined shards; a value without rows (a step count) is the same in each."""
     if isinstance(parts[0], torch.Tensor) and parts[0].ndim > 0:
-        return torch.cat(parts)[shard].clone()
+        return torch.cat(_pieces(parts, shard))
     return parts[0]
+
+
+def _pieces(parts: list[torch.Tensor], shard: slice) -> list[torch.Tensor]:
+    """What of each shard lies within the one wanted."""
+    starts = [0, *itertools.accumulate(map(len, parts))]
+    return [
+        part[max(shard.start - first, 0) : shard.stop - first]
+        for first, part in zip(starts, parts, strict=False)
+        if first < shard.stop and first + len(part) > shard.start
+    ]
 
 
 def clear(folder: Path) -> None:

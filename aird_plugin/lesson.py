@@ -4,7 +4,6 @@ import sys
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -51,8 +50,8 @@ class Lesson:
 
     @property
     def teacher_centres_CD(self) -> torch.Tensor | None:
-        """The teacher's classifier, of all ranks."""
-        return None if self.bank is None else torch.from_numpy(np.array(self.bank.centres_CD))
+        """The teacher's classifier, of all ranks, mapped from the bank."""
+        return None if self.bank is None else torch.from_numpy(self.bank.centres_CD)
 
     @property
     def steps_per_epoch(self) -> int:

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -51,10 +53,11 @@ def test_a_full_disk_leaves_the_one_before(tmp_path, monkeypatch):
     assert checkpoint.load_latest(tmp_path)[0]["step"] == 1
 
 
+@pytest.mark.parametrize("name", ["shared.pt", "head_0.pt"])
 @pytest.mark.parametrize("damage", [lambda data: data[:40], lambda data: b"", lambda data: b"not a checkpoint" * 9])
-def test_a_damaged_file_names_the_folder_to_remove(tmp_path, damage):
+def test_a_damaged_file_names_the_folder_to_remove(tmp_path, damage, name):
     folder = save(tmp_path, 1)
-    path = folder / "shared.pt"
+    path = folder / name
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match="step_00000001 cannot be read .*remove that folder"):
         checkpoint.load_latest(tmp_path)
@@ -81,6 +84,26 @@ def test_class_centres_are_cut_anew_for_another_number_of_ranks(shards):
         state = cut["optimizer"]["state"][0]
         assert torch.equal(state["momentum_buffer"], 10 * expected["weight"]) and state["step"].item() == 3
         assert cut["optimizer"]["param_groups"] == expected["optimizer"]["param_groups"]
+
+
+def file_behind(tensor: torch.Tensor) -> str:
+    """What Linux has mapped where the tensor lies; "" where nothing has a name."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        span, _, _, _, _, *name = line.split(maxsplit=5)
+        first, last = (int(end, 16) for end in span.split("-"))
+        if first <= tensor.data_ptr() < last:
+            return "".join(name)
+    raise AssertionError("the tensor lies nowhere")
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="asks Linux what is mapped")
+def test_heads_are_mapped_and_what_the_optimizer_takes_from_them_is_not(tmp_path):
+    save(tmp_path, 1)
+    _, heads = checkpoint.load_latest(tmp_path)
+    cut = checkpoint.cut_head(heads, slice(1, 3))
+    momentum = cut["optimizer"]["state"][0]["momentum_buffer"]
+    assert file_behind(cut["weight"]).endswith("head_0.pt") and not file_behind(momentum).endswith(".pt")
+    assert torch.equal(momentum, 10 * cut["weight"])
 
 
 def test_clearing(tmp_path):

@@ -110,9 +110,8 @@ def partial_fc(original, hosted):
             shard = slice(self.class_start, self.class_start + self.num_local)
             teacher_centres_CD = lesson.teacher_centres_CD
             start_CD = teacher_centres_CD if lesson.recipe.head.head_init == "teacher" else None
-            start_CD = initial_centres(lesson.recipe.head, embedding_size, start_CD, lesson.recipe.run.seed)
             with torch.no_grad():
-                self.weight.copy_(start_CD[shard])
+                self.weight.copy_(initial_centres(lesson.recipe.head, embedding_size, shard, start_CD, lesson.recipe.run.seed))
             self.weight.requires_grad_(lesson.recipe.head.trained)
             if cosines.kept:
                 cosines.teacher_centres_CD = F.normalize(teacher_centres_CD[shard].float()).to(lesson.device)

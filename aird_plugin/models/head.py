@@ -16,6 +16,7 @@ from aird_plugin.losses.margin import GRADIENTS, Combined, softmax_loss
 from aird_plugin.losses.sharding import WHOLE
 
 HEAD_INITS = ("teacher", "random")
+ROW_BLOCK = 16384
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,9 @@ class HeadConfig:
     """Recipe keys of the class centres.
 
     margin_list: (m1, m2, m3) of cos(m1 * angle + m2) - m3. margin_scale: the s that multiplies cosines (arcface_torch: 64).
-    sample_rate: share of classes drawn each step, 1 for all. head_init: "teacher" starts from the teacher's class centres,
-    which puts the student into the teacher's coordinates; "random" from a small normal.
+    sample_rate: share of classes drawn each step, 1 for all; a class that is not drawn keeps its centre and its momentum (see
+    `rows`; docs/scale.md). head_init: "teacher" starts from the teacher's class centres, which puts the student into the
+    teacher's coordinates; "random" from a small normal.
     margin: None for the combined margin that margin_list and margin_gradient describe, or another as "module:Spec"; its keys
     begin with margin_, and it takes margin_scale. head_frozen: the teacher's class centres stay as they are, without gradient
     and weight decay. head_adaptive: no gradient either; each face moves its centre towards its teacher embedding (AdaDistill).
@@ -77,7 +79,9 @@ class Head(nn.Module):
     """This rank's shard of the class centres, and beside it the teacher's (no parameter, not saved, never trained).
 
     centres_CD: all ranks' initial centres, or None for a small normal drawn from `seed`. margin: the spec of another margin than
-    the combined one; what it remembers is the same on all ranks.
+    the combined one; what it remembers is the same on all ranks. Where classes are sampled, nothing but the weight (and the
+    optimizer's state) has the size of the shard: the gradient is sparse, and the teacher's centres, given as a mapped array, stay
+    on disk until their rows are drawn, or until the head moves to a GPU. Raises ValueError where a rank would hold no class.
     """
 
     def __init__(
@@ -86,11 +90,14 @@ class Head(nn.Module):
         super().__init__()
         self.config, self.seed = config, seed
         self.shard = shard_of(config.num_classes, distributed.rank(), distributed.world_size())
-        centres_CD = initial_centres(config, embedding_size, centres_CD, seed)
-        self.weight = nn.Parameter(centres_CD[self.shard].clone().float(), requires_grad=config.trained)
+        self.sampled = config.sample_rate < 1
+        centres_CD = initial_centres(config, embedding_size, self.shard, centres_CD, seed)
+        self.weight = nn.Parameter(centres_CD, requires_grad=config.trained)
         spec = margin or Combined(config.margin_list, config.margin_gradient)
         self.margin, self.needs = spec.build(config.margin_scale), spec.needs
-        teacher_shard = None if teacher_centres_CD is None else F.normalize(teacher_centres_CD[self.shard].float())
+        teacher_shard = None if teacher_centres_CD is None else teacher_centres_CD[self.shard]
+        if teacher_shard is not None and not self.sampled:
+            teacher_shard = F.normalize(teacher_shard.float())
         self.register_buffer("teacher_centres_CD", teacher_shard, persistent=False)
         self.shards = WHOLE if distributed.world_size() == 1 else distributed.ClassShards()
 
@@ -104,11 +111,11 @@ class Head(nn.Module):
         student_GD = F.normalize(distributed.gather_rows(student_BD))
         label_G = labels_in(self.shard, distributed.gather_rows(person_B))
         centres_CD, teacher_centres_CD = self.weight, self.teacher_centres_CD
-        if self.config.sample_rate < 1:
+        if self.sampled:
             index_C = self._sample(label_G, step)
             label_G = torch.where(label_G >= 0, torch.searchsorted(index_C, label_G.clamp(min=0)), -1)
-            centres_CD = centres_CD[index_C]
-            teacher_centres_CD = None if teacher_centres_CD is None else teacher_centres_CD[index_C]
+            centres_CD = F.embedding(index_C, self.weight, sparse=True)
+            teacher_centres_CD = None if teacher_centres_CD is None else F.normalize(teacher_centres_CD[index_C].float())
         teacher_GC = None
         if teacher_centres_CD is not None and teacher_BD is not None:
             teacher_GC = F.normalize(distributed.gather_rows(teacher_BD)) @ teacher_centres_CD.T
@@ -128,13 +135,13 @@ class Head(nn.Module):
         return loss if regulariser is None else loss + regulariser
 
     def _sample(self, label_G: torch.Tensor, step: int) -> torch.Tensor:
-        """The classes present in the batch, filled up at random to the sampled number. Sorted int64 (C,)."""
+        """The classes present in the batch, filled up at random to the sampled number, at least one. Sorted int64 (C,)."""
         total = len(self.weight)
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 4096 + distributed.rank())
         luck = torch.rand(total, generator=generator).to(label_G.device)
         luck[label_G[label_G >= 0]] = 2.0
-        count = max(int(self.config.sample_rate * total), int((luck == 2.0).sum()))
-        return luck.topk(count).indices.sort().values
+        count = max(int(self.config.sample_rate * total), int((luck == 2.0).sum()), 1)
+        return luck.topk(count, sorted=False).indices.sort().values
 
 
 def faces_told(needs: frozenset[str], student_BD, teacher_BD) -> tuple[torch.Tensor | None, torch.Tensor | None]:
@@ -160,14 +167,34 @@ def labels_in(shard: slice, person_G: torch.Tensor) -> torch.Tensor:
     return torch.where((person_G >= shard.start) & (person_G < shard.stop), person_G - shard.start, -1)
 
 
-def initial_centres(config: HeadConfig, embedding_size: int, centres_CD=None, seed: int = 0) -> torch.Tensor:
-    """All ranks' class centres at the start: those given, else a small normal drawn from `seed`. ValueError for a wrong shape."""
+def initial_centres(config: HeadConfig, embedding_size: int, shard: slice, centres_CD=None, seed: int = 0) -> torch.Tensor:
+    """The shard's class centres at the start, float32: those of all ranks' given, else a small normal drawn from `seed`.
+
+    The normal is drawn for all ranks in blocks, of which a rank keeps its own: the same centres on any number of ranks.
+    Raises ValueError for a wrong shape and for an empty shard.
+    """
+    if shard.start >= shard.stop:
+        raise ValueError(f"num_classes={config.num_classes} leaves a rank without a class; use fewer ranks")
     if centres_CD is None:
-        generator = torch.Generator().manual_seed(seed)
-        return torch.empty(config.num_classes, embedding_size).normal_(0, 0.01, generator=generator)
+        return _drawn(config.num_classes, embedding_size, shard, torch.Generator().manual_seed(seed))
     if tuple(centres_CD.shape) != (config.num_classes, embedding_size):
         raise ValueError(f"the head needs class centres ({config.num_classes}, {embedding_size}); got {tuple(centres_CD.shape)}")
-    return centres_CD
+    return centres_CD[shard].clone().float()
+
+
+def _drawn(num_classes: int, width: int, shard: slice, generator: torch.Generator) -> torch.Tensor:
+    """Rows of one normal draw of (num_classes, width), without ever holding all of it."""
+    shard_CD = torch.empty(shard.stop - shard.start, width)
+    # The last block is the longest: torch draws the last 16 values of a tensor in their own way.
+    starts = list(range(0, max(num_classes - ROW_BLOCK, 1), ROW_BLOCK))
+    for first, last in zip(starts, [*starts[1:], num_classes], strict=True):
+        if first >= shard.stop:
+            break
+        block_RD = torch.empty(last - first, width).normal_(0, 0.01, generator=generator)
+        kept = slice(max(shard.start, first), min(shard.stop, last))
+        if kept.start < kept.stop:
+            shard_CD[kept.start - shard.start : kept.stop - shard.start] = block_RD[kept.start - first : kept.stop - first]
+    return shard_CD
 
 
 def shard_of(num_classes: int, rank: int, world_size: int) -> slice:

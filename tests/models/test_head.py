@@ -1,8 +1,10 @@
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from aird_plugin.models.head import Head, HeadConfig, shard_of
+from aird_plugin.models import head as head_module
+from aird_plugin.models.head import Head, HeadConfig, initial_centres, shard_of
 
 
 def head(**keys):
@@ -54,7 +56,7 @@ def test_a_sampled_class_alone_gets_a_gradient():
     h, (student, teacher, person) = head(sample_rate=0.7), faces()
     cosines = h.cosines(student, teacher, person, 0)
     h.loss(cosines.student_GC, cosines.label_G).backward()
-    assert (h.weight.grad.abs().sum(1) > 0).sum() == 4
+    assert h.weight.grad.is_sparse and (h.weight.grad.to_dense().abs().sum(1) > 0).sum() == 4
 
 
 def test_shards_cover_all_classes_once():
@@ -67,6 +69,34 @@ def test_random_centres_depend_on_the_seed_alone():
     config = HeadConfig(num_classes=6)
     a, b, c = (Head(config, 4, seed=seed).weight for seed in (1, 1, 2))
     assert torch.equal(a, b) and not torch.equal(a, c)
+
+
+@pytest.mark.parametrize("classes", [3, 16, 47, 64])
+def test_random_centres_are_one_draw_on_any_number_of_ranks(monkeypatch, classes):
+    """Drawn in blocks, of which each rank keeps its own: as one draw of the whole matrix to the bit."""
+    monkeypatch.setattr(head_module, "ROW_BLOCK", 16)
+    whole = torch.empty(classes, 5).normal_(0, 0.01, generator=torch.Generator().manual_seed(7))
+    for ranks in (1, 2, 3):
+        shards = [shard_of(classes, rank, ranks) for rank in range(ranks)]
+        parts = [initial_centres(HeadConfig(num_classes=classes), 5, shard, seed=7) for shard in shards]
+        assert torch.equal(torch.cat(parts), whole)
+
+
+def test_a_rank_without_a_class_is_refused():
+    with pytest.raises(ValueError, match="num_classes=1 leaves a rank without a class; use fewer ranks"):
+        initial_centres(HeadConfig(num_classes=1), 4, shard_of(1, 1, 2))
+
+
+def test_where_classes_are_sampled_the_teachers_centres_stay_mapped(tmp_path):
+    centres = np.lib.format.open_memmap(tmp_path / "centres.npy", mode="w+", dtype=np.float32, shape=(6, 4))
+    centres[:] = np.random.default_rng(0).standard_normal((6, 4))
+    mapped = torch.from_numpy(centres)
+    sampled, whole = (Head(HeadConfig(6, sample_rate=rate), 4, mapped, mapped) for rate in (0.7, 1.0))
+    assert sampled.teacher_centres_CD.data_ptr() == mapped.data_ptr() != sampled.weight.data_ptr()
+    assert whole.teacher_centres_CD.data_ptr() != mapped.data_ptr()
+    student, teacher, person = faces()
+    a, b = (h.cosines(student, teacher, person) for h in (sampled, whole))
+    torch.testing.assert_close(*(c.teacher_GC.gather(1, c.label_G[:, None]) for c in (a, b)))
 
 
 @pytest.mark.parametrize(("keys", "words"), [
