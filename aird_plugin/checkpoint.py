@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from aird_plugin import distributed
+from aird_plugin.tensorfile import load_tensors
 
 KEPT = 2
 FORMAT = "aird-checkpoint/1"
@@ -63,11 +64,8 @@ def load_latest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | N
         return None
     newest = complete[-1]
     try:
-        shared = torch.load(newest / "shared.pt", map_location="cpu", weights_only=True)
-        heads = [
-            torch.load(newest / f"head_{rank}.pt", map_location="cpu", weights_only=True, mmap=True)
-            for rank in range(shared["ranks"])
-        ]
+        shared = load_tensors(newest / "shared.pt")
+        heads = [load_tensors(newest / f"head_{rank}.pt", mmap=True) for rank in range(shared["ranks"])]
     # torch.load raises a dozen kinds of error on damaged bytes; their texts advise to switch its safety off, so they stay out.
     except Exception as error:
         raise ValueError(

@@ -51,7 +51,7 @@ def in_turns(calls: dict[str, Callable[[], object]], turns: int, warm: int = 1) 
 def compare(what: str, bound: str, target: float, over: list[float], under: list[float], detail: str = "") -> Row:
     """The row of over / under, turn by turn: seconds / seconds, in whichever order the target is stated."""
     ratios = [a / b for a, b in zip(over, under, strict=True)]
-    low, ratio, high = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+    low, ratio, high = statistics.quantiles(ratios, n=4, method="inclusive") if len(ratios) > 1 else ratios * 3
     return Row(what, bound, target, ratio, low, high, detail)
 
 
