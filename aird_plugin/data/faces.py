@@ -45,7 +45,7 @@ class Batch:
     """One step's faces of this rank. Teacher tensors are None where nobody asked for them; its maps stay where it made them.
 
     also_PBSSC: the same faces in the same views at further sizes, a tensor each. px_B: see `data/sizes.py`. What the bank holds in
-    float16 stays so until `to`. faces_BHWC is None where the device is to make it of high_BHWC (`Lesson.receive`).
+    float16 stays so until `look`. faces_BHWC is None where the device is to make it of high_BHWC (`Lesson.receive`).
     """
 
     faces_BHWC: torch.Tensor | None
@@ -63,13 +63,8 @@ class Batch:
     generative_BCHW: torch.Tensor | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        """The same batch on the device where it is worked on; half precision ends there, so that half the bytes travel."""
-
-        def moved(tensor: torch.Tensor) -> torch.Tensor:
-            tensor = tensor.to(device, non_blocking=True)
-            return tensor.float() if tensor.dtype == torch.float16 else tensor
-
-        return self._each(moved)
+        """The same batch on another device."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pin_memory(self) -> "Batch":
         """The same batch in pinned memory, from which copies to a GPU run beside its work (the loader calls this)."""
