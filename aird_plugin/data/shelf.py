@@ -34,14 +34,17 @@ class Shelf:
         return [torch.from_numpy(array).to(self.rows_MX.device, non_blocking=True) for array in arrays]
 
 
+def fits(device: torch.device, num_bytes: int) -> bool:
+    """Whether `device` is a GPU with at least twice as much memory free."""
+    return device.type == "cuda" and num_bytes <= SHARE * torch.cuda.mem_get_info(device)[0]
+
+
 def place_of(bank_on: str, device: torch.device, num_bytes: int) -> torch.device | None:
     """The device where the bank goes as a whole, None where it stays mapped from disk; says which of them.
 
-    "auto" takes a GPU with twice as much memory free; a CPU's own memory holds the mapped files already.
+    "auto" takes a GPU that it `fits`; a CPU's own memory holds the mapped files already.
     """
-    whole = bank_on == "device"
-    if bank_on == "auto" and device.type == "cuda":
-        whole = num_bytes <= SHARE * torch.cuda.mem_get_info(device)[0]
+    whole = bank_on == "device" or (bank_on == "auto" and fits(device, num_bytes))
     if whole or device.type == "cuda":
         where = f"whole on {device}" if whole else "in memory, read ahead of each step"
         print(f"bank: {num_bytes / 1e9:.2f} GB, {where}", file=sys.stderr, flush=True)
