@@ -80,7 +80,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def arguments(argv) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rec", default=os.path.join(os.environ.get("AIRD_DATA", "data"), "faces15k"), help="folder with train.rec")
+    parser.add_argument("--rec", default=f"{os.environ.get('AIRD_DATA', 'data')}/faces15k", help="folder with train.rec")
     parser.add_argument("--faces", type=int, default=1000, help="faces a turn")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--mxnet-python", help="an interpreter with mxnet 1.9.1")
@@ -164,8 +164,8 @@ def resize_share(args, records, rows_B: np.ndarray) -> Row:
     """Shrinking to 16 px and growing back on the device, as a share of a step. Grey levels against Pillow's."""
     high_BHWC = read_all(records, np.resize(rows_B, args.batch))
     faces_BHWC = torch.from_numpy(high_BHWC).to(args.device)
-    far = np.abs(low_faces_torch(faces_BHWC, 16, grow=False).cpu().numpy().astype(int) - low_faces(high_BHWC, 16, grow=False)).max()
     small_BSSC = low_faces(high_BHWC, 16, grow=False)
+    far = np.abs(low_faces_torch(faces_BHWC, 16, grow=False).cpu().numpy().astype(int) - small_BSSC).max()
     grown = resize_torch(torch.from_numpy(small_BSSC).to(args.device), 112).cpu().numpy().astype(int)
     far = max(far, np.abs(grown - resize_faces(small_BSSC, 112)).max())
     if far > (args.device != "cpu"):

@@ -44,8 +44,9 @@ def open_records(path: str):
 class Batch:
     """One step's faces of this rank. Teacher tensors are None where nobody asked for them; its maps stay where it made them.
 
-    also_PBSSC: the same faces in the same views at further sizes, a tensor each. px_B: see `data/sizes.py`. What the bank holds in
-    float16 stays so until `look`. faces_BHWC is None where the device is to make it of high_BHWC (`Lesson.receive`).
+    also_PBSSC: the same faces in the same views at further sizes, a tensor each. px_B: see `data/sizes.py`.
+    What the bank holds in float16 stays so until `look`, so that half the bytes travel. faces_BHWC is None where the device is to
+    make it of high_BHWC (`Lesson.receive`).
     """
 
     faces_BHWC: torch.Tensor | None
@@ -127,8 +128,10 @@ class BankFaces(Dataset):
         self.plan, self.neighbours, self.resident = plan, neighbours, place is not None
         self.person = Shelf(low.person_N[:, None], place)
         self.low, *self.also = (Shelf(half.low_NJHWC, place) for half in (low, *also))
-        # The shelf of the neighbours is this very array: a device holds it once.
-        self.embeddings = None if teacher is None else neighbours.embeddings if neighbours else Shelf(teacher.embeddings_NVD, place)
+        self.embeddings = None
+        if teacher is not None:
+            # The neighbours' shelf holds this very array: it lies on a device once.
+            self.embeddings = neighbours.embeddings if neighbours else Shelf(teacher.embeddings_NVD, place)
 
     def __getitem__(self, number: int) -> Batch:
         draw = self.plan.draw(number)

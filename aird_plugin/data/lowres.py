@@ -80,15 +80,15 @@ def resize_torch(faces_BHWC: torch.Tensor, side: int) -> torch.Tensor:
     on_cpu = faces_BHWC.device.type == "cpu"
     dtype, together = (torch.float64, CPU_BLOCK) if on_cpu else (torch.float32, max(1, len(faces_BHWC)))
     weights_TS = torch.from_numpy(fixed_point_weights(faces_BHWC.shape[1], side)).to(faces_BHWC.device, dtype)
-    # Autocast would round the weights to half precision, and a grey level with them.
-    with torch.autocast(faces_BHWC.device.type, enabled=False):
-        return torch.cat([_two_passes(block_BHWC, weights_TS) for block_BHWC in faces_BHWC.split(together)])
+    return torch.cat([_two_passes(block_BHWC, weights_TS) for block_BHWC in faces_BHWC.split(together)])
 
 
 def _two_passes(faces_BHWC: torch.Tensor, weights_TS: torch.Tensor) -> torch.Tensor:
-    columns_BCHT = _round(faces_BHWC.permute(0, 3, 1, 2).to(weights_TS.dtype) @ weights_TS.T)
-    grown_BCTT = _round(weights_TS @ columns_BCHT)
-    return grown_BCTT.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    # Autocast would round the weights to half precision, and whole grey levels with them.
+    with torch.autocast(faces_BHWC.device.type, enabled=False):
+        columns_BCHT = _round(faces_BHWC.permute(0, 3, 1, 2).to(weights_TS.dtype) @ weights_TS.T)
+        made_BCTT = _round(weights_TS @ columns_BCHT)
+    return made_BCTT.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def to_input(faces_BHWC: torch.Tensor) -> torch.Tensor:

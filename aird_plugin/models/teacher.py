@@ -95,7 +95,7 @@ class Teacher:
         return self.embed_torch(torch.from_numpy(np.ascontiguousarray(faces_NHWC))).cpu().numpy()
 
     def embed_torch(self, faces_NHWC: Tensor) -> Tensor:
-        """`embed` for a tensor on any device, N at least 1; the embeddings lie where the network runs, and nobody waits for it."""
+        """`embed` for a tensor on any device, N at least 1; its embeddings lie where the network takes its inputs."""
         inputs = (to_input(faces_BHWC.to(self.input_device)) for faces_BHWC in faces_NHWC.split(self.batch))
         return torch.cat([self.embed_inputs(inputs_B3HW) for inputs_B3HW in inputs])
 
