@@ -266,7 +266,8 @@ def test_any_number_of_decoding_threads_writes_the_same_files(records, tmp_path,
     for threads in (1, 5):
         monkeypatch.setattr(bank_build.torch, "get_num_threads", lambda count=threads: count)
         bank = config(tmp_path / str(threads))
-        sums.append([open_low_bank(bank, records, 16).manifest["sha256"], open_teacher_bank(bank, records, Teacher()).manifest["sha256"]])
+        halves = open_low_bank(bank, records, 16), open_teacher_bank(bank, records, Teacher())
+        sums.append([half.manifest["sha256"] for half in halves])
     assert sums[0] == sums[1] and {"low.npy", "person.npy"} <= set(sums[0][0]) and "hard.npy" in sums[0][1]
     assert not any(thread.name.startswith("ahead") for thread in threading.enumerate())
 
