@@ -135,21 +135,24 @@ class BankFaces(Dataset):
 
     def __getitem__(self, number: int) -> Batch:
         draw = self.plan.draw(number)
-        row_B, view_B = self.low.sent(draw.rows_B, draw.views_B)
+        row_B, view_B, odd_X = self.low.sent(draw.rows_B, draw.views_B, np.flatnonzero(draw.views_B % 2))
         batch = Batch(
-            faces_BHWC=in_view(self.low, row_B, view_B),
+            faces_BHWC=in_view(self.low, row_B, view_B, odd_X),
             person_B=self.person(row_B, torch.zeros_like(row_B)).long(),
             row_B=row_B,
-            also_PBSSC=tuple(in_view(low, row_B, view_B) for low in self.also),
+            also_PBSSC=tuple(in_view(low, row_B, view_B, odd_X) for low in self.also),
             teacher_BD=None if self.embeddings is None else self.embeddings(row_B, view_B),
         )
         return replace(batch, **self.neighbours.lookup(draw)) if self.neighbours else batch
 
 
-def in_view(low: Shelf, row_B: torch.Tensor, view_B: torch.Tensor) -> torch.Tensor:
-    """Low faces of the rows in those views: the jitter's face, mirrored for an odd view. uint8 (B, px, px, 3)."""
+def in_view(low: Shelf, row_B: torch.Tensor, view_B: torch.Tensor, odd_X: torch.Tensor) -> torch.Tensor:
+    """Low faces of the rows in those views: the jitter's face, mirrored at the places of odd views. uint8 (B, px, px, 3).
+
+    The places are given, since finding them on a GPU would have the CPU wait for it.
+    """
     faces_BHWC = low(row_B, view_B // 2)
-    return torch.where((view_B % 2 == 1)[:, None, None, None], faces_BHWC.flip(2), faces_BHWC)
+    return faces_BHWC.index_copy_(0, odd_X, faces_BHWC.index_select(0, odd_X).flip(2))
 
 
 class OnlineFaces(Dataset):

@@ -34,7 +34,7 @@ def test_autocast_leaves_the_twin_alone(noise_faces):
     expected = low_faces(faces, 16, grow=False)
     np.testing.assert_array_equal(whole.numpy(), expected)
     assert np.abs(near.numpy().astype(int) - expected).max() <= 1
-    assert torch.equal(rough, near)
+    assert torch.equal(rough, near) and (near.numpy() == expected).mean() > 0.999
 
 
 def test_more_faces_than_a_block_and_none(noise_faces):
