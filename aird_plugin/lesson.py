@@ -9,7 +9,7 @@ from torch import nn
 
 from aird_plugin import distributed
 from aird_plugin.data.bank import TeacherBank
-from aird_plugin.data.degrade import BICUBIC, arrive_torch
+from aird_plugin.data.degrade import BICUBIC, arrive_torch, shrink_torch
 from aird_plugin.data.faces import BankFaces, Batch, OnlineFaces
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.sizes import DrawnSizes
@@ -66,13 +66,27 @@ class Lesson:
         """How a step's faces come to the student's side; sizes that are drawn per face have arrived in the source."""
         return BICUBIC if self.recipe.sizes.px_range else self.recipe.data.degradation
 
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether a term, the margin or the head looks at what the teacher says."""
+        return self.bank is not None and bool(needs_of(self.recipe, self.objective))
+
+    def receive(self, batch: Batch) -> Batch:
+        """The batch on the device that trains; its faces are shrunk there where the source left that to it."""
+        batch = batch.to(self.device)
+        if batch.faces_BHWC is not None:
+            return batch
+        data, sizes = self.recipe.data, self.recipe.sizes
+        first, *also = (shrink_torch(batch.high_BHWC, px, data.degradation) for px in (data.px, *sizes.also_px))
+        return replace(batch, faces_BHWC=first, also_PBSSC=tuple(also))
+
     def ask_teacher(self, batch: Batch) -> Batch:
         """The batch with the teacher's embeddings, asked now where the bank did not bring them (the online path)."""
         if self.maps is not None and not batch.teacher_maps:
             embeddings_BD, maps = self.maps(batch.high_BHWC)
             return replace(batch, teacher_BD=self.bank.as_taught(embeddings_BD).to(self.device), teacher_maps=maps)
-        if batch.teacher_BD is None and batch.high_BHWC is not None:
-            embeddings_BD = torch.from_numpy(self.teacher.embed(batch.high_BHWC.cpu().numpy()))
+        if batch.teacher_BD is None and batch.high_BHWC is not None and self.asks_teacher:
+            embeddings_BD = self.teacher.embed_torch(batch.high_BHWC)
             return replace(batch, teacher_BD=self.bank.as_taught(embeddings_BD).to(self.device))
         return batch
 
@@ -105,7 +119,7 @@ def prepare(recipe: Recipe) -> Lesson:
     if distributed.rank() == 0:
         for finding in at_start(recipe, records, bank):
             print(finding, file=sys.stderr)
-    source = build_source(recipe, records, low, bank, objective, student.input_size)
+    source = build_source(recipe, records, low, bank, objective, student.input_size, device)
     if encoder:
         source = WithFeatures(source, open_features(recipe, records, encoder))
     student = student.to(device, memory_format=torch.channels_last)

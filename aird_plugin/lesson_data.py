@@ -9,9 +9,11 @@ import torch
 from aird_plugin import distributed
 from aird_plugin.data.bank import LowBank, TeacherBank
 from aird_plugin.data.bank_build import open_low_bank, open_teacher_bank
+from aird_plugin.data.degrade import named
 from aird_plugin.data.faces import BankFaces, Neighbours, OnlineFaces, open_records
-from aird_plugin.data.lowres import FACE_SIDE
+from aird_plugin.data.lowres import FACE_SIDE, RESIZE
 from aird_plugin.data.plan import PeoplePlan, Plan
+from aird_plugin.data.shelf import place_of
 from aird_plugin.data.sizes import DrawnSizes
 from aird_plugin.objective import Objective
 from aird_plugin.recipe import Recipe
@@ -82,8 +84,8 @@ def asking_for_neighbours(objective: Objective):
     return next(iter(asking.values()), None)
 
 
-def build_source(recipe: Recipe, records, low, bank, objective: Objective, side: int):
-    """Where batches come from. side: the student's, to which faces are brought whose sizes are drawn."""
+def build_source(recipe: Recipe, records, low, bank, objective: Objective, side: int, device: torch.device):
+    """Where batches come from. side: the student's, to which faces are brought whose sizes are drawn. device: what trains."""
     sizes = recipe.sizes
     draws = (
         recipe.bank.views, recipe.schedule.batch_size, recipe.run.seed, distributed.rank(), distributed.world_size(),
@@ -91,11 +93,20 @@ def build_source(recipe: Recipe, records, low, bank, objective: Objective, side:
     several = sizes.faces_per_person > 1
     plan = PeoplePlan(records.labels, sizes.faces_per_person, *draws) if several else Plan(len(records), *draws)
     relation = asking_for_neighbours(objective)
-    neighbours = Neighbours(bank, relation.negatives, relation.lone_faces) if relation else None
+    taught = bank if needs_of(recipe, objective) else None
+    place = None
+    if not recipe.bank.online:
+        lists = taught.hard_NK[:, : relation.negatives].nbytes if relation else 0
+        embeddings = taught.embeddings_NVD.nbytes if taught else 0
+        place = place_of(recipe.bank.bank_on, device, sum(half.low_NJHWC.nbytes for half in low) + embeddings + lists)
+    neighbours = Neighbours(bank, relation.negatives, relation.lone_faces, place) if relation else None
     if recipe.bank.online:
         data, seed = recipe.data, recipe.bank.view_seed
         px = FACE_SIDE if sizes.px_range else data.px
-        source = OnlineFaces(plan, records, px, data.degradation, seed, bank is not None, neighbours, sizes.also_px)
+        # A GPU shrinks a batch in no time, but what is more than the one resize is done face by face on the CPU.
+        shrinks = device.type == "cpu" or bool(sizes.px_range) or named(data.degradation).version != RESIZE
+        wanted = taught is not None
+        source = OnlineFaces(plan, records, px, data.degradation, seed, wanted, neighbours, sizes.also_px, shrinks)
     else:
-        source = BankFaces(plan, low[0], bank if needs_of(recipe, objective) else None, neighbours, tuple(low[1:]))
+        source = BankFaces(plan, low[0], taught, neighbours, tuple(low[1:]), place)
     return DrawnSizes(source, sizes.px_range, side, recipe.data.degradation) if sizes.px_range else source

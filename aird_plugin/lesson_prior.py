@@ -50,7 +50,7 @@ class WithFeatures(Dataset):
 
     def __init__(self, source, features: PriorBank):
         self.source, self.features = source, features
-        self.plan, self.neighbours = source.plan, source.neighbours
+        self.plan, self.neighbours, self.resident = source.plan, source.neighbours, source.resident
 
     def __getitem__(self, number: int) -> Batch:
         draw = self.plan.draw(number)

@@ -9,7 +9,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin import checkpoint, distributed
 from aird_plugin.assemble import Training, assemble
-from aird_plugin.data.faces import Batch, loader
+from aird_plugin.data.faces import Batch
+from aird_plugin.data.loader import loader
 from aird_plugin.errors import Interrupted
 from aird_plugin.evaluation.during import evaluate_run, questions, write_student
 from aird_plugin.lesson import pick_device
@@ -47,10 +48,9 @@ def run_steps(training: Training, first: int) -> None:
     recipe, per_epoch = training.recipe, training.steps_per_epoch
     save_every = recipe.run.save_steps or per_epoch
     accumulate = recipe.schedule.gradient_acc
-    pinned = training.device.type == "cuda"
-    last = training.total_steps * accumulate
-    batches = iter(loader(training.source, first * accumulate, last, recipe.data.num_workers, pinned))
-    with RunLog(training, first) as log, stop_signals() as stopped:
+    numbers = range(first * accumulate, training.total_steps * accumulate)
+    prepared = loader(training.source, numbers, recipe.data.num_workers, training.device)
+    with contextlib.closing(prepared) as batches, RunLog(training, first) as log, stop_signals() as stopped:
         for step in range(first, training.total_steps):
             rate = set_learning_rate(training, learning_rate(recipe.schedule, step, per_epoch))
             out = take_step(training, itertools.islice(batches, accumulate), step)
@@ -78,7 +78,7 @@ def take_step(training: Training, batches, step: int) -> dict[str, torch.Tensor]
     total: dict[str, torch.Tensor] = {}
     for number, batch in enumerate(batches, 1):
         with hold_back_sync(training.network, number < accumulate):
-            out = compute_loss(training, batch.to(training.device), step, step * accumulate + number)
+            out = compute_loss(training, training.receive(batch), step, step * accumulate + number)
             training.scaler.scale(out["loss"] / accumulate).backward()
         for name, value in out.items():
             total[name] = total.get(name, 0) + value.detach() / accumulate

@@ -114,12 +114,13 @@ def look(
     student_BD, also_XD = student_XD[:count], student_XD[count:]
     student_maps = tuple(tensor[:count] for tensor in student_maps)
     teacher_BD = None if batch.teacher_BD is None else F.normalize(batch.teacher_BD.float())
+    anchor_BD, negative_BKD = (None if tensor is None else tensor.float() for tensor in (batch.anchor_BD, batch.negative_BKD))
     cosines = head.cosines(student_BD, teacher_BD, batch.person_B, draw)
     return Views(
         student_BD=student_BD, person_B=batch.person_B, row_B=batch.row_B, teacher_BD=teacher_BD,
         student_cosine_GC=cosines.student_GC, teacher_cosine_GC=cosines.teacher_GC, label_G=cosines.label_G,
-        anchor_BD=batch.anchor_BD, has_anchor_B=batch.has_anchor_B,
-        negative_BKD=batch.negative_BKD, negative_exists_BK=batch.negative_exists_BK,
+        anchor_BD=anchor_BD, has_anchor_B=batch.has_anchor_B,
+        negative_BKD=negative_BKD, negative_exists_BK=batch.negative_exists_BK,
         student_maps=student_maps, teacher_maps=tuple(at_least_float32(tensor) for tensor in teacher_maps),
         also_PBD=also_XD.unflatten(0, (-1, count)) if len(also_XD) else None, px_B=batch.px_B,
         generative_BCHW=generative_BCHW, epoch=epoch, draw=draw, shards=head.shards,

@@ -236,7 +236,7 @@ def test_online_and_bank_teach_the_same(run):
     banked = assemble(from_flat(keys))
     online = assemble(from_flat(keys | {"online": True}))
     expected, found = banked.source[1], online.ask_teacher(online.source[1])
-    torch.testing.assert_close(found.teacher_BD, F.normalize(expected.teacher_BD), rtol=0, atol=2e-3)
+    torch.testing.assert_close(found.teacher_BD, F.normalize(expected.teacher_BD.float()), rtol=0, atol=2e-3)
 
 
 def test_a_width_of_the_students_own_is_refused(run):

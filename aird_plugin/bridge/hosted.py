@@ -68,7 +68,7 @@ class Hosted:
         """Batch number `number` comes; what upstream's loop gets of it."""
         if self.batch is None:
             states.forget_handover(self)
-        self.number, self.batch = number, batch.to(self.lesson.device)
+        self.number, self.batch = number, self.lesson.receive(batch)
         return [self.batch.faces_BHWC, self.batch.person_B]
 
     def loss(self, student_BD: torch.Tensor, identity: torch.Tensor, classes) -> torch.Tensor:

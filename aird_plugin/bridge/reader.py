@@ -3,6 +3,8 @@
 B = faces on this rank.
 """
 
+from contextlib import closing
+
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
@@ -10,6 +12,7 @@ from torch.utils.data import DataLoader
 from aird_plugin import distributed
 from aird_plugin.data.degrade import shrink_torch
 from aird_plugin.data.faces import Batch
+from aird_plugin.data.loader import loader
 from aird_plugin.data.plan import Draw
 from aird_plugin.lesson_data import needs_of
 
@@ -48,16 +51,15 @@ class BankReader(DataLoader):
 
     def __init__(self, hosted):
         lesson = hosted.lesson
-        super().__init__(
-            lesson.source, batch_size=None, sampler=EpochOfBatches(hosted), num_workers=lesson.recipe.data.num_workers,
-            pin_memory=lesson.device.type == "cuda",
-        )  # fmt: skip
+        super().__init__(lesson.source, batch_size=None, sampler=EpochOfBatches(hosted))
         self.hosted = hosted
 
     def __iter__(self):
-        for number, batch in zip(self.sampler, super().__iter__(), strict=True):
-            yield self.hosted.begin(number, batch)
-            self.hosted.batch_done()
+        lesson = self.hosted.lesson
+        with closing(loader(lesson.source, self.sampler, lesson.recipe.data.num_workers, lesson.device)) as batches:
+            for number, batch in zip(self.sampler, batches, strict=True):
+                yield self.hosted.begin(number, batch)
+                self.hosted.batch_done()
 
 
 class UpstreamReader:

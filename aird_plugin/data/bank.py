@@ -27,6 +27,7 @@ import numpy as np
 
 from aird_plugin.data.degrade import BICUBIC, named
 from aird_plugin.data.lowres import check_px
+from aird_plugin.data.shelf import PLACES
 from aird_plugin.data.views import VIEWS_VERSION, check_views, mirror_odd
 
 TEACHER_FORMAT = "aird-bank-teacher/1"
@@ -40,7 +41,8 @@ class BankConfig:
 
     views: views of a face, flip times jitter; 2 is the paper's flip. bank_same, bank_hard: lengths of the lists of same-person
     and hard other-person faces. online: decode, shrink and ask the teacher in every step instead (RID still takes its lists
-    from the bank).
+    from the bank). bank_on: where the bank lies in training. "device": whole in the memory of the device that trains; "memory":
+    mapped from disk; "auto": on a GPU where it takes at most half of the free memory, else "memory". Batches are the same.
     """
 
     bank: str = "runs/bank"
@@ -49,9 +51,12 @@ class BankConfig:
     bank_same: int = 32
     bank_hard: int = 256
     online: bool = False
+    bank_on: str = "auto"
 
     def __post_init__(self):
         check_views(self.views)
+        if self.bank_on not in PLACES:
+            raise ValueError(f"bank_on is one of {', '.join(PLACES)}; got {self.bank_on!r}")
         for key in ("bank_same", "bank_hard"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be 1 or more; got {getattr(self, key)!r}")

@@ -5,12 +5,16 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from filelock import FileLock, Timeout
 
+from aird_plugin.data.ahead import ahead
 from aird_plugin.data.bank import (
     MANIFEST,
     BankConfig,
@@ -29,6 +33,8 @@ from aird_plugin.files import write_atomically
 from aird_plugin.progress import progress
 
 BLOCK = 256
+# Threads that decode, at most: more of them wait for Python's lock.
+DECODERS = 16
 STATE = "building.json"
 
 
@@ -101,16 +107,25 @@ def decode_face(records, row: int) -> np.ndarray:
 
 
 def _jittered_blocks(records, config: BankConfig, first: int, label: str) -> Iterator[tuple[range, np.ndarray]]:
-    """Blocks of rows with the high face of every jitter. uint8 (rows, V/2, 112, 112, 3)."""
+    """Blocks of rows with the high face of every jitter. uint8 (rows, V/2, 112, 112, 3).
+
+    Threads decode, a block or two in front of who uses them: Pillow lets Python's lock go.
+    """
     total, jitters = len(records), config.views // 2
-    blocks = (range(start, min(start + BLOCK, total)) for start in range(first, total, BLOCK))
-    for rows in progress(blocks, total, label, "faces", initial=first):
-        high = np.empty((len(rows), jitters, FACE_SIDE, FACE_SIDE, 3), np.uint8)
-        for place, row in enumerate(rows):
-            face_HWC = decode_face(records, row)
-            for number in range(jitters):
-                high[place, number] = jitter(face_HWC, row, number, config.view_seed)
-        yield rows, high
+    blocks = [range(start, min(start + BLOCK, total)) for start in range(first, total, BLOCK)]
+
+    def views(row: int) -> list[np.ndarray]:
+        face_HWC = decode_face(records, row)
+        return [jitter(face_HWC, row, number, config.view_seed) for number in range(jitters)]
+
+    def block(rows: range) -> np.ndarray:
+        high_RJHWC = np.empty((len(rows), jitters, FACE_SIDE, FACE_SIDE, 3), np.uint8)
+        for place, faces_JHWC in enumerate(pool.map(views, rows)):
+            high_RJHWC[place] = faces_JHWC
+        return high_RJHWC
+
+    with ThreadPoolExecutor(min(torch.get_num_threads(), DECODERS)) as pool, closing(ahead(block, blocks)) as made:
+        yield from zip(progress(blocks, total, label, "faces", initial=first), made, strict=True)
 
 
 def _embed_views(teacher, high_RJHWC: np.ndarray) -> np.ndarray:

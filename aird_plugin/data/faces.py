@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from aird_plugin.data.bank import LowBank, TeacherBank
 from aird_plugin.data.bank_build import decode_face
@@ -19,6 +19,7 @@ from aird_plugin.data.degrade import shrink
 from aird_plugin.data.facerec import FaceRecords
 from aird_plugin.data.folder import FolderRecords
 from aird_plugin.data.plan import Draw, Plan
+from aird_plugin.data.shelf import Shelf
 from aird_plugin.data.views import jitter, mirror_odd
 
 NOBODY = -1
@@ -44,9 +45,11 @@ class Batch:
     """One step's faces of this rank. Teacher tensors are None where nobody asked for them; its maps stay where it made them.
 
     also_PBSSC: the same faces in the same views at further sizes, a tensor each. px_B: see `data/sizes.py`.
+    What the bank holds in float16 stays so until `look`, so that half the bytes travel. faces_BHWC is None where the device is to
+    make it of high_BHWC (`Lesson.receive`).
     """
 
-    faces_BHWC: torch.Tensor
+    faces_BHWC: torch.Tensor | None
     person_B: torch.Tensor
     row_B: torch.Tensor | None = None
     teacher_BD: torch.Tensor | None = None
@@ -82,15 +85,17 @@ class Neighbours:
     (lone_faces="view"), or the face has no relation term (lone_faces="skip"). Negatives come in the anchor's view.
     """
 
-    def __init__(self, bank: TeacherBank, negatives: int, lone_faces: str):
+    def __init__(self, bank: TeacherBank, negatives: int, lone_faces: str, place: torch.device | None = None):
         available = bank.hard_NK.shape[1]
         if negatives > available:
             raise ValueError(f"{negatives} negatives asked, but the bank lists {available}; build it with bank_hard={negatives}")
-        self.bank, self.negatives, self.lone_faces = bank, negatives, lone_faces
+        self.bank, self.lone_faces = bank, lone_faces
+        self.embeddings = Shelf(bank.embeddings_NVD, place)
+        self.hard = Shelf(bank.hard_NK[:, None, :negatives], place)
 
     def lookup(self, draw: Draw) -> dict[str, torch.Tensor]:
-        """The four neighbour fields of a batch."""
-        bank, views = self.bank, self.bank.embeddings_NVD.shape[1]
+        """The four neighbour fields of a batch. Embeddings in float16, as the bank has them."""
+        bank, views = self.bank, self.embeddings.views
         same_BS = bank.same_NS[draw.rows_B]
         known_B = (same_BS != NOBODY).sum(1)
         pick_B = (draw.rng.random(len(known_B)) * known_B).astype(np.int64)
@@ -98,47 +103,72 @@ class Neighbours:
         row_B = np.where(lone_B, draw.rows_B, same_BS[np.arange(len(pick_B)), pick_B])
         view_B = np.where(lone_B, draw.views_B + draw.rng.integers(1, views, len(row_B)), draw.rng.integers(0, views, len(row_B)))
         view_B %= views
-        hard_BK = bank.hard_NK[row_B, : self.negatives]
         has_anchor_B = ~lone_B if self.lone_faces == "skip" else np.ones_like(lone_B)
+        row_B, view_B, has_anchor_B = self.embeddings.sent(row_B, view_B, has_anchor_B)
+        hard_BK = self.hard(row_B, torch.zeros_like(row_B))
+        negative_BK = hard_BK.clamp(min=0).long()
         return {
-            "anchor_BD": torch.from_numpy(bank.embeddings(row_B, view_B)),
-            "has_anchor_B": torch.from_numpy(has_anchor_B),
-            "negative_BKD": torch.from_numpy(bank.embeddings(np.maximum(hard_BK, 0), view_B[:, None])),
-            "negative_exists_BK": torch.from_numpy(hard_BK != NOBODY),
+            "anchor_BD": self.embeddings(row_B, view_B),
+            "has_anchor_B": has_anchor_B,
+            "negative_BKD": self.embeddings(negative_BK, view_B[:, None].expand_as(negative_BK)),
+            "negative_exists_BK": hard_BK != NOBODY,
         }
 
 
 class BankFaces(Dataset):
-    """Batches from the bank: no decoding, no teacher. also: the halves of further sizes."""
+    """Batches from the bank: no decoding, no teacher. also: the halves of further sizes.
+
+    place: None, or the device that holds the bank; then batches come to lie there, and their indices alone go over.
+    """
 
     def __init__(
         self, plan: Plan, low: LowBank, teacher: TeacherBank | None, neighbours: Neighbours | None,
-        also: tuple[LowBank, ...] = (),
+        also: tuple[LowBank, ...] = (), place: torch.device | None = None,
     ):  # fmt: skip
-        self.plan, self.low, self.teacher, self.neighbours, self.also = plan, low, teacher, neighbours, also
+        self.plan, self.neighbours, self.resident = plan, neighbours, place is not None
+        self.person = Shelf(low.person_N[:, None], place)
+        self.low, *self.also = (Shelf(half.low_NJHWC, place) for half in (low, *also))
+        self.embeddings = None
+        if teacher is not None:
+            # The neighbours' shelf holds this very array: it lies on a device once.
+            self.embeddings = neighbours.embeddings if neighbours else Shelf(teacher.embeddings_NVD, place)
 
     def __getitem__(self, number: int) -> Batch:
         draw = self.plan.draw(number)
+        row_B, view_B, odd_X = self.low.sent(draw.rows_B, draw.views_B, np.flatnonzero(draw.views_B % 2))
         batch = Batch(
-            faces_BHWC=torch.from_numpy(self.low.faces(draw.rows_B, draw.views_B)),
-            person_B=torch.from_numpy(self.low.person_N[draw.rows_B].astype(np.int64)),
-            row_B=torch.from_numpy(draw.rows_B),
-            also_PBSSC=tuple(torch.from_numpy(low.faces(draw.rows_B, draw.views_B)) for low in self.also),
+            faces_BHWC=in_view(self.low, row_B, view_B, odd_X),
+            person_B=self.person(row_B, torch.zeros_like(row_B)).long(),
+            row_B=row_B,
+            also_PBSSC=tuple(in_view(low, row_B, view_B, odd_X) for low in self.also),
+            teacher_BD=None if self.embeddings is None else self.embeddings(row_B, view_B),
         )
-        if self.teacher is not None:
-            batch.teacher_BD = torch.from_numpy(self.teacher.embeddings(draw.rows_B, draw.views_B))
         return replace(batch, **self.neighbours.lookup(draw)) if self.neighbours else batch
 
 
+def in_view(low: Shelf, row_B: torch.Tensor, view_B: torch.Tensor, odd_X: torch.Tensor) -> torch.Tensor:
+    """Low faces of the rows in those views: the jitter's face, mirrored at the places of odd views. uint8 (B, px, px, 3).
+
+    The places are given, since finding them on a GPU would have the CPU wait for it.
+    """
+    faces_BHWC = low(row_B, view_B // 2)
+    return faces_BHWC.index_copy_(0, odd_X, faces_BHWC.index_select(0, odd_X).flip(2))
+
+
 class OnlineFaces(Dataset):
-    """Batches decoded, jittered and shrunk in the step; the loop asks the teacher about `high_BHWC`."""
+    """Batches decoded, jittered and shrunk in the step; the loop asks the teacher about `high_BHWC`.
+
+    shrinks: False leaves the shrinking to the device that trains.
+    """
+
+    resident = False
 
     def __init__(
         self, plan: Plan, records, px: int, degradation: str, view_seed: int, with_high: bool, neighbours: Neighbours | None,
-        also_px: tuple[int, ...] = (),
+        also_px: tuple[int, ...] = (), shrinks: bool = True,
     ):  # fmt: skip
         self.plan, self.records, self.px, self.degradation, self.view_seed = plan, records, px, degradation, view_seed
-        self.with_high, self.neighbours, self.also_px = with_high, neighbours, also_px
+        self.with_high, self.neighbours, self.also_px, self.shrinks = with_high, neighbours, also_px, shrinks
 
     def __getitem__(self, number: int) -> Batch:
         draw = self.plan.draw(number)
@@ -153,18 +183,10 @@ class OnlineFaces(Dataset):
             return torch.from_numpy(mirror_odd(shrink(high_BHWC, px, self.degradation).copy(), draw.views_B))
 
         batch = Batch(
-            faces_BHWC=small(self.px),
-            also_PBSSC=tuple(map(small, self.also_px)),
+            faces_BHWC=small(self.px) if self.shrinks else None,
+            also_PBSSC=tuple(map(small, self.also_px)) if self.shrinks else (),
             person_B=torch.from_numpy(self.records.labels[draw.rows_B].astype(np.int64)),
             row_B=torch.from_numpy(draw.rows_B),
-            high_BHWC=torch.from_numpy(mirror_odd(high_BHWC, draw.views_B)) if self.with_high else None,
+            high_BHWC=torch.from_numpy(mirror_odd(high_BHWC, draw.views_B)) if self.with_high or not self.shrinks else None,
         )
         return replace(batch, **self.neighbours.lookup(draw)) if self.neighbours else batch
-
-
-def loader(source: Dataset, first: int, last: int, num_workers: int, pin_memory: bool) -> DataLoader:
-    """Batches number first to last - 1 in order; workers, if any, prepare them ahead."""
-    return DataLoader(
-        source, batch_size=None, sampler=range(first, last), num_workers=num_workers, pin_memory=pin_memory,
-        persistent_workers=False,
-    )  # fmt: skip

@@ -10,6 +10,7 @@ N = faces, D = embedding width, C = people, K = length of a list.
 import numpy as np
 import torch
 
+from aird_plugin.data.shelf import fits
 from aird_plugin.progress import progress
 
 ROW_BLOCK = 1024
@@ -51,6 +52,8 @@ def hard_lists(embeddings_ND: np.ndarray, person_N: np.ndarray, length: int, dev
     total = len(person_N)
     lists_NK = np.full((total, length), NOBODY, np.int32)
     columns_ND = torch.from_numpy(embeddings_ND)
+    if fits(torch.device(device), columns_ND.nbytes):
+        columns_ND = columns_ND.to(device)
     person = torch.from_numpy(np.asarray(person_N, np.int64)).to(device)
     blocks = (range(first, min(first + ROW_BLOCK, total)) for first in range(0, total, ROW_BLOCK))
     for block in progress(blocks, total, "hard faces of other people", "faces"):

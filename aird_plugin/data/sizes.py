@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from aird_plugin.data.degrade import BICUBIC, arrive, shrink
+from aird_plugin.data.degrade import BICUBIC, arrive_torch, shrink_torch
 from aird_plugin.data.faces import BankFaces, Batch, OnlineFaces
 from aird_plugin.data.lowres import FACE_SIDE, check_px
 from aird_plugin.data.plan import SIZES
@@ -72,12 +72,13 @@ def draw_px(rng: np.random.Generator, px_range: tuple[int, int], count: int) -> 
     return np.floor(np.exp(rng.uniform(np.log(smallest), np.log(largest + 1), count))).astype(np.int64).clip(smallest, largest)
 
 
-def bring(high_BHWC: np.ndarray, px_B: np.ndarray, side: int, degradation: str) -> np.ndarray:
-    """112 px faces, each shrunk to its own px, as they arrive at the student. uint8 (B, side, side, 3)."""
-    seen_BSSC = np.empty((len(high_BHWC), side, side, 3), np.uint8)
+def bring(high_BHWC: torch.Tensor, px_B: np.ndarray, side: int, degradation: str) -> torch.Tensor:
+    """112 px faces, each shrunk to its own px, as they arrive at the student, where they lie. uint8 (B, side, side, 3)."""
+    seen_BSSC = high_BHWC.new_empty((len(high_BHWC), side, side, 3))
     for px in np.unique(px_B):
-        here_B = px_B == px
-        seen_BSSC[here_B] = arrive(shrink(high_BHWC[here_B], int(px), degradation), side, degradation)
+        here_X = torch.from_numpy(np.flatnonzero(px_B == px)).to(high_BHWC.device)
+        small_XSSC = shrink_torch(high_BHWC[here_X], int(px), degradation)
+        seen_BSSC[here_X] = arrive_torch(small_XSSC, side, degradation)
     return seen_BSSC
 
 
@@ -89,11 +90,11 @@ class DrawnSizes(Dataset):
     """
 
     def __init__(self, source: BankFaces | OnlineFaces, px_range: tuple[int, int], side: int, degradation: str):
-        self.source, self.plan, self.neighbours = source, source.plan, source.neighbours
+        self.source, self.plan, self.neighbours, self.resident = source, source.plan, source.neighbours, source.resident
         self.px_range, self.side, self.degradation = px_range, side, degradation
 
     def __getitem__(self, number: int) -> Batch:
         batch, plan = self.source[number], self.plan
         px_B = draw_px(np.random.default_rng((plan.seed, SIZES, number, plan.rank)), self.px_range, plan.batch_size)
-        seen_BSSC = bring(batch.faces_BHWC.numpy(), px_B, self.side, self.degradation)
-        return replace(batch, faces_BHWC=torch.from_numpy(seen_BSSC), px_B=torch.from_numpy(px_B))
+        seen_BSSC = bring(batch.faces_BHWC, px_B, self.side, self.degradation)
+        return replace(batch, faces_BHWC=seen_BSSC, px_B=torch.from_numpy(px_B))

@@ -90,12 +90,14 @@ class Teacher:
                 f"the teacher takes uint8 faces of shape (N, {side}, {side}, 3), "
                 f"got {faces_NHWC.dtype} {faces_NHWC.shape}"
             )
-        out_ND = np.empty((len(faces_NHWC), self.dim), np.float32)
-        for start in range(0, len(faces_NHWC), self.batch):
-            faces_BHWC = torch.from_numpy(np.ascontiguousarray(faces_NHWC[start : start + self.batch]))
-            inputs = to_input(faces_BHWC.to(self.input_device))
-            out_ND[start : start + self.batch] = self.embed_inputs(inputs).cpu().numpy()
-        return out_ND
+        if not len(faces_NHWC):
+            return np.empty((0, self.dim), np.float32)
+        return self.embed_torch(torch.from_numpy(np.ascontiguousarray(faces_NHWC))).cpu().numpy()
+
+    def embed_torch(self, faces_NHWC: Tensor) -> Tensor:
+        """`embed` for a tensor on any device, N at least 1; its embeddings lie where the network takes its inputs."""
+        inputs = (to_input(faces_BHWC.to(self.input_device)) for faces_BHWC in faces_NHWC.split(self.batch))
+        return torch.cat([self.embed_inputs(inputs_B3HW) for inputs_B3HW in inputs])
 
     def embed_inputs(self, inputs_B3HW: Tensor) -> Tensor:
         """Inputs (B, 3, S, S), (x - 127.5) / 127.5, -> (B, D) on the same device, without gradient."""

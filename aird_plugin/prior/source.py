@@ -16,6 +16,8 @@ from aird_plugin.recipe import Recipe
 class TwoSizes(Dataset):
     """Batches of faces at two sizes, in one view: low ones, and sharp ones at the side that the prior makes."""
 
+    resident = False
+
     def __init__(self, plan: Plan, low: LowBank, high: LowBank):
         self.plan, self.low, self.high = plan, low, high
 

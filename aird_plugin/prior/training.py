@@ -3,6 +3,7 @@
 B, G = faces on this rank, on all ranks; S = side of the target.
 """
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin import checkpoint, distributed
 from aird_plugin.data.degrade import arrive_torch
-from aird_plugin.data.faces import Batch, loader
+from aird_plugin.data.faces import Batch
+from aird_plugin.data.loader import loader
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.plan import Plan
 from aird_plugin.errors import Interrupted
@@ -117,9 +119,8 @@ def run_steps(training: PriorTraining, first: int) -> None:
     """All steps from `first` on: loss, update, mean of the weights, log, checkpoint."""
     run, total = training.recipe.run, training.total_steps
     save_every = run.save_steps or training.steps_per_epoch
-    pinned = training.device.type == "cuda"
-    batches = loader(training.source, first, total, training.recipe.data.num_workers, pinned)
-    with RunLog(training, first) as log, stop_signals() as stopped:
+    prepared = loader(training.source, range(first, total), training.recipe.data.num_workers, training.device)
+    with contextlib.closing(prepared) as batches, RunLog(training, first) as log, stop_signals() as stopped:
         for step, batch in enumerate(batches, first):
             rate = learning_rate(training.recipe.schedule, step, training.steps_per_epoch)
             log.step(step + 1, rate, take_step(training, batch.to(training.device), step, rate))

@@ -258,3 +258,23 @@ def test_a_failed_build_leaves_the_way_free(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         found_or_built(tmp_path / "part", {}, broken)
     assert found_or_built(tmp_path / "part", {}, lambda: {"inputs": {}}) == {"inputs": {}}
+
+
+def test_any_number_of_decoding_threads_writes_the_same_files(records, tmp_path, monkeypatch):
+    monkeypatch.setattr(bank_build, "BLOCK", 3)
+    sums = []
+    for threads in (1, 5):
+        monkeypatch.setattr(bank_build.torch, "get_num_threads", lambda count=threads: count)
+        bank = config(tmp_path / str(threads))
+        halves = open_low_bank(bank, records, 16), open_teacher_bank(bank, records, Teacher())
+        sums.append([half.manifest["sha256"] for half in halves])
+    assert sums[0] == sums[1] and {"low.npy", "person.npy"} <= set(sums[0][0]) and "hard.npy" in sums[0][1]
+    assert not any(thread.name.startswith("ahead") for thread in threading.enumerate())
+
+
+def test_a_face_that_cannot_be_read_is_named_and_leaves_no_thread(records, tmp_path):
+    payload = records.payload
+    records.payload = lambda row: b"no picture" if row == 7 else payload(row)
+    with pytest.raises(ValueError, match="face 7 of memory"):
+        open_low_bank(config(tmp_path), records, 16)
+    assert not any(thread.name.startswith("ahead") for thread in threading.enumerate())

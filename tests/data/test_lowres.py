@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from aird_plugin.data.lowres import fixed_point_weights, low_faces, low_faces_torch, resize_torch, to_input
+from aird_plugin.data.lowres import _two_passes, fixed_point_weights, low_faces, low_faces_torch, resize_torch, to_input
 
 
 @pytest.mark.parametrize("px", [4, 7, 8, 14, 16, 23, 32, 56, 64, 111])
@@ -21,6 +21,26 @@ def test_the_torch_twin_equals_pillow_bit_for_bit_on_the_cpu(noise_faces, px):
     for grow in (False, True):
         twin = low_faces_torch(torch.from_numpy(faces), px, grow=grow)
         np.testing.assert_array_equal(twin.numpy(), low_faces(faces, px, grow=grow))
+
+
+def test_autocast_leaves_the_twin_alone(noise_faces):
+    """In float32, as on a GPU."""
+    faces = noise_faces(2)
+    weights = torch.from_numpy(fixed_point_weights(112, 16)).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        whole = low_faces_torch(torch.from_numpy(faces), 16, grow=False)
+        rough = _two_passes(torch.from_numpy(faces), weights)
+    near = _two_passes(torch.from_numpy(faces), weights)
+    expected = low_faces(faces, 16, grow=False)
+    np.testing.assert_array_equal(whole.numpy(), expected)
+    assert np.abs(near.numpy().astype(int) - expected).max() <= 1
+    assert torch.equal(rough, near) and (near.numpy() == expected).mean() > 0.999
+
+
+def test_more_faces_than_a_block_and_none(noise_faces):
+    faces = noise_faces(19)
+    np.testing.assert_array_equal(low_faces_torch(torch.from_numpy(faces), 23).numpy(), low_faces(faces, 23))
+    assert low_faces_torch(torch.from_numpy(faces[:0]), 16, grow=False).shape == (0, 16, 16, 3)
 
 
 def test_the_twin_on_extreme_pixels():

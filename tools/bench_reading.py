@@ -1,0 +1,197 @@
+"""How fast faces come: our reader against MXNet's with arcface_torch's transforms, the packed bank, and the one resize in a step.
+
+    python tools/bench_reading.py --rec data/faces15k --mxnet-python PYTHON
+
+PYTHON has mxnet 1.9.1 and Pillow, and torch and torchvision where they can be had. A child process of it reads the same records,
+decodes them and does what arcface_torch does to each image (ToPILImage, flip, ToTensor, Normalize; without torchvision the same
+steps as its source does them, and the row says so); its decoded pixels must be ours. All on one core.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from aird_plugin.data.bank import BankConfig
+from aird_plugin.data.bank_build import decode_face, open_low_bank
+from aird_plugin.data.faces import BankFaces, open_records
+from aird_plugin.data.lowres import low_faces, low_faces_torch, resize_faces, resize_torch, to_input
+from aird_plugin.data.plan import Plan
+from aird_plugin.memory import keep_freed_memory
+from aird_plugin.models import build
+from aird_plugin.ratios import AT_LEAST, AT_MOST, Row, compare, in_turns, tell
+
+CHILD = r"""
+import json, random, sys, time
+import mxnet as mx, numpy as np
+from PIL import Image
+try:
+    import torch
+    from torchvision import transforms
+    torch.set_num_threads(1)
+    transform = transforms.Compose([transforms.ToPILImage(), transforms.RandomHorizontalFlip(), transforms.ToTensor(),
+                                    transforms.Normalize([0.5] * 3, [0.5] * 3)])
+    how = "torchvision"
+except ImportError:
+    how = "torchvision's steps with Pillow and numpy"
+    def transform(sample):
+        image = Image.fromarray(sample)
+        if random.random() < 0.5:
+            image = image.transpose(Image.FLIP_LEFT_RIGHT)
+        chw = np.ascontiguousarray(np.array(image).transpose(2, 0, 1)).astype(np.float32) / 255
+        chw -= np.float32(0.5)
+        chw /= np.float32(0.5)
+        return chw
+rec, keys = sys.argv[1], json.loads(sys.argv[2])
+reader = mx.recordio.MXIndexedRecordIO(rec[:-3] + "idx", rec, "r")
+def decoded(key):
+    return mx.image.imdecode(mx.recordio.unpack(reader.read_idx(key))[1]).asnumpy()
+print(json.dumps({"how": how, "mxnet": mx.__version__}), flush=True)
+for line in sys.stdin:
+    if line.strip():
+        np.save(line.strip(), np.stack([decoded(key) for key in keys]))
+        print(0.0, flush=True)
+        continue
+    started = time.perf_counter()
+    for key in keys:
+        transform(decoded(key))
+    print(time.perf_counter() - started, flush=True)
+"""
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = arguments(argv)
+    keep_freed_memory()
+    torch.set_num_threads(1)
+    records = open_records(args.rec)
+    rows_B = np.random.default_rng(0).permutation(len(records))[: args.faces]
+    rows = against_mxnet(args, records, rows_B) if args.mxnet_python else []
+    if not args.mxnet_python:
+        print("without --mxnet-python PYTHON the rows against MXNet's reader are left out", flush=True)
+    tell([*rows, resize_share(args, records, rows_B)], args.json)
+    return 0
+
+
+def arguments(argv) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rec", default=f"{os.environ.get('AIRD_DATA', 'data')}/faces15k", help="folder with train.rec")
+    parser.add_argument("--faces", type=int, default=1000, help="faces a turn")
+    parser.add_argument("--turns", type=int, default=7)
+    parser.add_argument("--mxnet-python", help="an interpreter with mxnet 1.9.1")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda: where faces are resized in a step")
+    parser.add_argument("--network", default="r18", help="whose step the resize is a share of")
+    parser.add_argument("--batch", type=int, default=96, help="faces of that step")
+    parser.add_argument("--json", help="keep the rows in this file too")
+    return parser.parse_args(argv)
+
+
+def read_all(records, rows_B: np.ndarray) -> np.ndarray:
+    """The high faces of the rows in one array. uint8 (B, 112, 112, 3)."""
+    faces_BHWC = np.empty((len(rows_B), 112, 112, 3), np.uint8)
+    for place, row in enumerate(rows_B):
+        faces_BHWC[place] = decode_face(records, int(row))
+    return faces_BHWC
+
+
+def against_mxnet(args, records, rows_B: np.ndarray) -> list[Row]:
+    """Reading and decoding, and the packed bank of 112 px faces, each against MXNet's reader."""
+    keys = json.dumps([int(records.keys[row]) for row in rows_B])
+    one_core = os.environ | {"OMP_NUM_THREADS": "1", "MXNET_CPU_WORKER_NTHREADS": "1"}
+    command = [args.mxnet_python, "-c", CHILD, str(records.path), keys]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=one_core) as child,
+    ):
+
+        def ask(line: str) -> str:
+            child.stdin.write(line + "\n")
+            child.stdin.flush()
+            return answer_of(child)
+
+        about = json.loads(answer_of(child))
+        pixels = Path(folder) / "pixels.npy"
+        ask(str(pixels))
+        if not np.array_equal(np.load(pixels), read_all(records, rows_B)):
+            raise ValueError(f"MXNet decodes the faces of {records.path} to other pixels than ours")
+        bank = packed(records, rows_B, folder)
+        theirs: list[float] = []
+        calls = {
+            "ours": lambda: read_all(records, rows_B), "bank": lambda: [bank[number] for number in range(numbers)],
+            "theirs": lambda: theirs.append(float(ask(""))),
+        }  # fmt: skip
+        numbers = bank.plan.batches_per_epoch
+        seconds = in_turns(calls, args.turns)
+        child.stdin.close()
+    # The child's own clock; the first of its turns was the warm one.
+    theirs, told = theirs[-args.turns :], f"MXNet {about['mxnet']}, {about['how']}"
+    per_face = [f"{1e6 * np.median(times) / len(rows_B):.3g} us" for times in (seconds["ours"], seconds["bank"], theirs)]
+    return [
+        compare("RecordIO read and decode", AT_LEAST, 8, theirs, seconds["ours"],
+                f"{per_face[0]} a face against {per_face[2]}; {told}; pixels equal"),
+        compare("faces of 112 px from the packed bank", AT_LEAST, 100, theirs, seconds["bank"],
+                f"{per_face[1]} a face against {per_face[2]}; {told}"),
+    ]  # fmt: skip
+
+
+def answer_of(child) -> str:
+    """The child's next line. ValueError where it died; its own words stand above on stderr."""
+    line = child.stdout.readline()
+    if not line:
+        raise ValueError(f"{child.args[0]} stopped; --mxnet-python names an interpreter with mxnet 1.9.1 and Pillow")
+    return line
+
+
+def packed(records, rows_B: np.ndarray, folder: str) -> BankFaces:
+    """These faces as a bank of 112 px, in batches as training takes them."""
+
+    class Chosen:
+        path, labels, num_classes = records.path, records.labels[rows_B], records.num_classes
+        __len__ = staticmethod(lambda: len(rows_B))
+        payload = staticmethod(lambda row: records.payload(int(rows_B[row])))
+        fingerprint = staticmethod(lambda: "chosen")
+
+    low = open_low_bank(BankConfig(bank=f"{folder}/bank"), Chosen(), 112)
+    return BankFaces(Plan(len(rows_B), 2, len(rows_B) // max(1, len(rows_B) // 100), 0), low, None, None)
+
+
+def resize_share(args, records, rows_B: np.ndarray) -> Row:
+    """Shrinking to 16 px and growing back on the device, as a share of a step. Grey levels against Pillow's."""
+    high_BHWC = read_all(records, np.resize(rows_B, args.batch))
+    faces_BHWC = torch.from_numpy(high_BHWC).to(args.device)
+    small_BSSC = low_faces(high_BHWC, 16, grow=False)
+    far = np.abs(low_faces_torch(faces_BHWC, 16, grow=False).cpu().numpy().astype(int) - small_BSSC).max()
+    grown = resize_torch(torch.from_numpy(small_BSSC).to(args.device), 112).cpu().numpy().astype(int)
+    far = max(far, np.abs(grown - resize_faces(small_BSSC, 112)).max())
+    if far > (args.device != "cpu"):
+        raise ValueError(f"the resize on {args.device} is {far} grey levels from Pillow's")
+    network = build(args.network).to(args.device, memory_format=torch.channels_last)
+    side = network.input_size
+
+    def done() -> None:
+        if args.device != "cpu":
+            torch.cuda.synchronize()
+
+    def resize():
+        low_faces_torch(faces_BHWC, 16)
+        done()
+
+    def step():
+        network.zero_grad()
+        with torch.autocast(args.device, torch.bfloat16, enabled=args.device != "cpu"):
+            network(to_input(resize_torch(faces_BHWC, side))).square().mean().backward()
+        done()
+
+    seconds = in_turns({"resize": resize, "step": step}, args.turns)
+    times = f"{1e3 * np.median(seconds['resize']):.3g} ms of {1e3 * np.median(seconds['step']):.3g} ms"
+    told = f"{times}; {args.device}, {args.network}, batch {args.batch}, at most {far} grey levels from Pillow"
+    return compare("shrinking to 16 px and growing back / a step", AT_MOST, 0.01, seconds["resize"], seconds["step"], told)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
