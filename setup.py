@@ -34,6 +34,7 @@ setup(
         "torch>=2.4",
         "numpy>=1.26",
         "pillow>=10",
+        "simplejpeg>=1.8",
         "easydict>=1.13",
         "filelock>=3.16",
         "tqdm>=4.66",

@@ -33,7 +33,7 @@ def about_machine():
 
     yield Finding("ok", f"Python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} cores, "
                         f"{torch.get_num_threads()} torch threads")  # fmt: skip
-    for package in ("numpy", "pillow", "easydict", "filelock", "tqdm", "tensorboard"):
+    for package in ("numpy", "pillow", "simplejpeg", "easydict", "filelock", "tqdm", "tensorboard"):
         yield version_of(package)
     if torch.cuda.is_available():
         names = ", ".join(torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count()))

@@ -25,7 +25,8 @@ import torch
 from aird_plugin import distributed, ratios
 from aird_plugin.assemble import assemble
 from aird_plugin.data.facerec import write_face_records
-from aird_plugin.data.faces import loader, open_records
+from aird_plugin.data.faces import open_records
+from aird_plugin.data.loader import loader
 from aird_plugin.loop import take_step
 from aird_plugin.memory import keep_freed_memory
 from aird_plugin.models import build
@@ -160,7 +161,7 @@ def stepper(recipe: str, keys: list[str], args) -> Callable[[], None]:
     """A call that trains `args.steps` further steps."""
     training = assemble(load(ROOT / "recipes" / f"{recipe}.py", keys))
     accumulate = training.recipe.schedule.gradient_acc
-    batches = iter(loader(training.source, 0, sys.maxsize, training.recipe.data.num_workers, args.device == "cuda"))
+    batches = loader(training.source, range(sys.maxsize), training.recipe.data.num_workers, training.device)
     counter = itertools.count()
 
     def call() -> None:

@@ -140,16 +140,18 @@ def guided(target: Target, scratch: Path, args, name: str) -> None:
         raise SystemExit("error: coverage-guided runs need atheris (pip install atheris); --rounds N does without") from error
     corpus = args.out / name / "corpus"
     corpus.mkdir(parents=True, exist_ok=True)
-    for place, content in enumerate(target.seeds(scratch)):
-        (corpus / f"seed{place}").write_bytes(content)
+    with atheris.instrument_imports(include=["aird_plugin", "PIL"]):
+        seeds = target.seeds(scratch)
+        for place, content in enumerate(seeds):
+            (corpus / f"seed{place}").write_bytes(content)
+            with contextlib.suppress(*EXPECTED):
+                target.read(content, scratch)
     started = time.monotonic()
 
     def one(content: bytes) -> None:
         with contextlib.suppress(*EXPECTED):
             target.read(content, scratch)
 
-    with atheris.instrument_imports(include=["aird_plugin", "PIL"]):
-        one(target.seeds(scratch)[0])
     found = args.out / name / "fault-"
     atheris.Setup(
         [sys.argv[0], str(corpus), f"-max_total_time={args.seconds}", f"-seed={args.seed}", f"-timeout={MOST_SECONDS}",
