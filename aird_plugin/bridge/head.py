@@ -127,7 +127,8 @@ def partial_fc(original, hosted):
                 shard = slice(self.class_start, self.class_start + self.num_local)
                 adapt_centres(self.weight, shard, student_BD, batch.teacher_BD, batch.person_B)
             if hosted.margin is not None:
-                hosted.margin.tell(student_BD, batch.teacher_BD)
+                teacher_BD = None if batch.teacher_BD is None else batch.teacher_BD.float()
+                hosted.margin.tell(student_BD, teacher_BD)
 
         def forward(self, local_embeddings, local_labels):
             # Upstream squeezes the labels in place and its margin writes into the cosines: what needs either comes first.
