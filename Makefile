@@ -30,8 +30,8 @@ lint: $(SET_UP)
 bench-methods: $(SET_UP)   ## every method for two epochs on real faces (AIRD_DATA), one seed, on one table; resumable
 	$(RUN) tools/bench_methods.py runs/bench-methods --seeds 0 --set num_epoch=2
 
-bench: $(SET_UP)        ## every method at its full budget, three seeds of those that matter most; hours, resumable
-	$(RUN) tools/bench_methods.py runs/methods --jobs 2
+bench: $(SET_UP)        ## what is promised of speed and memory, as ratios of one run; WITH="--arcface-torch DIR ..." adds rows; resumable
+	$(RUN) tools/bench.py runs/bench $(WITH)
 
 clean:
 	rm -rf $(VENV) build *.egg-info
