@@ -69,7 +69,7 @@ def test_bank_and_online_path_draw_the_same_sizes(keys, degradation):
 
 
 def test_the_untouched_face_is_mirrored_once_on_the_online_path(keys):
-    keys = keys | {"px": 112, "network": "native112_0.05m", "terms": {}}
+    keys = keys | {"px": 112, "network": "native112_0.05m", "terms": {"align": "aird_plugin.losses.alignment:Alignment"}}
     banked, online = assemble(from_flat(keys)), assemble(from_flat(keys | {"online": True}))
     for number in range(3):
         batch = online.source[number]

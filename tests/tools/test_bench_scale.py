@@ -28,7 +28,7 @@ def test_each_rank_tells_what_it_held_and_sent(told):
     assert len(ranks) == RANKS
     faces = RANKS * BATCH
     gathered = BATCH * WIDTH * 4 + faces * WIDTH * 4 + BATCH * WIDTH * 4 + BATCH * 8
-    scalars = 8 * faces * 4
+    scalars = 10 * faces * 4
     for rank in ranks:
         assert rank["weights"] == CLASSES // RANKS * WIDTH * 4 and rank["state"] == 2 * rank["weights"]
         assert rank["bytes_sent"] == gathered + scalars + bench_scale.weights_of(build("native16_0.05m", WIDTH))
