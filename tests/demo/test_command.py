@@ -42,7 +42,12 @@ def test_it_serves_from_memory_until_ctrl_c(student, tmp_path):
     environment = os.environ | {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    running = subprocess.Popen(command_line, cwd=tmp_path, env=environment, **pipes)
+
+    def hear_ctrl_c():
+        # A shell that starts the tests in the background has them, and whom they start, ignore it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    running = subprocess.Popen(command_line, cwd=tmp_path, env=environment, preexec_fn=hear_ctrl_c, **pipes)
     try:
         told = running.stdout.readline() + (address := running.stdout.readline())
         assert "taken as aligned crops" in told and "(Ctrl-C ends it)" in told, running.communicate(timeout=60)
