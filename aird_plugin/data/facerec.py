@@ -37,6 +37,8 @@ class FaceRecords:
         self.keys = image_keys(self.reader)
         if not len(self.keys):
             raise ValueError(f"{self.path} holds no image; make it again, for example with tools/make_rec.py")
+        keys, offsets = self.reader.index()
+        self._offsets = offsets[np.searchsorted(keys, self.keys)]
         heads = self.reader.heads(self.keys)
         self._refuse(heads.size == 0, "has no image in it, and no header at key 0 says it is an identity")
         whole = np.isfinite(heads.label) & (heads.label >= 0) & (heads.label == np.floor(heads.label))
@@ -49,7 +51,7 @@ class FaceRecords:
 
     def payload(self, row: int) -> bytes:
         """The stored image file of a row, undecoded."""
-        return self.reader[self.keys[row]].payload
+        return self.reader.payload_at(int(self._offsets[row]))
 
     def where(self, row: int) -> str:
         """File and key of a row, for messages."""

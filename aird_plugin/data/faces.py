@@ -135,24 +135,32 @@ class BankFaces(Dataset):
 
     def __getitem__(self, number: int) -> Batch:
         draw = self.plan.draw(number)
-        row_B, view_B, odd_X = self.low.sent(draw.rows_B, draw.views_B, np.flatnonzero(draw.views_B % 2))
+        row_B, view_B, *mirroring = self.low.sent(draw.rows_B, draw.views_B, *mirrored_places(draw.views_B))
         batch = Batch(
-            faces_BHWC=in_view(self.low, row_B, view_B, odd_X),
+            faces_BHWC=in_view(self.low, row_B, view_B, *mirroring),
             person_B=self.person(row_B, torch.zeros_like(row_B)).long(),
             row_B=row_B,
-            also_PBSSC=tuple(in_view(low, row_B, view_B, odd_X) for low in self.also),
+            also_PBSSC=tuple(in_view(low, row_B, view_B, *mirroring) for low in self.also),
             teacher_BD=None if self.embeddings is None else self.embeddings(row_B, view_B),
         )
         return replace(batch, **self.neighbours.lookup(draw)) if self.neighbours else batch
 
 
-def in_view(low: Shelf, row_B: torch.Tensor, view_B: torch.Tensor, odd_X: torch.Tensor) -> torch.Tensor:
-    """Low faces of the rows in those views: the jitter's face, mirrored at the places of odd views. uint8 (B, px, px, 3).
+def mirrored_places(views_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places of the odd views (X,), and for each face its place in the batch with their mirror images behind it (B,)."""
+    odd_X, place_B = np.flatnonzero(views_B % 2), np.arange(len(views_B))
+    place_B[odd_X] = len(views_B) + np.arange(len(odd_X))
+    return odd_X, place_B
 
-    The places are given, since finding them on a GPU would have the CPU wait for it.
+
+def in_view(low: Shelf, row_B: torch.Tensor, view_B: torch.Tensor, odd_X: torch.Tensor, place_B: torch.Tensor) -> torch.Tensor:
+    """Low faces of the rows in those views: the jitter's face, an odd view's mirrored. uint8 (B, px, px, 3).
+
+    The places (`mirrored_places`) are given, since finding them on a GPU would have the CPU wait for it. Mirrored faces are put
+    behind the others and picked from there: torch writes bytes to places one by one (11 us a face of 112 px, against 3).
     """
     faces_BHWC = low(row_B, view_B // 2)
-    return faces_BHWC.index_copy_(0, odd_X, faces_BHWC.index_select(0, odd_X).flip(2))
+    return torch.cat([faces_BHWC, faces_BHWC.index_select(0, odd_X).flip(2)]).index_select(0, place_B)
 
 
 class OnlineFaces(Dataset):

@@ -216,6 +216,27 @@ def test_an_index_of_another_file_is_noticed(tmp_path):
                 read(key)
 
 
+@pytest.mark.parametrize("name", EXPECTED)
+def test_a_payload_by_its_offset_is_the_records(name):
+    """Also of records in parts, and of those with several labels."""
+    reader = RecordReader(FIXTURES / f"{name}.rec")
+    for key, offset in zip(*reader.index(), strict=True):
+        assert reader.payload_at(int(offset)) == reader[key].payload
+
+
+def test_a_payload_of_a_damaged_record_is_refused_by_its_name(tmp_path):
+    path = write(tmp_path / "a.rec", [(1, 0, b"x" * 40), (2, 1, b"y" * 40)])
+    content = bytearray(path.read_bytes())
+    reader = RecordReader(path)
+    offset = reader.offset(2)
+    for place in (offset, offset + 4):
+        broken = tmp_path / f"{place}.rec"
+        broken.write_bytes(content[:place] + b"\xff" * 4 + content[place + 4 :])
+        broken.with_suffix(".idx").write_bytes(path.with_suffix(".idx").read_bytes())
+        with pytest.raises(ValueError, match="record 2 at byte"):
+            RecordReader(broken).payload_at(offset)
+
+
 def test_heads_do_not_trust_a_record_without_its_magic(tmp_path):
     path = write(tmp_path / "a.rec", some_records(2))
     path.write_bytes(bytes([11]) + path.read_bytes()[1:])
