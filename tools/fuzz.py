@@ -8,6 +8,7 @@ A fault ends the run with the file that caused it, kept under --out. Targets: se
 
 import argparse
 import contextlib
+import hashlib
 import signal
 import sys
 import tempfile
@@ -29,8 +30,8 @@ LONGEST = 1 << 16
 EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 
 
-class Fault(Exception):
-    """A reader did what none may do."""
+class Fault(BaseException):
+    """A reader did what none may do. No Exception: readers turn whatever a decoder raises into their own refusal."""
 
 
 def main() -> int:
@@ -73,7 +74,7 @@ def seeded(target: Target, scratch: Path, rounds: int, seed: int, out: Path) -> 
             worst = max(worst, watched(target, content, scratch))
         except Fault as fault:
             out.mkdir(parents=True, exist_ok=True)
-            place = out / f"fault-{abs(hash(content)):x}"
+            place = out / f"fault-{hashlib.sha256(content).hexdigest()[:16]}"
             place.write_bytes(content)
             raise Fault(f"{place}: {fault}") from fault
     return len(files), worst
@@ -89,11 +90,10 @@ def watched(target: Target, content: bytes, scratch: Path) -> int:
     signal.alarm(MOST_SECONDS)
     tracemalloc.start()
     try:
-        target.read(content, scratch)
-    except EXPECTED:
-        pass
+        with contextlib.suppress(*EXPECTED):
+            target.read(content, scratch)
     except Exception as error:
-        raise error if isinstance(error, Fault) else Fault(f"{type(error).__name__}: {error}") from error
+        raise Fault(f"{type(error).__name__}: {error}") from error
     finally:
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()

@@ -52,10 +52,19 @@ def test_a_fault_is_told_and_its_file_kept(read, words, tmp_path):
     assert kept.read_bytes() == b"sound"
 
 
-def test_a_hang_is_a_fault(tmp_path, monkeypatch):
+def refusing_everything(content, folder):
+    """As readers around a decoder do."""
+    try:
+        time.sleep(5)
+    except Exception as error:
+        raise ValueError("no readable image") from error
+
+
+@pytest.mark.parametrize("read", [lambda content, folder: time.sleep(5), refusing_everything])
+def test_a_hang_is_a_fault(read, tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz, "MOST_SECONDS", 1)
     with pytest.raises(fuzz.Fault, match="still reading after 1 s"):
-        fuzz.watched(reader(lambda content, folder: time.sleep(5)), b"", tmp_path)
+        fuzz.watched(reader(read), b"", tmp_path)
 
 
 def test_mutations_are_the_seeds_alone(tmp_path):
