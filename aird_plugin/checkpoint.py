@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from aird_plugin import distributed
+from aird_plugin.files import sync
 from aird_plugin.tensorfile import load_tensors
 
 KEPT = 2
@@ -36,9 +37,13 @@ def save(folder: Path, step: int, shared: dict[str, Any], head: dict[str, Any]) 
     _write(partial / f"head_{distributed.rank()}.pt", head)
     distributed.barrier()
     if distributed.rank() == 0:
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        _sync(folder)
+        sync(partial)
+        # A whole one of this step holds the same state already; between removing and renaming, a kill would find neither.
+        if final.exists():
+            shutil.rmtree(partial)
+        else:
+            partial.rename(final)
+        sync(folder)
         for old in _complete(folder)[:-KEPT]:
             shutil.rmtree(old)
     return final
@@ -65,7 +70,11 @@ def load_latest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | N
     newest = complete[-1]
     try:
         shared = load_tensors(newest / "shared.pt")
-        heads = [load_tensors(newest / f"head_{rank}.pt", mmap=True) for rank in range(shared["ranks"])]
+        # Each head's checksums are looked at by one rank; the others end with it.
+        heads = [
+            load_tensors(newest / f"head_{number}.pt", True, number % distributed.world_size() == distributed.rank())
+            for number in range(shared["ranks"])
+        ]
     # torch.load raises a dozen kinds of error on damaged bytes; their texts advise to switch its safety off, so they stay out.
     except Exception as error:
         raise ValueError(
@@ -120,11 +129,3 @@ def _write(path: Path, content: dict[str, Any]) -> None:
         torch.save(content, file)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -1,9 +1,12 @@
 """Files that are either the old one or the new one, never half of one."""
 
 import os
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
+
+CHUNK = 1 << 20
 
 
 def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
@@ -25,3 +28,21 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], None]) ->
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Wait until a file's bytes, or a folder's names, are on disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def checksum(path: Path) -> int:
+    """CRC-32 of a file: against accidents, at the speed of memory. Not against people."""
+    total = 0
+    with Path(path).open("rb") as file:
+        while chunk := file.read(CHUNK):
+            total = zlib.crc32(chunk, total)
+    return total

@@ -22,7 +22,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from aird_plugin.data.bank import BankConfig, TeacherBank, open_array
-from aird_plugin.data.bank_build import BLOCK, Build, found_or_built
+from aird_plugin.data.bank_build import BLOCK, found_or_built
+from aird_plugin.data.bank_files import Build
 from aird_plugin.losses.adapted import Adapted, adapter_loss
 from aird_plugin.progress import progress
 

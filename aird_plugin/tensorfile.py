@@ -1,7 +1,9 @@
-"""What torch.save wrote -> tensors and plain values. Nothing of a file is run, and it gets no more memory than its size explains.
+"""What torch.save wrote -> tensors and plain values. Nothing of a file is run, it gets no more memory than its size explains, and
+its checksums are held to.
 
 `weights_only=True` keeps a file from running code. It does not keep it from asking for memory: an archive may be compressed, its
 entries may share their bytes, a piece of the old format may claim any length, and a tensor of one number may have any shape.
+Nor does torch.load look at the checksums that torch.save writes: a flipped bit becomes another weight.
 """
 
 import io
@@ -11,15 +13,21 @@ from pathlib import Path
 
 import torch
 
+CHUNK = 1 << 20
 
-def load_tensors(path: str | Path, mmap: bool = False) -> object:
-    """The content of a .pt file, on the CPU. mmap: leave its tensors on disk until they are looked at.
 
-    Raises ValueError for a file that asks for more than it holds; damaged bytes raise whatever torch.load does.
+def load_tensors(path: str | Path, mmap: bool = False, checksums: bool = True) -> object:
+    """The content of a .pt file, on the CPU. mmap: leave its tensors on disk until they are looked at. checksums=False: of a
+    file that another rank reads through.
+
+    Raises ValueError for a file that asks for more than it holds; damaged bytes raise that or whatever torch.load does. The
+    format before PyTorch 1.6 has no checksums.
     """
     path = Path(path)
     if zipfile.is_zipfile(path):
         check_archive(path)
+        if checksums:
+            check_bytes(path)
         content = torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     else:
         # The format before PyTorch 1.6. Read from memory, no piece can be longer than the file.
@@ -39,6 +47,20 @@ def check_archive(path: Path) -> None:
         raise ValueError(f"its entry {packed!r} is compressed, which PyTorch never does")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
         raise ValueError("its entries are longer than the file: they share their bytes")
+
+
+def check_bytes(path: Path) -> None:
+    """ValueError where an entry's bytes are not those that were written. One without a checksum (torch may be told so) passes."""
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            if entry.CRC == 0:
+                continue
+            try:
+                with archive.open(entry) as file:
+                    while file.read(CHUNK):
+                        pass
+            except zipfile.BadZipFile as error:
+                raise ValueError(f"its bytes have changed since they were written ({error})") from error
 
 
 def tensors_in(content: object) -> Iterator[torch.Tensor]:

@@ -1,3 +1,5 @@
+import random
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -61,6 +63,42 @@ def test_a_damaged_file_names_the_folder_to_remove(tmp_path, damage, name):
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(ValueError, match="step_00000001 cannot be read .*remove that folder"):
         checkpoint.load_latest(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["shared.pt", "head_0.pt"])
+def test_a_flipped_bit_is_never_another_weight(tmp_path, name):
+    folder = save(tmp_path, 1)
+    path, draw = folder / name, random.Random(0)
+    whole, refused = path.read_bytes(), 0
+    told = repr(checkpoint.load_latest(tmp_path))
+    for _ in range(100):
+        data = bytearray(whole)
+        data[draw.randrange(len(data))] ^= 1 << draw.randrange(8)
+        path.write_bytes(data)
+        try:
+            assert repr(checkpoint.load_latest(tmp_path)) == told
+        except ValueError as error:
+            assert "step_00000001 cannot be read" in str(error)
+            refused += 1
+    # What is left are bytes that nobody reads: the padding between entries, dates.
+    assert refused > 20
+
+
+def test_a_file_whose_writer_left_the_checksums_out_loads(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        folder = save(tmp_path, 1)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert zipfile.ZipFile(folder / "shared.pt").infolist()[0].CRC == 0
+    assert checkpoint.load_latest(tmp_path)[0]["step"] == 1
+
+
+def test_a_step_that_was_saved_before_stays_as_it_is(tmp_path):
+    save(tmp_path, 1, 1.0)
+    save(tmp_path, 1, 2.0)
+    assert checkpoint.load_latest(tmp_path)[0]["student"]["w"].item() == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["step_00000001"]
 
 
 def test_a_checkpoint_runs_no_code(tmp_path):

@@ -1,8 +1,5 @@
 """Building the bank: one pass over the faces for each half, resumable after a kill, never more than a few blocks in memory."""
 
-import hashlib
-import json
-import shutil
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,27 +12,18 @@ import torch
 from filelock import FileLock, Timeout
 
 from aird_plugin.data.ahead import ahead
-from aird_plugin.data.bank import (
-    MANIFEST,
-    BankConfig,
-    LowBank,
-    TeacherBank,
-    low_inputs,
-    read_manifest,
-    teacher_inputs,
-)
+from aird_plugin.data.bank import BankConfig, LowBank, TeacherBank, low_inputs, read_manifest, teacher_inputs
+from aird_plugin.data.bank_files import Build, check_sums, new_array
 from aird_plugin.data.degrade import BICUBIC, shrink
 from aird_plugin.data.images import decode
 from aird_plugin.data.lowres import FACE_SIDE
 from aird_plugin.data.neighbours import class_means, hard_lists, normalised, same_person_lists
 from aird_plugin.data.views import jitter
-from aird_plugin.files import write_atomically
 from aird_plugin.progress import progress
 
 BLOCK = 256
 # Threads that decode, at most: more of them wait for Python's lock.
 DECODERS = 16
-STATE = "building.json"
 
 
 def open_teacher_bank(config: BankConfig, records, teacher, device: str = "cpu") -> TeacherBank:
@@ -77,10 +65,11 @@ def open_low_bank(config: BankConfig, records, px: int, degradation: str = BICUB
 def found_or_built(folder: Path, inputs: dict[str, Any], build: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """The folder's manifest; where it was never finished, what `build` gives. Of several processes one builds, the others wait.
 
-    Raises ValueError where the folder was made from other inputs, as `read_manifest`.
+    Raises ValueError where the folder was made from other inputs, as `read_manifest`, or has changed since it was made.
     """
     manifest = read_manifest(folder, inputs)
     if manifest is not None:
+        check_sums(folder, manifest)
         return manifest
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{folder}.lock")
@@ -143,7 +132,7 @@ def _write_lists(build: "Build", records, teacher, config: BankConfig, device: s
     person_N = records.labels
     embeddings_NVD = build.arrays["embeddings"]
     scratch = build.folder / "mean.npy"
-    mean_ND = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.float32, shape=(len(person_N), teacher.dim))
+    mean_ND = new_array(scratch, (len(person_N), teacher.dim), np.float32)
     for start in range(0, len(person_N), BLOCK):
         rows = slice(start, start + BLOCK)
         mean_ND[rows] = normalised(embeddings_NVD[rows].astype(np.float32).mean(1))
@@ -161,49 +150,3 @@ def _centres(teacher, mean_ND, person_N, num_people: int) -> np.ndarray:
     if own is not None and own.shape == (num_people, mean_ND.shape[1]):
         return normalised(own).astype(np.float32)
     return class_means(mean_ND, person_N, num_people)
-
-
-class Build:
-    """A bank folder in the making: arrays on disk, how many rows are done, and a manifest at the end."""
-
-    def __init__(self, folder: Path, inputs: dict[str, Any], arrays: dict[str, tuple[tuple[int, ...], type]]):
-        self.folder, self.inputs = folder, inputs
-        self.rows_done = self._rows_already_done()
-        if self.rows_done == 0:
-            shutil.rmtree(folder, ignore_errors=True)
-            folder.mkdir(parents=True)
-        mode = "r+" if self.rows_done else "w+"
-        self.arrays = {
-            name: np.lib.format.open_memmap(folder / f"{name}.npy", mode=mode, dtype=dtype, shape=shape)
-            for name, (shape, dtype) in arrays.items()
-        }
-
-    def _rows_already_done(self) -> int:
-        """Rows that an interrupted build of the same inputs left behind; anything else starts again."""
-        path = self.folder / STATE
-        if not path.exists():
-            return 0
-        state = json.loads(path.read_text())
-        return state["rows_done"] if state["inputs"] == self.inputs else 0
-
-    def advance(self, rows: range) -> None:
-        """Rows are on disk before the state says so."""
-        for array in self.arrays.values():
-            array.flush()
-        write_atomically(self.folder / STATE, json.dumps({"inputs": self.inputs, "rows_done": rows.stop}).encode())
-
-    def save(self, name: str, array: np.ndarray) -> None:
-        np.save(self.folder / f"{name}.npy", array, allow_pickle=False)
-
-    def finish(self, facts: dict[str, Any]) -> dict[str, Any]:
-        """Write the manifest: from now on the folder counts."""
-        sums = {path.name: _sha256(path) for path in sorted(self.folder.glob("*.npy"))}
-        manifest = {"inputs": self.inputs, **facts, "sha256": sums}
-        write_atomically(self.folder / MANIFEST, json.dumps(manifest, indent=1).encode())
-        (self.folder / STATE).unlink(missing_ok=True)
-        return manifest
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

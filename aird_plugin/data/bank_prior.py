@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from aird_plugin.data.bank import BankConfig, LowBank, open_array
-from aird_plugin.data.bank_build import BLOCK, Build, found_or_built
+from aird_plugin.data.bank_build import BLOCK, found_or_built
+from aird_plugin.data.bank_files import Build
 from aird_plugin.progress import progress
 
 PRIOR_FORMAT = "aird-bank-prior/1"
