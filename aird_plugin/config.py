@@ -74,7 +74,8 @@ class RunConfig:
     between lines of metrics.jsonl. verbose: steps between verifications on val_targets, 0 for none before the end. facebn: None,
     or a mode in which each verification is done once more with FaceBN; keep: weight of the old statistics (the paper: 0.1).
     fp16, bf16: autocast of the student on CUDA (bf16 on the CPU too). compile: torch.compile the student (a minute at the start;
-    on a CPU it needs a C++ compiler). device: "auto", "cpu" or "cuda".
+    on a CPU it needs a C++ compiler). device: "auto", "cpu" or "cuda". rank_timeout: seconds after which
+    ranks that wait for one another give up and name the one that does not answer.
     """
 
     output: str = ""
@@ -92,6 +93,7 @@ class RunConfig:
     bf16: bool = False
     compile: bool = False
     device: str = "auto"
+    rank_timeout: float = 1800.0
 
     def __post_init__(self):
         if not self.output:
@@ -103,6 +105,8 @@ class RunConfig:
                 raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
         if self.fp16 and self.bf16:
             raise ValueError("fp16 and bf16 exclude each other; set one of them")
+        if not self.rank_timeout > 0:
+            raise ValueError(f"rank_timeout is in seconds, above 0; got {self.rank_timeout!r}")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device is auto, cpu or cuda; got {self.device!r}")
         for target in self.val_targets:

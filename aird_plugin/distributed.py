@@ -1,4 +1,4 @@
-"""Who the other ranks are. The only module that talks to torch.distributed.
+"""Who the other ranks are. The only module whose tensors torch.distributed carries.
 
 Conventions of the gradients (a test holds two ranks to one):
 - a loss over gathered faces is the same number on every rank, and every rank calls backward on it;
@@ -21,10 +21,13 @@ LAST_CALLBACKS_S = 0.05
 LONGEST_WAIT = timedelta(days=7)
 
 
-def start(device: torch.device) -> None:
-    """Join the process group that torchrun describes in the environment; without torchrun, do nothing."""
+def start(device: torch.device, timeout: timedelta) -> None:
+    """Join the process group that torchrun describes in the environment; without torchrun, do nothing.
+
+    timeout: how long a collective waits for a rank.
+    """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+        dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=timeout)
 
 
 def stop() -> None:

@@ -1,10 +1,14 @@
 """What goes wrong, in one line."""
 
-EXPECTED = (ValueError, OSError, ImportError, FloatingPointError)
+class RankLost(Exception):
+    """Other ranks are gone or hang; the message names them."""
 
 
 class Interrupted(Exception):
     """Ctrl-C or SIGTERM came; the state is saved, and the message says how to go on."""
+
+
+EXPECTED = (ValueError, OSError, ImportError, FloatingPointError, RankLost)
 
 
 def describe(error: Exception) -> str:

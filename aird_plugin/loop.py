@@ -16,6 +16,7 @@ from aird_plugin.evaluation.during import evaluate_run, questions, write_student
 from aird_plugin.lesson import pick_device
 from aird_plugin.objective import look
 from aird_plugin.recipe import Recipe
+from aird_plugin.roll_call import joined
 from aird_plugin.runfolder import settle_run_folder
 from aird_plugin.runlog import RunLog
 from aird_plugin.schedule import learning_rate
@@ -30,17 +31,14 @@ def train(recipe: Recipe) -> Path:
     """Train what the recipe describes, from its newest checkpoint where there is one; gives the run folder.
 
     Raises ValueError for what does not fit, FloatingPointError for a loss that is not finite (before the optimizer moves), and
-    Interrupted, once the state is saved, after Ctrl-C or SIGTERM.
+    Interrupted, once the state is saved, after Ctrl-C or SIGTERM; RankLost where other ranks are gone or hang.
     """
-    distributed.start(pick_device(recipe.run.device))
-    try:
+    with joined(pick_device(recipe.run.device), recipe.run.rank_timeout):
         training = assemble(recipe)
         settle_run_folder(training)
         first = resume(training)
         run_steps(training, first)
         return finish(training)
-    finally:
-        distributed.stop()
 
 
 def run_steps(training: Training, first: int) -> None:

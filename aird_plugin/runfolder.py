@@ -16,7 +16,7 @@ from aird_plugin.recipe import Recipe, from_flat
 
 FREE_TO_CHANGE = frozenset(
     {"output", "resume", "frequent", "verbose", "save_steps", "num_workers", "val_targets", "val_protocols", "facebn", "keep",
-     "bank", "bank_on", "device", "keep_mxnet", "gradient_compression", "save_all_states", "upstream"}
+     "bank", "bank_on", "device", "rank_timeout", "keep_mxnet", "gradient_compression", "save_all_states", "upstream"}
 )  # fmt: skip
 
 

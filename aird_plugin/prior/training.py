@@ -26,6 +26,7 @@ from aird_plugin.prior.model import beside, build_scheduler, build_unet, diffuse
 from aird_plugin.prior.pictures import write_pictures
 from aird_plugin.prior.source import TwoSizes, both_sizes
 from aird_plugin.recipe import Recipe
+from aird_plugin.roll_call import joined
 from aird_plugin.runfolder import settle_run_folder
 from aird_plugin.runlog import RunLog
 from aird_plugin.schedule import build_optimizer, learning_rate
@@ -60,8 +61,7 @@ def train(recipe: Recipe) -> Path:
 
     Raises what `loop.train` raises.
     """
-    distributed.start(pick_device(recipe.run.device))
-    try:
+    with joined(pick_device(recipe.run.device), recipe.run.rank_timeout):
         training = assemble(recipe)
         settle_run_folder(training)
         run_steps(training, resume(training))
@@ -72,8 +72,6 @@ def train(recipe: Recipe) -> Path:
             write_pictures(folder / "samples.png", training.recipe, training.unet.eval(), training.scheduler, training.device)
         distributed.barrier()
         return folder
-    finally:
-        distributed.stop()
 
 
 def assemble(recipe: Recipe) -> PriorTraining:
