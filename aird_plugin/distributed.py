@@ -61,11 +61,18 @@ def barrier() -> None:
 
 
 def wait_for_the_first() -> None:
-    """A barrier for long work of rank 0. The usual one gives up after ten minutes on NCCL, and a large bank takes hours."""
-    if world_size() > 1:
-        patient = dist.new_group(backend="gloo", timeout=LONGEST_WAIT)
-        dist.barrier(patient)
-        dist.destroy_process_group(patient)
+    """Wait until rank 0 has done long work. A barrier gives up in time, and a large bank takes hours; a rank 0 that dies is
+    noticed at once, for its connection closes."""
+    if world_size() == 1:
+        return
+    # arcface_torch's group is NCCL alone.
+    group = dist.group.WORLD if "cpu:" in dist.get_backend_config() else dist.new_group(backend="gloo")
+    word = torch.zeros(1)
+    if rank() == 0:
+        for other in range(1, world_size()):
+            dist.send(word, other, group)
+    else:
+        dist.irecv(word, 0, group).wait(LONGEST_WAIT)
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:

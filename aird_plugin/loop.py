@@ -167,7 +167,7 @@ def resume(training: Training) -> int:
 def finish(training: Training) -> Path:
     """The last verification, into evaluation.json; gives the run folder."""
     write_student(training)
-    if distributed.rank() == 0 and training.recipe.run.val_targets:
+    if training.recipe.run.val_targets:
         evaluate_run(training, write=True)
     distributed.barrier()
     return Path(training.recipe.run.output)

@@ -238,10 +238,11 @@ def test_a_student_without_a_teacher_has_no_lr_hr(tiny_run, tmp_path, pairs_file
     assert [row["protocol"] for row in rows] == ["lr-lr"]
 
 
-def test_two_ranks_under_torchrun_and_on_with_one(tiny_run, tmp_path):
+def test_two_ranks_under_torchrun_and_on_with_one(tiny_run, tmp_path, pairs_file):
     """The whole program on two ranks; one rank then goes on from their checkpoint, class centres joined."""
     folder = tmp_path / "run"
     keys = tiny_run | {"output": str(folder), "batch_size": 4, "num_epoch": 2, "frequent": 1}
+    keys |= {"val_targets": (pairs_file,), "verbose": 5}
     recipe = tmp_path / "tiny.py"
     recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(ROOT / "train.py")]
@@ -249,6 +250,7 @@ def test_two_ranks_under_torchrun_and_on_with_one(tiny_run, tmp_path):
     done = subprocess.run([*command, str(recipe)], env=env, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("done: ") == 1
+    assert len(json.loads((folder / "evaluation.json").read_text())) == 2
     last = max((folder / "checkpoints").iterdir())
     assert {path.name for path in last.iterdir()} == {"shared.pt", "head_0.pt", "head_1.pt"}
     assert [line["step"] for line in lines(folder)] == list(range(1, 13))
