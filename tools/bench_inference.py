@@ -83,7 +83,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--px", type=int, default=16)
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--json", metavar="FILE", help="file for the row with a target")
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.pairs and not Path(args.pairs).is_file():
+        parser.error(f"--pairs {args.pairs}: no such file")
+    return args
 
 
 def read(place: Path, args) -> dict:
