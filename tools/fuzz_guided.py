@@ -1,18 +1,20 @@
 """One target of fuzz_targets.py under atheris: TARGET FOLDER SECONDS SEED. Run by fuzz.py, which reads what this prints.
 
-Here nothing of the package may be imported before atheris stands ready: what is imported earlier is not instrumented, and its branches
+Nothing of the package may be imported before atheris stands ready: what is imported earlier is not instrumented, and its branches
 guide nothing.
 """
 
 import resource
 import sys
 import tempfile
+import types
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-# The package, and the decoder that is Python in part. (atheris takes whole packages; all of torch would take minutes.)
 INSTRUMENTED = ["aird_plugin", "PIL"]
+# Of packages that would take minutes as a whole: what they read files with, as far as that is Python.
+DECODERS = ("numpy.lib._format_impl", "torch.serialization", "torch._weights_only_unpickler", "zipfile")
 # Stops what takes the machine's memory before its own figures are looked at.
 MOST_MB = 4096
 
@@ -31,6 +33,9 @@ def main(name: str, folder: str, seconds: str, seed: str) -> None:
         for place, content in enumerate(target.seeds(scratch)):
             (corpus / f"seed{place}").write_bytes(content)
             fuzz.read_strictly(target, content, scratch)
+    for name in DECODERS:
+        for function in functions_of(sys.modules.get(name)):
+            atheris.instrument_func(function)
     words = [f"-max_total_time={seconds}", f"-seed={seed}", f"-timeout={fuzz.MOST_SECONDS}", f"-rss_limit_mb={MOST_MB}",
              f"-max_len={fuzz.LONGEST}", f"-artifact_prefix={folder}/fault-", "-print_final_stats=1"]  # fmt: skip
 
@@ -42,6 +47,13 @@ def main(name: str, folder: str, seconds: str, seed: str) -> None:
 
     atheris.Setup([sys.argv[0], str(corpus), *words], one)
     atheris.Fuzz()
+
+
+def functions_of(module: types.ModuleType | None) -> list[types.FunctionType]:
+    """A module's own functions and methods."""
+    places = [module, *(value for value in vars(module).values() if isinstance(value, type))] if module else []
+    members = [member for place in places for member in vars(place).values()]
+    return [one for one in members if isinstance(one, types.FunctionType) and one.__module__ == module.__name__]
 
 
 def resident() -> int:

@@ -1,4 +1,4 @@
-"""Python imports this first of all where PYTHONPATH names its folder, in children too: whoever leaves this machine is stopped and named.
+"""Where PYTHONPATH names its folder, every Python process imports this first: whoever leaves this machine is stopped and named.
 
 AIRD_OFFLINE_LOG is the file that the names go to, because a library may swallow the error.
 """
