@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 SET_UP := $(VENV)/.set-up
 
-.PHONY: quickstart test test-all lint bench bench-methods clean
+.PHONY: quickstart test test-all lint bench bench-methods lock audit clean
 
 $(SET_UP): setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "aird_plugin needs Python 3.11 or newer; set PYTHON=")'
@@ -32,6 +32,17 @@ bench-methods: $(SET_UP)   ## every method for two epochs on real faces (AIRD_DA
 
 bench: $(SET_UP)        ## what is promised of speed and memory, as ratios of one run; WITH="--arcface-torch DIR ..." adds rows; resumable
 	$(RUN) tools/bench.py runs/bench $(WITH)
+
+EXTRAS := arcface insightface onnx prior report
+
+lock: $(SET_UP)         ## constraints-hashed.txt from constraints.txt; asks the index for hashes and downloads no package but uv
+	$(RUN) -m pip install --quiet --disable-pip-version-check uv
+	$(VENV)/bin/uv pip compile --quiet setup.py $(EXTRAS:%=--extra %) --constraints constraints.txt --generate-hashes --universal \
+		--python-version 3.11 --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' -o constraints-hashed.txt
+
+audit: $(SET_UP)        ## known holes in what constraints-hashed.txt names; fails too where the service does not answer
+	$(RUN) -m pip install --quiet --disable-pip-version-check pip-audit
+	$(VENV)/bin/pip-audit --strict --disable-pip --require-hashes -r constraints-hashed.txt
 
 clean:
 	rm -rf $(VENV) build *.egg-info

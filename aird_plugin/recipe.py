@@ -129,16 +129,18 @@ def parse_override(text: str) -> tuple[str, Any]:
         raise ValueError(f"{text!r} is not key=value")
     try:
         return key, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    # All that literal_eval may raise.
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return key, value
 
 
 def from_flat(config: dict[str, Any]) -> Recipe:
     """Flat keys -> sections and term specs, all checked."""
     config = dict(config)
-    term_types = {name: _import_spec(f"terms[{name!r}]", place, "term") for name, place in dict(config.pop("terms", {})).items()}
+    terms = _of_type("terms", config.pop("terms", {}), dict)
+    term_types = {name: _import_spec(f"terms[{name!r}]", place, "term") for name, place in terms.items()}
     for name in term_types:
-        if not name.isidentifier() or name in NOT_TERMS or hasattr(ModuleDict, name):
+        if not isinstance(name, str) or not name.isidentifier() or name in NOT_TERMS or hasattr(ModuleDict, name):
             raise ValueError(f"config.terms: {name!r} cannot name a term, it means something else here; choose another word")
     spec_types = dict(term_types)
     if config.get("margin") is not None:
@@ -187,7 +189,8 @@ def _of_type(key: str, value: Any, hint: Any) -> Any:
     if isinstance(value, list) and tuple in allowed:
         value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
     if isinstance(value, int) and not isinstance(value, bool) and float in allowed:
-        value = float(value)
+        # What no float holds stays what it is, and is refused for that.
+        value = float(value) if abs(value) < 1 << 1000 else value
     if isinstance(value, dict) and dict in allowed:
         value = dict(value)
     fits = any(value is None if kind is type(None) else type(value) is kind for kind in allowed)
@@ -204,7 +207,8 @@ def _import_spec(key: str, place: Any, what: str) -> type:
     module_name, _, class_name = place.partition(":")
     try:
         kind = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
+    # The TypeError is import_module's of a name that begins with a dot.
+    except (ImportError, AttributeError, TypeError) as error:
         raise ValueError(f"config.{key}: {error}") from error
     weighted = hasattr(kind, "weight") or "weight" in getattr(kind, "__dataclass_fields__", {})
     if not (dataclasses.is_dataclass(kind) and hasattr(kind, "build")) or weighted != (what == "term"):

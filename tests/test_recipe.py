@@ -47,6 +47,10 @@ def test_flat_states_every_key_and_reads_back():
     ({"margin_list": (1, 2)}, "three numbers"),
     ({"sample_rate": 0.0}, "above 0, at most 1; got 0.0"),
     ({"fp16": True, "bf16": True}, "exclude each other"),
+    ({"terms": 0}, "terms is a dict; got 0 (int)"),
+    ({"terms": {1: TERMS["iid"]}}, "1 cannot name a term"),
+    ({"terms": {"x": ".nowhere:Spec"}}, "config.terms['x']: "),
+    ({"lr": 10**400}, "lr is a float; got 1000"),
     ({"terms": {"x": "nowhere:Spec"}}, "No module named 'nowhere'"),
     ({"terms": {"x": "aird_plugin.recipe:Recipe"}}, "no term spec"),
     ({"terms": {"margin": "aird_plugin.losses.rkd:Relational"}}, "'margin' cannot name a term"),
@@ -68,6 +72,7 @@ def test_a_wrong_recipe_says_what_came_and_what_is_allowed(change, words):
 @pytest.mark.parametrize(("text", "pair"), [
     ("lr=0.1", ("lr", 0.1)), ("teacher=None", ("teacher", None)), ("fp16=False", ("fp16", False)),
     ("rec=a/b.rec", ("rec", "a/b.rec")), ("terms={}", ("terms", {})), ("margin_list=(1,0,.4)", ("margin_list", (1, 0, 0.4))),
+    ("rec={[]:1}", ("rec", "{[]:1}")), (f"rec={'-' * 99_999}1", ("rec", "-" * 99_999 + "1")),
 ])  # fmt: skip
 def test_overrides_are_python_literals(text, pair):
     assert parse_override(text) == pair

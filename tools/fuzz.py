@@ -1,19 +1,22 @@
 """Throw broken and hostile files at whatever reads strangers' files. What is not refused in one clear line is a fault.
 
-    python tools/fuzz.py pairs --seconds 600          coverage-guided, by atheris (pip install atheris)
-    python tools/fuzz.py all --rounds 300             without it: seeded mutations of sound files, the same every time
+    python tools/fuzz.py all --seconds 600            coverage-guided, by atheris (pip install atheris; Linux), so long for each
+    python tools/fuzz.py pairs --rounds 300           without it: seeded mutations of sound files, the same every time
 
-A fault ends the run with the file that caused it, kept under --out. Targets: see fuzz_targets.py beside this file.
+A line per target says what was tried. A fault ends the target with the file that caused it, kept under --out; a guided run also
+keeps there what it goes on from the next time. Targets: see fuzz_targets.py beside this file.
 """
 
 import argparse
 import contextlib
 import hashlib
+import re
 import signal
+import subprocess
 import sys
 import tempfile
-import time
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +29,9 @@ from tools.fuzz_targets import TARGETS, Target  # noqa: E402
 # No file of a few kilobytes may keep a reader busy for longer.
 MOST_SECONDS = 10
 LONGEST = 1 << 16
+# What libFuzzer calls its findings, and what they are.
+KINDS = {"crash": "crashes", "timeout": "hangs", "oom": "out of memory"}
+KEPT = re.compile(r"Test unit written to \S*/fault-(\w+)-")
 # Values at which lengths and counts go wrong.
 EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 
@@ -35,28 +41,27 @@ class Fault(BaseException):
 
 
 def main() -> int:
-    args = arguments()
+    args, sound = arguments(), True
     for name in list(TARGETS) if args.target == "all" else [args.target]:
-        with tempfile.TemporaryDirectory() as scratch:
-            if args.rounds:
+        if args.rounds:
+            with tempfile.TemporaryDirectory() as scratch:
                 tried, peak = seeded(TARGETS[name], Path(scratch), args.rounds, args.seed, args.out / name)
-                print(f"{name}: {tried} files, no fault, at most {peak / 1e6:.1f} MB at once", flush=True)
-            else:
-                guided(TARGETS[name], Path(scratch), args, name)
-    return 0
+            print(f"{name}: {tried} files, no fault, at most {peak / 1e6:.1f} MB at once", flush=True)
+        else:
+            told, well = guided(name, args.seconds, args.seed, args.out)
+            print(f"{name}: {told}", flush=True)
+            sound = sound and well
+    return 0 if sound else 1
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", choices=[*TARGETS, "all"])
     parser.add_argument("--rounds", type=int, help="so many seeded mutations instead of atheris")
-    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--seconds", type=int, default=60, help="so long under atheris")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/fuzz"))
-    args = parser.parse_args()
-    if args.target == "all" and not args.rounds:
-        parser.error("atheris takes one target at a time; all of them: --rounds N")
-    return args
+    return parser.parse_args()
 
 
 def seeded(target: Target, scratch: Path, rounds: int, seed: int, out: Path) -> tuple[int, int]:
@@ -90,8 +95,7 @@ def watched(target: Target, content: bytes, scratch: Path) -> int:
     signal.alarm(MOST_SECONDS)
     tracemalloc.start()
     try:
-        with contextlib.suppress(*EXPECTED):
-            target.read(content, scratch)
+        read_strictly(target, content, scratch)
     except Exception as error:
         raise Fault(f"{type(error).__name__}: {error}") from error
     finally:
@@ -102,6 +106,13 @@ def watched(target: Target, content: bytes, scratch: Path) -> int:
     if peak > target.budget(len(content)):
         raise Fault(f"{peak / 1e6:.0f} MB for a file of {len(content)} bytes")
     return peak
+
+
+def read_strictly(target: Target, content: bytes, scratch: Path) -> None:
+    """Read one file, or have it refused. A warning that numbers went wrong is raised: what is read from there on is made up."""
+    with warnings.catch_warnings(), contextlib.suppress(*EXPECTED):
+        warnings.filterwarnings("error", category=RuntimeWarning, message="(invalid|overflow|divide)")
+        target.read(content, scratch)
 
 
 def mutated(rng: np.random.Generator, seeds: list[bytes]) -> bytes:
@@ -132,33 +143,27 @@ def mutated(rng: np.random.Generator, seeds: list[bytes]) -> bytes:
     return bytes(content[:LONGEST])
 
 
-def guided(target: Target, scratch: Path, args, name: str) -> None:
-    """Hand over to atheris, which ends the process."""
-    try:
-        import atheris
-    except ImportError as error:
-        raise SystemExit("error: coverage-guided runs need atheris (pip install atheris); --rounds N does without") from error
-    corpus = args.out / name / "corpus"
-    corpus.mkdir(parents=True, exist_ok=True)
-    with atheris.instrument_imports(include=["aird_plugin", "PIL"]):
-        seeds = target.seeds(scratch)
-        for place, content in enumerate(seeds):
-            (corpus / f"seed{place}").write_bytes(content)
-            with contextlib.suppress(*EXPECTED):
-                target.read(content, scratch)
-    started = time.monotonic()
+def guided(name: str, seconds: int, seed: int, out: Path) -> tuple[str, bool]:
+    """Run a target under atheris, in a process of its own (libFuzzer ends it). Gives its figures, and whether it was sound."""
+    log = out / name / "log.txt"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    words = [sys.executable, str(Path(__file__).with_name("fuzz_guided.py")), name, str(out / name), str(seconds), str(seed)]
+    with log.open("wb") as file:
+        code = subprocess.run(words, stdout=file, stderr=subprocess.STDOUT).returncode
+    text = log.read_text(errors="replace")
+    if code and not KEPT.search(text):
+        raise SystemExit(f"error: atheris did not run: {(text.splitlines() or ['no word'])[-1]} (all it said: {log})")
+    return f"{figures(text)}; log: {log}", code == 0
 
-    def one(content: bytes) -> None:
-        with contextlib.suppress(*EXPECTED):
-            target.read(content, scratch)
 
-    found = args.out / name / "fault-"
-    atheris.Setup(
-        [sys.argv[0], str(corpus), f"-max_total_time={args.seconds}", f"-seed={args.seed}", f"-timeout={MOST_SECONDS}",
-         "-rss_limit_mb=4096", f"-max_len={LONGEST}", f"-artifact_prefix={found}", "-print_final_stats=1"], one,
-    )  # fmt: skip
-    print(f"{name}: from {len(list(corpus.iterdir()))} files, started at {started:.0f} s", file=sys.stderr)
-    atheris.Fuzz()
+def figures(log: str) -> str:
+    """What libFuzzer printed, in one line: coverage is in branches of instrumented Python, memory that of the process."""
+    stats = dict(re.findall(r"^stat::(\w+):\s+(\d+)", log, re.M))
+    covered = re.findall(r"^#\d+\s+(?!pulse)\w+\s+cov: (\d+)", log, re.M) or ["?"]
+    tried, rss = stats.get("number_of_executed_units", "?"), stats.get("peak_rss_mb", "?")
+    kinds = KEPT.findall(log)
+    found = ", ".join(f"{kinds.count(kind)} {words}" for kind, words in KINDS.items())
+    return f"{tried} files, {found}, at most {rss} MB resident, coverage {covered[0]} to {covered[-1]}"
 
 
 if __name__ == "__main__":

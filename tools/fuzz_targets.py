@@ -37,11 +37,11 @@ def face(seed: int = 0, side: int = 112) -> np.ndarray:
     return coarse.repeat(side // 7, 0).repeat(side // 7, 1)
 
 
-def encoded(kind: str, side: int = 28) -> bytes:
+def encoded(kind: str, side: int = 28, **options) -> bytes:
     from PIL import Image
 
     file = io.BytesIO()
-    Image.fromarray(face(1, side)).save(file, kind)
+    Image.fromarray(face(1, side)).save(file, kind, **options)
     return file.getvalue()
 
 
@@ -98,7 +98,7 @@ def read_pair_file(content: bytes, folder: Path) -> None:
 
 
 def image_seeds(folder: Path) -> list[bytes]:
-    return [encoded(kind) for kind in ("JPEG", "PNG", "BMP", "WEBP")]
+    return [encoded("JPEG", progressive=True), *(encoded(kind) for kind in ("JPEG", "PNG", "BMP", "WEBP"))]
 
 
 def read_image(content: bytes, folder: Path) -> None:

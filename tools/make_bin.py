@@ -109,13 +109,21 @@ def parse_pair(row: list[str], root: Path) -> tuple[Path, Path, bool]:
     if pair := pair_of(row):
         return *(lfw_file(root, *shot) for shot in pair), len(row) == 3
     if len(row) == 3 and row[2] in ("0", "1"):
-        return root / row[0], root / row[1], row[2] == "1"
+        return within(root, row[0]), within(root, row[1]), row[2] == "1"
     raise ValueError(f"found {row}; allowed are `path_a path_b 0|1`, {FORMS}")
+
+
+def within(root: Path, name: str) -> Path:
+    """A listed file. ValueError for one elsewhere: a stranger's list could name any picture of this machine."""
+    file = Path(os.path.abspath(root / name))
+    if not file.is_relative_to(Path(os.path.abspath(root))):
+        raise ValueError(f"{name!r} leads out of {root}; it was not opened. Give --root the folder that holds all of them")
+    return root / name
 
 
 def lfw_file(root: Path, name: str, number: int) -> Path:
     """LFW's file of a person's picture number, in whichever format it is there."""
-    stem = root / name / f"{name}_{number:04d}"
+    stem = within(root, f"{name}/{name}_{number:04d}")
     candidates = [stem.with_name(stem.name + suffix) for suffix in sorted(IMAGE_SUFFIXES)]
     found = [file for file in candidates if file.is_file()]
     if not found:

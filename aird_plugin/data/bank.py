@@ -18,7 +18,6 @@ The manifest ties a folder to its inputs; one that differs is refused by the nam
 N = faces, V = views, D = embedding width, C = people.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from aird_plugin.data.degrade import BICUBIC, named
 from aird_plugin.data.lowres import check_px
 from aird_plugin.data.shelf import PLACES
 from aird_plugin.data.views import VIEWS_VERSION, check_views, mirror_odd
+from aird_plugin.jsonfile import read_object
 
 TEACHER_FORMAT = "aird-bank-teacher/1"
 LOW_FORMAT = "aird-bank-low/1"
@@ -99,8 +99,8 @@ def read_manifest(folder: Path, inputs: dict[str, Any]) -> dict[str, Any] | None
     if not path.exists():
         return None
     try:
-        manifest = json.loads(path.read_text())
-        found = manifest["inputs"]
+        manifest = read_object(path)
+        found = dict(manifest["inputs"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no bank manifest ({error}); remove {folder} and build it again") from error
     changed = [key for key in inputs if found.get(key) != inputs[key]]

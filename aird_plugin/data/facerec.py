@@ -17,6 +17,7 @@ from aird_plugin.files import write_atomically
 
 EXACT_IN_FLOAT32 = 1 << 24
 HASH_BLOCK = 1 << 20
+MOST_PEOPLE = 1 << 31
 
 
 class FaceRecords:
@@ -41,8 +42,9 @@ class FaceRecords:
         self._offsets = offsets[np.searchsorted(keys, self.keys)]
         heads = self.reader.heads(self.keys)
         self._refuse(heads.size == 0, "has no image in it, and no header at key 0 says it is an identity")
-        whole = np.isfinite(heads.label) & (heads.label >= 0) & (heads.label == np.floor(heads.label))
-        self._refuse(~whole, "has a label that is no whole number from 0 up")
+        # A finite label may still be more than an integer holds; cast, it would be some other person.
+        whole = (heads.label >= 0) & (heads.label < MOST_PEOPLE) & (heads.label == np.floor(heads.label))
+        self._refuse(~whole, "has a label that is no whole number from 0 up, below 2**31")
         self.labels = heads.label.astype(np.int64)
         self.num_classes = int(self.labels.max()) + 1
 

@@ -10,6 +10,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 SIGNATURES = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n"}
 MAX_PIXELS = 1 << 26
+# A progressive JPEG goes over all of its pixels again in each scan, and a scan may be a hundred bytes. A sound one has about ten.
+SCAN, MAX_SCANNED_PIXELS = b"\xff\xda", 1 << 30
 # Of these simplejpeg gives Pillow's pixels, in half the time; CMYK it rounds otherwise.
 PLAIN_COLOURS = ("YCbCr", "Gray", "RGB")
 
@@ -19,7 +21,7 @@ def decode(payload: bytes, where: str, upright: bool = False) -> np.ndarray:
 
     upright: turn the picture as its EXIF orientation says, as photos want. Aligned faces do not: MXNet does
     not apply it either (cv2 does). Raises ValueError naming `where` for bytes that are cut short, damaged, of
-    another format, or of more than 2**26 pixels.
+    another format, of more than 2**26 pixels, or of more than 2**30 over all scans of a JPEG.
     """
     if not upright and payload.startswith(SIGNATURES["JPEG"]) and (face_HWC := _plain_jpeg(payload)) is not None:
         return face_HWC
@@ -27,6 +29,8 @@ def decode(payload: bytes, where: str, upright: bool = False) -> np.ndarray:
         with Image.open(io.BytesIO(payload), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} pixels, allowed are {MAX_PIXELS} in all")
+            if payload.startswith(SIGNATURES["JPEG"]) and scanned(payload, image.size) > MAX_SCANNED_PIXELS:
+                raise ValueError(f"{image.width}x{image.height} pixels in {payload.count(SCAN)} scans, which would take minutes")
             return np.array(_rgb(ImageOps.exif_transpose(image) if upright else image))
     # Pillow's decoders raise a dozen kinds of error on damaged bytes, with no base class in common.
     except Exception as error:
@@ -38,11 +42,16 @@ def _plain_jpeg(payload: bytes) -> np.ndarray | None:
     """A sound JPEG of plain colours; None for any other, which Pillow then reads or refuses."""
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(payload)
-        if colours not in PLAIN_COLOURS or height * width > MAX_PIXELS:
+        if colours not in PLAIN_COLOURS or height * width > MAX_PIXELS or scanned(payload, (width, height)) > MAX_SCANNED_PIXELS:
             return None
         return simplejpeg.decode_jpeg(payload)
     except ValueError:
         return None
+
+
+def scanned(jpeg: bytes, size: tuple[int, int]) -> int:
+    """How many pixels its scans go over, together."""
+    return size[0] * size[1] * jpeg.count(SCAN)
 
 
 def _rgb(image: Image.Image) -> Image.Image:

@@ -1,10 +1,10 @@
 """MODEL on the command line -> a network: a run folder, an .onnx file, or a bare .pt file."""
 
-import json
 from pathlib import Path
 
 from torch import nn
 
+from aird_plugin.jsonfile import read_object
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.weights import load_network
@@ -39,10 +39,7 @@ def _load_run(folder: Path, network: str | None) -> nn.Module:
     for file in (recipe_file, weights_file):
         if not file.is_file():
             raise FileNotFoundError(f"{folder} is no finished run: it has no {file.name}")
-    try:
-        recipe = json.loads(recipe_file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{recipe_file} is no JSON file: {error}") from error
+    recipe = read_object(recipe_file)
     network = recipe.get("network", network)
     if not isinstance(network, str):
         raise ValueError(f"{recipe_file} names no network; say which with --network")

@@ -190,8 +190,9 @@ def test_a_cut_array_is_told_with_what_to_do(records, tmp_path):
         open_teacher_bank(config(tmp_path), records, Teacher())
 
 
-def test_a_broken_manifest_is_told(tmp_path):
-    (tmp_path / "manifest.json").write_text("{")
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"inputs": 1}', '{"inputs": null}', "[" * 100_000, "\udcff"])
+def test_a_broken_manifest_is_told(tmp_path, content):
+    (tmp_path / "manifest.json").write_bytes(content.encode("utf-8", "surrogateescape"))
     with pytest.raises(ValueError, match="no bank manifest"):
         read_manifest(tmp_path, {})
 

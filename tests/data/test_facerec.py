@@ -89,7 +89,7 @@ def test_an_image_without_payload_is_named(tmp_path):
         FaceRecords(path)
 
 
-@pytest.mark.parametrize("label", [0.5, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("label", [0.5, -1, float("nan"), float("inf"), 2.0**31, 3e38])
 def test_a_label_that_is_no_person_is_named(tmp_path, label):
     path = write(tmp_path / "a.rec", [(0, 0, b"x"), (1, label, b"x")])
     with pytest.raises(ValueError, match="record 1 at byte 36 has a label that is no whole number"):

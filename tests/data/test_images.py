@@ -7,6 +7,7 @@ import os
 import random
 import struct
 import subprocess
+import time
 import warnings
 import zlib
 from pathlib import Path
@@ -156,6 +157,32 @@ def test_a_decompression_bomb_is_refused_before_it_is_unpacked(side):
     bomb = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
     with pytest.raises(ValueError, match="here: .*(allowed are 67108864|decompression bomb)"):
         decode(bomb, "here")
+
+
+def claiming(side, payload, start):
+    """The JPEG with another size in its frame header."""
+    at = payload.index(start) + 5
+    return payload[:at] + struct.pack(">HH", side, side) + payload[at + 4 :]
+
+
+@pytest.mark.parametrize("side", [8200, 65500])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_jpeg_bomb_is_refused_before_it_is_unpacked(side):
+    bomb = claiming(side, saved(Image.new("RGB", (16, 16)), "JPEG"), b"\xff\xc0")
+    with pytest.raises(ValueError, match="here: .*(allowed are 67108864|decompression bomb)"):
+        decode(bomb, "here")
+
+
+def test_a_jpeg_of_scans_without_end_is_refused(noise_faces):
+    """A thousand scans of a hundred bytes each over 64 million pixels: eight minutes, if it were decoded."""
+    sound = saved(Image.fromarray(noise_faces(1)[0]), "JPEG", progressive=True)
+    last = sound[sound.rindex(b"\xff\xda") : -2]
+    many = sound[:-2] + last * 1000 + sound[-2:]
+    assert decode(many, "here").shape == (112, 112, 3)
+    started = time.monotonic()
+    with pytest.raises(ValueError, match=r"here: .*8000x8000 pixels in 1010 scans"):
+        decode(claiming(8000, many, b"\xff\xc2"), "here")
+    assert time.monotonic() < started + 5
 
 
 def test_jpeg_there_and_back(noise_faces):

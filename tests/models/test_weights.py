@@ -1,6 +1,8 @@
 """Weight files: every wrapping that is read, and everything that is refused without running it."""
 
+import contextlib
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -128,6 +130,17 @@ def test_hostile_file_is_refused_and_runs_nothing(state, tmp_path, legacy):
     with pytest.raises(ValueError, match="refused: it asks to run io.open"):
         load_teacher(tmp_path / "model.pt")
     assert not trap.exists()
+
+
+def test_an_archives_names_lead_nowhere(state, tmp_path):
+    (tmp_path / "models").mkdir()
+    torch.save(state, tmp_path / "models" / "model.pt")
+    with zipfile.ZipFile(tmp_path / "models" / "model.pt", "a") as archive:
+        archive.writestr("../trap", b"x")
+        archive.writestr(str(tmp_path / "trap"), b"x")
+    with contextlib.suppress(ValueError):
+        load_teacher(tmp_path / "models" / "model.pt")
+    assert [file.name for file in tmp_path.rglob("*")] == ["models", "model.pt"]
 
 
 def test_bare_pickle_is_refused_and_runs_nothing(tmp_path):

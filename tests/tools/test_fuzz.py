@@ -1,5 +1,6 @@
 """Seeded mutations of sound files against every reader; and that a fault would be seen."""
 
+import re
 import time
 
 import numpy as np
@@ -65,6 +66,32 @@ def test_a_hang_is_a_fault(read, tmp_path, monkeypatch):
     monkeypatch.setattr(fuzz, "MOST_SECONDS", 1)
     with pytest.raises(fuzz.Fault, match="still reading after 1 s"):
         fuzz.watched(reader(read), b"", tmp_path)
+
+
+def test_a_number_that_went_wrong_is_a_fault(tmp_path):
+    """numpy only warns, and goes on with some other number."""
+    with pytest.raises(fuzz.Fault, match="invalid value encountered in cast"):
+        fuzz.watched(reader(lambda content, folder: np.array([3e38]).astype(np.int64)), b"", tmp_path)
+
+
+LOG = """#2\tINITED cov: 17 ft: 18 corp: 1/37b exec/s: 0 rss: 60Mb
+#9\tNEW    cov: 21 ft: 30 corp: 2/40b lim: 4 exec/s: 0 rss: 61Mb L: 3/4 MS: 1 ChangeBit-
+"""
+
+
+def test_figures_of_a_guided_run():
+    well = fuzz.figures(LOG + "stat::number_of_executed_units: 40\nstat::peak_rss_mb:              70\n")
+    assert well == "40 files, 0 crashes, 0 hangs, 0 out of memory, at most 70 MB resident, coverage 17 to 21"
+    bad = fuzz.figures(LOG + "artifact_prefix='a/fault-'; Test unit written to a/fault-timeout-1f\n")
+    assert "0 crashes, 1 hangs" in bad and fuzz.figures("").startswith("? files")
+
+
+def test_guided_runs_see_the_packages_own_branches(tmp_path):
+    pytest.importorskip("atheris")
+    told, sound = fuzz.guided("records", 1, 1, tmp_path)
+    begun, ended = map(int, re.search(r"coverage (\d+) to (\d+)", told).groups())
+    assert sound and 10 < begun <= ended and (tmp_path / "records" / "corpus" / "seed0").exists()
+    assert "Instrumenting aird_plugin.data.recordio" in (tmp_path / "records" / "log.txt").read_text()
 
 
 def test_mutations_are_the_seeds_alone(tmp_path):

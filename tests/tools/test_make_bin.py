@@ -76,12 +76,17 @@ def test_names_with_blanks_and_other_formats(tool, root):
         ("a b c d e\n", "line 1: found"),
         ("broken.jpg broken.jpg 1\n", "line 1: .*broken.jpg: 6 bytes that are no readable image"),
         ("small.png small.png 1\n", "line 1: .*small.png has 16x16 pixels"),
+        ("../secret.png ../secret.png 1\n", "line 1: '../secret.png' leads out of .*it was not opened"),
+        ("Bo/../../secret.png Bo/Bo_0010.png 1\n", "line 1: .*leads out of"),
+        ("/etc/secret.png Bo/Bo_0010.png 1\n", "line 1: .*leads out of"),
+        ("../elsewhere 1 2\n", "line 1: .*leads out of"),
         ("", "0 images for 0 flags"),
     ],
 )
 def test_bad_lists_name_the_line(tool, root, text, why, capsys):
     (root / "broken.jpg").write_bytes(b"broken")
     Image.new("RGB", (16, 16)).save(root / "small.png")
+    Image.new("RGB", (112, 112)).save(root.parent / "secret.png")
     assert run(tool, root, text)[0] == 1
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1

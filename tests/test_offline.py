@@ -1,0 +1,78 @@
+"""Nothing leaves this machine at run time: with the network cut off, quickstart to report go well, and nobody tries.
+
+Two cuts. An audit hook in every Python process (offline/sitecustomize.py) names whoever looks up or calls a foreign host. A
+network namespace without any interface, where the system lets us have one, stops what is no Python too.
+"""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+HOOK = Path(__file__).with_name("offline")
+NAMESPACE = ["unshare", "--map-root-user", "--net"]
+
+
+def may_unshare() -> bool:
+    try:
+        return subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
+def cut_off(words: list, log: Path, cut: list[str]) -> subprocess.CompletedProcess:
+    """Run Python with these words, without a network; log: where attempts are named."""
+    outside = {"PYTHONPATH": os.pathsep.join((str(HOOK), str(ROOT))), "AIRD_OFFLINE_LOG": str(log)}
+    words = [*cut, sys.executable, *map(str, words)]
+    return subprocess.run(words, cwd=ROOT, env=os.environ | outside, capture_output=True, text=True)
+
+
+def test_quickstart_evaluate_export_and_report_open_no_connection(tmp_path):
+    pytest.importorskip("onnxruntime")
+    done = cut_off([HOOK / "walk.py", tmp_path], tmp_path / "log", NAMESPACE if may_unshare() else [])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (tmp_path / "log").exists(), (tmp_path / "log").read_text()
+    for made in ("quickstart/model.pt", "rows.json", "report.html"):
+        assert (tmp_path / made).stat().st_size
+    assert list((tmp_path / "onnx").rglob("*.onnx"))
+
+
+CALLS = {
+    "connect": "import socket; socket.socket().connect(('192.0.2.1', 80))",
+    "IPv6": "import socket; socket.socket(socket.AF_INET6).connect(('2001:db8::1', 80))",
+    "datagram": "import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('192.0.2.1', 9))",
+    "look-up": "import socket; socket.getaddrinfo('example.invalid', 80)",
+    "library": "import urllib.request; urllib.request.urlopen('http://example.invalid/')",
+}
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["itself", "its-child"])
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_connection_would_be_seen(call, inside, tmp_path):
+    """Even where whoever makes it says nothing."""
+    quiet = f"import contextlib\nwith contextlib.suppress(Exception):\n    {call}"
+    if inside:
+        quiet = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {quiet!r}], check=True)"
+    assert cut_off(["-c", quiet], tmp_path / "log", []).returncode == 0
+    assert "socket." in (tmp_path / "log").read_text()
+
+
+def test_this_machines_own_sockets_are_let_through(tmp_path):
+    code = (
+        "import socket; server = socket.create_server(('127.0.0.1', 0)); socket.create_connection(server.getsockname());"
+        "socket.getaddrinfo('localhost', 80); a, b = socket.socketpair(); a.send(b'x')"
+    )
+    done = cut_off(["-c", code], tmp_path / "log", [])
+    assert done.returncode == 0 and not (tmp_path / "log").exists(), done.stderr
+
+
+@pytest.mark.skipif(not may_unshare(), reason="this system gives no network namespace")
+def test_the_namespace_has_no_way_out(tmp_path):
+    """What is no Python is stopped by this."""
+    code = "print([line.split(':')[0].strip() for line in open('/proc/self/net/dev').readlines()[2:]])"
+    done = cut_off(["-c", code], tmp_path / "log", NAMESPACE)
+    assert set(ast.literal_eval(done.stdout)) <= {"lo", "sit0", "tunl0", "ip6tnl0"}, done.stdout + done.stderr
