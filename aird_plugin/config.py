@@ -74,8 +74,9 @@ class RunConfig:
     between lines of metrics.jsonl. verbose: steps between verifications on val_targets, 0 for none before the end. facebn: None,
     or a mode in which each verification is done once more with FaceBN; keep: weight of the old statistics (the paper: 0.1).
     fp16, bf16: autocast of the student on CUDA (bf16 on the CPU too). compile: torch.compile the student (a minute at the start;
-    on a CPU it needs a C++ compiler). device: "auto", "cpu" or "cuda". rank_timeout: seconds after which
-    ranks that wait for one another give up and name the one that does not answer.
+    on a CPU it needs a C++ compiler). deterministic: the same bits again on the same machine (deterministic.py); refused to a run
+    that goes on with other threads, ranks or another PyTorch than it began with. device: "auto", "cpu" or "cuda". rank_timeout:
+    seconds after which ranks that wait for one another give up and name the one that does not answer.
     """
 
     output: str = ""
@@ -92,6 +93,7 @@ class RunConfig:
     fp16: bool = False
     bf16: bool = False
     compile: bool = False
+    deterministic: bool = False
     device: str = "auto"
     rank_timeout: float = 1800.0
 

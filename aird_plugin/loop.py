@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from aird_plugin import checkpoint, distributed
 from aird_plugin.assemble import Training, assemble
 from aird_plugin.data.faces import Batch
 from aird_plugin.data.loader import loader
+from aird_plugin.deterministic import deterministic
 from aird_plugin.errors import Interrupted
 from aird_plugin.evaluation.during import evaluate_run, questions, write_student
 from aird_plugin.lesson import pick_device
@@ -33,7 +35,7 @@ def train(recipe: Recipe) -> Path:
     Raises ValueError for what does not fit, FloatingPointError for a loss that is not finite (before the optimizer moves), and
     Interrupted, once the state is saved, after Ctrl-C or SIGTERM; RankLost where other ranks are gone or hang.
     """
-    with joined(pick_device(recipe.run.device), recipe.run.rank_timeout):
+    with joined(pick_device(recipe.run.device), recipe.run.rank_timeout), deterministic(recipe.run.deterministic):
         training = assemble(recipe)
         settle_run_folder(training)
         first = resume(training)
@@ -138,6 +140,7 @@ def save(training: Training, step: int) -> None:
         "margin": training.head.margin.state_dict(),
         "optimizer": training.shared_optimizer.state_dict(),
         "scaler": training.scaler.state_dict(),
+        "facts": json.dumps(training.facts),
     }
     head = {"weight": training.head.weight.detach(), "optimizer": training.head_optimizer.state_dict()}
     checkpoint.save(Path(training.recipe.run.checkpoints), step, shared, head)

@@ -2,26 +2,28 @@
 
 import json
 import os
-import platform
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from aird_plugin import __version__, distributed
+from aird_plugin import distributed
 from aird_plugin.data.degrade import named
 from aird_plugin.data.lowres import FACE_SIDE
 from aird_plugin.files import write_atomically
+from aird_plugin.models.teacher import file_sha256
+from aird_plugin.provenance import provenance
 from aird_plugin.recipe import Recipe, from_flat
 
 FREE_TO_CHANGE = frozenset(
     {"output", "resume", "frequent", "verbose", "save_steps", "num_workers", "val_targets", "val_protocols", "facebn", "keep",
-     "bank", "bank_on", "device", "rank_timeout", "keep_mxnet", "gradient_compression", "save_all_states", "upstream"}
+     "bank", "bank_on", "device", "rank_timeout", "deterministic", "keep_mxnet", "gradient_compression", "save_all_states",
+     "upstream"}
 )  # fmt: skip
+# What each start of a run tells of itself; a run that goes on keeps those before it under `earlier`.
+OF_A_START = ("versions", "code", "machine", "time", "world_size")
 
 
 def facts_of(recipe: Recipe, records, teacher, student, embedding_size: int) -> dict:
-    """What recipe.json says beside the recipe itself."""
+    """What recipe.json says beside the recipe itself, and with it every checkpoint and what is exported."""
+    first = recipe.student.student_init
     return {
         "recipe": recipe.flat() | {"embedding_size": embedding_size},
         "network": recipe.student.network, "embedding_size": embedding_size, "input_size": student.input_size,
@@ -29,9 +31,8 @@ def facts_of(recipe: Recipe, records, teacher, student, embedding_size: int) -> 
         "parameters": sum(p.numel() for p in student.parameters()),
         "records": {"path": str(records.path), "sha256": records.fingerprint(), "faces": len(records)},
         "teacher": teacher.describe() if teacher else None,
-        "versions": {"aird_plugin": __version__, "torch": torch.__version__, "numpy": np.__version__,
-                     "python": platform.python_version()},
-        "threads": torch.get_num_threads(), "world_size": distributed.world_size(),
+        "student_init": {"file": Path(first).name, "sha256": file_sha256(first)} if first else None,
+        **provenance(next(student.parameters()).device), "world_size": distributed.world_size(),
     }  # fmt: skip
 
 
@@ -42,11 +43,34 @@ def settle_run_folder(training) -> None:
     if distributed.rank() != 0:
         return
     if run.resume and path.exists() and os.path.isdir(run.checkpoints):
-        before, now = json.loads(path.read_text())["recipe"], json.loads(json.dumps(training.facts["recipe"]))
+        told = json.loads(path.read_text())
+        before, now = told["recipe"], json.loads(json.dumps(training.facts["recipe"]))
         # A run of an older version had what its newer keys have by default.
         before = json.loads(json.dumps(from_flat({"rec": "-", "output": "-"}).flat())) | before
         changed = [key for key in now if key in before and key not in FREE_TO_CHANGE and before[key] != now[key]]
         if changed:
             detail = "; ".join(f"{key} was {before[key]!r}, now {now[key]!r}" for key in changed)
             raise ValueError(f"{run.output} holds another run: {detail}. Use another output=, or resume=False to start again")
+        if run.deterministic:
+            refuse_other_bits(told, training.facts)
+        start = {key: told[key] for key in OF_A_START if key in told}
+        training.facts["earlier"] = [*told.get("earlier", []), start]
     write_atomically(path, json.dumps(training.facts, indent=1).encode())
+
+
+def refuse_other_bits(before: dict, now: dict) -> None:
+    """ValueError where a deterministic run would go on with what changes the bits: other threads, ranks, another PyTorch."""
+    for what, path in {"threads": ("machine", "threads"), "ranks": ("world_size",), "PyTorch": ("versions", "torch")}.items():
+        was, is_now = (_at(facts, path) for facts in (before, now))
+        if was is not None and was != is_now:
+            raise ValueError(
+                f"deterministic=True: this run began with {what} {was}, now {is_now}, and would not give the same bits. "
+                "Start it as before (OMP_NUM_THREADS sets the threads), or set deterministic=False"
+            )
+
+
+def _at(facts: dict, path: tuple[str, ...]):
+    """A value of nested dicts, None where it is not there: older versions told less."""
+    for key in path:
+        facts = facts.get(key) if isinstance(facts, dict) else None
+    return facts

@@ -55,6 +55,14 @@ def test_a_run_leaves_what_it_promises(unbroken):
     assert len(list((unbroken / "checkpoints").iterdir())) == 2
 
 
+def test_a_checkpoint_tells_what_made_it(unbroken):
+    newest = max((unbroken / "checkpoints").iterdir())
+    facts = json.loads(torch.load(newest / "shared.pt", weights_only=True)["facts"])
+    assert facts == json.loads((unbroken / "recipe.json").read_text())
+    assert {"recipe", "records", "teacher", "versions", "code", "machine", "time", "world_size"} <= set(facts)
+    assert facts["recipe"]["seed"] == 0 and len(facts["records"]["sha256"]) == 64
+
+
 def test_it_learns(unbroken):
     told = lines(unbroken)
     assert told[-1]["align"] < 0.95 * told[0]["align"]

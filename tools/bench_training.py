@@ -1,4 +1,5 @@
-"""What a training step costs, as ratios: AIRD to the bare student, online to the bank, two ranks to one, bf16, compiled.
+"""What a training step costs, as ratios: AIRD to the bare student, online to the bank, two ranks to one, bf16, compiled,
+deterministic.
 
     python tools/bench_training.py [ROW ...] [--turns 9] [--steps 4] [--json FILE] [--device cuda]
 
@@ -27,6 +28,7 @@ from aird_plugin.assemble import assemble
 from aird_plugin.data.facerec import write_face_records
 from aird_plugin.data.faces import open_records
 from aird_plugin.data.loader import loader
+from aird_plugin.deterministic import deterministic
 from aird_plugin.loop import take_step
 from aird_plugin.memory import keep_freed_memory
 from aird_plugin.models import build
@@ -75,6 +77,8 @@ def pairs(device: str) -> dict[str, Pair]:
         "compile-mfn": Pair("compiled / not: mfn, batch 16", ratios.AT_MOST, 1.0, (AIRD, ["compile=True"]), (AIRD, []), mfn),
         "bf16-native": Pair("bf16 / float32: native16_1m, batch 96", ratios.AT_MOST, 1.0,
                             (AIRD, ["bf16=True"]), (AIRD, []), native),
+        "deterministic-native": Pair("deterministic / not: native16_1m, batch 96", ratios.AT_MOST, 1.25,
+                                     (AIRD, ["deterministic=True"]), (AIRD, []), native),
         "bf16-mfn": Pair("bf16 / float32: mfn, batch 16", ratios.AT_MOST, 1.0, (AIRD, ["bf16=True"]), (AIRD, []), mfn),
     }  # fmt: skip
     if device == "cuda":
@@ -165,8 +169,9 @@ def stepper(recipe: str, keys: list[str], args) -> Callable[[], None]:
     counter = itertools.count()
 
     def call() -> None:
-        for _ in range(args.steps):
-            take_step(training, itertools.islice(batches, accumulate), next(counter))
+        with deterministic(training.recipe.run.deterministic):
+            for _ in range(args.steps):
+                take_step(training, itertools.islice(batches, accumulate), next(counter))
         if args.device == "cuda":
             torch.cuda.synchronize()
 

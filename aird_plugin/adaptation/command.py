@@ -26,6 +26,7 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.data.unlabelled import read_faces
     from aird_plugin.evaluation.load import load_model
     from aird_plugin.evaluation.protocol import as_seen
+    from aird_plugin.provenance import provenance
 
     folder, out = Path(args.run), Path(args.out)
     check_folders(folder, out)
@@ -38,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     done = {
         "faces": len(faces_NHWC), "source": Path(args.faces).name, "px": args.px, "keep": args.keep,
         "layers": [asdict(layer) for layer in adapted.layers], "before": asdict(adapted.before),
-        "after": asdict(adapted.after), "warnings": warnings,
+        "after": asdict(adapted.after), "warnings": warnings, "made": provenance(),
     }  # fmt: skip
     write(out, adapted.state, facts | {"adapted": done})
     print(report(done, out))

@@ -2,11 +2,11 @@
 
 import ast
 import importlib
-import shutil
-import subprocess
 import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+
+from aird_plugin.provenance import git
 
 INSIDE = Path("recognition") / "arcface_torch"
 
@@ -28,11 +28,7 @@ def find(directory: str | Path, entry: str) -> Path:
 
 def commit(folder: Path) -> str | None:
     """The last commit that touched the folder, short; None where git or its history is missing."""
-    if not shutil.which("git"):
-        return None
-    command = ["git", "-C", str(folder), "log", "-1", "--format=%h %cs", "--", "."]
-    done = subprocess.run(command, capture_output=True, text=True)
-    return done.stdout.strip() or None
+    return git(folder, "log", "-1", "--format=%h %cs", "--", ".")
 
 
 def bindings(folder: Path, module: str) -> set[str]:

@@ -13,6 +13,7 @@ from aird_plugin.bridge.hosted import Hosted
 from aird_plugin.bridge.limits import refuse_sizes
 from aird_plugin.bridge.mends import Surroundings
 from aird_plugin.bridge.verification import last_verification
+from aird_plugin.deterministic import deterministic
 from aird_plugin.lesson import pick_device, prepare
 from aird_plugin.recipe import Recipe
 from aird_plugin.runfolder import settle_run_folder
@@ -35,6 +36,7 @@ def train(recipe: Recipe, directory: str) -> Path:
     with ExitStack() as stack:
         stack.enter_context(handlers_put_back())
         stack.enter_context(upstreams_warnings_hidden())
+        stack.enter_context(deterministic(recipe.run.deterministic))
         stack.callback(distributed.stop)
         around = Surroundings(cpu=pick_device(recipe.run.device).type == "cpu", keep_mxnet=recipe.bridge.keep_mxnet)
         entry = seams.open_upstream(stack, folder, around)

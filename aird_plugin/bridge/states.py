@@ -4,6 +4,7 @@ Upstream resumes at whole epochs, on the same number of ranks, from a file that 
 same: the newest of our checkpoints is handed over in its format.
 """
 
+import json
 from pathlib import Path
 
 import torch
@@ -22,6 +23,7 @@ def save(hosted, step: int) -> None:
         "margin": hosted.margin.module.state_dict() if hosted.margin else {},
         "optimizer": optimizer_state(hosted, shared_parameters(lesson)),
         "scaler": {},
+        "facts": json.dumps(lesson.facts),
     }
     own = {"weight": head.weight.detach(), "optimizer": optimizer_state(hosted, [head.weight])}
     checkpoint.save(Path(lesson.recipe.run.checkpoints), step, shared, own)

@@ -1,13 +1,9 @@
 """Upstream's verification callback, asked our questions: sharp and low faces, with and without FaceBN, under its log format."""
 
-import json
-from pathlib import Path
-
 import torch
 
 from aird_plugin import distributed
-from aird_plugin.evaluation.during import Question, answer, renew_sessions
-from aird_plugin.files import write_atomically
+from aird_plugin.evaluation.during import Question, answer, renew_sessions, write_rows
 
 
 class Norms:
@@ -77,5 +73,5 @@ def last_verification(hosted, backbone) -> None:
     if hosted.questions and distributed.rank() == 0:
         if ask.step != last:
             ask(last, backbone)
-        write_atomically(Path(lesson.recipe.run.output) / "evaluation.json", json.dumps(ask.rows, indent=1).encode())
+        write_rows(lesson, ask.rows)
     distributed.wait_for_the_first()

@@ -6,6 +6,7 @@ import torch
 from easydict import EasyDict
 from torch.optim.lr_scheduler import LRScheduler
 
+from aird_plugin.deterministic import pin_kernels
 from aird_plugin.finite import check_gradient
 from aird_plugin.lesson import student_input
 from aird_plugin.runlog import terms_of
@@ -49,6 +50,8 @@ def get_model(original, hosted):
 
     def make(name, **options):
         student = lesson.student
+        # Upstream's setup_seed asks for the fastest kernels, whichever they are; it has run by now.
+        pin_kernels(run.deterministic)
         hosted.stack.callback(student.register_forward_pre_hook(low_input).remove)
         half = torch.bfloat16 if run.bf16 else torch.float16
         if run.bf16 or (run.fp16 and lesson.device.type == "cuda"):

@@ -3,6 +3,7 @@
 People are numbered; below 0 is nobody: a gallery entry of nobody is a distractor, a probe of nobody has no mate.
 """
 
+import hashlib
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -47,9 +48,21 @@ def read_square(pictures: list[Picture], side: int) -> np.ndarray:
     """
     faces_NHWC = np.empty((len(pictures), side, side, 3), np.uint8)
     for face_HWC, picture in zip(faces_NHWC, pictures, strict=True):
-        payload = Path(picture.where).read_bytes() if picture.payload is None else picture.payload
-        face_HWC[:] = to_square(decode(payload, picture.where), side)
+        face_HWC[:] = to_square(decode(payload_of(picture), picture.where), side)
     return faces_NHWC
+
+
+def payload_of(picture: Picture) -> bytes:
+    """The bytes of a picture's file."""
+    return Path(picture.where).read_bytes() if picture.payload is None else picture.payload
+
+
+def fingerprint(pictures: list[Picture], who_N: np.ndarray) -> str:
+    """SHA-256 of what is on the pictures and who, wherever their files lie. Raises FileNotFoundError as `read_square` does."""
+    total = hashlib.sha256(np.asarray(who_N, "<i8").tobytes())
+    for picture in pictures:
+        total.update(hashlib.sha256(payload_of(picture)).digest())
+    return total.hexdigest()
 
 
 def pictures_in(folder: Path) -> list[Picture]:

@@ -25,7 +25,8 @@ class Sight(NamedTuple):
     """What one network makes of two faces.
 
     seen_2SSC: its very inputs, uint8. cosine: of its two embeddings, without mirrored faces, as InsightFace's `get_feat` has it.
-    verdicts: one for each false-accept rate, {"far", "threshold", "above"}; the last two None where the pairs were too few.
+    verdicts: one for each false-accept rate, {"far", "n_impostor", "threshold", "above"}; the last two None where so many
+    impostor pairs were too few.
     row_px: the smallest px of the thresholds' row. why: why there are no verdicts, else "".
     """
 
@@ -79,7 +80,10 @@ def verdicts(table: dict | None, cosine: float, px: float, degradation: str) -> 
         smallest = min(row["px"] for row in table["rows"])
         return [], None, f"nothing was measured below {smallest} px"
     row = max(rows, key=lambda row: row["px"])
-    told = [{"far": point["far"], "threshold": point["cosine"], "above": _above(cosine, point)} for point in row["points"]]
+    told = [
+        {"far": point["far"], "n_impostor": point["n_impostor"], "threshold": point["cosine"], "above": _above(cosine, point)}
+        for point in row["points"]
+    ]
     return told, row["px"], ""
 
 

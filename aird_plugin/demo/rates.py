@@ -3,13 +3,15 @@
 import json
 from pathlib import Path
 
+from aird_plugin.evaluation.verification import supports
+
 WANTED = "the thresholds.json of `aird export --thresholds PAIRS`"
 
 
 def read_thresholds(path: str | Path) -> dict:
     """The table of a `thresholds.json`, as `export.thresholds.threshold_table` gives it.
 
-    Raises FileNotFoundError, and ValueError for a file that holds something else.
+    Raises FileNotFoundError, and ValueError for a file that holds something else, or a threshold that its pairs cannot support.
     """
     path = Path(path)
     if not path.is_file():
@@ -20,6 +22,12 @@ def read_thresholds(path: str | Path) -> dict:
         raise ValueError(f"{path} is no JSON file ({error}); give {WANTED}") from error
     if not _is_table(table):
         raise ValueError(f"{path} holds no thresholds, or those of another version; give {WANTED}")
+    for point in (point for row in table["rows"] for point in row["points"]):
+        if point["cosine"] is not None and not supports(point["n_impostor"], point["far"]):
+            raise ValueError(
+                f"{path}: a threshold for a false-accept rate of {point['far']:g} needs 10 / FAR impostor pairs, it rests on "
+                f"{point['n_impostor']}; measure it on more with `aird export --thresholds PAIRS`"
+            )
     return table
 
 

@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from aird_plugin.evaluation.protocol import Session
     from aird_plugin.files import write_atomically
+    from aird_plugin.provenance import stamped
 
     files, questions = questions_of_pairs(args)
     device, rows = pick_device(), []
@@ -34,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
         rows += [session.evaluate(**question) for question in questions]
     print(table(rows))
     if args.json:
+        rows = stamped(rows, device, {"student": args.model, "teacher": args.teacher})
         write_atomically(Path(args.json), json.dumps(rows, indent=1).encode())
     return 0
 
@@ -41,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
 def table(rows: list[dict]) -> str:
     """Rows as aligned plain text; accuracies in per cent, auc and tar in 0..1, - for what does not apply."""
     tars = [f"tar@{far}" for far in rows[0]["tar"]]
-    return aligned([[*SETTINGS, "accuracy", "std", "ci95", "best", "auc", *tars, "n"], *map(_cells, rows)])
+    return aligned([[*SETTINGS, "accuracy", "std", "ci95", "best", "auc", *tars, "n", "impostors"], *map(_cells, rows)])
 
 
 def aligned(lines: list[list[str]]) -> str:
@@ -68,4 +70,5 @@ def _cells(row: dict) -> list[str]:
         figure(row["auc"], 4),
         *(figure(tar, 4) for tar in row["tar"].values()),
         str(row["n_pairs"]),
+        str(row["n_impostor"]),
     ]

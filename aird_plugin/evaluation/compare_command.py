@@ -25,6 +25,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from aird_plugin.evaluation.protocol import Session
     from aird_plugin.files import write_atomically
+    from aird_plugin.provenance import stamped
 
     if len(args.models) < 2:
         raise ValueError(f"a comparison needs two models or more, got {args.models[0]} alone")
@@ -37,6 +38,7 @@ def run(args: argparse.Namespace) -> int:
     conclude(rows)
     print(report(rows))
     if args.json:
+        rows = stamped(rows, device, {"teacher": args.teacher} | dict(zip(models, args.models, strict=True)))
         write_atomically(Path(args.json), json.dumps(rows, indent=1).encode())
     return 0
 

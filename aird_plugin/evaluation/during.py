@@ -11,6 +11,7 @@ from aird_plugin import distributed
 from aird_plugin.data.lowres import FACE_SIDE
 from aird_plugin.evaluation.protocol import Session, input_side
 from aird_plugin.files import write_atomically
+from aird_plugin.provenance import stamped
 
 
 @dataclass(frozen=True)
@@ -67,10 +68,16 @@ def evaluate_run(lesson, write: bool = False, sharp: bool = False) -> list[dict]
         renew_sessions(lesson)
         rows = [answer(lesson, question) for question in questions(lesson, sharp)]
         if write:
-            path = Path(lesson.recipe.run.output) / "evaluation.json"
-            write_atomically(path, json.dumps(rows, indent=1).encode())
+            write_rows(lesson, rows)
     distributed.wait_for_the_first()
     return rows
+
+
+def write_rows(lesson, rows: list[dict]) -> None:
+    """OUTPUT/evaluation.json, of the student in model.pt beside it. Rank 0 calls it, once model.pt is written."""
+    run, teacher = lesson.recipe.run, lesson.recipe.teacher.teacher
+    rows = stamped(rows, lesson.device, {"student": run.output, "teacher": teacher})
+    write_atomically(Path(run.output) / "evaluation.json", json.dumps(rows, indent=1).encode())
 
 
 def can_compare_with_high(lesson) -> bool:

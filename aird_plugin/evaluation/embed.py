@@ -57,9 +57,10 @@ def embed_sums(
     else:
         blocks = _embed_object(model, faces_NHWC, batch, flip, label)
     sum_ND = None
-    for rows, sum_BD in blocks:
-        sum_ND = np.empty((len(faces_NHWC), sum_BD.shape[1])) if sum_ND is None else sum_ND
-        sum_ND[rows] = sum_BD
+    with full_precision():
+        for rows, sum_BD in blocks:
+            sum_ND = np.empty((len(faces_NHWC), sum_BD.shape[1])) if sum_ND is None else sum_ND
+            sum_ND[rows] = sum_BD
     return sum_ND
 
 
@@ -135,6 +136,18 @@ def _embed_object(model, faces_NHWC, batch, flip, label):
         if flip:
             e_BD = e_BD + model.embed(np.ascontiguousarray(faces_BHWC[:, :, ::-1]))
         yield rows, e_BD
+
+
+@contextmanager
+def full_precision():
+    """float32 on a GPU as on a CPU: cuDNN's convolutions would use TF32, with 10 bits of mantissa, and pairs change sides."""
+    cudnn = torch.backends.cudnn
+    before = cudnn.allow_tf32
+    cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        cudnn.allow_tf32 = before
 
 
 @contextmanager

@@ -61,6 +61,7 @@ def identify(probes_PD, who_P, gallery_GD, who_G) -> dict:
     return {
         "n_probes": len(mated_P),
         "n_mated": len(rank),
+        "n_unmated": len(mated_P) - len(rank),
         "n_gallery": len(who_G),
         "n_distractors": int((np.asarray(who_G) < 0).sum()),
         **{f"rank{k}": 100 * float((rank <= k).mean()) for k in RANKS},

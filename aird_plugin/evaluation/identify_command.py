@@ -9,7 +9,7 @@ from aird_plugin.evaluation.command import aligned, figure
 
 SHARED = ("--degradation", "--high-side", "--teacher", "--facebn", "--keep", "--order", "--batch", "--network", "--json")
 SETTINGS = ("px", "degradation", "protocol", "high_side", "facebn", "pooling")
-COUNTS = ("n_probes", "n_mated", "n_gallery", "n_distractors")
+COUNTS = ("n_probes", "n_mated", "n_unmated", "n_gallery", "n_distractors")
 DRAWS = 5
 LAYOUTS = {
     "folders": "gallery/PERSON/*.jpg, probe/PERSON/*.jpg, distractor/*.jpg",
@@ -59,6 +59,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from aird_plugin.evaluation.searching import POOLING, check_low
     from aird_plugin.files import write_atomically
+    from aird_plugin.provenance import stamped
 
     if args.pool not in POOLING:
         raise ValueError(f"--pool must be one of {', '.join(POOLING)}, got {args.pool!r}")
@@ -80,6 +81,7 @@ def run(args: argparse.Namespace) -> int:
         rows = _search_rows(args, student, teacher, questions, device)
         print(table(rows))
     if args.json:
+        rows = stamped(rows, device, {"student": args.model, "teacher": args.teacher})
         write_atomically(Path(args.json), json.dumps(rows, indent=1).encode())
     return 0
 
@@ -150,7 +152,7 @@ def _uccs_rows(args, student, questions, device) -> list[dict]:
 
     from aird_plugin.data.degrade import named
     from aird_plugin.data.folder import people_in
-    from aird_plugin.data.searches import Picture
+    from aird_plugin.data.searches import Picture, fingerprint
     from aird_plugin.evaluation.embed import normalise
     from aird_plugin.evaluation.refit import refit_accuracies
     from aird_plugin.evaluation.searching import check_low, picture_sums
@@ -166,7 +168,8 @@ def _uccs_rows(args, student, questions, device) -> list[dict]:
         sums_ND = picture_sums(student, pictures, low, adapt, args.batch, device, "student")
         draws = refit_accuracies(normalise(sums_ND), who_N, DRAWS)
         rows.append({
-            "data": args.data, "layout": "uccs", "px": px, "facebn": facebn, "n_faces": len(pictures), "n_people": len(people),
+            "data": args.data, "data_sha256": fingerprint(pictures, who_N), "layout": "uccs",
+            "px": px, "facebn": facebn, "n_faces": len(pictures), "n_people": len(people),
             "accuracy": float(np.mean(draws)), "accuracy_std": float(np.std(draws, ddof=1)), "draws": draws,
             "degradation": None if px is None else degradation, "resize": named(degradation).version,
         })  # fmt: skip

@@ -16,6 +16,7 @@ from aird_plugin.evaluation.embed import embed, embed_frozen, eval_mode, network
 from aird_plugin.evaluation.seen import SeenFaces
 from aird_plugin.evaluation.verification import verify
 from aird_plugin.models.facebn import FaceBN
+from aird_plugin.models.teacher import file_sha256
 
 PROTOCOLS = ("lr-lr", "lr-hr")
 HIGH_SIDES = ("student", "teacher")
@@ -46,7 +47,7 @@ class Session:
         self.networks = {"student": student, "teacher": teacher}
         self.pairs_file, self.batch, self.device, self.flip = str(pairs_file), batch, device, flip
         pairs = read_pairs(pairs_file)
-        self.same_N = pairs.same
+        self.same_N, self.pairs_sha256 = pairs.same, file_sha256(pairs_file)
         try:
             self.faces_UHWC, self.face_2N = distinct_faces(pairs)
         except ValueError as error:
@@ -92,6 +93,7 @@ class Session:
         """What a row says of its question, without its answer. Takes and raises what `evaluate` does."""
         return {
             "pairs": self.pairs_file,
+            "pairs_sha256": self.pairs_sha256,
             "px": check_px(px),
             "protocol": protocol,
             "high_side": check_question(*self.networks.values(), protocol, high_side, facebn, keep),

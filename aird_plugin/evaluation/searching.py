@@ -7,7 +7,7 @@ import numpy as np
 
 from aird_plugin.data.degrade import BICUBIC, named
 from aird_plugin.data.lowres import FACE_SIDE, check_px
-from aird_plugin.data.searches import Picture, Search, read_square
+from aird_plugin.data.searches import Picture, Search, fingerprint, read_square
 from aird_plugin.evaluation.embed import embed_frozen, embed_sums, normalise
 from aird_plugin.evaluation.identification import identify
 from aird_plugin.evaluation.pooling import pool_by
@@ -31,6 +31,8 @@ class SearchSession:
         self.networks = {"student": student, "teacher": teacher}
         self.search, self.data, self.layout = search, str(data), layout
         self.batch, self.device = batch, device
+        who = np.concatenate([search.gallery_who, search.probe_who])
+        self.data_sha256 = fingerprint(search.gallery + search.probes, who)
         self._frozen = {}
 
     def evaluate(
@@ -59,6 +61,7 @@ class SearchSession:
             gallery_ND = self._sums(high_side, None, "gallery", adapt if high_side == "student" else None)
         return {
             "data": self.data,
+            "data_sha256": self.data_sha256,
             "layout": self.layout,
             "name": self.search.name,
             "px": px,

@@ -15,6 +15,8 @@ from aird_plugin.evaluation.distances import distances_of
 THRESHOLDS_T = np.arange(0, 4, 0.01)
 FARS = (0.1, 0.01, 0.001)
 MIN_FALSE_ACCEPTS = 10
+# What another batch, number of threads or processor moves a squared distance by, in float32, is below this (seen: 3e-7).
+NEAR = 1e-6
 Z95 = 1.959963984540054
 
 
@@ -44,6 +46,9 @@ def verify(embeddings_2ND, same_N, folds=10) -> dict:
     10 / FAR impostor pairs exist: the FAR of its threshold would rest on under ten false accepts, a relative
     standard error above 1 / sqrt(10) = 32%. One expected false accept would leave it at 100%.
 
+    `n_near`: pairs whose squared distance lies within 1e-6 of one of the thresholds. Embeddings in float32 differ in their last
+    bits from machine to machine; no pair beyond that reach can be judged otherwise, so with 0 `accuracy` is the same anywhere.
+
     Raises ValueError for what makes the figures meaningless; see `fold_decisions`.
     """
     distance_N, same_N = distances_of(embeddings_2ND, same_N, folds)
@@ -53,6 +58,7 @@ def verify(embeddings_2ND, same_N, folds=10) -> dict:
     return {
         "n_pairs": len(same_N),
         "n_impostor": len(impostor),
+        "n_near": near_thresholds(distance_N),
         "accuracy": 100 * float(np.mean(rates.accuracy_F)),
         "accuracy_std": 100 * float(np.std(rates.accuracy_F)),
         "accuracy_best": 100 * _best_accuracy(genuine, impostor),
@@ -60,6 +66,12 @@ def verify(embeddings_2ND, same_N, folds=10) -> dict:
         "tar": {str(far): accept_rate(genuine, impostor, far) for far in FARS},
         "ci95": [100 * low, 100 * high],
     }
+
+
+def near_thresholds(distance_N: np.ndarray) -> int:
+    """How many squared distances lie within `NEAR` of a threshold; 0 is none, for no distance is below it."""
+    nearest_N = THRESHOLDS_T[np.clip(np.rint(distance_N * 100), 1, len(THRESHOLDS_T) - 1).astype(int)]
+    return int((np.abs(distance_N - nearest_N) <= NEAR).sum())
 
 
 def fold_decisions(embeddings_2ND, same_N, folds=10) -> np.ndarray:
@@ -100,9 +112,14 @@ def accept_rate(genuine, impostor, far) -> float | None:
     genuine, impostor: sorted. Accepted is what lies strictly below the threshold. None where fewer than 10 / FAR impostors
     exist: the threshold would rest on under ten false accepts.
     """
-    if len(impostor) * far < MIN_FALSE_ACCEPTS * (1 - 1e-9):
+    if not supports(len(impostor), far):
         return None
     return float(np.searchsorted(genuine, impostor[_allowed(impostor, far)], side="left") / len(genuine))
+
+
+def supports(n_impostor: int, far: float) -> bool:
+    """Whether so many impostor pairs can carry a threshold for this false-accept rate: ten are wrongly accepted, or more."""
+    return n_impostor * far >= MIN_FALSE_ACCEPTS * (1 - 1e-9)
 
 
 def error_rates(embeddings_2ND, same_N) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from aird_plugin.data.lowres import FACE_SIDE
+from aird_plugin.export.origin import name_of, origin
 from aird_plugin.export.thresholds import as_markdown
 
 
@@ -84,31 +85,34 @@ def accuracy(rows: list[dict]) -> str:
 
 
 def made_of(facts: dict) -> str:
-    """Data, teacher, recipe."""
+    """Data, teacher, code, machine, recipe."""
+    told = origin(facts)
     records, teacher = facts["records"], facts.get("teacher")
     taught = f"{teacher['file']} ({teacher['network']}, sha256 {teacher['sha256']}...)" if teacher else "none"
     adapted, fitted = facts.get("adapted"), ""
     if adapted:
         faces, source, keep = (adapted[key] for key in ("faces", "source", "keep"))
         fitted = f"BatchNorm statistics adapted to {faces:,} unlabelled faces (`{source}`, keep {keep}).\n\n"
-    recipe = json.dumps(without_folders(facts["recipe"]), indent=1)
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     return (
-        f"Faces: {records['faces']:,} from `{Path(records['path']).parent.name}/{Path(records['path']).name}` "
+        f"Faces: {records['faces']:,} from `{name_of(records['path'])}` "
         f"(sha256 {records['sha256'][:16]}...). Teacher: {taught}.\n\n{fitted}"
-        f"Versions: {', '.join(f'{name} {version}' for name, version in facts['versions'].items())}.\n\n"
-        f"<details><summary>Recipe</summary>\n\n```json\n{recipe}\n```\n\n</details>"
+        f"Versions: {versions}. {code_and_machine(told)}\n\n"
+        f"<details><summary>Recipe, code, machine</summary>\n\n```json\n{json.dumps(told, indent=1)}\n```\n\n</details>"
     )
 
 
-def without_folders(recipe: dict) -> dict:
-    """The recipe with the last part alone of every path: a card is passed on, and folders tell of their owner."""
-
-    def last(value):
-        if isinstance(value, list | tuple):
-            return [last(part) for part in value]
-        return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
-
-    return {key: last(value) for key, value in recipe.items()}
+def code_and_machine(told: dict) -> str:
+    """A sentence of an `origin`, empty for a run of a version that did not tell."""
+    code, machine = told["code"], told["machine"]
+    if not (code and machine):
+        return ""
+    commit = f"commit {code['commit']}{', changed' if code['dirty'] else ''}" if code["commit"] else "no commit known"
+    starts = 1 + len(told["earlier"] or [])
+    return (
+        f"Code: tree {code['tree']}, {commit}. Seed {told['recipe'].get('seed')}, in {starts} start{'s' * (starts != 1)}, "
+        f"the last {told['time']} on {machine['device']} ({machine['cpu']}, {machine['kernels']}, threads: {machine['threads']})."
+    )
 
 
 LIMITS = """\

@@ -24,10 +24,12 @@ from aird_plugin.export.card import model_card
 from aird_plugin.export.check import compare_insightface, compare_onnxruntime, seen_by
 from aird_plugin.export.graph import for_112_px, write_onnx
 from aird_plugin.export.manifests import write_package_manifest, write_server_folder
+from aird_plugin.export.origin import origin
 from aird_plugin.export.quantise import Quantised, compare_accuracy, quantise
 from aird_plugin.export.thresholds import threshold_table
 from aird_plugin.files import write_atomically
 from aird_plugin.models.onnx_teacher import OnnxTeacher
+from aird_plugin.models.teacher import file_sha256
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -70,7 +72,7 @@ def export_student(
     try:
         exported = Exported(out)
         expected_ND = embed(student, seen_by(student.input_size, faces_NHWC), flip=False, label="student")
-        told = {key: facts.get(key) for key in ("network", "px", "resize", "embedding_size")}
+        told = origin(facts)
         wide = partial / f"{out.name}.onnx"
         write_onnx(for_112_px(student), wide, told)
         exported.files.append(run_back(wide, partial, FACE_SIDE, faces_NHWC, expected_ND))
@@ -84,7 +86,7 @@ def export_student(
         if server_detector:
             write_server_folder(partial / "server", wide, server_detector, expected_ND.shape[1])
         if threshold_pairs:
-            exported.thresholds = threshold_table(OnnxTeacher(wide), threshold_pairs)
+            exported.thresholds = threshold_table(OnnxTeacher(wide), threshold_pairs) | {"sha256": file_sha256(wide)}
             write_atomically(partial / "thresholds.json", json.dumps(exported.thresholds, indent=1).encode())
         write_atomically(partial / "MODEL_CARD.md", model_card(out.name, facts, rows, exported).encode())
         if out.exists():

@@ -13,8 +13,8 @@ def threshold_table(network, pairs: str, sides: tuple[int, ...] = SIDES, device=
     """Operating points of a network for pairs of faces that were shrunk to each px and warped up as FaceAnalysis does it.
 
     No mirrored face is added, as InsightFace's `get_feat` adds none. A row holds from its px up to the next row's and is measured
-    at its lower end, where strangers score highest. Gives {"pairs", "protocol", "degradation", "rows": [{"px", "to_px",
-    "points"}]}; "to_px" is None in the last row; points as `operating_points` has them.
+    at its lower end, where strangers score highest. Gives {"pairs", "pairs_sha256", "protocol", "degradation", "rows":
+    [{"px", "to_px", "points"}]}; "to_px" is None in the last row; points as `operating_points` has them.
     Raises FileNotFoundError, and ValueError for a file that is no list of pairs.
     """
     session = Session(network, pairs, device=device, flip=False)
@@ -23,7 +23,8 @@ def threshold_table(network, pairs: str, sides: tuple[int, ...] = SIDES, device=
         points = operating_points(session.embeddings(px, "lr-lr", degradation=ROAD), session.same_N)
         rows.append({"px": px, "to_px": following and following - 1, "points": points})
     told = "both faces of a pair shrunk to px and warped up to 112 px as FaceAnalysis does, no flip"
-    return {"pairs": Path(pairs).name, "protocol": told, "degradation": ROAD, "rows": rows}
+    told_of = {"pairs": Path(pairs).name, "pairs_sha256": session.pairs_sha256}
+    return told_of | {"protocol": told, "degradation": ROAD, "rows": rows}
 
 
 def as_markdown(table: dict) -> str:
@@ -40,7 +41,8 @@ def as_markdown(table: dict) -> str:
 TOLD = """\
 The cosine above which two faces count as one person, and in brackets the share of same pairs then accepted, for a false-accept
 rate on {impostors:,} impostor pairs of {pairs}: {protocol}, each row
-measured at its smallest px. A dash: too few impostor pairs to say. Of two faces of different size take the smaller one's row.
+measured at its smallest px. A dash: fewer than 10 / FAR impostor pairs, too few to say. Of two faces of different size take the
+smaller one's row.
 Below {smallest} px nothing was measured. Yours are other cameras: measure your own before you rely on it.
 
 How large a face really is, its px, is told by the five points that the detector found in the photograph:

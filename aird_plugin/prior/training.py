@@ -4,6 +4,7 @@ B, G = faces on this rank, on all ranks; S = side of the target.
 """
 
 import contextlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from aird_plugin.data.faces import Batch
 from aird_plugin.data.loader import loader
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.plan import Plan
+from aird_plugin.deterministic import deterministic
 from aird_plugin.errors import Interrupted
 from aird_plugin.finite import check_gradient, check_loss
 from aird_plugin.lesson import pick_device
@@ -25,6 +27,7 @@ from aird_plugin.lesson_data import find_targets, open_faces
 from aird_plugin.prior.model import beside, build_scheduler, build_unet, diffusers, save_prior
 from aird_plugin.prior.pictures import write_pictures
 from aird_plugin.prior.source import TwoSizes, both_sizes
+from aird_plugin.provenance import provenance
 from aird_plugin.recipe import Recipe
 from aird_plugin.roll_call import joined
 from aird_plugin.runfolder import settle_run_folder
@@ -61,7 +64,7 @@ def train(recipe: Recipe) -> Path:
 
     Raises what `loop.train` raises.
     """
-    with joined(pick_device(recipe.run.device), recipe.run.rank_timeout):
+    with joined(pick_device(recipe.run.device), recipe.run.rank_timeout), deterministic(recipe.run.deterministic):
         training = assemble(recipe)
         settle_run_folder(training)
         run_steps(training, resume(training))
@@ -109,7 +112,7 @@ def facts_of(recipe: Recipe, records, parameters) -> dict:
     return {
         "recipe": recipe.flat(), "px": recipe.data.px, "parameters": sum(p.numel() for p in parameters),
         "records": {"path": str(records.path), "sha256": records.fingerprint(), "faces": len(records)},
-        "versions": {"torch": torch.__version__, "diffusers": diffusers().__version__},
+        **provenance(parameters[0].device), "world_size": distributed.world_size(),
     }  # fmt: skip
 
 
@@ -175,7 +178,7 @@ def save(training: PriorTraining, step: int) -> None:
     """A checkpoint."""
     shared = {
         "unet": training.unet.state_dict(), "optimizer": training.optimizer.state_dict(),
-        "averaged": training.averaged.state_dict(),
+        "averaged": training.averaged.state_dict(), "facts": json.dumps(training.facts),
     }  # fmt: skip
     checkpoint.save(Path(training.recipe.run.checkpoints), step, shared, {})
 

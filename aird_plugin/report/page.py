@@ -3,6 +3,7 @@
 import datetime
 
 from aird_plugin import __version__
+from aird_plugin.provenance import provenance
 from aird_plugin.report.html import legend, paragraph, table, text
 from aird_plugin.report.material import Material
 from aird_plugin.report.runs import differences
@@ -14,13 +15,14 @@ from aird_plugin.report.sections import (
     everything,
     hardest,
     negatives,
+    origin,
     people,
     scores,
     summary,
 )  # fmt: skip
 from aird_plugin.report.style import style
 
-SECTIONS = (summary, accuracy, curves, scores, errors, people, batchnorm, negatives, hardest, everything)
+SECTIONS = (summary, accuracy, curves, scores, errors, people, batchnorm, negatives, hardest, everything, origin)
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 THEMES = (("auto", "Auto"), ("light", "Light"), ("dark", "Dark"))
 
@@ -78,6 +80,8 @@ def _value(value):
 
 def _foot(material: Material) -> str:
     made = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    code = provenance()["code"]
+    by = f"{__version__}, commit {origin.commit_of(code) or 'unknown'}, tree {code['tree']}"
     advice = paragraph("It holds all it shows and asks nothing of the network. If it shows faces, treat it as you treat faces.")
     command = f"<pre><code>{text(material.command)}</code></pre>"
-    return f"<footer><p>Made {text(made)} by aird_plugin {text(__version__)}, with</p>{command}{advice}</footer>"
+    return f"<footer><p>Made {text(made)} by aird_plugin {text(by)}, with</p>{command}{advice}</footer>"

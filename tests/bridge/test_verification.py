@@ -9,6 +9,7 @@ from aird_plugin.bridge.host import train
 from aird_plugin.bridge.verification import Norms
 from aird_plugin.evaluation.load import load_model
 from aird_plugin.evaluation.protocol import Session
+from aird_plugin.models.teacher import file_sha256
 from aird_plugin.recipe import from_flat
 
 
@@ -36,6 +37,7 @@ def test_the_last_rows_are_kept_and_equal_the_log_and_evaluate(verified, pairs_f
     log = (verified / "training.log").read_text()
     told = dict(re.findall(r"\[([\w/-]+)\]\[12\]Accuracy-Flip: (\d\.\d+)", log))
     assert [f"{row['accuracy'] / 100:.5f}" for row in rows] == [told[name] for name in NAMES]
+    assert {row.pop("made")["sha256"]["student"] for row in rows} == {file_sha256(verified / "model.pt")}
     session = Session(load_model(verified), pairs_file)
     assert session.evaluate(112, "lr-lr") == rows[0]
     assert session.evaluate(16, "lr-lr", facebn="full", keep=0.1, order=0) == rows[3]

@@ -72,7 +72,7 @@ def test_above_means_strictly_above():
     cosine = judge([Network("student", model, None)], FACES, [112.0] * 2, 16, WARP).sights[0].cosine
     for threshold, above in ((cosine - 1e-6, True), (cosine, False), (cosine + 1e-6, False), (None, None)):
         sight = judge([Network("student", model, table(threshold))], FACES, [112.0] * 2, 16, WARP).sights[0]
-        assert sight.verdicts == [{"far": 0.01, "threshold": threshold, "above": above}] and sight.why == ""
+        assert sight.verdicts == [{"far": 0.01, "n_impostor": 1000, "threshold": threshold, "above": above}] and sight.why == ""
 
 
 @pytest.mark.parametrize(("px", "row"), [(16, 16), (23, 16), (23.9, 16), (24, 24), (112, 24)])

@@ -35,3 +35,13 @@ def test_another_file_is_refused_in_one_sentence(content, tmp_path):
 def test_no_file_is_another_error(tmp_path):
     with pytest.raises(FileNotFoundError, match="no thresholds at"):
         read_thresholds(tmp_path / "none.json")
+
+
+def test_a_threshold_is_refused_where_its_pairs_cannot_support_it(tmp_path):
+    path = tmp_path / "thresholds.json"
+    for impostors in (1000, 999):
+        path.write_text(json.dumps(TABLE | {"rows": [{"px": 16, "points": [POINT | {"n_impostor": impostors}]}]}))
+        if impostors == 1000:
+            read_thresholds(path)
+    with pytest.raises(ValueError, match="a false-accept rate of 0.01 needs 10 / FAR impostor pairs, it rests on 999"):
+        read_thresholds(path)

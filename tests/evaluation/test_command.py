@@ -12,6 +12,7 @@ from aird_plugin.evaluation.command import add_arguments, run, table
 from aird_plugin.evaluation.load import load_model
 from aird_plugin.evaluation.protocol import Session
 from aird_plugin.models import build
+from aird_plugin.models.teacher import file_sha256
 
 NATIVE = "native16_0.05m"
 
@@ -48,6 +49,9 @@ def test_every_combination_gives_a_row_on_screen_and_in_json(run_folder, pairs_f
     json_file = tmp_path / "out" / "rows.json"
     assert command(run_folder, "--pairs", pairs_file, pairs_file, "--px", 16, 32, "--json", json_file) == 0
     rows = json.loads(json_file.read_text())
+    made = [row.pop("made") for row in rows][0]
+    assert made["sha256"] == {"student": file_sha256(run_folder / "model.pt")} and {"code", "machine", "time"} < set(made)
+    assert rows[0]["pairs_sha256"] == file_sha256(pairs_file)
     assert [(row["px"], row["protocol"]) for row in rows] == [(16, "lr-lr"), (32, "lr-lr")] * 2
     assert rows[0] == Session(native(), pairs_file).evaluate(16, "lr-lr")
     assert rows[0]["tar"] == {"0.1": None, "0.01": None, "0.001": None}
@@ -87,6 +91,7 @@ def test_a_recipe_asks_its_questions_and_the_control_to_its_facebn(run_folder, r
     torch.save(build("mfn", 8).state_dict(), tmp_path / "teacher.pt")
     command(run_folder, "--recipe", recipe_file, "--teacher", tmp_path / "teacher.pt", "--json", tmp_path / "rows.json")
     rows = json.loads((tmp_path / "rows.json").read_text())
+    assert set(rows[0].pop("made")["sha256"]) == set(rows[2].pop("made")["sha256"]) == {"student", "teacher"}
     assert answered(rows) == [
         (16, protocol, *how)
         for protocol in ("lr-lr", "lr-hr")

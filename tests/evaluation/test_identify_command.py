@@ -76,8 +76,11 @@ def rows_of(tmp_path, *words):
 def test_every_combination_gives_a_row_on_screen_and_in_json(model, data, tmp_path, capsys):
     rows = rows_of(tmp_path, model, data, "--layout", "folders", "--network", NATIVE, "--px", 16, 32)
     assert [(row["px"], row["protocol"], row["name"]) for row in rows] == [(16, "lr-lr", ""), (32, "lr-lr", "")]
+    made = rows[0].pop("made")
+    assert set(made["sha256"]) == {"student"} and made["versions"]["torch"] == torch.__version__
     assert rows[0] == SearchSession(native(), read_folders(data)[0], data, "folders").evaluate(16, "lr-lr") | {"merge": None}
-    counts = {"n_probes": 13, "n_mated": 9, "n_gallery": 10, "n_distractors": 0, "resize": RESIZE, "layout": "folders"}
+    counts = {"n_probes": 13, "n_mated": 9, "n_unmated": 4, "n_gallery": 10, "n_distractors": 0, "layout": "folders"}
+    counts["resize"] = RESIZE
     assert counts.items() <= rows[0].items()
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and len(set(map(len, lines))) == 1
@@ -170,7 +173,8 @@ def test_facebn_adapts_each_side_by_itself(data):
 def test_people_and_tracks_are_pooled_and_distractors_are_not(pooling, monkeypatch):
     rng = np.random.default_rng(0)
     gallery, probes = rng.normal(size=(6, 4)), rng.normal(size=(5, 4))
-    search = Search("", [None] * 6, np.array([3, 3, -1, 4, -1, 3]), [None] * 5, np.array([4, 3, 3, 7, 3]),
+    picture = Picture("p", b"p")
+    search = Search("", [picture] * 6, np.array([3, 3, -1, 4, -1, 3]), [picture] * 5, np.array([4, 3, 3, 7, 3]),
                     np.array([2, 0, 0, 1, 3]))  # fmt: skip
     session = SearchSession(None, search, "d", "l")
     monkeypatch.setattr(session, "_sums", lambda who, low, part, adapt: {"gallery": gallery, "probes": probes}[part])

@@ -1,6 +1,8 @@
+import getpass
 import hashlib
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from aird_plugin.data.lowres import low_faces, to_input
 from aird_plugin.evaluation.embed import embed
 from aird_plugin.evaluation.load import load_model
 from aird_plugin.export import check, folder, graph
+from aird_plugin.export.origin import without_folders
 from aird_plugin.export.thresholds import threshold_table
 from aird_plugin.loop import train
 from aird_plugin.models import build
@@ -114,6 +117,34 @@ def test_the_card_says_what_it_is_and_no_folder_of_its_owner(exported, tiny_run)
     wanted = ("trained on 16 px faces", "pillow-bicubic-antialias/1", "48 from", "teacher.pt", "verified nothing", "inherits")
     assert all(words in card for words in wanted)
     assert str(Path(tiny_run["rec"]).parent) not in card
+
+
+def test_every_file_says_what_made_it_and_nothing_of_its_owner(exported, tiny_run, pairs_file):
+    run, out = exported
+    facts = json.loads((run / "recipe.json").read_text())
+    for path in (out / "tiny.onnx", out / "native" / "tiny_16.onnx"):
+        told = json.loads({p.key: p.value for p in onnx.load(path).metadata_props}["aird_plugin"])
+        assert told["recipe"]["seed"] == 0 and told["recipe"]["rec"] == "faces" and told["recipe"]["output"] == "run"
+        assert told["records"] == {"file": "faces/train.rec", "sha256": facts["records"]["sha256"], "faces": 48}
+        assert told["teacher"]["sha256"] == facts["teacher"]["sha256"]
+        assert all(told[key] == facts[key] for key in ("versions", "code", "machine", "time"))
+        assert told["exported"]["code"] == facts["code"] and "onnx" in told["exported"]["versions"]
+    table = json.loads((out / "thresholds.json").read_text())
+    digest = lambda path: hashlib.sha256(Path(path).read_bytes()).hexdigest()  # noqa: E731
+    assert table["sha256"] == digest(out / "tiny.onnx") and table["pairs_sha256"] == digest(pairs_file)
+    card = (out / "MODEL_CARD.md").read_text()
+    assert f"tree {facts['code']['tree']}" in card and "Seed 0, in 1 start, the last" in card
+    owner = [str(run.parent), str(Path(tiny_run["rec"]).parent), str(Path.home()) + "/", getpass.getuser() + "/", platform.node()]
+    for path in (path for path in out.rglob("*") if path.is_file()):
+        assert not [name for name in owner if len(name) > 5 and name.encode() in path.read_bytes()], path
+
+
+def test_paths_of_either_system_are_cut_wherever_they_stand_and_accounts_are_left_out():
+    recipe = {"rec": "/home/jo/faces", "bank": r"C:\Users\jo\bank", "val_targets": ["runs/jo/a.bin"], "terms": {"iid": "a.b:C"},
+              "upstream": {"wandb_entity": "jo"}, "px": 16, "teacher": "~/t.onnx", "prior": None}  # fmt: skip
+    told = without_folders(recipe)
+    assert told == {"rec": "faces", "bank": "bank", "val_targets": ["a.bin"], "terms": {"iid": "a.b:C"}, "px": 16,
+                    "teacher": "t.onnx", "prior": None}  # fmt: skip
 
 
 @pytest.mark.parametrize(("file", "task", "side"), [("tiny.onnx", "", 112), ("native", "recognition", 16)])

@@ -8,10 +8,13 @@ from html.parser import HTMLParser
 import pytest
 
 from aird_plugin.__main__ import main
+from aird_plugin.models.teacher import file_sha256
+from aird_plugin.provenance import provenance
 from aird_plugin.report.style import DARK, LIGHT
 
 HOSTILE = "<script>alert(1)</script>\"'&amp;--><img src=x onerror=alert(2)>"
-KEYS = ("summary", "accuracy", "training", "scores", "errors", "people", "batchnorm", "negatives", "hardest", "numbers")
+KEYS = ("summary", "accuracy", "training", "scores", "errors", "people", "batchnorm", "negatives", "hardest", "numbers",
+        "origin")  # fmt: skip
 VOID = {"meta", "img", "input", "br"}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -118,7 +121,7 @@ def test_what_runs_say_of_themselves_cannot_inject(report, make_run, tmp_path, p
 def test_a_section_without_data_says_what_it_would_need(report, make_run):
     html = report(make_run("a", lines=[], weights=False))
     assert [attrs["id"] for attrs in Page(html).all("section")] == list(KEYS)
-    assert html.count('class="missing"') == len(KEYS)
+    assert html.count('class="missing"') == len(KEYS) - 1, "every run tells where it comes from"
     for need in ("val_targets", "--px 8 12", "metrics.jsonl", "verification file", "chain", "BatchNorm", "rid_negatives=16"):
         assert need in html
 
@@ -199,3 +202,18 @@ def test_a_phone_needs_no_sideways_scrolling(full, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     width, charts = map(int, re.search(r"width (\d+) charts (\d+)", done.stdout).groups())
     assert width <= 360 and charts > 15
+
+
+def test_the_page_says_where_every_figure_comes_from(make_run, pairs_file, tmp_path):
+    told = provenance()
+    facts = told | {"records": {"sha256": "f" * 64}, "earlier": [{}, {}]}
+    broken = {"code": 5, "machine": None, "versions": [1], "earlier": "x", "records": "y"}
+    words = ["report", make_run("a", facts=facts), make_run("b", facts=broken, lr=0.2), "--pairs", pairs_file]
+    assert main([*words, "--out", str(tmp_path / "r.html")]) == 0
+    page = (tmp_path / "r.html").read_text()
+    section = page[page.index('<section id="origin">') : page.index("</main>")]
+    commit = told["code"]["commit"]
+    wanted = [told["code"]["tree"][:12], commit and commit[:12], "f" * 12, told["time"], file_sha256(pairs_file)[:12]]
+    assert all(words in section for words in wanted if words)
+    assert "f" * 13 not in section and f"tree {told['code']['tree']}" in page[page.index("<footer>") :]
+    assert "Impostors" in section and ">3<" in section

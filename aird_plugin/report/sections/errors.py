@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from aird_plugin.evaluation.verification import MIN_FALSE_ACCEPTS, equal_error_rate
+from aird_plugin.evaluation.verification import MIN_FALSE_ACCEPTS, equal_error_rate, supports
 from aird_plugin.report.charts import Chart
 from aird_plugin.report.html import Section, figure, figures, missing, numbers, paragraph, table
 from aird_plugin.report.material import Answer, Material
@@ -28,8 +28,9 @@ def section(material: Material) -> Section:
             rows += [_row(name, answer, question) for name, answer in found]
     if not charts:
         return Section("errors", TITLE, missing(NEEDS))
-    head = ["Method", "Protocol", "Equal error rate, %", "AUC", "TAR at FAR 10%", "TAR at FAR 1%", "TAR at FAR 0.1%"]
-    caption = "Error rates; TAR in per cent, – where there are too few impostor pairs to tell"
+    rates = [f"TAR at FAR {rate}" for rate in ("10%", "1%", "0.1%")]
+    head = ["Method", "Protocol", "Equal error rate, %", "AUC", *rates, "Impostor pairs"]
+    caption = "Error rates; TAR in per cent, – where there are fewer than 10 / FAR impostor pairs, too few to tell"
     return Section("errors", TITLE, paragraph(READ, "soft") + figures(charts, "wide") + numbers(table(head, rows, caption)))
 
 
@@ -43,8 +44,8 @@ def _chart(material: Material, found: list[tuple[str, Answer]], title: str) -> s
         chart.line(corners(scores.far_T, scores.frr_T, 1 / impostors, 1 / genuines), material.look(name))
         for far in (0.1, 0.01, 0.001):
             frr = float(scores.frr_T[scores.far_T <= far].min())
-            if impostors * far >= MIN_FALSE_ACCEPTS and frr <= LOOSEST:
-                tip = f"{name}: where {100 * far:g}% of the impostors are accepted, {100 * frr:.1f}% of genuine pairs are not"
+            if supports(impostors, far) and frr <= LOOSEST:
+                tip = f"{name}: where {100 * far:g}% of {impostors:,} impostors pass, {100 * frr:.1f}% of genuine pairs do not"
                 chart.point(far, frr, material.look(name), tip)
     if impostors > MIN_FALSE_ACCEPTS:
         chart.rule(MIN_FALSE_ACCEPTS / impostors, "10 pairs", at_foot=True)
@@ -61,4 +62,4 @@ def corners(far_T: np.ndarray, frr_T: np.ndarray, low_far: float, low_frr: float
 def _row(name: str, answer: Answer, question: dict) -> list:
     tar = [None if value is None else 100 * value for value in answer.row["tar"].values()]
     eer = 100 * equal_error_rate(answer.scores.far_T, answer.scores.frr_T)
-    return [name, question["protocol"].upper(), eer, f"{answer.row['auc']:.4f}", *tar]
+    return [name, question["protocol"].upper(), eer, f"{answer.row['auc']:.4f}", *tar, answer.row["n_impostor"]]

@@ -9,7 +9,7 @@ TITLE = "Every number"
 NEEDS = "No accuracies: give --pairs, or runs that have an evaluation.json."
 READ = "A row for each run and question; below them the commands that give the rows again. Paths are as they were given here."
 HEAD = ("Method", "Seed", "Pairs", "px", "Protocol", "High side", "Variant", "Accuracy, %", "Std of folds", "95% from", "to",
-        "AUC", "TAR at 1%", "TAR at 0.1%", "n")  # fmt: skip
+        "AUC", "TAR at 1%", "TAR at 0.1%", "n", "Impostors")  # fmt: skip
 
 
 def section(material: Material) -> Section:
@@ -62,7 +62,7 @@ def _row(answer: Answer) -> list:
     return [
         answer.name, answer.seed, file_name(row["pairs"]), row["px"], row["protocol"].upper(), row.get("high_side"),
         " ".join(_options(row)).replace("--", "") or None, row["accuracy"], row.get("accuracy_std"), *row["ci95"],
-        *map(_share, (row.get("auc"), tar.get("0.01"), tar.get("0.001"))), row["n_pairs"],
+        *map(_share, (row.get("auc"), tar.get("0.01"), tar.get("0.001"))), row["n_pairs"], row.get("n_impostor"),
     ]  # fmt: skip
 
 
