@@ -33,6 +33,8 @@ PARTS = {
     "inference": ("bench_inference.py", []),
     "training": ("bench_training.py", ["device"]),
 }
+# Its first argument is the folder of the networks it has exported.
+KEEPS_FILES = "inference"
 PACKAGES = ("torch", "numpy", "onnxruntime")
 
 
@@ -68,6 +70,7 @@ def measured(args, part: str) -> bool:
     script, takes = PARTS[part]
     given = {name: getattr(args, name) for name in takes if getattr(args, name)}
     told = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
+    told = [str(args.out / "networks")] * (part == KEEPS_FILES) + told
     print(f"{part}: {script} {' '.join(told)}", file=sys.stderr, flush=True)
     with (args.out / f"{part}.log").open("w") as log:
         command = [sys.executable, str(HERE / script), *told, "--json", str(rows)]

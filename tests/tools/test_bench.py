@@ -1,7 +1,11 @@
 """The benchmarks' parts are run once each, told what they take, and put on one table."""
 
+import argparse
+import importlib
 import json
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -44,9 +48,30 @@ def test_a_part_that_failed_is_named_and_only_it_runs_again(parts, capsys):
     assert calls == ["--arcface-torch there --json", "--device cpu --json", "--device cpu --json"]
 
 
-def test_every_part_names_a_script_that_is_there():
-    for script, _ in bench.PARTS.values():
-        assert (bench.HERE / script).exists()
+@pytest.mark.parametrize("part", bench.PARTS)
+def test_every_part_takes_what_it_is_told(part, tmp_path, monkeypatch):
+    """The words that the whole bench gives a script are read by that script's own parser."""
+    module, told = importlib.import_module(f"tools.{Path(bench.PARTS[part][0]).stem}"), []
+    parse = argparse.ArgumentParser.parse_args
+
+    class Parsed(Exception):
+        pass
+
+    def parsed(self, *args):
+        told.append(parse(self, *args))
+        raise Parsed
+
+    def reads(command, **_):
+        monkeypatch.setattr(sys, "argv", command[1:])
+        with pytest.raises(Parsed):
+            module.main()
+        return SimpleNamespace(returncode=0)
+
+    folders = {name: f"there/{name}" for name in ("arcface_torch", "mdistiller", "repdistiller", "mxnet_python")}
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
+    monkeypatch.setattr(bench.subprocess, "run", reads)
+    assert bench.measured(SimpleNamespace(out=tmp_path, device="cpu", **folders), part)
+    assert told[0].json == str(tmp_path / f"{part}.json")
 
 
 def test_the_machine_is_told():
