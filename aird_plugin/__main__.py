@@ -1,6 +1,7 @@
 """The `aird` command: one function a verb. `aird VERB --help` is enough to use it."""
 
 import argparse
+import faulthandler
 import os
 import sys
 from collections.abc import Callable
@@ -177,6 +178,8 @@ def main(argv: list[str] | None = None) -> int:
 
     args = parse(argv)
     keep_freed_memory()
+    # A mapped file that was cut short, or lies on a drive that went away, ends the process: let it say where.
+    faulthandler.enable()
     try:
         return args.work(args)
     except KeyboardInterrupt:

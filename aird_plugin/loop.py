@@ -55,15 +55,17 @@ def run_steps(training: Training, first: int) -> None:
             rate = set_learning_rate(training, learning_rate(recipe.schedule, step, per_epoch))
             out = take_step(training, itertools.islice(batches, accumulate), step)
             done = step + 1
-            verify = recipe.run.verbose and done % recipe.run.verbose == 0 and done < training.total_steps
             stop = distributed.any_rank(bool(stopped), HOST)
-            keep = done % save_every == 0 or done == training.total_steps or stop
+            verify = not stop and recipe.run.verbose and done % recipe.run.verbose == 0 and done < training.total_steps
+            keep = stop or done % save_every == 0 or done == training.total_steps
             if verify or keep or log.due(done):
                 training.watch.check()
             log.step(done, rate, out)
             if verify:
-                log.verification(done, questions(training), evaluate_run(training))
-            if keep:
+                with stopped.breaking_off():
+                    log.verification(done, questions(training), evaluate_run(training))
+                stop = distributed.any_rank(bool(stopped), HOST)
+            if keep or stop:
                 log.flush()
                 save(training, done)
             if stop and done < training.total_steps:

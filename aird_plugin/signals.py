@@ -2,21 +2,49 @@
 
 import contextlib
 import signal
+from collections.abc import Iterator
+
+
+class BrokenOff(BaseException):
+    """Leaves work that is not needed once the run is to stop. No Exception: nobody on the way may take it for a failure."""
+
+
+class StopSignals:
+    """True once Ctrl-C or SIGTERM came. The second one ends the process at once."""
+
+    def __init__(self):
+        self.came = self.breaking = False
+
+    def __bool__(self) -> bool:
+        return self.came
+
+    def note(self, number: int, frame) -> None:
+        """What is called at a signal."""
+        if self.came:
+            raise KeyboardInterrupt
+        self.came = True
+        if self.breaking:
+            raise BrokenOff
+
+    @contextlib.contextmanager
+    def breaking_off(self) -> Iterator[None]:
+        """Inside, a signal leaves the work where it is: a verification takes longer than a scheduler waits before it kills."""
+        self.breaking = True
+        try:
+            yield
+        except BrokenOff:
+            pass
+        finally:
+            self.breaking = False
 
 
 @contextlib.contextmanager
-def stop_signals():
-    """A list that fills at Ctrl-C or SIGTERM; the second one ends the process at once."""
-    received: list[int] = []
-
-    def note(number, frame):
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+def stop_signals() -> Iterator[StopSignals]:
+    """Inside, Ctrl-C and SIGTERM are noted."""
+    stopped = StopSignals()
+    before = {number: signal.signal(number, stopped.note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield received
+        yield stopped
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

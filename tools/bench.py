@@ -1,7 +1,7 @@
 """Every benchmark of ratios in one run: what the project promises of speed and memory, each row with its target.
 
     python tools/bench.py OUT [--only training losses ...] [--arcface-torch DIR] [--mdistiller DIR] [--repdistiller DIR]
-                              [--mxnet-python PYTHON] [--device cuda]
+                              [--mxnet-python PYTHON] [--pairs lfw.bin] [--device cuda]
 
 OUT keeps a file of rows and a log for each part; a part that is there is not measured again, so the same command goes on where
 it was stopped. Rows against other people's code need a checkout of it (or a Python with MXNet 1.9.1) and are left out without.
@@ -26,7 +26,7 @@ from aird_plugin.files import write_atomically
 HERE = Path(__file__).resolve().parent
 # Part -> its script, and which of our options it takes. The order is that of the time they need.
 PARTS = {
-    "evaluation": ("bench_evaluation.py", ["arcface_torch"]),
+    "evaluation": ("bench_evaluation.py", ["arcface_torch", "pairs"]),
     "reading": ("bench_reading.py", ["mxnet_python", "device"]),
     "losses": ("bench_losses.py", ["mdistiller", "repdistiller", "device"]),
     "terms": ("bench_terms.py", ["device"]),
@@ -58,6 +58,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     for name in ("arcface-torch", "mdistiller", "repdistiller"):
         parser.add_argument(f"--{name}", metavar="DIR", help="a checkout")
+    parser.add_argument("--pairs", metavar="FILE", help="a .bin of 6,000 pairs, whose verification's memory is measured")
     parser.add_argument("--mxnet-python", metavar="PYTHON", help="the interpreter of an environment with MXNet 1.9.1")
     return parser.parse_args()
 

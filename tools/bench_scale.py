@@ -35,8 +35,10 @@ from aird_plugin.objective import Objective, Sizes
 from aird_plugin.progress import progress
 from aird_plugin.ratios import AT_MOST, Row, tell
 from aird_plugin.recipe import from_flat
+from aird_plugin.roll_call import joined
 
 PX, ROWS_AT_ONCE = 16, 65536
+PATIENCE_S = 600
 TARGET = 1.5
 
 
@@ -93,8 +95,7 @@ def write_centres(path: Path, classes: int, width: int) -> None:
 def work_as_rank(args: argparse.Namespace) -> None:
     """One rank's whole work; leaves what it found in the scratch folder."""
     scratch, found = Path(args.rank_of), {}
-    distributed.start(torch.device("cpu"))
-    try:
+    with joined(torch.device("cpu"), PATIENCE_S):
         with watched(found, "before"):
             lesson = noise_lesson(args, scratch)
         with watched(found, "start"):
@@ -109,8 +110,6 @@ def work_as_rank(args: argparse.Namespace) -> None:
         found["bytes_sent"] = found["bytes_sent"] / len(seconds) + ring(weights_of(training.student), reduced=True)
         found |= {"step_s": seconds[1:], "weights": nbytes(training.head.weight), "state": state_bytes(training)}
         save_and_resume(training, found)
-    finally:
-        distributed.stop()
     write_atomically(scratch / f"{distributed.local_rank()}.json", json.dumps(found).encode())
 
 

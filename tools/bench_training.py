@@ -33,9 +33,11 @@ from aird_plugin.loop import take_step
 from aird_plugin.memory import keep_freed_memory
 from aird_plugin.models import build
 from aird_plugin.recipe import data_path, load
+from aird_plugin.roll_call import joined
 
 ROOT = Path(__file__).resolve().parents[1]
 AIRD, BARE = "faces15k_small_lr16", "faces15k_small_lr16_scratch"
+PATIENCE_S = 600
 # Network of a teacher -> its width, and how many faces it is asked about.
 TEACHERS = {"native112_0.2m": (128, 15553), "r50": (512, 256)}
 
@@ -192,9 +194,8 @@ def under_torchrun(side: tuple[str, list[str]], ranks: int, threads: int, args) 
 def child(args) -> int:
     """One side of a row on this rank; rank 0 prints the seconds."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    distributed.start(torch.device(args.device))
-    try:
-        recipe, *keys = args.child
+    recipe, *keys = args.child
+    with joined(torch.device(args.device), PATIENCE_S):
         call = stepper(recipe, keys, args)
         call()
         distributed.barrier()
@@ -202,8 +203,6 @@ def child(args) -> int:
         call()
         if distributed.rank() == 0:
             print(json.dumps(time.perf_counter() - started))
-    finally:
-        distributed.stop()
     return 0
 
 

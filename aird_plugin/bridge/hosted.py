@@ -16,17 +16,18 @@ from aird_plugin.finite import check_loss
 from aird_plugin.lesson import Lesson
 from aird_plugin.objective import look
 from aird_plugin.runlog import Metrics
+from aird_plugin.signals import StopSignals
 
 
 class Hosted:
     """Upstream's loop hands (image, label) from its reader to its student and its head; everything else meets here.
 
     The teacher and the relation networks live here, in no module tree of upstream's. A batch is one turn of upstream's loop;
-    `gradient_acc` batches make a step. `stopped` fills at Ctrl-C or SIGTERM. The wrappers of upstream's own objects enter
+    `gradient_acc` batches make a step. `stopped` is true after Ctrl-C or SIGTERM. The wrappers of upstream's own objects enter
     themselves: `head`, `optimizer`, `verification`. `stack` undoes what they did to objects that outlive the run.
     """
 
-    def __init__(self, lesson: Lesson, stopped: list, stack: ExitStack):
+    def __init__(self, lesson: Lesson, stopped: StopSignals, stack: ExitStack):
         self.lesson, self.stopped, self.stack = lesson, stopped, stack
         self.questions = questions(lesson, sharp=True)
         self.student_maps = stack.enter_context(lesson.recorded())

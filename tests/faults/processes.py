@@ -1,0 +1,66 @@
+"""Runs in processes of their own, for tests that do things to them."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 120
+
+
+def recipe_file(folder: Path, keys: dict) -> Path:
+    path = folder / "recipe.py"
+    path.write_text(f"from easydict import EasyDict\n\nconfig = EasyDict({keys!r})\n")
+    return path
+
+
+def start(recipe: Path, *words: str, before: str = "", **environment: str) -> subprocess.Popen:
+    """`aird train RECIPE WORDS`, after the Python in `before`."""
+    script = f"import sys\n{before}\nfrom aird_plugin.__main__ import main\nsys.exit(main(['train', *sys.argv[1:]]))"
+    return subprocess.Popen(
+        [sys.executable, "-c", script, str(recipe), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment,
+    )  # fmt: skip
+
+
+def slowly(seconds: float = 0.05) -> str:
+    """Python that makes every step last so long, so that things can be done to the run."""
+    return (
+        "import time\nfrom aird_plugin import loop\nstep = loop.take_step\n"
+        f"def slow(*a):\n    time.sleep({seconds})\n    return step(*a)\nloop.take_step = slow"
+    )
+
+
+def wait_for_step(run: subprocess.Popen, folder: Path, step: int) -> None:
+    """Until metrics.jsonl tells that step."""
+    until = time.monotonic() + PATIENCE_S
+    while not any(line["step"] >= step for line in lines(folder)):
+        assert run.poll() is None, run.communicate()
+        assert time.monotonic() < until, "the run never got there"
+        time.sleep(0.01)
+
+
+def lines(folder: Path) -> list[dict]:
+    """Whole lines of metrics.jsonl, without the speed."""
+    path = folder / "metrics.jsonl"
+    whole = path.read_text().split("\n")[:-1] if path.exists() else []
+    return [{key: value for key, value in json.loads(line).items() if key != "samples_per_s"} for line in whole]
+
+
+def weights(folder: Path) -> dict[str, np.ndarray]:
+    return {name: x.numpy() for name, x in torch.load(folder / "model.pt", weights_only=True).items()}
+
+
+def assert_as_unbroken(folder: Path, unbroken: Path) -> None:
+    """The same weights and the same log."""
+    assert lines(folder) == lines(unbroken)
+    ours, theirs = weights(folder), weights(unbroken)
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        np.testing.assert_array_equal(ours[name], value, err_msg=name)

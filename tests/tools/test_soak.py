@@ -1,0 +1,53 @@
+import argparse
+import json
+import sys
+
+import pytest
+
+from tools import soak
+
+LIMITS = argparse.Namespace(most_growth=0.5, slower=3.0)
+
+
+def glances(growth: float = 0.0, files: int = 0, count: int = 400) -> list[soak.Glance]:
+    """A run of 20,000 steps whose memory swings by a megabyte."""
+    return [
+        soak.Glance(
+            step, 300 + growth * step / 1000 + step % 7 / 7, 200 + growth * step / 1000 + step % 5 / 5, 20 + files * i // count, 4
+        )
+        for i, step in enumerate(range(50, 20_001, 20_000 // count))
+    ]
+
+
+def lines(slower: float = 0.0) -> list[dict]:
+    return [{"step": step, "samples_per_s": 1000 * (1 - slower * (step > 18_000))} for step in range(20, 20_001, 20)]
+
+
+def test_a_flat_run_is_told_as_flat():
+    told = soak.findings(glances(), lines(), 20_000)
+    assert abs(told["private MB per 1,000 steps"]) < 2 * told["private, half of the 95% interval"] + 1e-3
+    assert told["last tenth against the second, per cent"] == pytest.approx(0)
+    assert soak.judged(told, LIMITS) == 0
+
+
+@pytest.mark.parametrize(("seen", "log", "words"), [
+    (glances(growth=2.0), lines(), "memory grows by 2.0"),
+    (glances(files=50), lines(), "files grew from 2"),
+    (glances(), lines(slower=0.05), "the last tenth was slower by 5.0%"),
+])  # fmt: skip
+def test_what_grows_or_slows_is_told(seen, log, words, capsys):
+    assert soak.judged(soak.findings(seen, log, 20_000), LIMITS) == 1
+    assert f"broken: {words}" in capsys.readouterr().err
+
+
+def test_the_slope_of_a_line_is_the_line():
+    slope, half = soak.slope_of(list(range(100)), [3 + 0.25 * x for x in range(100)])
+    assert slope == pytest.approx(0.25) and half == pytest.approx(0, abs=1e-9)
+
+
+def test_a_short_run_is_watched_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["soak.py", str(tmp_path), "--steps", "900", "--slower", "1000", "--most-growth", "1000",
+                                      "--json", str(tmp_path / "told.json")])  # fmt: skip
+    soak.main()
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert told["steps"] == 900 and len(told["glances"]) > 1 and told["glances"][-1]["private"] > 50
