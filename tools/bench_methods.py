@@ -87,7 +87,9 @@ METHODS = {
     ),
     "all sizes": Method([("faces15k_small_allsizes", [])], group="sizes"),
     "all sizes, as long as three": Method([("faces15k_small_allsizes", ["num_epoch=30"])], group="sizes"),
-    "16 px and above, as long as three": Method([("faces15k_small_allsizes", ["num_epoch=30", "px_range=(16, 64)"])], group="sizes"),
+    "16 to 64 px, as long as three": Method(
+        [("faces15k_small_allsizes", ["num_epoch=30", "px_range=(16, 64)"])], group="sizes"
+    ),
     "all sizes, margin by size": Method([("faces15k_small_allsizes", ["margin_small=0.2"])], group="sizes"),
     "16 px alone": Method([("faces15k_small32_lr16", [])], group="sizes"),
     "32 px alone": Method([("faces15k_small32_lr32", [])], group="sizes"),
