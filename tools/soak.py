@@ -26,6 +26,7 @@ sys.path.insert(0, str(ROOT))
 from aird_plugin.progress import progress  # noqa: E402
 from tools.kill_works import keys, prepare  # noqa: E402
 
+EVERY_S = 1.0
 STRETCHES = 20
 # Student's t for 18 degrees of freedom, two-sided 95%.
 T_18 = 2.101
@@ -82,7 +83,7 @@ def watch(recipe: Path, out: Path, steps: int) -> tuple[list[Glance], list[dict]
         for _ in progress(iter(run.poll, 0), None, "watching", "s"):
             if run.returncode:
                 raise RuntimeError(f"the run ended with {run.returncode}: {log.read_text()[-2000:]}")
-            time.sleep(1)
+            time.sleep(EVERY_S)
             if (step := last_step(out / "metrics.jsonl")) and (seen := glance(run.pid, step)):
                 glances.append(seen)
     return glances, [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
@@ -104,8 +105,8 @@ def glance(pid: int, step: int) -> Glance | None:
     try:
         _, resident, shared, *_ = map(int, (process / "statm").read_text().split())
         page = os.sysconf("SC_PAGESIZE") / 1e6
-        counts = (len(list((process / part).iterdir())) for part in ("fd", "task"))
-        return Glance(step, resident * page, (resident - shared) * page, *counts)
+        counts = [len(list((process / part).iterdir())) for part in ("fd", "task")]
+        return Glance(step, resident * page, (resident - shared) * page, *counts) if resident else None
     except (OSError, ValueError):
         return None
 
@@ -113,6 +114,8 @@ def glance(pid: int, step: int) -> Glance | None:
 def findings(glances: list[Glance], lines: list[dict], steps: int) -> dict:
     """What is to be told of them."""
     late = [glance for glance in glances if glance.step > steps // 10]
+    if len(late) < STRETCHES:
+        raise ValueError(f"{len(late)} glances after the first tenth say nothing, {STRETCHES} are needed; give more --steps")
     told: dict = {"steps": lines[-1]["step"], "glances": len(glances)}
     for name in ("resident", "private"):
         slope, half = slope_of([glance.step / 1000 for glance in late], [getattr(glance, name) for glance in late])

@@ -1,8 +1,10 @@
 """A part of the bank: what a generative teacher's encoder says of every low face.
 
-prior-pxP-LAYER-tT-vV/  features.npy  float16 (N, V, C, H, W)  the encoder on the low face of every view
-                        centre.npy    float32 (C,)  mean of each channel over faces, views and places
-                        spread.npy    float32 (C,)  its standard deviation
+prior-pxP-LAYER-tT-vV-ID/  features.npy  float16 (N, V, C, H, W)  the encoder on the low face of every view
+                           centre.npy    float32 (C,)  mean of each channel over faces, views and places
+                           spread.npy    float32 (C,)  its standard deviation
+
+ID: the beginning of the prior's digest, so that priors stand beside one another.
 
 Features are handed out standardised by channel. A U-Net's channels differ in size; raw, the regression would be of the few
 largest and its loss in no unit. Standardised, a constant guess costs 1. GDRD (arXiv 2409.06371) says nothing of it; raw
@@ -43,9 +45,9 @@ class PriorBank:
 
 
 def prior_folder(config: BankConfig, low: LowBank, encoder) -> Path:
-    """Where the features of these faces by that layer at that timestep are kept."""
+    """Where the features of these faces by that layer of that prior at that timestep are kept."""
     px = low.low_NJHWC.shape[2]
-    return Path(config.bank) / f"prior-px{px}-{encoder.layer}-t{encoder.timestep}-v{config.views}"
+    return Path(config.bank) / f"prior-px{px}-{encoder.layer}-t{encoder.timestep}-v{config.views}-{encoder.sha256[:8]}"
 
 
 def open_prior_bank(config: BankConfig, low: LowBank, encoder) -> PriorBank:

@@ -39,8 +39,8 @@ class Encoder:
 
     shape, timestep, layer, degradation, factor = (2, 2, 2), 100, "mid", "bicubic", 1.0
 
-    def __init__(self, prior="prior-1", **changes):
-        self.prior, self.calls = prior, 0
+    def __init__(self, prior="prior-12", **changes):
+        self.sha256, self.calls = prior, 0
         vars(self).update(changes)
 
     def features(self, low_NPPC):
@@ -49,7 +49,7 @@ class Encoder:
         return self.factor * grid.transpose(0, 3, 1, 2)[:, :2]
 
     def describe(self):
-        return {"prior": self.prior, "timestep": self.timestep, "layer": self.layer}
+        return {"prior": self.sha256, "timestep": self.timestep, "layer": self.layer}
 
 
 @pytest.fixture
@@ -118,16 +118,16 @@ def test_an_interrupted_build_goes_on_where_it_stopped(low, tmp_path, monkeypatc
     np.testing.assert_array_equal(bank.spread_C11, whole.spread_C11)
 
 
-def test_another_prior_or_other_faces_make_it_stale(low, tmp_path):
+def test_other_faces_or_another_prior_of_a_like_name_make_it_stale(low, tmp_path):
     open_prior_bank(config(tmp_path), low, Encoder())
-    with pytest.raises(ValueError, match="stale: prior was prior-1, now prior-2"):
-        open_prior_bank(config(tmp_path), low, Encoder("prior-2"))
+    with pytest.raises(ValueError, match="stale: prior was prior-12, now prior-12 of another kind"):
+        open_prior_bank(config(tmp_path), low, Encoder("prior-12 of another kind"))
     low.manifest["inputs"]["records"] = "records-2"
     with pytest.raises(ValueError, match="records was records-1, now records-2"):
         open_prior_bank(config(tmp_path), low, Encoder())
 
 
-@pytest.mark.parametrize("change", [{"timestep": 200}, {"layer": "down"}])
+@pytest.mark.parametrize("change", [{"timestep": 200}, {"layer": "down"}, {"prior": "another-2"}])
 def test_another_reading_has_a_folder_of_its_own(low, tmp_path, change):
     open_prior_bank(config(tmp_path), low, Encoder())
     open_prior_bank(config(tmp_path), low, Encoder(**change))

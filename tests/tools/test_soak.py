@@ -45,9 +45,15 @@ def test_the_slope_of_a_line_is_the_line():
     assert slope == pytest.approx(0.25) and half == pytest.approx(0, abs=1e-9)
 
 
+def test_too_few_glances_say_nothing():
+    with pytest.raises(ValueError, match="9 glances after the first tenth say nothing, 20 are needed"):
+        soak.findings(glances(count=10), lines(), 20_000)
+
+
 def test_a_short_run_is_watched_to_its_end(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["soak.py", str(tmp_path), "--steps", "900", "--slower", "1000", "--most-growth", "1000",
                                       "--json", str(tmp_path / "told.json")])  # fmt: skip
+    monkeypatch.setattr(soak, "EVERY_S", 0.05)
     soak.main()
     told = json.loads((tmp_path / "told.json").read_text())
     assert told["steps"] == 900 and len(told["glances"]) > 1 and told["glances"][-1]["private"] > 50
