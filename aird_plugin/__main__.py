@@ -179,7 +179,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parse(argv)
     keep_freed_memory()
     # A mapped file that was cut short, or lies on a drive that went away, ends the process: let it say where.
-    faulthandler.enable()
+    if sys.__stderr__ is not None:
+        faulthandler.enable(sys.__stderr__)
     try:
         return args.work(args)
     except KeyboardInterrupt:

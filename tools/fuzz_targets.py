@@ -4,6 +4,7 @@ A target lays its bytes where such a file would lie and reads it as the project 
 `aird_plugin.errors.EXPECTED`; everything else is a fault: another error, a crash, a hang, memory beyond `budget`.
 """
 
+import contextlib
 import io
 import json
 import pickle
@@ -111,10 +112,24 @@ def weight_seeds(folder: Path) -> list[bytes]:
     import torch
 
     state = {"stages.0.0.0.weight": torch.ones(2, 3, 3, 3), "features.running_mean": torch.zeros(4)}
-    files = [io.BytesIO(), io.BytesIO()]
+    files = [io.BytesIO() for _ in range(3)]
     torch.save(state, files[0])
     torch.save(state, files[1], _use_new_zipfile_serialization=False)
+    with without_checksums():
+        torch.save(state, files[2])
     return [file.getvalue() for file in files]
+
+
+@contextlib.contextmanager
+def without_checksums():
+    """torch.save leaves them out: they would keep every mutation from what reads behind them, but nobody hostile."""
+    import torch
+
+    torch.serialization.set_crc32_options(False)
+    try:
+        yield
+    finally:
+        torch.serialization.set_crc32_options(True)
 
 
 def read_weight_file(content: bytes, folder: Path) -> None:
@@ -127,7 +142,8 @@ def read_weight_file(content: bytes, folder: Path) -> None:
 def checkpoint_seeds(folder: Path) -> list[bytes]:
     from aird_plugin import checkpoint
 
-    place = checkpoint.save(folder / "checkpoints", 3, {"student": {}}, {})
+    with without_checksums():
+        place = checkpoint.save(folder / "checkpoints", 3, {"student": {}}, {})
     return [(place / "shared.pt").read_bytes()]
 
 
