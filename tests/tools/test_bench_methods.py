@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from aird_plugin.recipe import load
+from tools.methods import Method
 
 ROOT = Path(__file__).parents[2]
 
@@ -51,7 +52,7 @@ def recorded(tool, monkeypatch):
         return int(recipe in failing)
 
     monkeypatch.setattr(tool, "run_recipe", run_recipe)
-    monkeypatch.setitem(tool.METHODS, "staged", tool.Method([("one", ["a=1"]), ("two", ["student_init={previous}/model.pt"])]))
+    monkeypatch.setitem(tool.METHODS, "staged", Method([("one", ["a=1"]), ("two", ["student_init={previous}/model.pt"])]))
     return calls, failing
 
 
