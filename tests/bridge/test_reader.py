@@ -1,3 +1,5 @@
+import signal
+
 import numpy as np
 import pytest
 import torch
@@ -92,7 +94,7 @@ def test_a_stop_says_from_where_the_next_run_goes_on(bridge_run, standin, tmp_pa
 
     def stopping(hosted, number, batch):
         if number == 8:
-            hosted.stopped.append(2)
+            hosted.stopped.note(signal.SIGTERM, None)
         return begin(hosted, number, batch)
 
     monkeypatch.setattr(Hosted, "begin", stopping)

@@ -92,8 +92,8 @@ def approx(row):
 def test_a_row_has_the_promised_keys(pairs_file):
     row = evaluate(Net(), pairs_file, 16, "lr-hr")
     assert list(row) == (
-        "pairs px protocol high_side facebn keep order batch centre degradation resize n_pairs n_impostor accuracy "
-        "accuracy_std accuracy_best auc tar ci95"
+        "pairs pairs_sha256 px protocol high_side facebn keep order batch centre degradation resize n_pairs n_impostor n_near "
+        "accuracy accuracy_std accuracy_best auc tar ci95"
     ).split()
     assert row["pairs"] == str(pairs_file) and row["resize"] == RESIZE and row["degradation"] == "bicubic"
     assert (row["px"], row["protocol"], row["high_side"]) == (16, "lr-hr", "student")
