@@ -3,15 +3,16 @@
     python tools/soak.py OUT [--steps 20000] [--json FILE]
 
 The run has all that a long one has: bank, relation terms, a checkpoint every 500 steps, a verification every 1,000. Once a
-second its resident and private memory, open files and threads are read from /proc (Linux). Told are the slope of memory after the
-first tenth of the steps, with a 95% interval from the means of twenty stretches (seconds beside one another are alike), and the
-speed of the last tenth against the second. Exits with 1 where the slope is surely above --most-growth, where files or threads
-grow, or where the last tenth is slower than the second by more than --slower.
+second its resident and private memory, open files, threads and processor time are read from /proc (Linux). Told are the slope of
+memory after the first tenth of the steps, with a 95% interval from the means of twenty stretches (seconds beside one another are
+alike), and the speed of the last tenth against the second, by the clock and in processor time. Exits with 1 where the slope is
+surely above --most-growth, where files or threads grow, or where the last tenth is slower by the clock by more than --slower.
 """
 
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -34,13 +35,14 @@ T_18 = 2.101
 
 @dataclass(frozen=True)
 class Glance:
-    """What /proc says of the run at a step. Megabytes."""
+    """What /proc says of the run at a step. Megabytes; cpu: seconds of processor time so far."""
 
     step: int
     resident: float
     private: float
     files: int
     threads: int
+    cpu: float
 
 
 def main() -> int:
@@ -49,6 +51,7 @@ def main() -> int:
     if not (inputs / "run").exists():
         inputs.mkdir(parents=True, exist_ok=True)
         prepare(inputs)
+    shutil.rmtree(out, ignore_errors=True)
     recipe = args.out / "soak.py"
     per_epoch = 3
     epochs = -(-args.steps // per_epoch)
@@ -106,7 +109,10 @@ def glance(pid: int, step: int) -> Glance | None:
         _, resident, shared, *_ = map(int, (process / "statm").read_text().split())
         page = os.sysconf("SC_PAGESIZE") / 1e6
         counts = [len(list((process / part).iterdir())) for part in ("fd", "task")]
-        return Glance(step, resident * page, (resident - shared) * page, *counts) if resident else None
+        # After the name, which is in brackets and may hold anything: user and system time are the 12th and 13th.
+        ticks = sum(map(int, (process / "stat").read_text().rpartition(")")[2].split()[11:13]))
+        cpu = ticks / os.sysconf("SC_CLK_TCK")
+        return Glance(step, resident * page, (resident - shared) * page, *counts, cpu) if resident else None
     except (OSError, ValueError):
         return None
 
@@ -122,9 +128,15 @@ def findings(glances: list[Glance], lines: list[dict], steps: int) -> dict:
         told |= {f"{name} MB per 1,000 steps": slope, f"{name}, half of the 95% interval": half}
         told[f"{name} MB, first and last stretch"] = [round(part, 1) for part in ends(late, name)]
     for name in ("files", "threads"):
-        told[name] = [late[0].__dict__[name], late[-1].__dict__[name]]
-    second, last = (speed(lines, steps * part // 10, steps * (part + 1) // 10) for part in (1, 9))
-    return told | {"last tenth against the second, per cent": 100 * (last / second - 1)}
+        fifths = late[: len(late) // 5], late[-len(late) // 5 :]
+        told[name] = [int(np.median([getattr(seen, name) for seen in part])) for part in fifths]
+    tenths = [(steps * part // 10, steps * (part + 1) // 10) for part in (1, 9)]
+    second, last = (speed(lines, *tenth) for tenth in tenths)
+    cpu_second, cpu_last = (cpu_of(glances, *tenth) for tenth in tenths)
+    return told | {
+        "last tenth against the second, per cent": 100 * (last / second - 1),
+        "its processor time a step against the second's, per cent": 100 * (cpu_last / cpu_second - 1),
+    }
 
 
 def slope_of(x: list[float], y: list[float]) -> tuple[float, float]:
@@ -145,6 +157,12 @@ def speed(lines: list[dict], first: int, last: int) -> float:
     """Mean faces a second over the steps after `first` up to `last`, whatever they held."""
     rates = [line["samples_per_s"] for line in lines if first < line["step"] <= last]
     return len(rates) / sum(1 / rate for rate in rates)
+
+
+def cpu_of(glances: list[Glance], first: int, last: int) -> float:
+    """Processor seconds a step between the glances nearest to both ends: other programs' load is not in it, mostly."""
+    begin, end = (min(glances, key=lambda seen, at=step: abs(seen.step - at)) for step in (first, last))
+    return (end.cpu - begin.cpu) / max(end.step - begin.step, 1)
 
 
 def judged(told: dict, args) -> int:

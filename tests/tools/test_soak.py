@@ -11,12 +11,12 @@ LIMITS = argparse.Namespace(most_growth=0.5, slower=3.0)
 
 def glances(growth: float = 0.0, files: int = 0, count: int = 400) -> list[soak.Glance]:
     """A run of 20,000 steps whose memory swings by a megabyte."""
-    return [
-        soak.Glance(
-            step, 300 + growth * step / 1000 + step % 7 / 7, 200 + growth * step / 1000 + step % 5 / 5, 20 + files * i // count, 4
-        )
-        for i, step in enumerate(range(50, 20_001, 20_000 // count))
-    ]
+
+    def one(number: int, step: int) -> soak.Glance:
+        grown = growth * step / 1000
+        return soak.Glance(step, 300 + grown + step % 7 / 7, 200 + grown + step % 5 / 5, 20 + files * number // count, 4, step / 100)
+
+    return [one(number, step) for number, step in enumerate(range(50, 20_001, 20_000 // count))]
 
 
 def lines(slower: float = 0.0) -> list[dict]:
@@ -27,6 +27,7 @@ def test_a_flat_run_is_told_as_flat():
     told = soak.findings(glances(), lines(), 20_000)
     assert abs(told["private MB per 1,000 steps"]) < 2 * told["private, half of the 95% interval"] + 1e-3
     assert told["last tenth against the second, per cent"] == pytest.approx(0)
+    assert told["its processor time a step against the second's, per cent"] == pytest.approx(0, abs=1e-9)
     assert soak.judged(told, LIMITS) == 0
 
 
@@ -57,3 +58,4 @@ def test_a_short_run_is_watched_to_its_end(tmp_path, monkeypatch):
     soak.main()
     told = json.loads((tmp_path / "told.json").read_text())
     assert told["steps"] == 900 and len(told["glances"]) > 1 and told["glances"][-1]["private"] > 50
+    assert told["glances"][-1]["cpu"] > told["glances"][0]["cpu"] > 0
