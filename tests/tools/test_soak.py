@@ -14,7 +14,7 @@ def glances(growth: float = 0.0, files: int = 0, count: int = 400) -> list[soak.
 
     def one(number: int, step: int) -> soak.Glance:
         grown = growth * step / 1000
-        return soak.Glance(step, 300 + grown + step % 7 / 7, 200 + grown + step % 5 / 5, 20 + files * number // count, 4, step / 100)
+        return soak.Glance(step, 300 + grown + step % 7 / 7, 200 + grown + step % 5 / 5, 20 + files * number // count, 4, step)
 
     return [one(number, step) for number, step in enumerate(range(50, 20_001, 20_000 // count))]
 
