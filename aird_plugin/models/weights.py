@@ -142,10 +142,10 @@ def _load_safely(path: Path) -> object:
     # A hostile or torn file can make the unpickler fail in any way at all; each is the file's fault.
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        if isinstance(error, pickle.UnpicklingError) and "GLOBAL" in str(error):
-            reason = re.search(r"GLOBAL (\S+)", str(error))[1]
+        asked = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if asked:
             raise ValueError(
-                f"{path} refused: it asks to run {reason} while loading; only plain tensors are read. "
+                f"{path} refused: it asks to run {asked[1]} while loading; only plain tensors are read. "
                 "Save it again as torch.save(model.state_dict(), ...)"
             ) from error
         raise ValueError(

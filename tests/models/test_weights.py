@@ -143,6 +143,14 @@ def test_an_archives_names_lead_nowhere(state, tmp_path):
     assert [file.name for file in tmp_path.rglob("*")] == ["models", "model.pt"]
 
 
+def test_a_global_whose_name_begins_with_a_blank_is_refused_in_one_line(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
+        for name, content in {"data.pkl": b"\x80\x02c x\ny\n.", "version": b"3\n", "byteorder": b"little"}.items():
+            archive.writestr(f"archive/{name}", content)
+    with pytest.raises(ValueError, match="no readable PyTorch weight file"):
+        read_weights(tmp_path / "model.pt")
+
+
 def test_bare_pickle_is_refused_and_runs_nothing(tmp_path):
     trap = tmp_path / "trap"
     (tmp_path / "model.pt").write_bytes(pickle.dumps(Hostile(trap), protocol=2))
