@@ -93,7 +93,7 @@ def read_array(content: bytes, folder: Path) -> None:
     from aird_plugin.data.bank import open_array
 
     (folder / "low.npy").write_bytes(content)
-    open_array(folder, "low").sum()
+    open_array(folder, "low").tobytes()
 
 
 def manifest_seeds(folder: Path) -> list[bytes]:
