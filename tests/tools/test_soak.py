@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tools import soak
+from tools import soak, soak_turns
 
 LIMITS = argparse.Namespace(most_growth=0.5, slower=3.0)
 
@@ -59,3 +59,11 @@ def test_a_short_run_is_watched_to_its_end(tmp_path, monkeypatch):
     told = json.loads((tmp_path / "told.json").read_text())
     assert told["steps"] == 900 and len(told["glances"]) > 1 and told["glances"][-1]["private"] > 50
     assert told["glances"][-1]["cpu"] > told["glances"][0]["cpu"] > 0
+
+
+def test_two_states_of_a_run_are_timed_in_turns(tmp_path, monkeypatch, capsys):
+    words = "--early 2 --late 4 --steps 1 --turns 2 --json".split()
+    monkeypatch.setattr(sys, "argv", ["x", str(tmp_path), *words, str(tmp_path / "row.json")])
+    assert soak_turns.main() == 0
+    (row,) = json.loads((tmp_path / "row.json").read_text())
+    assert row["what"] == "a step after 4 steps / after 2" and row["ratio"] > 0
