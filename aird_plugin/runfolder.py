@@ -8,6 +8,7 @@ from aird_plugin import distributed
 from aird_plugin.data.degrade import named
 from aird_plugin.data.lowres import FACE_SIDE
 from aird_plugin.files import write_atomically
+from aird_plugin.jsonfile import read_object
 from aird_plugin.models.teacher import file_sha256
 from aird_plugin.provenance import provenance
 from aird_plugin.recipe import Recipe, from_flat
@@ -17,6 +18,9 @@ FREE_TO_CHANGE = frozenset(
      "bank", "bank_on", "device", "rank_timeout", "deterministic", "keep_mxnet", "gradient_compression", "save_all_states",
      "upstream"}
 )  # fmt: skip
+# What others read of a run's recipe.json.
+TOLD = {"network": str, "embedding_size": int, "input_size": int, "px": int, "resize": str, "parameters": int, "recipe": dict,
+        "records": dict, "versions": dict}  # fmt: skip
 # What each start of a run tells of itself; a run that goes on keeps those before it under `earlier`.
 OF_A_START = ("versions", "code", "machine", "time", "world_size")
 
@@ -36,6 +40,17 @@ def facts_of(recipe: Recipe, records, teacher, student, embedding_size: int) -> 
     }  # fmt: skip
 
 
+def read_facts(folder: Path) -> dict:
+    """What `facts_of` told of a finished run. Raises OSError, and ValueError naming what recipe.json lacks."""
+    path = folder / "recipe.json"
+    facts = read_object(path)
+    lacking = [key for key, kind in TOLD.items() if not isinstance(facts.get(key), kind)]
+    lacking = lacking or [f"records.{key}" for key in ("path", "sha256", "faces") if key not in facts["records"]]
+    if lacking:
+        raise ValueError(f"{path} tells no {', '.join(lacking)}; give a folder that `aird train` made")
+    return facts
+
+
 def settle_run_folder(training) -> None:
     """Write recipe.json, or check that a run to be resumed is this one. ValueError naming the keys that differ."""
     run = training.recipe.run
@@ -43,7 +58,9 @@ def settle_run_folder(training) -> None:
     if distributed.rank() != 0:
         return
     if run.resume and path.exists() and os.path.isdir(run.checkpoints):
-        told = json.loads(path.read_text())
+        told = read_object(path)
+        if not isinstance(told.get("recipe"), dict):
+            raise ValueError(f"{path} tells no recipe; use another output=, or resume=False to start again")
         before, now = told["recipe"], json.loads(json.dumps(training.facts["recipe"]))
         # A run of an older version had what its newer keys have by default.
         before = json.loads(json.dumps(from_flat({"rec": "-", "output": "-"}).flat())) | before

@@ -27,11 +27,12 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.evaluation.load import load_model
     from aird_plugin.evaluation.protocol import as_seen
     from aird_plugin.provenance import provenance
+    from aird_plugin.runfolder import read_facts
 
     folder, out = Path(args.run), Path(args.out)
     check_folders(folder, out)
     student = load_model(folder)
-    facts = json.loads((folder / "recipe.json").read_text())
+    facts = read_facts(folder)
     px = FACE_SIDE if args.px is None else check_px(args.px)
     faces_NHWC = read_faces(args.faces)
     adapted = adapt(student, as_seen(faces_NHWC, px, student.input_size), args.keep, args.batch)

@@ -23,6 +23,7 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.export.check import sample_faces
     from aird_plugin.export.folder import check_place, export_student
     from aird_plugin.export.manifests import check_detector
+    from aird_plugin.runfolder import read_facts
 
     count = args.count if args.count is not None else 512 if args.int8 else 128
     if count < 1:
@@ -34,7 +35,7 @@ def run(args: argparse.Namespace) -> int:
     if args.server:
         check_detector(args.server, out.name)
     student = load_model(folder)
-    facts = json.loads((folder / "recipe.json").read_text())
+    facts = read_facts(folder)
     faces_NHWC = sample_faces(args.faces or facts["records"]["path"], count)
     evaluation = folder / "evaluation.json"
     rows = json.loads(evaluation.read_text()) if evaluation.exists() else []
