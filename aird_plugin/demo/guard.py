@@ -1,6 +1,9 @@
-"""Who may ask the local page what: checks of a request's headers, before anything of its body is read."""
+"""Who may ask the local page what, and how often: before anything of a request's body is read."""
 
 import ipaddress
+import threading
+import time
+from collections.abc import Callable
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -11,6 +14,27 @@ class Refused(Exception):
     def __init__(self, status: HTTPStatus, sentence: str):
         super().__init__(sentence)
         self.status = status
+
+
+class Allowance:
+    """So many questions at once, and so many a second after that, whoever asks. Threads may share it.
+
+    burst: how many may have been saved up. per_second: how fast they come back. clock: seconds that only grow.
+    """
+
+    def __init__(self, burst: int, per_second: float, clock: Callable[[], float] = time.monotonic):
+        self.burst, self.per_second, self.clock = burst, per_second, clock
+        self.left, self.then, self.lock = float(burst), clock(), threading.Lock()
+
+    def take(self) -> None:
+        """Use one up. Refused where none is left."""
+        with self.lock:
+            now = self.clock()
+            self.left, self.then = min(self.burst, self.left + (now - self.then) * self.per_second), now
+            if self.left < 1:
+                told = f"too many questions; {self.per_second:g} a second are answered, wait a moment"
+                raise Refused(HTTPStatus.TOO_MANY_REQUESTS, told)
+            self.left -= 1
 
 
 def check_host(host: str, own: str) -> None:

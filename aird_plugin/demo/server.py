@@ -1,8 +1,8 @@
 """A small HTTP server for one page and its questions, on Python's own `http.server`: fixed routes, nothing written, nothing kept.
 
 What it guards against: other web pages (Host and Origin are checked), large bodies (refused by their announced length, unread),
-slow clients (a request must have arrived within DEADLINE seconds), many of them (at most CONNECTIONS at once), and two questions
-before the networks at the same time (a lock).
+slow clients (a request must have arrived within DEADLINE seconds), many of them (at most CONNECTIONS at once), questions without
+end (PER_SECOND of them, after a BURST), and two questions before the networks at the same time (a lock).
 """
 
 import contextlib
@@ -17,12 +17,14 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import NamedTuple
 
-from aird_plugin.demo.guard import Refused, body_length, check_host, check_origin
+from aird_plugin.demo.guard import Allowance, Refused, body_length, check_host, check_origin
 from aird_plugin.errors import describe
 
 # Seconds within which a request must have arrived, and within which something of it must come.
 DEADLINE, SILENCE = 30.0, 10.0
 CONNECTIONS = 32
+# A slider that is moved asks about as often as a screen is drawn anew.
+BURST, PER_SECOND = 120, 30.0
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -64,6 +66,7 @@ class DemoServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self.questions: dict[str, Question] = {}
         self.host = host.lower()
         self.networks, self.places = threading.Lock(), threading.BoundedSemaphore(CONNECTIONS)
+        self.allowance = Allowance(BURST, PER_SECOND)
         super().__init__((host, port), Handler)
 
     @property
@@ -150,6 +153,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.path not in self.server.questions:
             raise Refused(HTTPStatus.NOT_FOUND, "there is nothing of that name to ask")
         check_origin(self.headers)
+        self.server.allowance.take()
         question = self.server.questions[self.path]
         payload = self._read(body_length(self.headers, question.limit))
         with self.server.networks:

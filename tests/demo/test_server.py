@@ -10,6 +10,7 @@ import time
 import pytest
 
 from aird_plugin.demo import server as module
+from aird_plugin.demo.guard import Allowance
 from aird_plugin.demo.server import DemoServer, Document, Question
 
 LIMIT = 1000
@@ -220,6 +221,22 @@ def test_one_question_at_a_time_is_before_the_networks(serving, oracle):
     for thread in threads:
         thread.join()
     assert len(oracle.asked) == 8 and oracle.most == 1
+
+
+def test_questions_without_end_are_refused_and_answered_again_in_time(serving, oracle):
+    now = [0.0]
+    serving.allowance = Allowance(burst=3, per_second=2.0, clock=lambda: now[0])
+    assert [request(serving, "POST", "/ask", b"x")[0] for _ in range(4)] == [200, 200, 200, 429]
+    status, _, body = request(serving, "POST", "/ask", b"x")
+    assert status == 429 and complaint(body) == "too many questions; 2 a second are answered, wait a moment"
+    # Pages of others use nothing up, and documents are not counted.
+    now[0] = 0.5
+    assert request(serving, "POST", "/ask", b"x", Origin="http://elsewhere")[0] == 403
+    assert request(serving, "GET", "/")[0] == 200
+    assert [request(serving, "POST", "/ask", b"x")[0] for _ in range(2)] == [200, 429]
+    now[0] = 1000.0
+    assert [request(serving, "POST", "/ask", b"x")[0] for _ in range(4)] == [200, 200, 200, 429]
+    assert len(oracle.asked) == 7
 
 
 def test_clients_without_end_are_turned_away_and_places_come_back(serving):
