@@ -31,9 +31,9 @@ class StopSignals:
         """Inside, a signal leaves the work where it is: a verification takes longer than a scheduler waits before it kills."""
         self.breaking = True
         try:
-            yield
-        except BrokenOff:
-            pass
+            # That it was broken off is the flag's to tell: the run asks it next, together with the other ranks'.
+            with contextlib.suppress(BrokenOff):
+                yield
         finally:
             self.breaking = False
 

@@ -21,7 +21,6 @@ import socket
 import sys
 import tempfile
 import time
-import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +28,9 @@ os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from aird_plugin.progress import progress  # noqa: E402
+from tools.forked import Fault, asked, ended, finish, fork  # noqa: E402
 from tools.kill_works import WORKS, Work, prepare  # noqa: E402
 
-# A work of seconds that takes so long hangs.
-PATIENCE_S = 120
 # Once, here, and not in every process; importing starts no thread.
 IMPORTED = ("aird_plugin.loop", "aird_plugin.export.folder", "aird_plugin.report.gather", "onnxruntime", "insightface")
 CHANGES = {"os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate", "shutil.rmtree"}
@@ -45,10 +43,6 @@ class Shot:
     operation: int = 0
     size: int = 0
     seconds: float = 0.0
-
-
-class Fault(Exception):
-    """Something was lost, half-written, different, or hung."""
 
 
 def main() -> int:
@@ -163,54 +157,6 @@ def shoot(work: Work, inputs: Path, out: Path, victim: int, shot: Shot, both: bo
                 os.kill(child, signal.SIGKILL)
     ends = [ended(child) for child in children]
     return any(os.WIFSIGNALED(end) for end in ends)
-
-
-def fork(work) -> int:
-    """Run `work` in a process of its own, which ends with it."""
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        quiet = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(quiet, 1)
-        os.dup2(quiet, 2) if not os.environ.get("AIRD_DEBUG") else None
-        work()
-        code = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
-
-
-def ended(child: int) -> int:
-    """How a process ended. Raises Fault where it does not."""
-    until = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until:
-        done, status = os.waitpid(child, os.WNOHANG)
-        if done:
-            return status
-        time.sleep(0.005)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    raise Fault(f"a process hung for {PATIENCE_S} s")
-
-
-def finish(child: int, what: str) -> None:
-    """Wait for a process that nobody shoots. Raises Fault where it fails."""
-    if status := ended(child):
-        raise Fault(f"{what}: ended with status {status} (AIRD_DEBUG=1 shows why)")
-
-
-def asked(question, out: Path) -> object:
-    """What `question(out)` answers, in a process of its own: this one must stay without threads, to be forked."""
-    reader, writer = os.pipe()
-    child = fork(lambda: os.write(writer, json.dumps(question(out)).encode()))
-    os.close(writer)
-    with os.fdopen(reader, "rb") as answer:
-        text = answer.read()
-    finish(child, f"looking at {out.name}")
-    return json.loads(text)
 
 
 def largest(folder: Path) -> int:
