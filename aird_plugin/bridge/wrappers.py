@@ -49,6 +49,7 @@ def get_model(original, hosted):
         return (student_input(student, faces, lesson.arrival),) if faces.dtype == torch.uint8 else args
 
     def make(name, **options):
+        """The lesson's student, whatever upstream asks for."""
         student = lesson.student
         # Upstream's setup_seed asks for the fastest kernels, whichever they are; it has run by now.
         pin_kernels(run.deterministic)

@@ -31,7 +31,8 @@ def open_teacher_bank(config: BankConfig, records, teacher, device: str = "cpu")
     folder = config.teacher_folder
     inputs = teacher_inputs(config, records.fingerprint(), len(records), teacher.describe())
 
-    def built():
+    def built() -> dict[str, Any]:
+        """Build it, and give its manifest."""
         arrays = {"embeddings": ((len(records), config.views, teacher.dim), np.float16)}
         build = Build(folder, inputs, arrays)
         for rows, high_RJHWC in _jittered_blocks(records, config, build.rows_done, "teacher embeddings"):
@@ -48,7 +49,8 @@ def open_low_bank(config: BankConfig, records, px: int, degradation: str = BICUB
     folder = config.low_folder(px, degradation)
     inputs = low_inputs(config, records.fingerprint(), len(records), px, degradation)
 
-    def built():
+    def built() -> dict[str, Any]:
+        """Build it, and give its manifest."""
         jitters = config.views // 2
         build = Build(folder, inputs, {"low": ((len(records), jitters, px, px, 3), np.uint8)})
         for rows, high_RJHWC in _jittered_blocks(records, config, build.rows_done, f"low faces at {px} px"):

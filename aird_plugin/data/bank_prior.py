@@ -59,7 +59,8 @@ def open_prior_bank(config: BankConfig, low: LowBank, encoder) -> PriorBank:
     low_inputs = {key: value for key, value in low.manifest["inputs"].items() if key != "format"}
     inputs = {"format": PRIOR_FORMAT, **low_inputs, "degradation": encoder.degradation, **encoder.describe()}
 
-    def built():
+    def built() -> dict[str, Any]:
+        """Build it, and give its manifest."""
         count = len(low.low_NJHWC)
         build = Build(folder, inputs, {"features": ((count, config.views, *encoder.shape), np.float16)})
         blocks = (range(start, min(start + BLOCK, count)) for start in range(build.rows_done, count, BLOCK))
