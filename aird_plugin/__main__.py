@@ -141,7 +141,8 @@ def parser() -> argparse.ArgumentParser:
         if work is train:
             add_checkout_argument(sub)
     sub = verb("doctor", doctor)
-    sub.add_argument("recipe", nargs="?", help="also check this recipe's files")
+    sub.add_argument("recipe", nargs="?", help="also check this recipe's inputs")
+    sub.add_argument("overrides", nargs="*", metavar="key=value", help=OVERRIDE_HELP)
     add_checkout_argument(sub)
     add_evaluate_arguments(verb("evaluate", evaluate))
     add_compare_arguments(verb("compare", compare))
@@ -157,13 +158,15 @@ def parser() -> argparse.ArgumentParser:
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     """The arguments. key=value may also stand behind an option, where argparse alone would not look for it."""
+    from aird_plugin.paths import expand_arguments
+
     top = parser()
     args, rest = top.parse_known_args(argv)
     if rest and (not hasattr(args, "overrides") or any(word.startswith("-") or "=" not in word for word in rest)):
         top.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         args.overrides = [*args.overrides, *rest]
-    return args
+    return expand_arguments(args)
 
 
 def add_checkout_argument(sub: argparse.ArgumentParser) -> None:
@@ -175,7 +178,9 @@ def add_checkout_argument(sub: argparse.ArgumentParser) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 bad input (one line `error: ...`; a traceback only with AIRD_DEBUG=1), 130 after Ctrl-C."""
     from aird_plugin.memory import keep_freed_memory
+    from aird_plugin.threads import bound_spinning
 
+    bound_spinning()
     args = parse(argv)
     keep_freed_memory()
     # A mapped file that was cut short, or lies on a drive that went away, ends the process: let it say where.

@@ -15,7 +15,7 @@ def run(args) -> int:
     """Print every finding; 0 where none is a fault, else 1."""
     findings = [*about_machine()]
     if args.recipe:
-        findings += about_recipe(args.recipe)
+        findings += about_recipe(args.recipe, args.overrides)
     if args.arcface_torch:
         from aird_plugin.bridge.doctor import about_checkout
 
@@ -59,29 +59,42 @@ def version_of(package: str) -> Finding:
         return Finding("fault", f"no {package}", f"pip install {package}")
 
 
-def about_recipe(path: str):
-    """The recipe's keys, faces, targets, teacher, start and prior, opened as a run would, then whether they make sense."""
+def about_recipe(path: str, overrides: list[str]):
+    """The recipe's keys, a line for each of its inputs, then all of them opened as a run would, then whether they make sense."""
     from aird_plugin.errors import EXPECTED
-    from aird_plugin.inspection.run import closely
-    from aird_plugin.lesson_data import find_targets, open_faces
-    from aird_plugin.lesson_prior import open_encoder
-    from aird_plugin.models.teacher import load_teacher, load_weights
+    from aird_plugin.inputs import NOTHING_AT_HAND, SOURCES, inputs_of, with_target_files
     from aird_plugin.recipe import load
 
     try:
-        recipe = load(path)
-        yield Finding("ok", f"{path}: every key and value is known")
-        records, recipe = open_faces(recipe)
-        yield Finding("ok", f"{recipe.data.rec}: {len(records)} faces of {recipe.head.num_classes} people")
-        recipe, teacher = find_targets(recipe), None
-        if recipe.teacher.teacher:
-            teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network)
-            yield Finding("ok", f"{recipe.teacher.teacher}: embeddings {teacher.dim} wide")
-        if recipe.student.student_init:
-            load_weights(recipe.student.student_init)
-            yield Finding("ok", f"{recipe.student.student_init}: the student starts from it")
-        if encoder := open_encoder(recipe, "cpu"):
-            yield Finding("ok", f"{recipe.prior.prior}: generative features {encoder.shape}")
-        yield from closely(recipe, records, teacher)
+        recipe = load(path, overrides)
+        yield Finding("ok", f"{' '.join([path, *overrides])}: every key and value is known")
+        inputs = list(inputs_of(recipe))
+        for found in inputs:
+            yield Finding("fault", str(found), SOURCES[found.key]) if found.problem else Finding("ok", str(found))
+        if any(found.problem for found in inputs):
+            yield Finding("note", NOTHING_AT_HAND)
+        else:
+            yield from about_contents(with_target_files(recipe))
     except EXPECTED as error:
         yield Finding("fault", path, " ".join(str(error).split()))
+
+
+def about_contents(recipe):
+    """What the recipe's inputs hold: images, teacher, first weights, prior; then whether they make sense together."""
+    from aird_plugin.inspection.run import closely
+    from aird_plugin.lesson_data import open_faces
+    from aird_plugin.lesson_prior import open_encoder
+    from aird_plugin.models.load import load_initial_weights, load_teacher
+
+    records, recipe = open_faces(recipe)
+    yield Finding("ok", f"{recipe.data.rec}: {len(records)} faces of {recipe.head.num_classes} people")
+    teacher = None
+    if recipe.teacher.teacher:
+        teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network)
+        yield Finding("ok", f"{recipe.teacher.teacher}: embeddings {teacher.dim} wide")
+    if recipe.student.student_init:
+        load_initial_weights(recipe.student.student_init, recipe.student.network)
+        yield Finding("ok", f"{recipe.student.student_init}: the student starts from it")
+    if encoder := open_encoder(recipe, "cpu"):
+        yield Finding("ok", f"{recipe.prior.prior}: generative features {encoder.shape}")
+    yield from closely(recipe, records, teacher)

@@ -13,14 +13,15 @@ from aird_plugin.data.degrade import BICUBIC, arrive_torch, shrink_torch
 from aird_plugin.data.faces import BankFaces, Batch, OnlineFaces
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.sizes import DrawnSizes
+from aird_plugin.inputs import check_inputs, with_target_files
 from aird_plugin.inspection.run import at_start
-from aird_plugin.lesson_data import build_source, find_targets, needs_of, open_banks, open_faces
+from aird_plugin.lesson_data import build_source, needs_of, open_banks, open_faces
 from aird_plugin.lesson_maps import open_maps
 from aird_plugin.lesson_prior import NEED, WithFeatures, open_encoder, open_features
 from aird_plugin.models import build
 from aird_plugin.models.freeze import freeze_trunk
+from aird_plugin.models.load import load_initial_weights, load_teacher
 from aird_plugin.models.maps import map_shapes, recorded_maps
-from aird_plugin.models.teacher import load_teacher, load_weights
 from aird_plugin.models.teacher_maps import TeacherMaps
 from aird_plugin.objective import Objective, Sizes
 from aird_plugin.recipe import Recipe
@@ -98,7 +99,8 @@ class Lesson:
 def prepare(recipe: Recipe) -> Lesson:
     """Open the data, build or open the bank, build the student. Raises ValueError for what does not fit."""
     device = pick_device(recipe.run.device)
-    recipe = find_targets(recipe)
+    check_inputs(recipe)
+    recipe = with_target_files(recipe)
     recipe.sizes.check_against(recipe.data.px, recipe.head)
     records, recipe = open_faces(recipe)
     teacher = None
@@ -147,7 +149,7 @@ def build_student(recipe: Recipe, embedding_size: int) -> nn.Module:
     torch.manual_seed(recipe.run.seed)
     student = build(recipe.student.network, embedding_size)
     if recipe.student.student_init:
-        weights = load_weights(recipe.student.student_init)
+        weights = load_initial_weights(recipe.student.student_init, recipe.student.network)
         try:
             student.load_state_dict(weights)
         except RuntimeError as error:

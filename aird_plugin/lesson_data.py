@@ -1,7 +1,6 @@
 """A recipe -> its faces, its test files, its bank, and where its batches come from."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -34,20 +33,6 @@ def open_faces(recipe: Recipe):
             "num_classes=0 takes as many as the data have"
         )
     return records, replace(recipe, head=replace(recipe.head, num_classes=classes))
-
-
-def find_targets(recipe: Recipe) -> Recipe:
-    """The recipe with each of val_targets as the path of a .bin file; a bare name, as arcface_torch has them, lies in `rec`.
-
-    Raises FileNotFoundError for one that is not there, before a run rather than after its hours.
-    """
-    found = []
-    for target in recipe.run.val_targets:
-        in_rec = Path(recipe.data.rec) / f"{target}.bin"
-        if not Path(target).is_file() and not in_rec.is_file():
-            raise FileNotFoundError(f"val_targets: neither {target} nor {in_rec} is there; val_targets=() verifies nothing")
-        found.append(target if Path(target).is_file() else str(in_rec))
-    return replace(recipe, run=replace(recipe.run, val_targets=tuple(found)))
 
 
 def open_banks(recipe: Recipe, records, teacher, device: torch.device) -> tuple[list[LowBank], TeacherBank | None]:

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from aird_plugin import __version__
+from aird_plugin.models.load import find_model
 from aird_plugin.models.teacher import file_sha256
 
 PACKAGE = Path(__file__).resolve().parent
@@ -52,10 +53,9 @@ def provenance(device: str | torch.device = "cpu") -> dict:
 def stamped(rows: list[dict], device, models: dict) -> list[dict]:
     """Rows of figures, each with `made`: this process's provenance, and the SHA-256 of every model's file by its name.
 
-    models: name -> a run folder (its model.pt), a file, or None, which is left out.
+    models: name -> what `models.load.find_model` takes, or None, which is left out.
     """
-    files = {name: Path(model) for name, model in models.items() if model is not None}
-    sums = {name: file_sha256(path / "model.pt" if path.is_dir() else path) for name, path in files.items()}
+    sums = {name: file_sha256(find_model(model).file) for name, model in models.items() if model is not None}
     made = provenance(device) | {"sha256": sums}
     return [row | {"made": made} for row in rows]
 

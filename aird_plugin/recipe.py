@@ -28,9 +28,12 @@ from aird_plugin.config import BridgeConfig, DataConfig, RunConfig, StudentConfi
 from aird_plugin.data.bank import BankConfig
 from aird_plugin.data.sizes import SizesConfig
 from aird_plugin.models.head import HeadConfig
+from aird_plugin.paths import expand_user
 from aird_plugin.prior.config import PriorConfig
 from aird_plugin.schedule import ScheduleConfig
 
+# Keys whose values are paths, or lists of them; `~` in them is the user's home folder.
+PATH_KEYS = ("rec", "bank", "output", "teacher", "student_init", "prior", "val_targets")
 SECTIONS: dict[str, type] = {
     "data": DataConfig,
     "bank": BankConfig,
@@ -77,7 +80,7 @@ class Recipe:
 
 def data_path(*parts: str) -> str:
     """A path under the folder of real faces, `$AIRD_DATA` (default `data`)."""
-    return os.path.join(os.environ.get("AIRD_DATA", "data"), *parts)
+    return os.path.join(expand_user(os.environ.get("AIRD_DATA", "data")), *parts)
 
 
 def base(file: str, name: str) -> EasyDict:
@@ -136,7 +139,7 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 def from_flat(config: dict[str, Any]) -> Recipe:
     """Flat keys -> sections and term specs, all checked."""
-    config = dict(config)
+    config = {key: expand_user(value) if key in PATH_KEYS else value for key, value in config.items()}
     terms = _of_type("terms", config.pop("terms", {}), dict)
     term_types = {name: _import_spec(f"terms[{name!r}]", place, "term") for name, place in terms.items()}
     for name in term_types:

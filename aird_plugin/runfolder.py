@@ -9,6 +9,7 @@ from aird_plugin.data.degrade import named
 from aird_plugin.data.lowres import FACE_SIDE
 from aird_plugin.files import write_atomically
 from aird_plugin.jsonfile import read_object
+from aird_plugin.models.load import find_model
 from aird_plugin.models.teacher import file_sha256
 from aird_plugin.provenance import provenance
 from aird_plugin.recipe import Recipe, from_flat
@@ -35,7 +36,7 @@ def facts_of(recipe: Recipe, records, teacher, student, embedding_size: int) -> 
         "parameters": sum(p.numel() for p in student.parameters()),
         "records": {"path": str(records.path), "sha256": records.fingerprint(), "faces": len(records)},
         "teacher": teacher.describe() if teacher else None,
-        "student_init": {"file": Path(first).name, "sha256": file_sha256(first)} if first else None,
+        "student_init": {"file": Path(first).name, "sha256": file_sha256(find_model(first).file)} if first else None,
         **provenance(next(student.parameters()).device), "world_size": distributed.world_size(),
     }  # fmt: skip
 

@@ -3,6 +3,10 @@
 import os
 from pathlib import Path
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 import numpy as np
 import pytest
 

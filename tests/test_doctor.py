@@ -41,11 +41,11 @@ def test_the_machine_alone(capsys, monkeypatch):
 @pytest.mark.parametrize(("change", "status", "words"), [
     ({}, 0, "48 faces of 8 people"),
     ({"num_image": 47}, 1, "num_image=47, but"),
-    ({"val_targets": ("lfw",)}, 1, "neither lfw nor"),
+    ({"val_targets": ("lfw",)}, 1, "FAULT val_targets="),
     ({"teacher": "gone.pt"}, 1, "gone.pt"),
     ({"leaning_rate": 1}, 1, "the nearest is"),
     ({"student_init": "gone.pt"}, 1, "gone.pt"),
-    ({"terms": {"gen": "aird_plugin.losses.generative:Generative"}, "prior": "gone"}, 1, "prior=gone: no unet/config.json there"),
+    ({"terms": {"gen": "aird_plugin.losses.generative:Generative"}, "prior": "gone"}, 1, "FAULT prior=gone"),
 ])  # fmt: skip
 def test_a_recipe_is_opened_as_a_run_would(change, status, words, tiny_run, tmp_path, capsys):
     recipe = tmp_path / "recipe.py"
@@ -53,6 +53,17 @@ def test_a_recipe_is_opened_as_a_run_would(change, status, words, tiny_run, tmp_
     recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
     assert main(["doctor", str(recipe)]) == status
     assert words in capsys.readouterr().out
+
+
+def test_overrides_are_checked_with_the_recipe(tiny_run, tmp_path, capsys):
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({tiny_run!r})\n")
+    assert main(["doctor", str(recipe), "batch_size=6", f"teacher={tmp_path / 'gone.onnx'}"]) == 1
+    told = capsys.readouterr().out
+    assert f"{recipe} batch_size=6 teacher={tmp_path / 'gone.onnx'}: every key and value is known" in told
+    assert f"FAULT teacher={tmp_path / 'gone.onnx'} (teacher): not there" in told and "Model Zoo" in told
+    assert main(["doctor", str(recipe), "lrr=1"]) == 1
+    assert "the nearest is 'lr'" in capsys.readouterr().out
 
 
 def test_it_looks_for_every_extra_of_the_package():

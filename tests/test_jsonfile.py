@@ -2,8 +2,8 @@
 
 import pytest
 
-from aird_plugin.evaluation.load import load_model
 from aird_plugin.jsonfile import read_object
+from aird_plugin.models.load import load_model
 
 
 def test_an_object_comes_back(tmp_path):

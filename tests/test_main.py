@@ -33,7 +33,6 @@ def test_train_as_a_script_leaves_a_run(tiny_run, tmp_path):
     (["train", "none.py"], "error: no recipe none.py"),
     (["train", "recipes/quickstart.py", "lrr=1"], "error: recipe has no key 'lrr'; the nearest is 'lr'"),
     (["train", "recipes/quickstart.py", "lr=-1"], "error: lr must be above 0; got -1"),
-    (["train", "recipes/quickstart_teacher.py", "rec=nowhere"], "error: rec=nowhere: no such folder or .rec file"),
     (["evaluate", "nowhere", "--pairs", "README.md", "--px", "16"], "error: no model at nowhere"),
 ])  # fmt: skip
 def test_bad_input_is_one_line_and_exit_code_1(words, message, capsys, monkeypatch):

@@ -18,10 +18,15 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 import torch
 
 from aird_plugin import ratios
 from aird_plugin.files import write_atomically
+from aird_plugin.paths import expand_arguments
 
 HERE = Path(__file__).resolve().parent
 # Part -> its script, and which of our options it takes. The order is that of the time they need.
@@ -60,7 +65,7 @@ def arguments() -> argparse.Namespace:
         parser.add_argument(f"--{name}", metavar="DIR", help="a checkout")
     parser.add_argument("--pairs", metavar="FILE", help="a .bin of 6,000 pairs, whose verification's memory is measured")
     parser.add_argument("--mxnet-python", metavar="PYTHON", help="the interpreter of an environment with MXNet 1.9.1")
-    return parser.parse_args()
+    return expand_arguments(parser.parse_args())
 
 
 def measured(args, part: str) -> bool:

@@ -19,12 +19,17 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 import torch
 
 from aird_plugin.bridge import checkout, reader, seams
 from aird_plugin.bridge.host import train
 from aird_plugin.bridge.mends import Surroundings
 from aird_plugin.data.faces import open_records
+from aird_plugin.paths import expand_arguments
 from aird_plugin.recipe import from_flat
 
 VARIANTS = ("plain", "plain, channels_last", "weights 0", "AIRD")
@@ -63,7 +68,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--child", choices=VARIANTS, help=argparse.SUPPRESS)
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return expand_arguments(parser.parse_args())
 
 
 def child(args) -> list[float]:

@@ -16,6 +16,10 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 import numpy as np
 import torch
 
@@ -26,6 +30,7 @@ from aird_plugin.evaluation.protocol import Session
 from aird_plugin.evaluation.verification import THRESHOLDS_T, fold_rates, verify
 from aird_plugin.export.graph import for_112_px
 from aird_plugin.models import build
+from aird_plugin.paths import expand_arguments
 from aird_plugin.ratios import AT_LEAST, AT_MOST, Row, compare, in_turns, tell
 
 WIDTH = 512
@@ -59,7 +64,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--child", choices=("ours", "theirs"), help=argparse.SUPPRESS)
-    return parser.parse_args()
+    return expand_arguments(parser.parse_args())
 
 
 def time_rows(args) -> list[Row]:

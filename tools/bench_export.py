@@ -10,7 +10,13 @@ import sys
 import time
 from pathlib import Path
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 import numpy as np
+
+from aird_plugin.paths import expand_arguments
 
 
 def main() -> int:
@@ -19,7 +25,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--turns", type=int, default=15)
-    args = parser.parse_args()
+    args = expand_arguments(parser.parse_args())
     runs = {file: prepare(file, args) for file in args.files}
     best = dict.fromkeys(args.files, float("inf"))
     for _ in range(args.turns):

@@ -14,13 +14,17 @@ import statistics
 import sys
 from pathlib import Path
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 from aird_plugin.data.degrade import BICUBIC, DEGRADATIONS
-from aird_plugin.evaluation.load import load_model
 from aird_plugin.evaluation.protocol import PROTOCOLS, Session
 from aird_plugin.files import write_atomically
 from aird_plugin.memory import keep_freed_memory
 from aird_plugin.models.facebn import MODES
-from aird_plugin.models.teacher import load_teacher
+from aird_plugin.models.load import load_model, load_teacher
+from aird_plugin.paths import expand_arguments
 from aird_plugin.progress import progress
 
 FROZEN = {"facebn": None, "keep": 0.9, "centre": False, "order": "file", "batch": 96}
@@ -56,7 +60,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--batch", nargs="+", type=int, default=[96])
     parser.add_argument("--both", action="store_true", help="ask each way of adapting once more, centred as well")
     parser.add_argument("--order", nargs="+", type=int, default=[0, 1, 2], help="seeds of the order of faces")
-    return parser.parse_args()
+    return expand_arguments(parser.parse_args())
 
 
 def questions(args) -> list[dict]:

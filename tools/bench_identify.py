@@ -10,10 +10,15 @@ import resource
 import sys
 import time
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 import numpy as np
 import torch
 
 from aird_plugin.evaluation.identification import identify
+from aird_plugin.paths import expand_arguments
 
 
 def main() -> int:
@@ -24,7 +29,7 @@ def main() -> int:
     parser.add_argument("--mates", type=int, default=2, help="gallery entries of each probe's person")
     parser.add_argument("--block", type=int, default=500, help="probes of the bare product at a time")
     parser.add_argument("--turns", type=int, default=3)
-    args = parser.parse_args()
+    args = expand_arguments(parser.parse_args())
     gallery_GD, probes_PD = random_units(args.gallery, args.width, 0), random_units(args.probes, args.width, 1)
     people = args.probes * 4 // 5
     who_P = np.where(np.arange(args.probes) < people, np.arange(args.probes), -1)

@@ -19,18 +19,23 @@ import sys
 import time
 from pathlib import Path
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 import numpy as np
 import torch
 
-from aird_plugin.evaluation.load import load_model
 from aird_plugin.evaluation.protocol import Session
 from aird_plugin.export.check import sample_faces, seen_by
 from aird_plugin.export.graph import write_onnx
 from aird_plugin.export.quantise import quantise
 from aird_plugin.files import write_atomically
 from aird_plugin.models import build
+from aird_plugin.models.load import load_model
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.teacher import file_sha256
+from aird_plugin.paths import expand_arguments
 from aird_plugin.progress import progress
 from aird_plugin.ratios import AT_LEAST, Row, compare, in_turns, tell
 
@@ -83,7 +88,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--px", type=int, default=16)
     parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--json", metavar="FILE", help="file for the row with a target")
-    args = parser.parse_args()
+    args = expand_arguments(parser.parse_args())
     if args.pairs and not Path(args.pairs).is_file():
         parser.error(f"--pairs {args.pairs}: no such file")
     return args

@@ -21,6 +21,10 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from unittest import mock
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 import torch
 from torch.nn import functional as F
 
@@ -29,6 +33,7 @@ from aird_plugin.losses.crd import Contrast, ContrastLoss
 from aird_plugin.losses.instance import instance_loss
 from aird_plugin.losses.rkd import angle_loss
 from aird_plugin.objective import Views
+from aird_plugin.paths import expand_arguments
 from aird_plugin.ratios import AT_LEAST, AT_MOST, Row, backward, compare, finished, in_turns, milliseconds, tell
 
 ALPHA, BETA, TEMPERATURE = 1.0, 8.0, 4.0
@@ -40,7 +45,7 @@ EXACT = 1e-5
 
 def main(argv: list[str] | None = None) -> int:
     """Print the table. Returns the exit status."""
-    args = argument_parser().parse_args(argv)
+    args = expand_arguments(argument_parser().parse_args(argv))
     try:
         torch.set_num_threads(args.threads)
         torch.manual_seed(0)

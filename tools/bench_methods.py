@@ -19,11 +19,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from aird_plugin.files import write_atomically
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from tools.methods import AIRD, COSINE, METHODS, SMALL  # noqa: E402
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
+from aird_plugin.files import write_atomically
+from aird_plugin.paths import expand_arguments
+from tools.methods import AIRD, COSINE, METHODS, SMALL
 
 ROOT = Path(__file__).resolve().parents[1]
 TEACHER = "teacher on low faces"
@@ -60,7 +64,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--teacher", default=None, help="the teacher for the high side; default: the recipe's")
     parser.add_argument("--set", nargs="*", default=[], metavar="key=value", help="recipe keys for all runs")
     parser.add_argument("--report", metavar="FILE", help="also write `aird report` of all runs")
-    return parser.parse_args()
+    return expand_arguments(parser.parse_args())
 
 
 def folder_of(args, name: str, seed: int) -> Path:
@@ -116,10 +120,9 @@ def run_recipe(args, recipe: str, keys: list[str], folder: Path, cost: dict) -> 
 def evaluate(args, finished: list[tuple[str, int]]) -> dict[str, list[list[dict]]]:
     """Name -> the rows of each seed, of every finished run and of the teacher on low faces. What a run answered once is kept."""
     from aird_plugin.evaluation.contest import answers, people_on
-    from aird_plugin.evaluation.load import load_model
     from aird_plugin.evaluation.protocol import PROTOCOLS, Session
     from aird_plugin.memory import keep_freed_memory
-    from aird_plugin.models.teacher import load_teacher
+    from aird_plugin.models.load import load_model, load_teacher
     from aird_plugin.recipe import load
 
     keep_freed_memory()

@@ -11,14 +11,18 @@ import argparse
 import sys
 from pathlib import Path
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 import numpy as np
 
 from aird_plugin.data.searches import bin_people, read_square
 from aird_plugin.evaluation.embed import embed_sums, normalise
-from aird_plugin.evaluation.load import load_model
 from aird_plugin.evaluation.pooling import merge_groups, pool
 from aird_plugin.evaluation.protocol import as_seen, input_side
-from aird_plugin.models.teacher import load_teacher
+from aird_plugin.models.load import load_model, load_teacher
+from aird_plugin.paths import expand_arguments
 from aird_plugin.progress import progress
 
 CROPS, FAR, ROAD = 3, 0.01, "insightface-warp"
@@ -60,7 +64,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--merge", type=float, default=0.67, help="cosine above which they are joined (0.67)")
     parser.add_argument("--px", type=int, nargs="+", default=[6, 8, 12, 16, 32])
     parser.add_argument("--draws", type=int, default=20)
-    return parser.parse_args()
+    return expand_arguments(parser.parse_args())
 
 
 def compare(sums_PND: np.ndarray, people: list[np.ndarray], px: list[int], rng) -> dict[str, tuple[float, float]]:

@@ -16,6 +16,10 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 import numpy as np
 import torch
 
@@ -26,6 +30,7 @@ from aird_plugin.data.lowres import low_faces, low_faces_torch, resize_faces, re
 from aird_plugin.data.plan import Plan
 from aird_plugin.memory import keep_freed_memory
 from aird_plugin.models import build
+from aird_plugin.paths import expand_arguments
 from aird_plugin.ratios import AT_LEAST, AT_MOST, Row, compare, in_turns, tell
 
 # What most recipes pack, and what those pack that draw the size in every step.
@@ -91,7 +96,7 @@ def arguments(argv) -> argparse.Namespace:
     parser.add_argument("--network", default="r18", help="whose step the resize is a share of")
     parser.add_argument("--batch", type=int, default=96, help="faces of that step")
     parser.add_argument("--json", help="keep the rows in this file too")
-    return parser.parse_args(argv)
+    return expand_arguments(parser.parse_args(argv))
 
 
 def read_all(records, rows_B: np.ndarray) -> np.ndarray:

@@ -22,6 +22,10 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 import numpy as np
 import torch
 
@@ -32,6 +36,7 @@ from aird_plugin.files import write_atomically
 from aird_plugin.lesson import Lesson, build_student
 from aird_plugin.memory import watched
 from aird_plugin.objective import Objective, Sizes
+from aird_plugin.paths import expand_arguments
 from aird_plugin.progress import progress
 from aird_plugin.ratios import AT_MOST, Row, tell
 from aird_plugin.recipe import from_flat
@@ -67,7 +72,7 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--scratch", help="folder for the teacher's centres and the checkpoint (the system's)")
     parser.add_argument("--json", help="keep the rows in this file too")
     parser.add_argument("--rank-of", help=argparse.SUPPRESS)
-    return parser.parse_args(argv)
+    return expand_arguments(parser.parse_args(argv))
 
 
 def run_ranks(classes: int, args: argparse.Namespace, scratch: Path) -> list[dict]:

@@ -12,6 +12,10 @@ import argparse
 import sys
 from collections.abc import Callable
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 import torch
 from torch.nn import functional as F
 
@@ -20,12 +24,13 @@ from aird_plugin.losses.relation import Relation, RelationLoss
 from aird_plugin.models import build
 from aird_plugin.models.head import Head, HeadConfig
 from aird_plugin.objective import Views
+from aird_plugin.paths import expand_arguments
 from aird_plugin.ratios import AT_MOST, Row, backward, compare, finished, in_turns, milliseconds, tell
 
 
 def main(argv: list[str] | None = None) -> int:
     """Print the table. Returns the exit status."""
-    args = argument_parser().parse_args(argv)
+    args = expand_arguments(argument_parser().parse_args(argv))
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     tell([share_of_the_student(args)], args.json)

@@ -21,6 +21,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 import torch
 
 from aird_plugin import distributed, ratios
@@ -32,6 +36,7 @@ from aird_plugin.deterministic import deterministic
 from aird_plugin.loop import take_step
 from aird_plugin.memory import keep_freed_memory
 from aird_plugin.models import build
+from aird_plugin.paths import expand_arguments
 from aird_plugin.recipe import data_path, load
 from aird_plugin.roll_call import joined
 
@@ -115,7 +120,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--scratch", metavar="DIR", help="keep faces, teachers and banks here")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--child", nargs="+", metavar="KEY", help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    args = expand_arguments(parser.parse_args())
     if unknown := set(args.rows) - set(pairs(args.device)):
         parser.error(f"no row {', '.join(sorted(unknown))} on {args.device}; there are {', '.join(pairs(args.device))}")
     return args

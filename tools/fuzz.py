@@ -19,12 +19,17 @@ import tracemalloc
 import warnings
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from aird_plugin.errors import EXPECTED  # noqa: E402
-from tools.fuzz_targets import TARGETS, Target  # noqa: E402
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
+import numpy as np
+
+from aird_plugin.errors import EXPECTED
+from aird_plugin.paths import expand_arguments
+from tools.fuzz_targets import TARGETS, Target
 
 # No file of a few kilobytes may keep a reader busy for longer.
 MOST_SECONDS = 10
@@ -61,7 +66,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=int, default=60, help="so long under atheris")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/fuzz"))
-    return parser.parse_args()
+    return expand_arguments(parser.parse_args())
 
 
 def seeded(target: Target, scratch: Path, rounds: int, seed: int, out: Path) -> tuple[int, int]:

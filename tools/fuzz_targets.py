@@ -124,7 +124,7 @@ def run_seeds(folder: Path) -> list[bytes]:
 
 
 def read_run(content: bytes, folder: Path) -> None:
-    from aird_plugin.evaluation.load import load_model
+    from aird_plugin.models.load import load_model
 
     (folder / "recipe.json").write_bytes(content)
     (folder / "model.pt").write_bytes(b"nothing")

@@ -27,9 +27,14 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = "1"
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from aird_plugin.progress import progress  # noqa: E402
-from tools.forked import Fault, asked, ended, finish, fork  # noqa: E402
-from tools.kill_works import WORKS, Work, prepare  # noqa: E402
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
+from aird_plugin.paths import expand_arguments
+from aird_plugin.progress import progress
+from tools.forked import Fault, asked, ended, finish, fork
+from tools.kill_works import WORKS, Work, prepare
 
 # Once, here, and not in every process; importing starts no thread.
 IMPORTED = ("aird_plugin.loop", "aird_plugin.export.folder", "aird_plugin.report.gather", "onnxruntime", "insightface")
@@ -69,7 +74,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", metavar="FILE")
-    args = parser.parse_args()
+    args = expand_arguments(parser.parse_args())
     if unknown := set(args.works) - set(WORKS):
         parser.error(f"no work {', '.join(sorted(unknown))}; there are {', '.join(WORKS)}")
     return args

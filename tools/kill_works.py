@@ -95,7 +95,7 @@ def bank(inputs: Path, out: Path) -> None:
     from aird_plugin.data import bank_build
     from aird_plugin.data.bank import BankConfig
     from aird_plugin.data.faces import open_records
-    from aird_plugin.models.teacher import load_teacher
+    from aird_plugin.models.load import load_teacher
 
     # Several blocks, so that there is something to go on from.
     bank_build.BLOCK = 5

@@ -17,6 +17,10 @@ import random
 import sys
 from pathlib import Path
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 import numpy as np
 from PIL import Image
 
@@ -26,6 +30,7 @@ from aird_plugin.data.lfw import FORMS, pair_of, rows_of
 from aird_plugin.data.matlists import survface_pairs
 from aird_plugin.data.pairs import FACE_SIDE, write_pairs
 from aird_plugin.data.searches import Picture, read_square
+from aird_plugin.paths import expand_arguments
 from aird_plugin.progress import progress
 
 FOLDS = 10
@@ -35,7 +40,7 @@ FEWEST_FACES = 4
 def main(argv: list[str] | None = None) -> int:
     """Run with the arguments of the command line. Returns the exit status."""
     parser = argument_parser()
-    args = parser.parse_intermixed_args(argv)
+    args = expand_arguments(parser.parse_intermixed_args(argv))
     if [args.synthetic, args.survface is not None, args.pairs_file is not None].count(True) != 1:
         parser.error("give PAIRS.txt OUT.bin --root DIR, or --survface DIR OUT.bin, or --synthetic OUT.bin")
     try:

@@ -11,17 +11,22 @@ import os
 import sys
 from pathlib import Path
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 from aird_plugin.data.facerec import write_face_records
 from aird_plugin.data.folder import people_in
 from aird_plugin.data.images import face_file
 from aird_plugin.files import write_atomically
+from aird_plugin.paths import expand_arguments
 from aird_plugin.progress import progress
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run with the arguments of the command line. Returns the exit status."""
     parser = argument_parser()
-    args = parser.parse_intermixed_args(argv)
+    args = expand_arguments(parser.parse_intermixed_args(argv))
     if args.synthetic == (args.folder is not None):
         parser.error("give FOLDER OUT, or --synthetic OUT")
     names, bad = [], []

@@ -13,12 +13,17 @@ import sys
 import tempfile
 from pathlib import Path
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 import torch
 
 from aird_plugin.assemble import assemble
 from aird_plugin.data.loader import loader
 from aird_plugin.loop import take_step
 from aird_plugin.memory import keep_freed_memory
+from aird_plugin.paths import expand_arguments
 from aird_plugin.recipe import load
 
 UNCOUNTED = 3
@@ -49,7 +54,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--threads", type=int, help="default: as many as PyTorch takes")
     parser.add_argument("--trace", type=Path, metavar="FILE.json.gz")
-    args = parser.parse_args()
+    args = expand_arguments(parser.parse_args())
     if args.steps < 1:
         parser.error(f"--steps must be 1 or more, got {args.steps}")
     return args

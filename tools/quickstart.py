@@ -13,15 +13,19 @@ import sys
 import time
 from pathlib import Path
 
+from aird_plugin.paths import expand_user
+from aird_plugin.threads import bound_spinning
+
 ROOT = Path(__file__).resolve().parents[1]
 PX = 16
 STEPS = ("quickstart_teacher", "quickstart_scratch", "quickstart")
 
 
 def main() -> int:
+    bound_spinning()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, default=Path("runs/quickstart"), help="where everything goes")
-    folder = parser.parse_args().folder.resolve()
+    folder = expand_user(parser.parse_args().folder).resolve()
     started = time.monotonic()
     draw_faces(folder)
     for recipe in STEPS:
@@ -64,8 +68,8 @@ def places(folder: Path, recipe: str) -> list[str]:
 def evaluate(folder: Path) -> list[dict]:
     """Accuracy on unseen people: who, protocol, per cent, 95% interval."""
     sys.path.insert(0, str(ROOT))
-    from aird_plugin.evaluation.load import load_model
     from aird_plugin.evaluation.protocol import Session
+    from aird_plugin.models.load import load_model
 
     networks = {name: load_model(folder / run) for name, run in zip(("teacher", "scratch", "aird"), STEPS, strict=True)}
     teacher = networks["teacher"]

@@ -21,6 +21,10 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
 import numpy as np
 from PIL import Image
 
@@ -33,6 +37,7 @@ from aird_plugin.data.images import decode, encode_jpeg
 from aird_plugin.data.lfw import Pair, draw_split, in_folds, read_list, rows_of
 from aird_plugin.data.pairs import write_pairs
 from aird_plugin.files import write_atomically
+from aird_plugin.paths import expand_arguments
 from aird_plugin.progress import progress
 
 PAIRS, DEV_TEST_PAIRS, TEST_PAIRS = 6000, 1000, 1200
@@ -49,7 +54,7 @@ SEED, CELEBRITIES, FEWEST_PHOTOS, MOST_PHOTOS = 11, 240, 15, 30
 def main(argv: list[str] | None = None) -> int:
     """Run with the arguments of the command line. Returns the exit status."""
     parser = argument_parser()
-    args = parser.parse_args(argv)
+    args = expand_arguments(parser.parse_args(argv))
     if args.lfw is None and args.celeba is None:
         parser.error("give --lfw, --celeba or both")
     if args.lfw and not (args.pairs and args.dev_test):

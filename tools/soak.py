@@ -19,13 +19,18 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from aird_plugin.progress import progress  # noqa: E402
-from tools.kill_works import keys, prepare  # noqa: E402
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
+import numpy as np
+
+from aird_plugin.paths import expand_arguments
+from aird_plugin.progress import progress
+from tools.kill_works import keys, prepare
 
 EVERY_S = 1.0
 STRETCHES = 20
@@ -73,7 +78,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--most-growth", type=float, default=0.5, help="MB per 1,000 steps. default: 0.5")
     parser.add_argument("--slower", type=float, default=3.0, help="per cent. default: 3")
     parser.add_argument("--json", metavar="FILE", help="figures and every glance")
-    return parser.parse_args()
+    return expand_arguments(parser.parse_args())
 
 
 def watch(recipe: Path, out: Path, steps: int) -> tuple[list[Glance], list[dict]]:

@@ -14,18 +14,23 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from aird_plugin.assemble import Training, assemble  # noqa: E402
-from aird_plugin.loop import set_learning_rate, take_step  # noqa: E402
-from aird_plugin.memory import keep_freed_memory  # noqa: E402
-from aird_plugin.progress import progress  # noqa: E402
-from aird_plugin.ratios import AT_MOST, compare, in_turns, tell  # noqa: E402
-from aird_plugin.recipe import from_flat  # noqa: E402
-from aird_plugin.schedule import learning_rate  # noqa: E402
-from tools.kill_works import keys, prepare  # noqa: E402
+from aird_plugin.threads import bound_spinning
+
+bound_spinning()
+
+import torch
+
+from aird_plugin.assemble import Training, assemble
+from aird_plugin.loop import set_learning_rate, take_step
+from aird_plugin.memory import keep_freed_memory
+from aird_plugin.paths import expand_arguments
+from aird_plugin.progress import progress
+from aird_plugin.ratios import AT_MOST, compare, in_turns, tell
+from aird_plugin.recipe import from_flat
+from aird_plugin.schedule import learning_rate
+from tools.kill_works import keys, prepare
 
 TARGET = 1.03
 
@@ -63,7 +68,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=200, help="steps a turn")
     parser.add_argument("--turns", type=int, default=12)
     parser.add_argument("--json", metavar="FILE")
-    return parser.parse_args()
+    return expand_arguments(parser.parse_args())
 
 
 def one_step(training: Training, step: int) -> None:

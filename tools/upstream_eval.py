@@ -14,11 +14,14 @@ from pathlib import Path
 
 from aird_plugin.__main__ import add_checkout_argument
 from aird_plugin.errors import describe
+from aird_plugin.paths import expand_arguments
+from aird_plugin.threads import bound_spinning
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run with the arguments of the command line. Returns the exit status."""
-    args = argument_parser().parse_args(argv)
+    bound_spinning()
+    args = expand_arguments(argument_parser().parse_args(argv))
     try:
         if not args.arcface_torch:
             raise ValueError("name the checkout: --arcface-torch DIR, or ARCFACE_TORCH in the environment")

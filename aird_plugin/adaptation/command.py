@@ -10,7 +10,7 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `aird adapt`."""
     add = parser.add_argument
-    add("run", metavar="MODEL", help="a run folder (recipe.json, model.pt)")
+    add("run", metavar="MODEL", help="a run folder (recipe.json, model.pt), or the model.pt in it")
     add("faces", metavar="FACES", help="unlabelled aligned faces: a folder of pictures, a .bin or a .rec")
     add("--out", metavar="DIR", required=True, help="the folder to make; `aird evaluate` and `aird export` take it as a run")
     add("--px", metavar="N", type=int, help="shrink the faces to N px first. default: take them as they are")
@@ -24,12 +24,12 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.adaptation.doubts import doubts
     from aird_plugin.data.lowres import FACE_SIDE, check_px, low_faces
     from aird_plugin.data.unlabelled import read_faces
-    from aird_plugin.evaluation.load import load_model
     from aird_plugin.evaluation.protocol import as_seen
+    from aird_plugin.models.load import load_model, run_folder
     from aird_plugin.provenance import provenance
     from aird_plugin.runfolder import read_facts
 
-    folder, out = Path(args.run), Path(args.out)
+    folder, out = run_folder(args.run), Path(args.out)
     check_folders(folder, out)
     student = load_model(folder)
     facts = read_facts(folder)

@@ -18,10 +18,10 @@ from aird_plugin.bridge.host import upstreams_warnings_hidden
 from aird_plugin.bridge.mends import Surroundings
 from aird_plugin.bridge.patches import rebind
 from aird_plugin.data.lowres import FACE_SIDE
-from aird_plugin.evaluation.load import load_model
 from aird_plugin.export.graph import for_112_px
 from aird_plugin.files import write_atomically
-from aird_plugin.models.weights import detect_network, embedding_size, load_weights
+from aird_plugin.models.load import find_model, load_model
+from aird_plugin.models.weights import detect_network, embedding_width, load_weights
 
 TARGETS = ("IJBC", "IJBB")
 META = ("face_tid_mid", "template_pair_label", "name_5pts_score")
@@ -40,11 +40,11 @@ def ijb(directory: str, model: str | Path, image_path: str | Path, target: str, 
 
     Raises ValueError or FileNotFoundError for files that upstream could not run on, ImportError naming the extra.
     """
-    folder, model = checkout.find(directory, seams.IJB_OF_ONNX), find_model(Path(model))
+    folder, file = checkout.find(directory, seams.IJB_OF_ONNX), find_model(model).file
     check_layout(Path(image_path), target)
-    work = ijb_of_onnx if model.suffix == ".onnx" else ijb_of_weights
+    work = ijb_of_onnx if file.suffix == ".onnx" else ijb_of_weights
     with tempfile.TemporaryDirectory() as scratch:
-        made = work(folder, model, str(image_path), target, Path(scratch))
+        made = work(folder, file, str(image_path), target, Path(scratch))
         for file in made.iterdir():
             write_atomically(Path(result_dir) / (target.lower() + file.suffix), file.read_bytes())
     return Path(result_dir) / f"{target.lower()}.npy"
@@ -61,12 +61,12 @@ def ijb_of_onnx(folder: Path, model: Path, image_path: str, target: str, scratch
 
 def ijb_of_weights(folder: Path, model: Path, image_path: str, target: str, scratch: Path) -> Path:
     """By eval_ijbc.py, which works while it is imported. It gets the weights as they are on a CPU, wherever they were saved."""
-    weights = model / "model.pt" if model.is_dir() else model
+    weights, named = find_model(model)
     state = load_weights(weights)
-    network, width = detect_network(state, weights), embedding_size(state, weights)
+    network, width = named or detect_network(state, weights), embedding_width(state)
     if network not in NETWORKS or width > FULL_WIDTH:
         raise ValueError(
-            f"{weights} is {network or 'a native student'} with embeddings of {width} numbers; eval_ijbc.py knows "
+            f"{weights} is {network} with embeddings of {width} numbers; eval_ijbc.py knows "
             f"{', '.join(NETWORKS)} and {FULL_WIDTH} numbers at most: `aird export` it and give the .onnx file"
         )
     torch.save(state, scratch / "model.pt")
@@ -100,7 +100,7 @@ def verify(directory: str, model: str | Path, pairs_file: str | Path, network: s
     student. Memory is upstream's: 0.6 MB a pair. Raises what `ijb` raises.
     """
     folder, device = checkout.find(directory, seams.IJB_OF_ONNX), "cuda" if torch.cuda.is_available() else "cpu"
-    student = load_model(find_model(Path(model)), network)
+    student = load_model(model, network)
     if isinstance(student, torch.nn.Module):
         student = for_112_px(student).to(device)
     forward = student if isinstance(student, torch.nn.Module) else student.embed_inputs
@@ -122,21 +122,6 @@ def opened(folder: Path, tool: str):
             yield stack
         except ModuleNotFoundError as error:
             raise ImportError(f"arcface_torch's evaluation imports {error.name}: pip install 'aird_plugin[ijb]'") from error
-
-
-def find_model(model: Path) -> Path:
-    """A run folder, a .pt or an .onnx as it is; of a folder that `aird export` made its .onnx.
-
-    Raises FileNotFoundError where there is nothing, ValueError for a folder without either.
-    """
-    if not model.exists():
-        raise FileNotFoundError(f"no model at {model}; give a run folder, an exported folder, an .onnx file or a .pt file")
-    if model.is_file() or (model / "recipe.json").is_file():
-        return model
-    files = sorted(model.glob("*.onnx"))
-    if not files:
-        raise ValueError(f"{model} is neither a run folder (recipe.json, model.pt) nor one with an .onnx file")
-    return files[-1]
 
 
 def check_layout(image_path: Path, target: str) -> None:

@@ -81,9 +81,8 @@ def open_networks(args: argparse.Namespace, device) -> list:
     """The teacher, if any, and the student, each with its thresholds, if any."""
     from aird_plugin.demo.judge import Network
     from aird_plugin.demo.rates import read_thresholds
-    from aird_plugin.evaluation.load import load_model
     from aird_plugin.export.thresholds import threshold_table
-    from aird_plugin.models.teacher import load_teacher
+    from aird_plugin.models.load import load_model, load_teacher
 
     table = read_thresholds(args.thresholds) if args.thresholds else None
     student = load_model(args.model, args.network, device)

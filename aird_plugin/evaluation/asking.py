@@ -106,9 +106,8 @@ def load_networks(args: argparse.Namespace, models: list[str], questions: list[d
     """
     from aird_plugin.data.degrade import named
     from aird_plugin.data.lowres import check_px
-    from aird_plugin.evaluation.load import load_model
     from aird_plugin.evaluation.protocol import check_question
-    from aird_plugin.models.teacher import load_teacher
+    from aird_plugin.models.load import load_model, load_teacher
 
     if args.batch < 1:
         raise ValueError(f"--batch must be 1 or more, got {args.batch}")

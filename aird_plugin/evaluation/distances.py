@@ -5,6 +5,8 @@ N = pairs, 2N = their faces, side by side, D = embedding width.
 
 import numpy as np
 
+# Contiguous folds of the verification protocol.
+FOLDS = 10
 # So many differences in float64 stay in the cache: a third of the time of all at once.
 BLOCK = 64
 
@@ -37,7 +39,7 @@ def distances_of(embeddings_2ND, same_N, folds: int) -> tuple[np.ndarray, np.nda
     if not np.isin(same_N, (0, 1)).all():
         raise ValueError(f"labels must be true or false (1 or 0), got {np.unique(same_N)[:5].tolist()}")
     same_N = same_N.astype(bool)
-    _check_labels(same_N, folds)
+    check_labels(same_N, folds)
     distance_N = squared_distances(embeddings_2ND[0::2], embeddings_2ND[1::2])
     # A number that is not finite makes its pair's distance so.
     if not np.isfinite(distance_N).all():
@@ -59,7 +61,8 @@ def _refuse_broken(embeddings_2ND):
         )
 
 
-def _check_labels(same_N, folds):
+def check_labels(same_N: np.ndarray, folds: int) -> None:
+    """ValueError for labels, bool (N,), that ten-fold accuracy means nothing on; `fold_decisions` lists them."""
     pairs, genuine = len(same_N), int(same_N.sum())
     if folds < 2:
         raise ValueError(f"folds must be 2 or more, got {folds}")

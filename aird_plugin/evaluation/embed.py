@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from aird_plugin.data.lowres import FACE_SIDE, check_faces, to_input
-from aird_plugin.models.teacher import load_teacher
+from aird_plugin.models.load import load_teacher
 from aird_plugin.progress import progress
 
 # Faces at once where the batch decides nothing but the time. On a CPU the activations should stay in the cache: mfn at 112 px is

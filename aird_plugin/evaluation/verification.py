@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aird_plugin.evaluation.distances import distances_of
+from aird_plugin.evaluation.distances import FOLDS, distances_of
 
 # Squared distances of unit vectors reach from 0 to 4; the steps are upstream's.
 THRESHOLDS_T = np.arange(0, 4, 0.01)
@@ -32,7 +32,7 @@ class FoldRates(NamedTuple):
     accuracy_F: np.ndarray
 
 
-def verify(embeddings_2ND, same_N, folds=10) -> dict:
+def verify(embeddings_2ND, same_N, folds=FOLDS) -> dict:
     """Verification figures of a set of face pairs, from L2-normalised embeddings.
 
     `accuracy`, `accuracy_std`: arcface_torch's 10-fold protocol to the bit. Squared L2 distance, contiguous
@@ -74,7 +74,7 @@ def near_thresholds(distance_N: np.ndarray) -> int:
     return int((np.abs(distance_N - nearest_N) <= NEAR).sum())
 
 
-def fold_decisions(embeddings_2ND, same_N, folds=10) -> np.ndarray:
+def fold_decisions(embeddings_2ND, same_N, folds=FOLDS) -> np.ndarray:
     """Was each pair judged rightly by the threshold of its fold? bool (N,), for paired tests of two models.
 
     Raises ValueError on an odd number of embeddings or one that does not fit the labels, embeddings that are
@@ -83,7 +83,7 @@ def fold_decisions(embeddings_2ND, same_N, folds=10) -> np.ndarray:
     return _judge(*distances_of(embeddings_2ND, same_N, folds), folds)[1]
 
 
-def fold_rates(embeddings_2ND, same_N, folds=10) -> FoldRates:
+def fold_rates(embeddings_2ND, same_N, folds=FOLDS) -> FoldRates:
     """Upstream's true- and false-accept rates and accuracy of each fold. Raises what `fold_decisions` raises."""
     return _judge(*distances_of(embeddings_2ND, same_N, folds), folds)[0]
 
@@ -95,7 +95,7 @@ def operating_points(embeddings_2ND, same_N, fars=FARS) -> list[dict]:
     same pairs among them. "cosine" and "tar" are None where fewer than 10 / FAR impostor pairs exist, as in `verify`.
     Raises what `fold_decisions` raises.
     """
-    distance_N, same_N = distances_of(embeddings_2ND, same_N, folds=10)
+    distance_N, same_N = distances_of(embeddings_2ND, same_N, folds=FOLDS)
     genuine, impostor = np.sort(distance_N[same_N]), np.sort(distance_N[~same_N])
     points = []
     for far in fars:
@@ -127,7 +127,7 @@ def error_rates(embeddings_2ND, same_N) -> tuple[np.ndarray, np.ndarray]:
 
     From the strictest (0, 1) to the loosest (1, 0); accepted are distances strictly below. Raises what `fold_decisions` raises.
     """
-    distance_N, same_N = distances_of(embeddings_2ND, same_N, folds=10)
+    distance_N, same_N = distances_of(embeddings_2ND, same_N, folds=FOLDS)
     genuine, impostor = np.sort(distance_N[same_N]), np.sort(distance_N[~same_N])
     threshold_T = np.append(np.unique(distance_N), np.inf)
     far_T = np.searchsorted(impostor, threshold_T, side="left") / len(impostor)

@@ -8,7 +8,7 @@ from pathlib import Path
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `aird export`."""
     add = parser.add_argument
-    add("run", metavar="RUN", help="a run folder (recipe.json, model.pt)")
+    add("run", metavar="RUN", help="a run folder (recipe.json, model.pt), or the model.pt in it")
     add("--out", metavar="DIR", required=True, help="the folder to make; its name becomes the model's")
     add("--faces", metavar="PATH", help="faces to run each file back on: a .bin, a .rec or a folder. default: the run's own")
     add("--count", metavar="N", type=int, help="how many of them. default: 128, with --int8 512")
@@ -19,16 +19,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, and say what lies where. Raises ValueError or OSError, and then leaves nothing."""
-    from aird_plugin.evaluation.load import load_model
     from aird_plugin.export.check import sample_faces
     from aird_plugin.export.folder import check_place, export_student
     from aird_plugin.export.manifests import check_detector
+    from aird_plugin.models.load import load_model, run_folder
     from aird_plugin.runfolder import read_facts
 
     count = args.count if args.count is not None else 512 if args.int8 else 128
     if count < 1:
         raise ValueError(f"--count must be 1 or more, got {count}")
-    folder, out = Path(args.run), Path(args.out)
+    folder, out = run_folder(args.run), Path(args.out)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no run folder; `aird export` takes one, for its recipe and its facts")
     check_place(out)

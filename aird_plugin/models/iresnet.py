@@ -1,10 +1,19 @@
 """The improved ResNet of ArcFace (Deng et al., CVPR 2019, section 3.1), with arcface_torch's keys."""
 
+from collections.abc import Mapping
+
 from torch import Tensor, nn
 
 # Residual blocks in each of the four stages.
 BLOCKS = {"r18": (2, 2, 2, 2), "r34": (3, 4, 6, 3), "r50": (3, 4, 14, 3), "r100": (3, 13, 30, 3)}
 WIDTHS = (64, 128, 256, 512)
+
+
+def blocks_in(state: Mapping[str, Tensor]) -> tuple[int, ...] | None:
+    """Residual blocks of the four stages of the iresnet that a state dict belongs to; None for another network's."""
+    if "layer1.0.conv1.weight" not in state or "fc.weight" not in state:
+        return None
+    return tuple(len({key.split(".")[1] for key in state if key.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4))
 
 
 class Block(nn.Module):
@@ -37,8 +46,6 @@ class IResNet(nn.Module):
     Initialised as arcface_torch does: convolutions from N(0, 0.1), BatchNorm at 1 and 0, the linear layer
     by PyTorch's default. The gain of the last BatchNorm1d is frozen at 1, as there: scale is the head's.
     """
-
-    input_size = 112
 
     def __init__(self, blocks: tuple[int, int, int, int], embedding_size: int = 512):
         super().__init__()

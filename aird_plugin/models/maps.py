@@ -10,26 +10,23 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from aird_plugin.models.iresnet import IResNet
-from aird_plugin.models.mobilefacenet import ArcfaceMobileFaceNet, MobileFaceNet
+from aird_plugin.models.registry import NETWORKS
 
 
 def stages_of(network: nn.Module) -> tuple[nn.Module, ...]:
     """The modules whose outputs are the network's maps, shallow to deep: the last module at each side.
 
-    The last one is the end of the trunk: what it gives is what the embedding is made of. iresnet has 4 (sides 56, 28, 14, 7),
-    both MobileFaceNets 4 (the same; those of `mfn` are 6/7 as wide), a native student one a stage (native16: 16, 8, 4).
-    Raises ValueError for a network that it does not know.
+    The last one is the end of the trunk: the embedding is computed from its output alone. `models/registry.py` names
+    them: iresnet has 4 (sides 56, 28, 14, 7), both MobileFaceNets 4 (the same; those of `mfn` are 6/7 as wide), a native
+    student one a stage (native16: 16, 8, 4). Raises ValueError for a network without registered stages.
     """
-    if isinstance(network, IResNet):
-        return network.layer1, network.layer2, network.layer3, network.layer4
-    if isinstance(network, ArcfaceMobileFaceNet):
-        return network.layers[1], network.layers[3], network.layers[5], network.conv_sep
-    if isinstance(network, MobileFaceNet):
-        return network.dw_conv1, network.blocks[4], network.blocks[11], network.conv2
-    if isinstance(getattr(network, "stages", None), nn.Sequential):
-        return tuple(network.stages)
-    raise ValueError(f"intermediate maps are known of iresnet, mbf, mfn and native networks; this is a {type(network).__name__}")
+    names = getattr(network, "stage_names", ())
+    if not names:
+        raise ValueError(
+            f"{type(network).__name__} has no feature maps to compare: it names no stages in models/registry.py; take one of "
+            f"{', '.join(name for name, known in NETWORKS.items() if known.stages)} or a native student"
+        )
+    return tuple(network.get_submodule(name) for name in names)
 
 
 @contextmanager

@@ -62,8 +62,6 @@ class ArcfaceMobileFaceNet(nn.Module):
     He initialisation by fan-out, BatchNorm at 1 and 0, PReLU at 0.25.
     """
 
-    input_size = 112
-
     def __init__(self, embedding_size: int = 512):
         super().__init__()
 
@@ -138,7 +136,6 @@ class MobileFaceNet(nn.Module):
     PReLU at 0.25.
     """
 
-    input_size = 112
     columns = slice(8, 104)
     # (expansion t, width c, blocks n, stride s of the first)
     BOTTLENECKS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))

@@ -50,7 +50,6 @@ class Native(nn.Module):
 
     def __init__(self, spec: Spec, embedding_size: int = 512):
         super().__init__()
-        self.input_size = spec.px
         widths = plan_widths(spec, embedding_size)
         plan, last_side = plan_stages(spec.px)
         stages, width_in = [], 3

@@ -9,43 +9,11 @@ from torch import Tensor
 
 from aird_plugin.data.lowres import to_input
 from aird_plugin.models.fold import fold_batchnorms
-from aird_plugin.models.weights import detect_network, load_weights, network_from, read_weights
-
-__all__ = ["Teacher", "TorchTeacher", "file_sha256", "load_teacher", "load_weights"]
+from aird_plugin.models.weights import detect_network, network_from, read_weights
 
 INPUT_SIZE = 112
 # Small on a CPU: activations that stay in the cache are worth a factor of two there.
 CPU_BATCH, CUDA_BATCH = 16, 256
-
-
-def load_teacher(
-    path: str | Path, network: str | None = None, device: str | torch.device = "cpu"
-) -> "Teacher":
-    """Open a teacher: arcface_torch weights (.pt, .pth) or any recognition .onnx of the InsightFace zoo.
-
-    network: name of the architecture; only weights of native networks need it, for others it is checked.
-
-    Raises FileNotFoundError, ImportError where the `onnx` extra is missing, and ValueError for a file that is
-    corrupt, unsafe, of another architecture, or that does not take 112 px faces.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no teacher at {path}; a .pt, .pth or .onnx file is expected")
-    if path.suffix == ".onnx":
-        from aird_plugin.models.onnx_teacher import OnnxTeacher
-
-        teacher = OnnxTeacher(path, device)
-        if teacher.input_size != INPUT_SIZE:
-            side = teacher.input_size
-            raise ValueError(
-                f"teacher {path} takes [batch, 3, {side}, {side}]; a teacher takes [batch, 3, {INPUT_SIZE}, {INPUT_SIZE}]"
-            )
-        return teacher
-    if path.suffix in (".pt", ".pth"):
-        return TorchTeacher(path, network, device)
-    raise ValueError(
-        f"teacher {path}: a .pt, .pth or .onnx file is expected, got {path.suffix or 'no suffix'!r}"
-    )
 
 
 class Teacher:
@@ -114,8 +82,11 @@ class Teacher:
         }
 
     def __reduce__(self):
-        network = self.network if self.kind == "pt" else None
-        return _reopen, (str(self.path), network, str(self.device), self.sha256)
+        return _reopen, (type(self), self._arguments(), self.sha256)
+
+    def _arguments(self) -> tuple:
+        """What opens the same file again."""
+        return self.path, str(self.device)
 
 
 class TorchTeacher(Teacher):
@@ -126,12 +97,12 @@ class TorchTeacher(Teacher):
     def __init__(self, path: Path, network: str | None = None, device: str | torch.device = "cpu"):
         super().__init__(path, device)
         weights = read_weights(path)
-        net = network_from(weights.state, path, network)
+        self.network = network or detect_network(weights.state, path)
+        net = network_from(weights.state, path, self.network)
         if net.input_size != INPUT_SIZE:
             raise ValueError(
                 f"teacher {path} takes {net.input_size} px; a teacher sees {INPUT_SIZE} px faces"
             )
-        self.network = network or detect_network(weights.state)
         self.input_device = self.device
         # channels_last and BatchNorms folded into convolutions make a mobile network several times faster on
         # a CPU, and change an embedding by rounding alone. `net` keeps its BatchNorms and its modules.
@@ -152,6 +123,9 @@ class TorchTeacher(Teacher):
         # A clone made outside inference mode is an ordinary tensor: a loss may save it for backward.
         return embeddings.clone()
 
+    def _arguments(self) -> tuple:
+        return self.path, self.network, str(self.device)
+
 
 def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
@@ -159,8 +133,8 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _reopen(path: str, network: str | None, device: str, sha256: str) -> Teacher:
-    teacher = load_teacher(path, network, device)
+def _reopen(kind: type[Teacher], arguments: tuple, sha256: str) -> Teacher:
+    teacher = kind(*arguments)
     if teacher.sha256 != sha256:
-        raise ValueError(f"teacher {path} has changed since this run opened it; start the run again")
+        raise ValueError(f"teacher {teacher.path} has changed since this run opened it; start the run again")
     return teacher

@@ -2,14 +2,15 @@
 
 import pickle
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from aird_plugin.models import build
-from aird_plugin.models.iresnet import BLOCKS
+from aird_plugin.models.iresnet import BLOCKS, blocks_in
+from aird_plugin.models.registry import build, detect, is_native_state
 from aird_plugin.tensorfile import load_tensors
 
 # arcface_torch's resume file, and the wrapper that many forks write.
@@ -63,7 +64,7 @@ def read_weights(path: str | Path) -> Weights:
 def load_network(path: str | Path, network: str | None = None) -> nn.Module:
     """The network a .pt file belongs to, strictly loaded, in eval mode.
 
-    network: its name (see `aird_plugin.models.build`); needed for native students, checked for all others.
+    network: its name (see `models.registry`); needed where the keys do not tell, as for native students.
 
     Raises ValueError where the file is another architecture, or tensors are missing, left over, misshapen or
     not finite; and as `read_weights`.
@@ -71,63 +72,54 @@ def load_network(path: str | Path, network: str | None = None) -> nn.Module:
     return network_from(read_weights(path).state, path, network)
 
 
-def network_from(state: dict[str, Tensor], path: str | Path, network: str | None = None) -> nn.Module:
+def network_from(state: Mapping[str, Tensor], path: str | Path, network: str | None = None) -> nn.Module:
     """`load_network` for a state dict already read; `path` only names it in errors."""
-    found = detect_network(state, path)
-    if found is None and network is None:
-        raise ValueError(f"{path} is a native student: say which, network=native{{px}}_{{millions}}m")
-    if found is not None and network is not None and found != network:
-        raise ValueError(f"{path}: this is {found}, you asked for {network}")
-    net = build(network or found, embedding_size(state, path))
+    network = network or detect_network(state, path)
+    net = build(network, embedding_width(state))
     try:
         net.load_state_dict(state, strict=True)
     except RuntimeError as error:
+        found = detect(state)
+        if found not in (None, network):
+            raise ValueError(f"{path}: this is {found}, you asked for {network}") from error
         lines = [line.strip() for line in str(error).splitlines()[1:4]]
-        raise ValueError(f"{path} does not fit {network or found}: {' '.join(lines)[:400]}") from error
+        raise ValueError(f"{path} does not fit {network}: {' '.join(lines)[:400]}") from error
     broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
     if broken:
-        raise ValueError(
-            f"{path} holds values that are not finite, first in {broken[0]}: a diverged training run?"
-        )
+        raise ValueError(f"{path} holds values that are not finite, first in {broken[0]}: a diverged training run?")
     return net.eval()
 
 
-def detect_network(state: dict[str, Tensor], path: str | Path = "the file") -> str | None:
-    """Name of the architecture these keys belong to; None for a native student, whose size keys do not tell.
+def detect_network(state: Mapping[str, Tensor], path: str | Path = "the file") -> str:
+    """Name of the architecture these keys belong to.
 
-    Raises ValueError for an architecture we do not know.
+    Raises ValueError for one that no entry of `models.registry` recognises, and for a native student, whose keys do not tell
+    its size.
     """
-    if "layers.0.layers.0.weight" in state and "conv_sep.layers.0.weight" in state:
-        return "mbf"
-    if "dw_conv1.conv.weight" in state and "linear7.conv.weight" in state:
-        return "mfn"
-    if "stages.0.0.0.weight" in state and "features.running_mean" in state:
-        return None
-    if "layer1.0.conv1.weight" in state and "fc.weight" in state:
-        depths = tuple(
-            len({key.split(".")[1] for key in state if key.startswith(f"layer{i}.")}) for i in (1, 2, 3, 4)
+    name = detect(state)
+    if name is not None:
+        return name
+    if is_native_state(state):
+        raise ValueError(
+            f"{path} is a native student: say which, network=native{{px}}_{{millions}}m, or give the run folder, which states it"
         )
-        for name, blocks in BLOCKS.items():
-            if depths == blocks:
-                return name
+    blocks = blocks_in(state)
+    if blocks is not None:
         known = ", ".join(f"{name} {list(blocks)}" for name, blocks in BLOCKS.items())
-        raise ValueError(f"{path} is an iresnet with {list(depths)} blocks; known are {known}")
+        raise ValueError(f"{path} is an iresnet with {list(blocks)} blocks; known are {known}")
     if any(key.startswith(FOREIGN_PREFIXES) for key in state):
         raise ValueError(
             f"{path} is an IR or IR-SE network of another repository (keys input_layer, body, output_layer), "
             "not an arcface_torch one; export it to ONNX with 112 px input and use that file"
         )
-    raise ValueError(f"{path}: no network we know has keys like {', '.join(list(state)[:3])}")
-
-
-def embedding_size(state: dict[str, Tensor], path: str | Path) -> int:
-    """Width D of the embedding. Raises ValueError where the layer that tells is missing."""
-    for key in ("features.running_mean", "features.layers.3.running_mean", "linear1.bn.running_mean"):
-        if key in state:
-            return state[key].numel()
     raise ValueError(
-        f"{path} lacks the last BatchNorm, so its embedding width is unknown: a truncated state dict?"
+        f"{path}: no network we know has keys like {', '.join(list(state)[:3])}; name its network, or give its run folder"
     )
+
+
+def embedding_width(state: Mapping[str, Tensor]) -> int:
+    """Width D of the embedding: a state dict keeps the network's order, and its last tensor with a dimension has D rows."""
+    return next((len(value) for value in reversed(state.values()) if value.ndim), 1)
 
 
 def _load_safely(path: Path) -> object:

@@ -22,8 +22,9 @@ from aird_plugin.data.plan import Plan
 from aird_plugin.deterministic import deterministic
 from aird_plugin.errors import Interrupted
 from aird_plugin.finite import check_gradient, check_loss
+from aird_plugin.inputs import check_inputs, with_target_files
 from aird_plugin.lesson import pick_device
-from aird_plugin.lesson_data import find_targets, open_faces
+from aird_plugin.lesson_data import open_faces
 from aird_plugin.prior.model import beside, build_scheduler, build_unet, diffusers, save_prior
 from aird_plugin.prior.pictures import write_pictures
 from aird_plugin.prior.source import TwoSizes, both_sizes
@@ -91,7 +92,8 @@ def assemble(recipe: Recipe) -> PriorTraining:
         raise ValueError(f"prior_side={keys.prior_side} is below px={recipe.data.px}: a prior makes faces larger")
     device = pick_device(run.device)
     package = diffusers()
-    recipe = find_targets(recipe)
+    check_inputs(recipe)
+    recipe = with_target_files(recipe)
     records, recipe = open_faces(recipe)
     low, high = both_sizes(recipe, records)
     ranks = distributed.world_size()

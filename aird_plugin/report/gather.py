@@ -10,12 +10,11 @@ import numpy as np
 
 from aird_plugin.data.degrade import named
 from aird_plugin.data.lowres import FACE_SIDE, check_px
-from aird_plugin.evaluation.load import load_model
 from aird_plugin.evaluation.protocol import PROTOCOLS, Session, check_question, input_side
 from aird_plugin.evaluation.seen import SeenFaces
 from aird_plugin.evaluation.verification import error_rates
 from aird_plugin.models.facebn import KEEP
-from aird_plugin.models.teacher import load_teacher
+from aird_plugin.models.load import load_model, load_teacher
 from aird_plugin.report.hard import hard_pairs
 from aird_plugin.report.material import TEACHER_NAME, Answer, Focus, Material, Scores
 from aird_plugin.report.norms import measure_norms

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aird_plugin.data.lowres import FACE_SIDE
+from aird_plugin.models.load import run_folder
 from aird_plugin.runfolder import FREE_TO_CHANGE
 from aird_plugin.runlog import METRICS, terms_of
 
@@ -52,7 +53,7 @@ class Method:
 
 def read_run(folder: str) -> Run:
     """What a run folder holds, finished or not. FileNotFoundError or ValueError, in words for the user, where it is none."""
-    path = Path(folder)
+    path = run_folder(folder)
     if not (path / "recipe.json").is_file():
         raise FileNotFoundError(f"{folder} is no run folder: it has no recipe.json")
     facts = _json(path / "recipe.json")
@@ -62,7 +63,7 @@ def read_run(folder: str) -> Run:
     if not isinstance(rows, list) or not all(map(_is_row, rows)):
         raise ValueError(f"{path / 'evaluation.json'} is no list of results; take it away, or evaluate again")
     curves, unread = read_curves(path / METRICS)
-    return Run(os.path.normpath(folder), facts, curves, rows, unread)
+    return Run(os.path.normpath(path), facts, curves, rows, unread)
 
 
 def read_curves(path: Path) -> tuple[dict[str, list[tuple[float, float]]], int]:

@@ -10,10 +10,10 @@ from aird_plugin.adaptation.doubts import doubts, sharper_share, sharpness
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.data.lowres import low_faces
 from aird_plugin.evaluation.embed import embed, network_inputs
-from aird_plugin.evaluation.load import load_model
 from aird_plugin.loop import train
 from aird_plugin.models import build
 from aird_plugin.models.facebn import FaceBN
+from aird_plugin.models.load import load_model
 from aird_plugin.recipe import from_flat
 
 

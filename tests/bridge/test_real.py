@@ -13,8 +13,8 @@ from aird_plugin.bridge import checkout, seams
 from aird_plugin.bridge.host import train
 from aird_plugin.bridge.mends import Surroundings
 from aird_plugin.data.pairs import pair_faces, read_pairs
-from aird_plugin.evaluation.load import load_model
 from aird_plugin.evaluation.protocol import Session
+from aird_plugin.models.load import load_model
 from aird_plugin.recipe import from_flat
 
 pytestmark = pytest.mark.arcface_torch

@@ -18,10 +18,10 @@ from aird_plugin.bridge.tools import filled_up, ijb, verify
 from aird_plugin.data.lowres import low_faces, to_input
 from aird_plugin.data.pairs import pair_faces, read_pairs, write_pairs
 from aird_plugin.data.synthetic import draw_person
-from aird_plugin.evaluation.load import load_model
 from aird_plugin.evaluation.protocol import Session
 from aird_plugin.export.graph import for_112_px, write_onnx
 from aird_plugin.models import build
+from aird_plugin.models.load import load_model
 
 PEOPLE, SHOTS = 5, 6
 TEMPLATES = [10 * person + (shot > 2) for person in range(1, PEOPLE + 1) for shot in range(SHOTS)]
@@ -175,10 +175,10 @@ def test_no_code_of_a_bin_runs(standin, runs, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("model", "error", "message"), [
-    (NATIVE, ValueError, "native student.*`aird export` it and give the .onnx"),
+    (NATIVE, ValueError, "is native16_0.05m with embeddings of .*`aird export` it and give the .onnx"),
     ("mfn.pt", ValueError, "is mfn with embeddings of 8 numbers; eval_ijbc.py knows r18"),
     ("small", ValueError, "arcface_torch refuses the .onnx file: input-size"),
-    ("", ValueError, "neither a run folder"),
+    ("", FileNotFoundError, "no model in .*neither a run"),
     ("none.pt", FileNotFoundError, "no model at"),
 ])  # fmt: skip
 def test_what_upstream_could_not_run_on_is_refused(standin, drawn, runs, tmp_path, model, error, message):

@@ -2,13 +2,11 @@ import json
 import re
 
 import pytest
-import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from aird_plugin.bridge.host import train
-from aird_plugin.bridge.verification import Norms
-from aird_plugin.evaluation.load import load_model
 from aird_plugin.evaluation.protocol import Session
+from aird_plugin.models.load import load_model
 from aird_plugin.models.teacher import file_sha256
 from aird_plugin.recipe import from_flat
 
@@ -63,25 +61,3 @@ def test_a_native_student_is_not_asked_about_sharp_faces(bridge_run, checkout, p
     assert [(row["px"], row["protocol"], row["high_side"]) for row in rows] == [(16, "lr-lr", None), (16, "lr-hr", "teacher")]
 
 
-def test_a_target_may_be_a_name_in_the_folder_of_faces(bridge_run, standin, pairs_file, tmp_path):
-    from aird_plugin.lesson_data import find_targets
-
-    (tmp_path / "lfw.bin").write_bytes(b"")
-    recipe = find_targets(from_flat(bridge_run | {"rec": str(tmp_path), "val_targets": ("lfw", pairs_file)}))
-    assert recipe.run.val_targets == (str(tmp_path / "lfw.bin"), pairs_file)
-    with pytest.raises(FileNotFoundError, match="val_targets: neither agedb_30 nor .*agedb_30.bin is there"):
-        find_targets(from_flat(bridge_run | {"rec": str(tmp_path), "val_targets": ("agedb_30",)}))
-
-
-def test_xnorm_is_the_mean_length_of_raw_embeddings():
-    from contextlib import ExitStack
-
-    student = torch.nn.Identity().eval()
-    with ExitStack() as stack:
-        norms = Norms(student, stack)
-        student(torch.tensor([[3.0, 4.0], [0.0, 1.0]]))
-        assert norms.take() == 3.0 and norms.take() == 3.0
-        student.train()(torch.ones(1, 2))
-        assert norms.count == 0
-    student.eval()(torch.ones(1, 2))
-    assert norms.count == 0

@@ -9,9 +9,9 @@ import torch
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.data.pairs import write_pairs
 from aird_plugin.evaluation.command import add_arguments, run, table
-from aird_plugin.evaluation.load import load_model
 from aird_plugin.evaluation.protocol import Session
 from aird_plugin.models import build
+from aird_plugin.models.load import load_model
 from aird_plugin.models.teacher import file_sha256
 
 NATIVE = "native16_0.05m"
@@ -153,9 +153,10 @@ def test_pairs_and_px_come_from_somewhere(run_folder, recipe_file, pairs_file):
 
 
 def test_a_bare_file_needs_the_name_of_a_native_network(run_folder, pairs_file):
-    assert command(run_folder / "model.pt", "--network", NATIVE, "--pairs", pairs_file, "--px", 16) == 0
+    bare = (run_folder / "model.pt").rename(run_folder / "bare.pt")
+    assert command(bare, "--network", NATIVE, "--pairs", pairs_file, "--px", 16) == 0
     with pytest.raises(ValueError, match="say which"):
-        command(run_folder / "model.pt", "--pairs", pairs_file, "--px", 16)
+        command(bare, "--pairs", pairs_file, "--px", 16)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_missing_files_are_named(run_folder, pairs_file, tmp_path):
         command(run_folder, "--pairs", tmp_path / "none.bin", "--px", 16)
     with pytest.raises(FileNotFoundError, match="no model at"):
         load_model(tmp_path / "nowhere.pt")
-    with pytest.raises(FileNotFoundError, match=r"has no recipe\.json"):
+    with pytest.raises(FileNotFoundError, match=r"neither a run's recipe\.json and model\.pt nor an \.onnx"):
         load_model(tmp_path)
     (run_folder / "model.pt").unlink()
     with pytest.raises(FileNotFoundError, match=r"no finished run: it has no model\.pt"):
@@ -194,7 +195,7 @@ def test_missing_files_are_named(run_folder, pairs_file, tmp_path):
 
 
 def test_files_that_are_no_model_are_refused(run_folder, pairs_file):
-    with pytest.raises(ValueError, match="toy.bin is no model"):
+    with pytest.raises(ValueError, match=r"toy.bin: a .pt, .pth or .onnx file is expected"):
         load_model(pairs_file)
     (run_folder / "recipe.json").write_text("{")
     with pytest.raises(ValueError, match=r"recipe\.json is no JSON"):

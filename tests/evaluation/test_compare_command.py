@@ -10,9 +10,9 @@ from aird_plugin.data.pairs import write_pairs
 from aird_plugin.data.synthetic import draw_person
 from aird_plugin.evaluation.compare_command import conclude, run, sentence, short_names
 from aird_plugin.evaluation.embed import normalise
-from aird_plugin.evaluation.load import load_model
 from aird_plugin.evaluation.protocol import Session
 from aird_plugin.models import build
+from aird_plugin.models.load import load_model
 
 NATIVE = "native16_0.05m"
 
@@ -145,7 +145,7 @@ def test_a_better_model_wins_by_the_whole_command(models, tmp_path, monkeypatch)
         return student
 
     monkeypatch.setattr(Session, "embeddings", embeddings)
-    monkeypatch.setattr("aird_plugin.evaluation.load.load_model", load)
+    monkeypatch.setattr("aird_plugin.models.load.load_model", load)
     for order in (("one", "wide"), ("wide", "one")):
         words = ["--pairs", tmp_path / "sixty.bin", "--px", 16, "--json", tmp_path / "rows.json"]
         command(*(models / name for name in order), *words)

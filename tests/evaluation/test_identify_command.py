@@ -133,7 +133,7 @@ def test_lr_hr_leaves_the_gallery_as_it_is_and_to_the_teacher(model, data, tmp_p
     words = (model, data, "--layout", "folders", "--network", NATIVE, "--teacher", tmp_path / "teacher.pt", "--px", 16)
     [row] = rows_of(tmp_path, *words, "--protocol", "lr-hr")
     assert (row["protocol"], row["high_side"]) == ("lr-hr", "teacher")
-    from aird_plugin.models.teacher import load_teacher
+    from aird_plugin.models.load import load_teacher
 
     [search] = read_folders(data)
     probes = normalise(picture_sums(native(), search.probes, LOW, None, 96, "cpu", "test"))

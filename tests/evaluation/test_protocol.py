@@ -14,7 +14,7 @@ from aird_plugin.evaluation.embed import embed, normalise
 from aird_plugin.evaluation.protocol import Session, as_seen, evaluate
 from aird_plugin.evaluation.verification import verify
 from aird_plugin.models.facebn import FaceBN
-from aird_plugin.models.teacher import load_teacher
+from aird_plugin.models.load import load_teacher
 from aird_plugin.models.weights import load_network
 
 PAIRS = 12

@@ -6,11 +6,11 @@ import torch
 
 from aird_plugin.evaluation import embed as embedding
 from aird_plugin.evaluation.embed import embed, frozen_batch, full_precision
-from aird_plugin.evaluation.load import load_model
 from aird_plugin.evaluation.protocol import Session
 from aird_plugin.evaluation.verification import NEAR, near_thresholds, verify
 from aird_plugin.export.graph import for_112_px, write_onnx
 from aird_plugin.models import build
+from aird_plugin.models.load import load_model
 
 BATCHES, THREADS = (1, 7, 64, 256), (1, 2)
 

@@ -14,12 +14,12 @@ import torch
 from aird_plugin.__main__ import main
 from aird_plugin.data.lowres import low_faces, to_input
 from aird_plugin.evaluation.embed import embed
-from aird_plugin.evaluation.load import load_model
 from aird_plugin.export import check, folder, graph
 from aird_plugin.export.origin import without_folders
 from aird_plugin.export.thresholds import threshold_table
 from aird_plugin.loop import train
 from aird_plugin.models import build
+from aird_plugin.models.load import load_model
 from aird_plugin.recipe import from_flat
 
 onnx = pytest.importorskip("onnx")

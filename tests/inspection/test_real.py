@@ -5,7 +5,7 @@ import pytest
 
 from aird_plugin.data.faces import open_records
 from aird_plugin.inspection import likeness
-from aird_plugin.models.teacher import load_teacher
+from aird_plugin.models.load import load_teacher
 
 pytestmark = pytest.mark.slow
 # (mistake, what is said of it); enlarged and moved are crops by another rule.

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from aird_plugin.models import onnx_teacher
-from aird_plugin.models.teacher import load_teacher
+from aird_plugin.models.load import load_teacher
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")

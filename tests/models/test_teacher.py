@@ -11,7 +11,7 @@ from aird_plugin.data.images import decode
 from aird_plugin.data.pairs import read_pairs
 from aird_plugin.models import build
 from aird_plugin.models.fold import fold_batchnorms
-from aird_plugin.models.teacher import load_teacher
+from aird_plugin.models.load import load_teacher
 
 
 def test_no_classifier_is_none(teacher_file):

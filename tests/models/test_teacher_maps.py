@@ -133,7 +133,7 @@ def test_a_student_with_a_larger_map_is_refused(teachers):
     class Grown(nn.Module):
         """A student whose only stage grows its face."""
 
-        input_size = 16
+        input_size, stage_names = 16, ("stages.0",)
 
         def __init__(self):
             super().__init__()

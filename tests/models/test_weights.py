@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from aird_plugin.models import build
-from aird_plugin.models.teacher import load_teacher
+from aird_plugin.models.load import load_teacher
 from aird_plugin.models.weights import detect_network, load_network, load_weights, read_weights
 
 

@@ -10,7 +10,7 @@ from aird_plugin.data.images import encode_jpeg
 from aird_plugin.data.pairs import write_pairs
 from aird_plugin.data.synthetic import draw_person
 from aird_plugin.models import build
-from aird_plugin.models.teacher import load_teacher
+from aird_plugin.models.load import load_teacher
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ import torch
 
 from aird_plugin.__main__ import parse
 from aird_plugin.data.lowres import to_input
-from aird_plugin.evaluation.load import load_model
 from aird_plugin.evaluation.protocol import Session
 from aird_plugin.models import build
+from aird_plugin.models.load import load_model
 from aird_plugin.report.gather import Questions, gather
 from aird_plugin.report.hard import best_threshold, blocks, hard_pairs
 from aird_plugin.report.norms import measure_norms
