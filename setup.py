@@ -16,7 +16,7 @@ EXTRAS = {
     "prior": ["diffusers>=0.42"],
 }
 EXTRAS["ijb"] = [*EXTRAS["insightface"], *EXTRAS["arcface"], "matplotlib>=3.9", "menpo>=0.11", "pandas>=2.2", "prettytable>=3.10"]
-EXTRAS["dev"] = [*EXTRAS["insightface"], *EXTRAS["prior"], "pytest>=8", "ruff>=0.8"]
+EXTRAS["dev"] = [*EXTRAS["insightface"], *EXTRAS["prior"], "pytest>=8", "pytest-xdist>=3.5", "ruff>=0.8"]
 
 setup(
     name="aird_plugin",

@@ -1,16 +1,21 @@
 """What every test may lean on."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 from aird_plugin.threads import bound_spinning
 
 bound_spinning()
+# Under xdist a core holds one worker already.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
 
 from aird_plugin.data.align import template
+from tests.skips import needs
 
 # It would send every training run of the tests into that checkout; only tests/bridge asks for it.
 REAL_ARCFACE_TORCH = os.environ.pop("ARCFACE_TORCH", None)
@@ -20,12 +25,19 @@ KINDS = {"small": ((255, 0, 0), 8, 56), "large": ((0, 255, 0), 16, 112)}
 CORNER = 16
 
 
+def pytest_terminal_summary(terminalreporter):
+    """Why tests were skipped, a line for each reason, and what would un-skip them."""
+    reasons = Counter(report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", []))
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason}")
+
+
 @pytest.fixture(scope="session")
 def aird_data() -> Path:
     """The folder of real faces and the real teacher; a test that asks for it is skipped where it is absent."""
     folder = Path(os.environ.get("AIRD_DATA", "data"))
     if not (folder / "faces15k" / "train.rec").exists():
-        pytest.skip(f"no real faces at AIRD_DATA={folder}")
+        pytest.skip(f"no real images at AIRD_DATA={folder}: set AIRD_DATA to a folder with faces15k, lfw and teacher")
     return folder
 
 
@@ -75,7 +87,7 @@ def tiny_run(tmp_path_factory):
 def real_arcface_torch() -> str:
     """The public project's checkout that ARCFACE_TORCH names; a test that asks for it is skipped where there is none."""
     if not REAL_ARCFACE_TORCH:
-        pytest.skip("no arcface_torch checkout at ARCFACE_TORCH")
+        pytest.skip("no arcface_torch: set ARCFACE_TORCH to a checkout of deepinsight/insightface")
     return REAL_ARCFACE_TORCH
 
 
@@ -99,8 +111,8 @@ def pairs_file(tmp_path_factory):
 @pytest.fixture(scope="session")
 def detectors(tmp_path_factory):
     """A folder with det_markers.onnx, which finds what `photo_of` paints, and boxes.onnx, which finds it without landmarks."""
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("insightface")
+    onnx = needs("onnx")
+    needs("insightface")
     folder = tmp_path_factory.mktemp("detectors")
     write_detector(onnx, folder / "det_markers.onnx")
     write_detector(onnx, folder / "boxes.onnx", landmarks=False)

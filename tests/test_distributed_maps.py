@@ -20,6 +20,8 @@ FACES = 8
 class Student(nn.Module):
     """Two stages and no BatchNorm."""
 
+    stage_names = ("stages.0", "stages.1")
+
     def __init__(self):
         super().__init__()
         self.stages = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Sequential(nn.Tanh(), nn.Conv2d(4, 5, 3, 2)))

@@ -11,6 +11,7 @@ from aird_plugin.bridge.host import train as train_hosted
 from aird_plugin.lesson import prepare
 from aird_plugin.loop import train
 from aird_plugin.recipe import from_flat, load
+from tests.skips import needs
 
 STANDIN = Path(__file__).parent / "bridge" / "standin"
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -19,7 +20,7 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 @pytest.fixture(scope="module")
 def stage_one_keys(tiny_run, tmp_path_factory):
     """Keys of a run of three epochs in which the generative term stands alone."""
-    pytest.importorskip("diffusers")
+    needs("diffusers")
     from aird_plugin.prior.config import PriorConfig
     from aird_plugin.prior.model import build_scheduler, build_unet, save_prior
 
@@ -90,7 +91,7 @@ def test_the_hosted_run_does_the_same(stage, stage_one_keys, stage_one, tiny_run
 
 @pytest.mark.parametrize(("change", "words"), [
     ({"prior": None}, "gen needs a diffusion prior; set prior=FOLDER"),
-    ({"prior": "nowhere"}, "no unet/config.json there"),
+    ({"prior": "nowhere"}, r"prior=nowhere \(diffusion prior\): not there"),
     ({"reader": "upstream"}, "does not say which face comes; set reader='bank'"),
     ({"compile": True}, "set compile=False"),
     ({"freeze": "trunk"}, "gen: freeze='trunk' leaves nothing of the maps to be taught"),

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.skips import needs
+
 ROOT = Path(__file__).parents[1]
 HOOK = Path(__file__).with_name("offline")
 NAMESPACE = ["unshare", "--map-root-user", "--net"]
@@ -32,7 +34,7 @@ def cut_off(words: list, log: Path, cut: list[str]) -> subprocess.CompletedProce
 
 
 def test_quickstart_evaluate_export_and_report_open_no_connection(tmp_path):
-    pytest.importorskip("onnxruntime")
+    needs("onnxruntime")
     done = cut_off([HOOK / "walk.py", tmp_path], tmp_path / "log", NAMESPACE if may_unshare() else [])
     assert done.returncode == 0, done.stdout + done.stderr
     assert not (tmp_path / "log").exists(), (tmp_path / "log").read_text()

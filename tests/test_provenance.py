@@ -14,7 +14,7 @@ from aird_plugin import provenance as module
 from aird_plugin.models.teacher import file_sha256
 from aird_plugin.provenance import code_state, git, provenance, stamped, tree_hash
 
-needs_git = pytest.mark.skipif(not shutil.which("git"), reason="no git")
+needs_git = pytest.mark.skipif(not shutil.which("git"), reason="no git on PATH: apt-get install git")
 
 
 def run(folder: Path, *words: str) -> str:
@@ -115,6 +115,7 @@ def test_rows_are_stamped_with_the_files_behind_them(tmp_path):
     (tmp_path / "run").mkdir()
     for name in ("run/model.pt", "teacher.onnx"):
         (tmp_path / name).write_text(name)
+    (tmp_path / "run" / "recipe.json").write_text('{"network": "r18"}')
     rows = [{"accuracy": 1}, {"accuracy": 2}]
     models = {"student": tmp_path / "run", "teacher": str(tmp_path / "teacher.onnx"), "nobody": None}
     [one, _] = stamped(rows, "cpu", models)

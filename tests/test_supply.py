@@ -6,7 +6,7 @@ from importlib import metadata
 from pathlib import Path
 from unittest import mock
 
-import pytest
+from tests.skips import needs
 
 ROOT = Path(__file__).parents[1]
 HASHED = (ROOT / "constraints-hashed.txt").read_text()
@@ -47,8 +47,8 @@ def test_versions_are_those_of_the_constraints():
 
 def test_whatever_the_package_needs_is_there():
     """From setup.py on, through what the packages that are installed here say they need."""
-    pytest.importorskip("setuptools")
-    requirements = pytest.importorskip("packaging.requirements")
+    needs("setuptools")
+    requirements = needs("packaging.requirements")
     with mock.patch("setuptools.setup") as setup:
         runpy.run_path(str(ROOT / "setup.py"))
     asked = setup.call_args.kwargs

@@ -6,7 +6,6 @@ import importlib
 import io
 import json
 import multiprocessing
-import os
 import pickle
 import shutil
 import subprocess
@@ -19,6 +18,7 @@ from PIL import Image
 from aird_plugin.bridge.mxnet_standin import modules
 from aird_plugin.data.images import decode, encode_jpeg
 from aird_plugin.data.recordio import RecordReader, RecordWriter
+from tests.skips import mxnet_python
 
 FIXTURES = Path(__file__).parents[1] / "data" / "mxnet"
 EXPECTED = json.loads((FIXTURES / "expected.json").read_text())
@@ -235,9 +235,7 @@ def dump(mx, rec_path):
 
 
 def test_mxnet_does_the_same(mx, tmp_path):
-    interpreter = os.environ.get("MXNET_PYTHON")
-    if not interpreter:
-        pytest.skip("MXNET_PYTHON names no Python with mxnet 1.9.1")
+    interpreter = mxnet_python()
     rng = np.random.default_rng(0)
     sizes = [(112, 112), (250, 250), (224, 224), (56, 56), (64, 64), (96, 112), (160, 120), (13, 17), (300, 200), (113, 111)]
     with RecordWriter(tmp_path / "train.rec") as writer:

@@ -16,6 +16,7 @@ from aird_plugin.data.pairs import pair_faces, read_pairs
 from aird_plugin.evaluation.protocol import Session
 from aird_plugin.models.load import load_model
 from aird_plugin.recipe import from_flat
+from tests.skips import needs
 
 pytestmark = pytest.mark.arcface_torch
 
@@ -49,7 +50,7 @@ def test_the_weights_load_strictly_and_compute_the_same(r18_run, upstream):
 
 def test_upstreams_onnx_converter_takes_them(r18_run, upstream, tmp_path, monkeypatch):
     """Its np.float and its missing onnxscript are this test's business alone."""
-    onnxruntime = pytest.importorskip("onnxruntime")
+    onnxruntime = needs("onnxruntime")
     monkeypatch.setattr(np, "float", float, raising=False)
     monkeypatch.setattr(torch.onnx, "export", functools.partial(torch.onnx.export, dynamo=False))
     network = importlib.import_module("backbones").get_model("r18", dropout=0.0, fp16=False, num_features=8)

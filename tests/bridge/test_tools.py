@@ -22,6 +22,7 @@ from aird_plugin.evaluation.protocol import Session
 from aird_plugin.export.graph import for_112_px, write_onnx
 from aird_plugin.models import build
 from aird_plugin.models.load import load_model
+from tests.skips import needs
 
 PEOPLE, SHOTS = 5, 6
 TEMPLATES = [10 * person + (shot > 2) for person in range(1, PEOPLE + 1) for shot in range(SHOTS)]
@@ -89,8 +90,8 @@ def equipped(checkout, standin):
     """A checkout whose evaluation finds the packages that it imports; the stand-in's needs none."""
     if checkout != standin:
         for package in ("cv2", "insightface", "matplotlib", "menpo", "pandas", "prettytable", "skimage", "sklearn"):
-            pytest.importorskip(package)
-    pytest.importorskip("onnxruntime")
+            needs(package)
+    needs("onnxruntime")
     return checkout
 
 
@@ -213,7 +214,7 @@ def png(face_HWC) -> bytes:
 def test_real_faces_get_the_figures_that_we_give_them(real_arcface_torch, lay_out_ijb, aird_data, tmp_path, capfd):
     """250 pairs of LFW as an IJB-C of one face a template: TAR of upstream's table, accuracy of upstream's folds."""
     for package in ("cv2", "insightface", "matplotlib", "menpo", "pandas", "prettytable", "skimage"):
-        pytest.importorskip(package)
+        needs(package)
     pairs = read_pairs(aird_data / "lfw" / "lfw_view1.bin")
     kept = np.arange(0, len(pairs.same), 4)
     pairs = pairs._replace(images=[pairs.images[2 * n + side] for n in kept for side in (0, 1)], same=pairs.same[kept])

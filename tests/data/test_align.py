@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from aird_plugin.data.align import align_face, check_points, face_px, likeness, similarity, template
+from tests.skips import needs
 
 
 def placed(turn: float, scale: float, shift: tuple, side: int = 112) -> np.ndarray:
@@ -58,8 +59,8 @@ def photos(noise_faces):
 
 def test_it_is_insightfaces_norm_crop(photos):
     """A hundred faces, turned, tiny and large, over the rim too. OpenCV 5 to a grey level; 4 rounds positions to 1/32 px."""
-    face_align = pytest.importorskip("insightface.utils.face_align")
-    cv2 = pytest.importorskip("cv2")
+    face_align = needs("insightface.utils.face_align")
+    cv2 = needs("cv2")
     modern = int(cv2.__version__.split(".")[0]) >= 5
     np.testing.assert_array_equal(template().astype(np.float32), face_align.arcface_dst)
     rng = np.random.default_rng(0)

@@ -16,6 +16,7 @@ from aird_plugin.data.degrade import (
     warp_torch,
 )
 from aird_plugin.data.lowres import RESIZE, low_faces, resize_faces
+from tests.skips import needs
 
 NAMES = list(DEGRADATIONS)
 MADE_SMALL_OTHERWISE = ["blur", "noise", "jpeg"]
@@ -100,7 +101,7 @@ def test_warp_is_pillows_bilinear_and_mirrors(faces):
 @pytest.mark.parametrize("px", [16, 23, 32])
 def test_warp_is_what_insightface_does_to_a_small_face_in_a_photograph(faces, px):
     """A photograph with the px face in its middle, and its five points where the template has them."""
-    face_align = pytest.importorskip("insightface.utils.face_align")
+    face_align = needs("insightface.utils.face_align")
     small = shrink(faces, px)
     points = (face_align.arcface_dst + 0.5) * px / 112 - 0.5 + 8
     for face, ours in zip(small, warp_torch(torch.from_numpy(small)).numpy(), strict=True):

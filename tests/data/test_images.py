@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import os
 import random
 import struct
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 from PIL import Image
 
 from aird_plugin.data.images import decode, encode_jpeg, face_file
+from tests.skips import mxnet_python
 
 SCRIPT = Path(__file__).parent / "mxnet" / "decode_images.py"
 
@@ -101,9 +101,7 @@ def test_a_photo_is_turned_upright_on_request_alone(orientation, noise_faces):
 
 
 def test_mxnet_decodes_the_same(picture, tmp_path):
-    interpreter = os.environ.get("MXNET_PYTHON")
-    if not interpreter:
-        pytest.skip("MXNET_PYTHON names no Python with mxnet 1.9.1")
+    interpreter = mxnet_python()
     pictures = zoo(picture)
     for name, content in pictures.items():
         (tmp_path / name).write_bytes(content)

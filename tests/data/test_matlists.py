@@ -6,8 +6,9 @@ import pytest
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.data.matlists import read_survface, read_tinyface, survface_pairs
 from aird_plugin.data.searches import NOBODY
+from tests.skips import needs
 
-io = pytest.importorskip("scipy.io", reason="MATLAB lists need scipy")
+io = needs("scipy.io")
 
 
 def cells(names):

@@ -18,6 +18,7 @@ import pytest
 
 from aird_plugin.data.recordformat import MAGIC
 from aird_plugin.data.recordio import RecordReader, RecordWriter
+from tests.skips import mxnet_python
 
 FIXTURES = Path(__file__).parent / "mxnet"
 EXPECTED = json.loads((FIXTURES / "expected.json").read_text())
@@ -356,9 +357,7 @@ def digest(record):
 
 def dump_with_mxnet(rec_path):
     """key -> what MXNet reads there."""
-    interpreter = os.environ.get("MXNET_PYTHON")
-    if not interpreter:
-        pytest.skip("MXNET_PYTHON names no Python with mxnet 1.9.1")
+    interpreter = mxnet_python()
     done = subprocess.run(
         [interpreter, "-W", "ignore", str(FIXTURES / "dump_records.py"), str(rec_path)],
         capture_output=True, text=True, check=True,

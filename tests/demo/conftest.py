@@ -21,7 +21,7 @@ class Browser:
     def __init__(self, folder: Path):
         program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
         if program is None:
-            pytest.skip("no chromium on PATH to drive the page with")
+            pytest.skip("no chromium on PATH: apt-get install chromium")
         theirs, self.to = _pipe()
         self.fro, theirs_too = _pipe()
         flags = ["--headless=new", "--remote-debugging-pipe", "--no-first-run", "--disable-gpu", f"--user-data-dir={folder}"]

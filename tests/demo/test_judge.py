@@ -9,6 +9,7 @@ from aird_plugin.data.degrade import DEGRADATIONS
 from aird_plugin.data.synthetic import draw_person
 from aird_plugin.demo.judge import Network, judge, verdicts
 from aird_plugin.models import build
+from tests.skips import needs
 
 FACES = np.stack([draw_person(2, 3), draw_person(2, 4)])
 WARP = "insightface-warp"
@@ -49,7 +50,7 @@ def test_a_cosine_is_that_of_the_network_alone_on_faces_resized_one_by_one(name,
 
 
 def test_each_network_gets_its_own_side_of_the_warped_face():
-    cv2 = pytest.importorskip("cv2")
+    cv2 = needs("cv2")
     networks = [Network(name, network(name), None) for name in ("native16_0.05m", "native112_0.05m")]
     small, large = judge(networks, FACES, [112.0, 112.0], 20, WARP).sights
     low = np.asarray(Image.fromarray(FACES[0]).resize((20, 20), Image.Resampling.BICUBIC))

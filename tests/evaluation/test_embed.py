@@ -16,6 +16,7 @@ from aird_plugin.evaluation.embed import (
 )
 from aird_plugin.evaluation.protocol import as_seen
 from aird_plugin.evaluation.seen import SeenFaces
+from tests.skips import needs
 
 
 class Small(nn.Module):
@@ -177,8 +178,8 @@ def test_faces_that_do_not_fit_are_refused(faces, batch, message):
 
 
 def test_an_onnx_file_is_opened(noise_faces, tmp_path):
-    onnx = pytest.importorskip("onnx")
-    pytest.importorskip("onnxruntime")
+    onnx = needs("onnx")
+    needs("onnxruntime")
     helper, kind = onnx.helper, onnx.TensorProto.FLOAT
     weight = np.random.default_rng(0).normal(size=(3 * 28 * 28, 5)).astype(np.float32)
     graph = helper.make_graph(

@@ -16,6 +16,7 @@ from aird_plugin.evaluation.verification import verify
 from aird_plugin.models.facebn import FaceBN
 from aird_plugin.models.load import load_teacher
 from aird_plugin.models.weights import load_network
+from tests.skips import needs
 
 PAIRS = 12
 SAME = np.arange(PAIRS) % 3 != 1
@@ -269,7 +270,7 @@ def test_an_unreadable_image_is_named(tmp_path, faces):
 
 @pytest.mark.slow
 def test_the_real_teacher_on_16_px_faces(aird_data):
-    pytest.importorskip("onnxruntime")
+    needs("onnxruntime")
     teacher = load_teacher(aird_data / "teacher" / "mobilefacenet_casia.onnx")
     session = Session(teacher, aird_data / "lfw" / "lfw_view1.bin")
     assert session.evaluate(16, "lr-lr")["accuracy"] == pytest.approx(62.5, abs=0.2)

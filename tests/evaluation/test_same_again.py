@@ -11,6 +11,7 @@ from aird_plugin.evaluation.verification import NEAR, near_thresholds, verify
 from aird_plugin.export.graph import for_112_px, write_onnx
 from aird_plugin.models import build
 from aird_plugin.models.load import load_model
+from tests.skips import needs
 
 BATCHES, THREADS = (1, 7, 64, 256), (1, 2)
 
@@ -18,7 +19,7 @@ BATCHES, THREADS = (1, 7, 64, 256), (1, 2)
 @pytest.fixture
 def networks(tmp_path):
     """The same weights as a module and as a file that shrinks faces itself."""
-    pytest.importorskip("onnxruntime")
+    needs("onnxruntime")
     torch.manual_seed(0)
     student = build("native16_0.05m", 8)
     with torch.no_grad():

@@ -14,6 +14,7 @@ from aird_plugin.evaluation.significance import (
     people_interval,
     winner,
 )
+from tests.skips import needs
 
 
 def crossed(people, pairs, seed=0):
@@ -41,7 +42,7 @@ def test_mid_p_by_hand(a, b, p):
 
 @pytest.mark.parametrize(("a", "b"), [(3, 9), (40, 61), (0, 30), (10_000, 10_300), (20_000, 19_500)])
 def test_mid_p_is_the_exact_p_less_the_chance_of_the_count_itself(a, b):
-    stats = pytest.importorskip("scipy.stats")
+    stats = needs("scipy.stats")
     exact = stats.binomtest(a, a + b).pvalue
     assert mcnemar(a, b) == pytest.approx(exact - stats.binom.pmf(min(a, b), a + b, 0.5), rel=1e-6)
 

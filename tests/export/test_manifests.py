@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from aird_plugin.export.manifests import check_detector, write_package_manifest, write_server_folder
+from tests.skips import needs
 
-onnx = pytest.importorskip("onnx")
+onnx = needs("onnx")
 
 
 def graph_of(path: Path, outputs: int) -> Path:
@@ -44,7 +45,7 @@ def test_the_servers_manifest_has_its_keys_and_no_other(served):
 
 def test_the_servers_own_loader_takes_it(served):
     """Runs where the Server's backend can be imported."""
-    loader = pytest.importorskip("insightface_server.models.manifest")
+    loader = needs("insightface_server.models.manifest")
     bundle = loader.load_manifest(served)
     assert (bundle.model_id, bundle.detector.path.name, bundle.recognizer.path.name) == ("tiny.v2", "det.onnx", "tiny.v2.onnx")
     assert (bundle.recognizer.input_size, bundle.recognizer.embedding_dimension) == ((112, 112), 128)
@@ -52,7 +53,7 @@ def test_the_servers_own_loader_takes_it(served):
 
 
 def test_insightfaces_package_reads_version_2_and_leaves_version_1_alone(served, tmp_path):
-    packages = pytest.importorskip("insightface.model_zoo.package_manifest")
+    packages = needs("insightface.model_zoo.package_manifest")
     assert not packages.has_model_package_manifest(str(served))
     (tmp_path / "native").mkdir()
     write_package_manifest(graph_of(tmp_path / "native" / "tiny_16.onnx", 1), 16, 128)

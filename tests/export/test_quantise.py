@@ -6,8 +6,9 @@ from aird_plugin.export import check, graph
 from aird_plugin.export.quantise import compare_accuracy, quantise
 from aird_plugin.models import build
 from aird_plugin.models.onnx_teacher import OnnxTeacher
+from tests.skips import needs
 
-onnx = pytest.importorskip("onnx")
+onnx = needs("onnx")
 
 
 def network(seed: int = 3, name: str = "native16_0.05m") -> torch.nn.Module:

@@ -11,6 +11,7 @@ from torch import nn
 from aird_plugin.models import build, registry
 from aird_plugin.models.load import find_model, load_initial_weights, load_model, load_teacher, run_folder
 from aird_plugin.models.weights import embedding_width
+from tests.skips import needs
 
 
 class Plain(nn.Module):
@@ -106,7 +107,7 @@ def test_a_registered_network_is_loaded_by_its_run(newcomer, tmp_path):
 
 def test_a_registered_network_trains_evaluates_and_exports(newcomer, tiny_run, pairs_file, tmp_path, capsys):
     """One class and one line of the registry are all it takes, from a recipe to InsightFace's file."""
-    pytest.importorskip("onnxruntime")
+    needs("onnxruntime")
     from aird_plugin.__main__ import main
 
     keys = tiny_run | {"network": newcomer, "output": str(tmp_path / "run"), "num_epoch": 1, "bank": str(tmp_path / "bank")}

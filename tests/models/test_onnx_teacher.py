@@ -8,9 +8,10 @@ import torch
 
 from aird_plugin.models import onnx_teacher
 from aird_plugin.models.load import load_teacher
+from tests.skips import needs
 
-onnx = pytest.importorskip("onnx")
-pytest.importorskip("onnxruntime")
+onnx = needs("onnx")
+needs("onnxruntime")
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
 WEIGHT = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)

@@ -12,6 +12,7 @@ from aird_plugin.data.pairs import read_pairs
 from aird_plugin.models import build
 from aird_plugin.models.fold import fold_batchnorms
 from aird_plugin.models.load import load_teacher
+from tests.skips import needs
 
 
 def test_no_classifier_is_none(teacher_file):
@@ -95,7 +96,7 @@ def test_describes_itself(teacher_file):
 
 
 def test_onnx_and_pt_of_the_real_teacher_agree_on_real_faces(aird_data):
-    pytest.importorskip("onnxruntime")
+    needs("onnxruntime")
     images = read_pairs(aird_data / "lfw" / "lfw_view1.bin").images[:24]
     faces_NHWC = np.stack([decode(image, "lfw_view1.bin") for image in images])
     pt, onnx = (

@@ -3,12 +3,13 @@
 import pytest
 
 from aird_plugin.recipe import from_flat
+from tests.skips import needs
 
 
 @pytest.fixture
 def prior_keys(tiny_run, tmp_path):
     """Keys of a run that trains a prior: 48 faces, two levels, two epochs of six steps."""
-    pytest.importorskip("diffusers")
+    needs("diffusers")
     kept = ("rec", "px", "bank", "device")
     return {key: tiny_run[key] for key in kept} | {
         "prior_side": 32, "prior_widths": (8, 16), "prior_pictures": 2, "prior_sampling_steps": 2, "optimizer": "adamw",
@@ -25,7 +26,7 @@ def prior_recipe(prior_keys):
 @pytest.fixture
 def prior_folder(tmp_path):
     """A prior that knows nothing, on disk."""
-    pytest.importorskip("diffusers")
+    needs("diffusers")
     import torch
 
     from aird_plugin.prior.config import PriorConfig

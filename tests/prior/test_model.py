@@ -11,6 +11,7 @@ from aird_plugin.data.lowres import resize_faces, to_input
 from aird_plugin.prior.config import PriorConfig
 from aird_plugin.prior.encoder import Encoder
 from aird_plugin.prior.model import build_scheduler, build_unet, diffusers, load_prior, predict, save_prior
+from tests.skips import needs
 
 
 def encoder(folder, **keys):
@@ -100,7 +101,7 @@ def test_a_model_of_other_channels_is_refused(tmp_path, prior_folder):
 
 
 def test_a_way_down_of_another_kind_is_refused(tmp_path):
-    pytest.importorskip("diffusers")
+    needs("diffusers")
     unet = diffusers().UNet2DModel(
         sample_size=32, in_channels=3, out_channels=3, block_out_channels=(8, 16), norm_num_groups=4,
         down_block_types=("SkipDownBlock2D",) * 2, up_block_types=("SkipUpBlock2D",) * 2,
@@ -120,7 +121,7 @@ def test_the_missing_package_names_its_extra(monkeypatch):
 @pytest.mark.parametrize("layer", ["mid", "down"])
 def test_the_encoder_is_the_unets_own_way_down(tmp_path, noise_faces, channels, layer):
     """What a hook sees in the whole network's forward, for a conditional and an unconditional model."""
-    pytest.importorskip("diffusers")
+    needs("diffusers")
     torch.manual_seed(0)
     unet = diffusers().UNet2DModel(
         sample_size=32, in_channels=channels, out_channels=3, block_out_channels=(8, 16), layers_per_block=1,

@@ -18,6 +18,7 @@ from aird_plugin.prior import training
 from aird_plugin.prior.model import build_scheduler, load_prior
 from aird_plugin.prior.pictures import sample
 from aird_plugin.recipe import from_flat
+from tests.skips import needs
 
 
 def weights(folder):
@@ -157,7 +158,7 @@ def test_the_bank_of_a_prior_is_built_ahead(prior_keys, tmp_path, capsys):
 
 def test_a_perfect_prior_samples_the_true_face():
     """DDIM with an oracle for v: whatever the noise, the end is the face."""
-    pytest.importorskip("diffusers")
+    needs("diffusers")
     scheduler = build_scheduler()
     face = torch.linspace(-0.9, 0.9, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)
 

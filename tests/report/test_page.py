@@ -187,7 +187,7 @@ def test_colours_can_be_told_from_the_paper(theme):
             assert (bright + 0.05) / (dim + 0.05) >= least, name
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH")
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt-get install chromium")
 def test_a_phone_needs_no_sideways_scrolling(full, tmp_path):
     """A browser lays the page out 360 px wide inside a frame, opens every fold, and tells how wide it became."""
     (tmp_path / "full.html").write_text(full)

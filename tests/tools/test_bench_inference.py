@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("onnxruntime")
-
+from tests.skips import needs
 from tools import bench_inference
+
+needs("onnxruntime")
 
 
 def run(monkeypatch, *words) -> int:

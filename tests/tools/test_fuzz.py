@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from tests.skips import needs
 from tools import fuzz
 from tools.fuzz_targets import TARGETS, Target
 
@@ -87,7 +88,7 @@ def test_figures_of_a_guided_run():
 
 
 def test_guided_runs_see_the_packages_own_branches(tmp_path):
-    pytest.importorskip("atheris")
+    needs("atheris")
     told, sound = fuzz.guided("records", 1, 1, tmp_path)
     begun, ended = map(int, re.search(r"coverage (\d+) to (\d+)", told).groups())
     assert sound and 10 < begun <= ended and (tmp_path / "records" / "corpus" / "seed0").exists()

@@ -11,6 +11,7 @@ from PIL import Image
 from aird_plugin.data.images import decode, encode_jpeg
 from aird_plugin.data.pairs import read_pairs
 from aird_plugin.data.synthetic import draw_person
+from tests.skips import needs
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "make_bin.py"
 
@@ -143,7 +144,7 @@ def test_synthetic_file(tool, tmp_path):
 
 
 def test_the_verification_pairs_of_survface(tool, tmp_path, capsys):
-    scipy_io = pytest.importorskip("scipy.io", reason="MATLAB lists need scipy")
+    scipy_io = needs("scipy.io")
     place = tmp_path / "QMUL-SurvFace" / "Face_Verification_Test_Set"
     (place / "verification_images").mkdir(parents=True)
     rng = np.random.default_rng(0)

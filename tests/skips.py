@@ -1,0 +1,37 @@
+"""Skips, each with what would un-skip it; conftest.py prints them at the end."""
+
+import os
+from types import ModuleType
+
+import pytest
+
+# Module -> what brings it. The others come with `make test`'s own environment.
+BROUGHT_BY = {
+    "insightface_server.models.manifest": "put InsightFace Server's backend on PYTHONPATH",
+    "insightface.model_zoo.package_manifest": "pip install 'insightface>=2.1'",
+    "atheris": "pip install atheris",
+    "packaging.requirements": "pip install packaging",
+}
+EXTRAS = {
+    "onnx": ("onnx", "onnxruntime"),
+    "insightface": ("insightface", "insightface.utils.face_align", "cv2", "skimage"),
+    "arcface": ("scipy.io", "scipy.stats", "sklearn"),
+    "prior": ("diffusers",),
+    "ijb": ("matplotlib", "menpo", "pandas", "prettytable"),
+}
+for extra, modules in EXTRAS.items():
+    BROUGHT_BY |= {module: f"pip install 'aird_plugin[{extra}]'" for module in modules}
+
+
+def needs(module: str) -> ModuleType:
+    """The module, or a skip that names what installs it."""
+    remedy = BROUGHT_BY.get(module, f"pip install {module}")
+    return pytest.importorskip(module, reason=f"no {module}: {remedy}", exc_type=ImportError)
+
+
+def mxnet_python() -> str:
+    """The interpreter that MXNET_PYTHON names, or a skip."""
+    interpreter = os.environ.get("MXNET_PYTHON")
+    if not interpreter:
+        pytest.skip("no mxnet: set MXNET_PYTHON to a Python 3.11 that has mxnet 1.9.1 and numpy 1.23.5")
+    return interpreter
