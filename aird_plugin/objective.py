@@ -113,8 +113,10 @@ def look(
     count = len(batch.person_B)
     student_BD, also_XD = student_XD[:count], student_XD[count:]
     student_maps = tuple(tensor[:count] for tensor in student_maps)
-    teacher_BD = None if batch.teacher_BD is None else F.normalize(batch.teacher_BD.float())
-    anchor_BD, negative_BKD = (None if tensor is None else tensor.float() for tensor in (batch.anchor_BD, batch.negative_BKD))
+    teacher_BD = None if batch.teacher_BD is None else F.normalize(at_least_float32(batch.teacher_BD))
+    anchor_BD, negative_BKD = (
+        None if tensor is None else at_least_float32(tensor) for tensor in (batch.anchor_BD, batch.negative_BKD)
+    )
     cosines = head.cosines(student_BD, teacher_BD, batch.person_B, draw)
     return Views(
         student_BD=student_BD, person_B=batch.person_B, row_B=batch.row_B, teacher_BD=teacher_BD,

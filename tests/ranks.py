@@ -8,6 +8,7 @@ import torch
 import torch.multiprocessing as mp
 
 from aird_plugin import distributed
+from tests.exact import float64
 
 
 def free_port() -> int:
@@ -17,7 +18,7 @@ def free_port() -> int:
 
 
 def on_ranks(work: Callable, folder: Path, *args, ranks: int = 2) -> list:
-    """What `work(*args)`, a function of a module, gives on each rank: tensors in dicts and lists."""
+    """What `work(*args)`, a function of a module, gives on each rank in float64: tensors in dicts and lists."""
     mp.spawn(_on_rank, (ranks, free_port(), str(folder), work, args), nprocs=ranks)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(ranks)]
 
@@ -26,13 +27,7 @@ def _on_rank(rank: int, ranks: int, port: int, folder: str, work: Callable, args
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=ranks)
     try:
-        torch.save(work(*args), f"{folder}/{rank}.pt")
+        with float64():
+            torch.save(work(*args), f"{folder}/{rank}.pt")
     finally:
         distributed.stop()
-
-
-def assert_alike(part: dict[str, torch.Tensor], whole: dict[str, torch.Tensor]) -> None:
-    """The same names with the same values, up to the order of sums."""
-    assert part.keys() == whole.keys()
-    for name, value in whole.items():
-        torch.testing.assert_close(part[name], value, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")

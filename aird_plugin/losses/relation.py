@@ -56,7 +56,7 @@ def nce_loss(positive_B, negative_BK, allowed_BK, temperature: float, log_mean_s
     h = P / (P + K / N), P = exp(cos / T) / Z, and Z = N * mean score of the first batch, so N cancels:
     h = sigmoid(cos / T - log_mean_score - log K), K the negatives allowed in the row.
     """
-    log_count_B = allowed_BK.sum(1).clamp(min=1).log()
+    log_count_B = allowed_BK.sum(1).clamp(min=1).to(positive_B.dtype).log()
     shift_B = log_mean_score + log_count_B
     # -log(1 - h) is the softplus of h's log odds.
     negative_cost_BK = F.softplus(negative_BK / temperature - shift_B[:, None]).masked_fill(~allowed_BK, 0)

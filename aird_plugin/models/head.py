@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from aird_plugin import distributed
 from aird_plugin.losses.adadistill import moved_centres
 from aird_plugin.losses.margin import GRADIENTS, Combined, softmax_loss
+from aird_plugin.losses.precision import at_least_float32
 from aird_plugin.losses.sharding import WHOLE
 
 HEAD_INITS = ("teacher", "random")
@@ -97,7 +98,7 @@ class Head(nn.Module):
         self.margin, self.needs = spec.build(config.margin_scale), spec.needs
         teacher_shard = None if teacher_centres_CD is None else teacher_centres_CD[self.shard]
         if teacher_shard is not None and not self.sampled:
-            teacher_shard = F.normalize(teacher_shard.float())
+            teacher_shard = F.normalize(at_least_float32(teacher_shard))
         self.register_buffer("teacher_centres_CD", teacher_shard, persistent=False)
         self.shards = WHOLE if distributed.world_size() == 1 else distributed.ClassShards()
 
@@ -115,7 +116,8 @@ class Head(nn.Module):
             index_C = self._sample(label_G, step)
             label_G = torch.where(label_G >= 0, torch.searchsorted(index_C, label_G.clamp(min=0)), -1)
             centres_CD = F.embedding(index_C, self.weight, sparse=True)
-            teacher_centres_CD = None if teacher_centres_CD is None else F.normalize(teacher_centres_CD[index_C].float())
+            if teacher_centres_CD is not None:
+                teacher_centres_CD = F.normalize(at_least_float32(teacher_centres_CD[index_C]))
         teacher_GC = None
         if teacher_centres_CD is not None and teacher_BD is not None:
             teacher_GC = F.normalize(distributed.gather_rows(teacher_BD)) @ teacher_centres_CD.T
@@ -156,7 +158,7 @@ def faces_told(needs: frozenset[str], student_BD, teacher_BD) -> tuple[torch.Ten
 @torch.no_grad()
 def adapt_centres(weight_CD: torch.Tensor, shard: slice, student_BD, teacher_BD, person_B) -> None:
     """Move this rank's class centres, in place, by the faces of all ranks (AdaDistill)."""
-    student_GD, teacher_GD = (distributed.gather_rows(rows_BD) for rows_BD in (student_BD.float(), teacher_BD.float()))
+    student_GD, teacher_GD = (distributed.gather_rows(at_least_float32(rows_BD)) for rows_BD in (student_BD, teacher_BD))
     label_G = labels_in(shard, distributed.gather_rows(person_B))
     class_K, centre_KD = moved_centres(weight_CD, label_G, student_GD, teacher_GD)
     weight_CD[class_K] = centre_KD
@@ -168,7 +170,7 @@ def labels_in(shard: slice, person_G: torch.Tensor) -> torch.Tensor:
 
 
 def initial_centres(config: HeadConfig, embedding_size: int, shard: slice, centres_CD=None, seed: int = 0) -> torch.Tensor:
-    """The shard's class centres at the start, float32: those of all ranks' given, else a small normal drawn from `seed`.
+    """The shard's class centres at the start, float32 or float64: all ranks' given ones, else a small normal drawn from `seed`.
 
     The normal is drawn for all ranks in blocks, of which a rank keeps its own: the same centres on any number of ranks.
     Raises ValueError for a wrong shape and for an empty shard.
@@ -179,7 +181,7 @@ def initial_centres(config: HeadConfig, embedding_size: int, shard: slice, centr
         return _drawn(config.num_classes, embedding_size, shard, torch.Generator().manual_seed(seed))
     if tuple(centres_CD.shape) != (config.num_classes, embedding_size):
         raise ValueError(f"the head needs class centres ({config.num_classes}, {embedding_size}); got {tuple(centres_CD.shape)}")
-    return centres_CD[shard].clone().float()
+    return at_least_float32(centres_CD[shard].clone())
 
 
 def _drawn(num_classes: int, width: int, shard: slice, generator: torch.Generator) -> torch.Tensor:

@@ -11,6 +11,7 @@ from aird_plugin.data.lowres import resize_faces, to_input
 from aird_plugin.prior.config import PriorConfig
 from aird_plugin.prior.encoder import Encoder
 from aird_plugin.prior.model import build_scheduler, build_unet, diffusers, load_prior, predict, save_prior
+from tests.exact import rounding
 from tests.skips import needs
 
 
@@ -136,14 +137,16 @@ def test_the_encoder_is_the_unets_own_way_down(tmp_path, noise_faces, channels, 
     grown = to_input(torch.from_numpy(resize_faces(low, 32))).contiguous()
     with torch.no_grad():
         predict(unet, build_scheduler().alphas_cumprod[300].sqrt() * grown, grown, 300)
-    np.testing.assert_allclose(found, seen[0].numpy(), rtol=1e-4, atol=1e-5)
+    # Convolutions over 9 * 32 numbers and normalised maps, some ten layers deep.
+    np.testing.assert_allclose(found, seen[0].numpy(), rtol=0, atol=10 * rounding(9 * 32, np.abs(found).max()))
 
 
 def test_features_are_a_function_of_the_face_alone(prior_folder, noise_faces):
     teacher = encoder(prior_folder)
     low = noise_faces(5, side=16)
     assert teacher.shape == (16, 16, 16) and teacher.features(low).dtype == np.float32
-    np.testing.assert_allclose(teacher.features(low)[2:3], teacher.features(low[2:3]), rtol=1e-4, atol=1e-5)
+    found = teacher.features(low)
+    np.testing.assert_allclose(found[2:3], teacher.features(low[2:3]), rtol=0, atol=10 * rounding(9 * 32, np.abs(found).max()))
     assert teacher.features(low[:0]).shape == (0, 16, 16, 16)
 
 
