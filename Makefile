@@ -4,7 +4,9 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 SET_UP := $(VENV)/.set-up
 
-.PHONY: quickstart test test-all lint bench bench-methods lock audit clean
+TESTS := $(RUN) -m pytest -n auto --maxprocesses 8 --dist worksteal
+
+.PHONY: quickstart test test-all test-cpus lint bench bench-methods lock audit clean
 
 $(SET_UP): setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "aird_plugin needs Python 3.11 or newer; set PYTHON=")'
@@ -16,13 +18,16 @@ $(SET_UP): setup.py constraints.txt
 quickstart: $(SET_UP)   ## draw faces, train a teacher, distil a 16 px student, compare: about ten minutes on two cores
 	$(RUN) tools/quickstart.py
 
-test: $(SET_UP)         ## style, and every test that needs no minutes
+test: $(SET_UP)         ## style, and every test that needs no minutes, on all cores
 	$(VENV)/bin/ruff check .
-	$(RUN) -m pytest -m 'not slow'
+	$(TESTS) -m 'not slow'
 
 test-all: $(SET_UP)     ## also the slow ones, on real faces where AIRD_DATA names them
 	$(VENV)/bin/ruff check .
-	$(RUN) -m pytest
+	$(TESTS)
+
+test-cpus: $(SET_UP)    ## the numeric tests as other processors compute them; SHORT=1 for the two settings furthest apart
+	$(RUN) tools/cpu_settings.py $(if $(SHORT),--short)
 
 lint: $(SET_UP)
 	$(VENV)/bin/ruff check .

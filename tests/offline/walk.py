@@ -21,13 +21,16 @@ def walk(folder: Path) -> None:
     assert make_rec.main(drawn) in (0, None)
     pairs = str(folder / "pairs.bin")
     assert make_bin.main(["--synthetic", pairs, "--people", "40", "--first-person", "1000", "--pairs", "80"]) == 0
-    for recipe in quickstart.STEPS:
+    for recipe in quickstart.RUNS:
         done(["train", f"recipes/{recipe}.py", *quickstart.places(folder, recipe), *SMALL])
-    assert "AIRD" in quickstart.table(quickstart.evaluate(folder))
+    told = quickstart.table(quickstart.evaluate(folder))
+    assert "AIRD (cls + IID + RID)" in told and "AIRD + cosine" in told
+    quickstart.report(folder)
+    assert (folder / "report.html").stat().st_size and "demo" in quickstart.next_steps(folder)
     student, teacher = str(folder / "quickstart"), str(folder / "quickstart_teacher" / "model.pt")
     done(["evaluate", student, "--pairs", pairs, "--px", "16", "--json", str(folder / "rows.json")])
     done(["export", student, "--out", str(folder / "onnx"), "--count", "8"])
-    done(["report", student, "--out", str(folder / "report.html"), "--pairs", pairs, "--px", "16"])
+    done(["report", student, "--out", str(folder / "report.html"), "--pairs", pairs, "--px", "16", "--teacher", teacher])
     done(["doctor", "recipes/quickstart.py"], codes=(0, 1))
     done(["recipes", str(folder / "recipes")])
     assert Path(teacher).exists()
