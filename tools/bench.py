@@ -37,6 +37,7 @@ PARTS = {
     "terms": ("bench_terms.py", ["device"]),
     "inference": ("bench_inference.py", []),
     "training": ("bench_training.py", ["device"]),
+    "spinning": ("bench_spinning.py", []),
 }
 # Its first argument is the folder of the networks it has exported.
 KEEPS_FILES = "inference"
