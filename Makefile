@@ -15,22 +15,22 @@ $(SET_UP): setup.py constraints.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-quickstart: $(SET_UP)   ## draw faces, train a teacher, distil a 16 px student, compare: about ten minutes on two cores
+quickstart: $(SET_UP)   ## draw images, train a teacher, distil a 16 px student, compare: about ten minutes on two cores
 	$(RUN) tools/quickstart.py
 
-test: $(SET_UP)         ## style, and every test that needs no minutes, on all cores
-	$(VENV)/bin/ruff check .
+test: lint              ## lint, and every test that needs no minutes, on all cores
 	$(TESTS) -m 'not slow'
 
-test-all: $(SET_UP)     ## also the slow ones, on real faces where AIRD_DATA names them
-	$(VENV)/bin/ruff check .
+test-all: lint          ## also the slow ones, on real images where AIRD_DATA names them
 	$(TESTS)
 
 test-cpus: $(SET_UP)    ## the numeric tests as other processors compute them; SHORT=1 for the two settings furthest apart
 	$(RUN) tools/cpu_settings.py $(if $(SHORT),--short)
 
-lint: $(SET_UP)
+lint: $(SET_UP)         ## style, format, types
 	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
 
 bench-methods: $(SET_UP)   ## every method for two epochs on real faces (AIRD_DATA), one seed, on one table; resumable
 	$(RUN) tools/bench_methods.py runs/bench-methods --seeds 0 --set num_epoch=2

@@ -10,13 +10,16 @@ VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "aird_plugin" / "__init__.
 
 EXTRAS = {
     "onnx": ["onnx>=1.17", "onnxruntime>=1.20"],
-    "insightface": ["insightface>=0.7.3", "onnx>=1.17", "onnxruntime>=1.20"],
+    "insightface": ["insightface>=0.7.3", "onnx>=1.17", "onnxruntime>=1.20", "scikit-image>=0.26"],
     "arcface": ["scikit-learn>=1.5", "scipy>=1.14"],
     "report": ["scikit-learn>=1.5"],
     "prior": ["diffusers>=0.42"],
 }
 EXTRAS["ijb"] = [*EXTRAS["insightface"], *EXTRAS["arcface"], "matplotlib>=3.9", "menpo>=0.11", "pandas>=2.2", "prettytable>=3.10"]
-EXTRAS["dev"] = [*EXTRAS["insightface"], *EXTRAS["prior"], "pytest>=8", "pytest-xdist>=3.5", "ruff>=0.8"]
+EXTRAS["dev"] = [*EXTRAS["insightface"], *EXTRAS["prior"], "pytest>=8", "mypy>=1.13", "pytest-xdist>=3.5", "ruff>=0.8"]
+
+# Recipes are files, not modules: each folder of them ships as package data of its own.
+RECIPES = ["aird_plugin.recipes", *(f"aird_plugin.recipes.{path.name}" for path in (HERE / "recipes").glob("[a-z]*/"))]
 
 setup(
     name="aird_plugin",
@@ -27,9 +30,9 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.11",
-    packages=[*find_packages(include=["aird_plugin", "aird_plugin.*"]), "aird_plugin.recipes"],
-    package_dir={"aird_plugin.recipes": "recipes"},
-    package_data={"aird_plugin.demo": ["page.html"], "aird_plugin.report": ["style.css"]},
+    packages=[*find_packages(include=["aird_plugin", "aird_plugin.*"]), *RECIPES],
+    package_dir={package: package.removeprefix("aird_plugin.").replace(".", "/") for package in RECIPES},
+    package_data={"aird_plugin": ["py.typed"], "aird_plugin.demo": ["page.html"], "aird_plugin.report": ["style.css"]},
     install_requires=[
         "torch>=2.4",
         "numpy>=1.26",

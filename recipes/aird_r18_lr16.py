@@ -2,9 +2,9 @@
 
     torchrun train.py recipes/aird_r18_lr16.py
 
-Needs CASIA-WebFace as RecordIO (InsightFace's "CASIA-Webface" package) and an arcface_torch R50; both are looked for under
-$AIRD_DATA. Batch, rates and weights are the paper's; what it does not state (35 epochs, SGD 0.9, weight decay 5e-4, s=64, m=0.5,
-flips, bf16) is the reading of this project. FaceBN's gamma of 0.1 is the paper's; 0.9 served better wherever we measured it.
+Requires CASIA-WebFace as RecordIO (InsightFace's "CASIA-Webface" package) and an arcface_torch R50, both under $AIRD_DATA. Batch
+size, learning rates and loss weights are the paper's; the values it does not state (35 epochs, SGD 0.9, weight decay 5e-4, s=64,
+m=0.5, flips, bf16) are this project's choice. FaceBN's gamma of 0.1 is the paper's; 0.9 gave better results in every measurement.
 """
 
 from easydict import EasyDict as edict
@@ -27,7 +27,7 @@ config.network = "r18"
 config.embedding_size = 512
 config.teacher = data_path("teacher", "casia_r50.pt")
 
-# class centres
+# class centers
 config.margin_list = (1.0, 0.5, 0.0)
 config.margin_scale = 64.0
 config.sample_rate = 1.0
@@ -35,8 +35,8 @@ config.head_init = "teacher"
 
 # alpha * IID + beta * RID + identity
 config.terms = edict(
-    iid="aird_plugin.losses.instance:Instance",
-    rid="aird_plugin.losses.relation:Relation",
+    iid="aird_plugin.losses.instance:IID",
+    rid="aird_plugin.losses.relation:RID",
 )
 config.iid_weight = 1.0
 config.iid_scale = 16.0

@@ -1,4 +1,4 @@
-"""Two ranks for tests: the same work in two processes of one group."""
+"""Run a function on two ranks: two processes of one process group."""
 
 import socket
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 import torch.multiprocessing as mp
 
-from aird_plugin import distributed
+from aird_plugin.utils import distributed
 from tests.exact import float64
 
 
@@ -18,7 +18,7 @@ def free_port() -> int:
 
 
 def on_ranks(work: Callable, folder: Path, *args, ranks: int = 2) -> list:
-    """What `work(*args)`, a function of a module, gives on each rank in float64: tensors in dicts and lists."""
+    """Return the result of `work(*args)`, a module-level function, on each rank in float64: tensors in dicts and lists."""
     mp.spawn(_on_rank, (ranks, free_port(), str(folder), work, args), nprocs=ranks)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(ranks)]
 

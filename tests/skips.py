@@ -33,5 +33,5 @@ def mxnet_python() -> str:
     """The interpreter that MXNET_PYTHON names, or a skip."""
     interpreter = os.environ.get("MXNET_PYTHON")
     if not interpreter:
-        pytest.skip("no mxnet: set MXNET_PYTHON to a Python 3.11 that has mxnet 1.9.1 and numpy 1.23.5")
+        pytest.skip("no mxnet: set MXNET_PYTHON to a Python with tests/data/mxnet/requirements.txt")
     return interpreter

@@ -1,7 +1,7 @@
-"""Nothing leaves this machine at run time: with the network cut off, quickstart to report go well, and nobody tries.
+"""Nothing leaves this machine at run time: with the network cut off, quickstart to report succeed and attempt no connection.
 
-Two cuts. An audit hook in every Python process (offline/sitecustomize.py) names whoever looks up or calls a foreign host. A
-network namespace without any interface, where the system lets us have one, stops what is no Python too.
+Two checks. An audit hook in every Python process (offline/sitecustomize.py) logs look-ups of and connections to foreign hosts.
+A network namespace without any interface, where the system allows one, also blocks code that is not Python.
 """
 
 import ast
@@ -27,7 +27,7 @@ def may_unshare() -> bool:
 
 
 def cut_off(words: list, log: Path, cut: list[str]) -> subprocess.CompletedProcess:
-    """Run Python with these words, without a network; log: where attempts are named."""
+    """Run Python with these words, without a network; log: file of the attempts."""
     outside = {"PYTHONPATH": os.pathsep.join((str(HOOK), str(ROOT))), "AIRD_OFFLINE_LOG": str(log)}
     words = [*cut, sys.executable, *map(str, words)]
     return subprocess.run(words, cwd=ROOT, env=os.environ | outside, capture_output=True, text=True)
@@ -54,8 +54,8 @@ CALLS = {
 
 @pytest.mark.parametrize("inside", [False, True], ids=["itself", "its-child"])
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_a_connection_would_be_seen(call, inside, tmp_path):
-    """Even where whoever makes it says nothing."""
+def test_connection_attempts_are_detected(call, inside, tmp_path):
+    """Even where the caller suppresses the error."""
     quiet = f"import contextlib\nwith contextlib.suppress(Exception):\n    {call}"
     if inside:
         quiet = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {quiet!r}], check=True)"
@@ -63,7 +63,7 @@ def test_a_connection_would_be_seen(call, inside, tmp_path):
     assert "socket." in (tmp_path / "log").read_text()
 
 
-def test_this_machines_own_sockets_are_let_through(tmp_path):
+def test_local_sockets_are_allowed(tmp_path):
     code = (
         "import socket; server = socket.create_server(('127.0.0.1', 0)); socket.create_connection(server.getsockname());"
         "socket.getaddrinfo('localhost', 80); a, b = socket.socketpair(); a.send(b'x')"
@@ -72,9 +72,9 @@ def test_this_machines_own_sockets_are_let_through(tmp_path):
     assert done.returncode == 0 and not (tmp_path / "log").exists(), done.stderr
 
 
-@pytest.mark.skipif(not may_unshare(), reason="this system gives no network namespace")
-def test_the_namespace_has_no_way_out(tmp_path):
-    """What is no Python is stopped by this."""
+@pytest.mark.skipif(not may_unshare(), reason="no permission for a network namespace")
+def test_namespace_has_no_network_interface(tmp_path):
+    """This also blocks code that is not Python."""
     code = "print([line.split(':')[0].strip() for line in open('/proc/self/net/dev').readlines()[2:]])"
     done = cut_off(["-c", code], tmp_path / "log", NAMESPACE)
     assert set(ast.literal_eval(done.stdout)) <= {"lo", "sit0", "tunl0", "ip6tnl0"}, done.stdout + done.stderr

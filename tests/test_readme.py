@@ -1,4 +1,4 @@
-"""README's commands: those marked `sh quick` are run as they stand, the others must name things that exist."""
+"""README's commands: those marked `sh quick` run unchanged, the others may name only existing verbs, recipes and keys."""
 
 import re
 import shlex
@@ -15,12 +15,12 @@ COMMANDS = [(line, bool(quick)) for quick, block in BLOCKS for line in block.spl
 QUICK = [line for line, quick in COMMANDS if quick and not line.startswith("make test")]
 
 
-def test_the_readme_shows_commands():
+def test_readme_contains_commands():
     assert len(COMMANDS) >= 5 and "make test" in README and "make quickstart" in README
 
 
 @pytest.mark.parametrize("line", QUICK)
-def test_a_quick_command_runs(line, tmp_path):
+def test_quick_command_runs(line, tmp_path):
     words = [str(tmp_path / "out") if word == "my_recipes" else word for word in shlex.split(line)]
     if words[0] == "aird":
         words = [sys.executable, "-m", "aird_plugin", *words[1:]]
@@ -29,9 +29,9 @@ def test_a_quick_command_runs(line, tmp_path):
 
 
 @pytest.mark.parametrize("line", [line for line, _ in COMMANDS])
-def test_every_command_names_what_is_there(line):
+def test_command_parses(line):
     from aird_plugin.__main__ import parse
-    from aird_plugin.recipe import load
+    from aird_plugin.config.recipe import load
 
     words = shlex.split(line)
     if words[0] == "make":
@@ -47,21 +47,21 @@ def test_every_command_names_what_is_there(line):
 
 
 @pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
-def test_links_lead_somewhere(page):
+def test_links_resolve(page):
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
         if "://" not in target:
             assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
 
 
-def test_every_recipe_key_of_the_paper_page_exists():
+def test_recipe_keys_of_the_aird_page_exist():
     import dataclasses
 
-    from aird_plugin.losses.instance import Instance
-    from aird_plugin.losses.relation import Relation
-    from aird_plugin.recipe import SECTIONS
+    from aird_plugin.config.recipe import SECTIONS
+    from aird_plugin.losses.instance import IID
+    from aird_plugin.losses.relation import RID
 
     known = {field.name for kind in SECTIONS.values() for field in dataclasses.fields(kind)}
-    known |= {f"iid_{f.name}" for f in dataclasses.fields(Instance)} | {f"rid_{f.name}" for f in dataclasses.fields(Relation)}
+    known |= {f"iid_{f.name}" for f in dataclasses.fields(IID)} | {f"rid_{f.name}" for f in dataclasses.fields(RID)}
     table = (ROOT / "docs" / "aird.md").read_text().split("## Known")[0]
     last_column = " ".join(row.split("|")[-2] for row in table.splitlines() if row.startswith("|"))
     named = set(re.findall(r"\b[a-z]+_[a-z_]+\b", last_column))

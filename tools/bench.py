@@ -1,11 +1,11 @@
-"""Every benchmark of ratios in one run: what the project promises of speed and memory, each row with its target.
+"""Run every ratio benchmark: the speed and memory targets of the project, one row each.
 
     python tools/bench.py OUT [--only training losses ...] [--arcface-torch DIR] [--mdistiller DIR] [--repdistiller DIR]
                               [--mxnet-python PYTHON] [--pairs lfw.bin] [--device cuda]
 
-OUT keeps a file of rows and a log for each part; a part that is there is not measured again, so the same command goes on where
-it was stopped. Rows against other people's code need a checkout of it (or a Python with MXNet 1.9.1) and are left out without.
-The table is printed, and kept as OUT/bench.md under a line that says which machine this was.
+OUT holds a JSON file of rows and a log for each part. A part whose rows exist is not measured again, so the same command
+resumes. Rows against third-party code need a checkout of it (or a Python with MXNet 1.9.1) and are skipped without it. The
+table is printed and written to OUT/bench.md, below a line with the machine and the package versions.
 """
 
 import argparse
@@ -18,18 +18,20 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
-from aird_plugin.threads import bound_spinning
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from aird_plugin.utils.threads import bound_spinning
 
 bound_spinning()
 
 import torch
 
-from aird_plugin import ratios
-from aird_plugin.files import write_atomically
-from aird_plugin.paths import expand_arguments
+from aird_plugin.utils.files import write_atomically
+from aird_plugin.utils.paths import expand_arguments
+from tools.lib import ratios
 
 HERE = Path(__file__).resolve().parent
-# Part -> its script, and which of our options it takes. The order is that of the time they need.
+# Part -> its script and the options of this tool that it takes, the fastest part first.
 PARTS = {
     "evaluation": ("bench_evaluation.py", ["arcface_torch", "pairs"]),
     "reading": ("bench_reading.py", ["mxnet_python", "device"]),
@@ -39,7 +41,7 @@ PARTS = {
     "training": ("bench_training.py", ["device"]),
     "spinning": ("bench_spinning.py", []),
 }
-# Its first argument is the folder of the networks it has exported.
+# The part whose first argument is a folder for exported networks.
 KEEPS_FILES = "inference"
 PACKAGES = ("torch", "numpy", "onnxruntime")
 
@@ -47,7 +49,7 @@ PACKAGES = ("torch", "numpy", "onnxruntime")
 def main() -> int:
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
-    failed = [part for part in args.only or PARTS if not measured(args, part)]
+    failed = [part for part in args.only or PARTS if not measure(args, part)]
     rows = [ratios.Row(*row.values()) for part in PARTS for row in rows_of(args.out / f"{part}.json")]
     text = f"{machine(args.device)}\n\n{ratios.table(rows)}\n"
     write_atomically(args.out / "bench.md", text.encode())
@@ -64,23 +66,23 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     for name in ("arcface-torch", "mdistiller", "repdistiller"):
         parser.add_argument(f"--{name}", metavar="DIR", help="a checkout")
-    parser.add_argument("--pairs", metavar="FILE", help="a .bin of 6,000 pairs, whose verification's memory is measured")
-    parser.add_argument("--mxnet-python", metavar="PYTHON", help="the interpreter of an environment with MXNet 1.9.1")
+    parser.add_argument("--pairs", metavar="FILE", help="a .bin of 6,000 pairs, for the memory of verification")
+    parser.add_argument("--mxnet-python", metavar="PYTHON", help="Python interpreter with MXNet 1.9.1")
     return expand_arguments(parser.parse_args())
 
 
-def measured(args, part: str) -> bool:
-    """Measure a part in a process of its own, unless that is done. Gives whether its rows are there."""
+def measure(args, part: str) -> bool:
+    """Measure a part in its own process unless its rows exist. Returns whether they exist now."""
     rows = args.out / f"{part}.json"
     if rows.exists():
         return True
     script, takes = PARTS[part]
     given = {name: getattr(args, name) for name in takes if getattr(args, name)}
-    told = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
-    told = [str(args.out / "networks")] * (part == KEEPS_FILES) + told
-    print(f"{part}: {script} {' '.join(told)}", file=sys.stderr, flush=True)
+    options = [word for name, value in given.items() for word in (f"--{name.replace('_', '-')}", value)]
+    options = [str(args.out / "networks")] * (part == KEEPS_FILES) + options
+    print(f"{part}: {script} {' '.join(options)}", file=sys.stderr, flush=True)
     with (args.out / f"{part}.log").open("w") as log:
-        command = [sys.executable, str(HERE / script), *told, "--json", str(rows)]
+        command = [sys.executable, str(HERE / script), *options, "--json", str(rows)]
         code = subprocess.run(command, stdout=log, stderr=log).returncode
     return code == 0
 
@@ -90,7 +92,7 @@ def rows_of(path: Path) -> list[dict]:
 
 
 def machine(device: str) -> str:
-    """One line: processor, cores, versions, day."""
+    """One line: processor, cores, package versions, date."""
     processor = next((line.split(":")[1].strip() for line in cpuinfo() if line.startswith("model name")), platform.processor())
     graphics = f", {torch.cuda.get_device_name()}" if device == "cuda" else ""
     versions = ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)])
@@ -98,8 +100,8 @@ def machine(device: str) -> str:
 
 
 def cpuinfo() -> list[str]:
-    place = Path("/proc/cpuinfo")
-    return place.read_text().splitlines() if place.exists() else []
+    file = Path("/proc/cpuinfo")
+    return file.read_text().splitlines() if file.exists() else []
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""What the plugin costs a step inside arcface_torch: plain upstream against ours, in turns, in one run, on the CPU.
+"""Time of a training step inside arcface_torch: plain upstream against the plugin, in turns, in one run, on the CPU.
 
     python tools/bench_bridge.py --arcface-torch DIR --rec FACES --teacher FILE
 
-plain: upstream's own train_v2, its network and its reader, mended for the CPU and otherwise as it is. plain, channels_last: the
-same with the memory layout that our student has. weights 0: ours, the bank on, every AIRD weight 0. AIRD: the paper's weights.
-Each runs in a process of its own, in turns; the figure is the median step of all turns, as a ratio to plain.
+plain: upstream's train_v2 with its network and reader, patched for the CPU and otherwise unmodified. plain, channels_last: the
+same with the memory layout of our student. weights 0: the plugin with the bank and every AIRD weight 0. AIRD: the paper's
+weights. Each variant runs in its own process, in turns; the figure is the median step over all turns, as a ratio to plain.
 """
 
 import argparse
@@ -19,25 +19,25 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from aird_plugin.threads import bound_spinning
+from aird_plugin.utils.threads import bound_spinning
 
 bound_spinning()
 
 import torch
 
-from aird_plugin.bridge import checkout, reader, seams
+from aird_plugin.bridge import checkout, hooks, reader
+from aird_plugin.bridge.compat import Environment
 from aird_plugin.bridge.host import train
-from aird_plugin.bridge.mends import Surroundings
-from aird_plugin.data.faces import open_records
-from aird_plugin.paths import expand_arguments
-from aird_plugin.recipe import from_flat
+from aird_plugin.config.recipe import from_flat
+from aird_plugin.data.records import open_records
+from aird_plugin.utils.paths import expand_arguments
 
 VARIANTS = ("plain", "plain, channels_last", "weights 0", "AIRD")
 WARM_UP = 2
 
 
 class Enough(Exception):
-    """All steps are timed."""
+    """Raised when all steps are timed."""
 
 
 def main() -> int:
@@ -82,7 +82,7 @@ def child(args) -> list[float]:
 
 
 class Timed:
-    """A loader that notes when each batch is asked for, and stops after the last one."""
+    """A loader that records the time of each batch request and raises `Enough` after the last one."""
 
     def __init__(self, loader, times: list[float], steps: int):
         self.loader, self.times, self.steps = loader, times, steps
@@ -97,15 +97,27 @@ class Timed:
 
 
 def plain(args, times: list[float]) -> None:
-    """Upstream's own loop, network and reader."""
-    folder = checkout.find(args.arcface_torch, seams.ENTRY)
+    """Upstream's loop, network and reader."""
+    folder = checkout.find(args.arcface_torch, hooks.ENTRY)
     with ExitStack() as stack:
-        entry = seams.open_upstream(stack, folder, Surroundings(cpu=True))
+        entry = hooks.open_upstream(stack, folder, Environment(cpu=True))
         records = open_records(args.rec)
         cfg = entry.get_config("configs/base.py")
-        cfg.update(rec=args.rec, network="r18", num_classes=records.num_classes, num_image=len(records), batch_size=args.batch,
-                   num_epoch=99, warmup_epoch=0, num_workers=0, val_targets=[], verbose=10**9, lr=0.001, embedding_size=128,
-                   output=str(args.scratch / "plain"))  # fmt: skip
+        cfg.update(
+            rec=args.rec,
+            network="r18",
+            num_classes=records.num_classes,
+            num_image=len(records),
+            batch_size=args.batch,
+            num_epoch=99,
+            warmup_epoch=0,
+            num_workers=0,
+            val_targets=[],
+            verbose=10**9,
+            lr=0.001,
+            embedding_size=128,
+            output=str(args.scratch / "plain"),
+        )
         make_loader, make_model = entry.get_dataloader, entry.get_model
         entry.get_config = lambda file: cfg
         entry.get_dataloader = lambda *a: Timed(make_loader(*a), times, args.steps)
@@ -117,33 +129,51 @@ def plain(args, times: list[float]) -> None:
 def ours(args, times: list[float]) -> None:
     """The same network through the bridge."""
     weight = 0.0 if args.child == "weights 0" else 1.0
-    terms = {"iid": "aird_plugin.losses.instance:Instance", "rid": "aird_plugin.losses.relation:Relation"}
-    recipe = from_flat({
-        "rec": args.rec, "teacher": args.teacher, "network": "r18", "px": 16, "bank": str(args.scratch / "bank"),
-        "batch_size": args.batch, "num_epoch": 99, "lr": 0.001, "device": "cpu", "output": str(args.scratch / "ours"),
-        "resume": False, "margin_gradient": "upstream", "terms": terms, "iid_weight": weight, "rid_weight": 2 * weight,
-    })  # fmt: skip
-    clocked = timed_reader(times, args.steps)
-    seams.SEAMS = tuple(replace(seam, wrap=clocked) if seam.wrap is reader.dataloader else seam for seam in seams.SEAMS)
+    terms = {"iid": "aird_plugin.losses.instance:IID", "rid": "aird_plugin.losses.relation:RID"}
+    recipe = from_flat(
+        {
+            "rec": args.rec,
+            "teacher": args.teacher,
+            "network": "r18",
+            "px": 16,
+            "bank": str(args.scratch / "bank"),
+            "batch_size": args.batch,
+            "num_epoch": 99,
+            "lr": 0.001,
+            "device": "cpu",
+            "output": str(args.scratch / "ours"),
+            "resume": False,
+            "margin_gradient": "upstream",
+            "terms": terms,
+            "iid_weight": weight,
+            "rid_weight": 2 * weight,
+        }
+    )
+    timed = timed_reader(times, args.steps)
+    hooks.HOOKS = tuple(replace(hook, wrap=timed) if hook.wrap is reader.dataloader else hook for hook in hooks.HOOKS)
     train(recipe, args.arcface_torch)
 
 
 def timed_reader(times: list[float], steps: int):
-    """The seam of the reader, with the clock around what it makes."""
+    """The hook of the reader, with its loader wrapped in `Timed`."""
 
-    def wrap(original, hosted):
-        make = reader.dataloader(original, hosted)
+    def wrap(original, run):
+        make = reader.dataloader(original, run)
         return lambda *args: Timed(make(*args), times, steps)
 
     return wrap
 
 
 def table(seconds: dict[str, list[float]], args) -> str:
-    """Markdown: the median step, its ratio to plain and to plain in our layout."""
+    """Markdown: the median step, its ratio to plain and to plain with channels_last."""
     medians = {variant: statistics.median(values) for variant, values in seconds.items()}
     same_layout = medians["plain, channels_last"]
-    rows = [f"r18, 112 px, batch {args.batch}, {args.threads} thread(s), median of {args.turns} x {args.steps} steps", "",
-            "| variant | s a step | ratio to plain | ratio to plain, channels_last |", "|---|---|---|---|"]  # fmt: skip
+    rows = [
+        f"r18, 112 px, batch {args.batch}, {args.threads} thread(s), median of {args.turns} x {args.steps} steps",
+        "",
+        "| variant | s a step | ratio to plain | ratio to plain, channels_last |",
+        "|---|---|---|---|",
+    ]
     rows += [f"| {name} | {s:.3f} | {s / medians['plain']:.3f} | {s / same_layout:.3f} |" for name, s in medians.items()]
     return "\n".join(rows)
 

@@ -1,8 +1,8 @@
-"""Faces a second of exported files in onnxruntime, in turns, in one run.
+"""Images per second of exported files in onnxruntime, in turns, in one run.
 
     python tools/bench_export.py FILE.onnx FILE.onnx ... [--threads 1] [--batch 64]
 
-The figure is the best of all turns; the ratio is to the first file.
+The figure is the best of all turns, the ratio is to the first file.
 """
 
 import argparse
@@ -10,13 +10,13 @@ import sys
 import time
 from pathlib import Path
 
-from aird_plugin.threads import bound_spinning
+from aird_plugin.utils.threads import bound_spinning
 
 bound_spinning()
 
 import numpy as np
 
-from aird_plugin.paths import expand_arguments
+from aird_plugin.utils.paths import expand_arguments
 
 
 def main() -> int:
@@ -34,7 +34,7 @@ def main() -> int:
             run()
             best[file] = min(best[file], time.perf_counter() - started)
     print(f"{args.threads} thread(s), batch {args.batch}, best of {args.turns} turns\n")
-    print("| file | faces a second | ratio | MB |\n|---|---|---|---|")
+    print("| file | images/s | ratio | MB |\n|---|---|---|---|")
     first = best[args.files[0]]
     for file in args.files:
         print(f"| {file.name} | {args.batch / best[file]:.0f} | {first / best[file]:.2f} | {file.stat().st_size / 1e6:.2f} |")
@@ -42,16 +42,16 @@ def main() -> int:
 
 
 def prepare(file: Path, args):
-    """One call on one batch, warmed up."""
+    """A call that runs one batch, already warmed up."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = args.threads
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     data = session.get_inputs()[0]
-    faces = np.random.default_rng(0).uniform(-1, 1, (args.batch, 3, *data.shape[2:])).astype(np.float32)
-    session.run(None, {data.name: faces})
-    return lambda: session.run(None, {data.name: faces})
+    images = np.random.default_rng(0).uniform(-1, 1, (args.batch, 3, *data.shape[2:])).astype(np.float32)
+    session.run(None, {data.name: images})
+    return lambda: session.run(None, {data.name: images})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""The cost of a search: probes against a gallery of random embeddings, beside the bare matrix product with its top 20.
+"""Time of 1:N identification: `identify` on random embeddings, against the bare matrix product with its top 20.
 
     python tools/bench_identify.py [--probes 1000] [--gallery 150000] [--width 512] [--turns 3]
 
-Both in turns in one process, the best of each; the ratio is what counts. Peak memory is the process's, embeddings included.
+Both run in turns in one process; the best of each counts, and the ratio is the result. Peak memory is the process's, including
+the embeddings.
 """
 
 import argparse
@@ -10,7 +11,7 @@ import resource
 import sys
 import time
 
-from aird_plugin.threads import bound_spinning
+from aird_plugin.utils.threads import bound_spinning
 
 bound_spinning()
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 from aird_plugin.evaluation.identification import identify
-from aird_plugin.paths import expand_arguments
+from aird_plugin.utils.paths import expand_arguments
 
 
 def main() -> int:
@@ -26,24 +27,24 @@ def main() -> int:
     parser.add_argument("--probes", type=int, default=1000)
     parser.add_argument("--gallery", type=int, default=150_000)
     parser.add_argument("--width", type=int, default=512)
-    parser.add_argument("--mates", type=int, default=2, help="gallery entries of each probe's person")
-    parser.add_argument("--block", type=int, default=500, help="probes of the bare product at a time")
+    parser.add_argument("--mates", type=int, default=2, help="gallery entries of each probe's identity")
+    parser.add_argument("--block", type=int, default=500, help="probes per block of the bare product")
     parser.add_argument("--turns", type=int, default=3)
     args = expand_arguments(parser.parse_args())
     gallery_GD, probes_PD = random_units(args.gallery, args.width, 0), random_units(args.probes, args.width, 1)
-    people = args.probes * 4 // 5
-    who_P = np.where(np.arange(args.probes) < people, np.arange(args.probes), -1)
-    who_G = np.where(np.arange(args.gallery) < people * args.mates, np.arange(args.gallery) % people, -1)
-    works = {
+    identities = args.probes * 4 // 5
+    label_P = np.where(np.arange(args.probes) < identities, np.arange(args.probes), -1)
+    label_G = np.where(np.arange(args.gallery) < identities * args.mates, np.arange(args.gallery) % identities, -1)
+    calls = {
         "matrix product and top 20": lambda: bare(probes_PD, gallery_GD, args.block),
-        "identify": lambda: identify(probes_PD, who_P, gallery_GD, who_G),
+        "identify": lambda: identify(probes_PD, label_P, gallery_GD, label_G),
     }
-    best, peak = dict.fromkeys(works, float("inf")), {}
-    # The one under test goes first, so that the peak after it is its own.
+    best, peak = dict.fromkeys(calls, float("inf")), {}
+    # `identify` runs first, so that the peak after it is its own.
     for turn in range(args.turns):
-        for name in reversed(works):
+        for name in reversed(calls):
             started = time.perf_counter()
-            works[name]()
+            calls[name]()
             best[name] = min(best[name], time.perf_counter() - started)
             if turn == 0:
                 peak[name] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
@@ -61,7 +62,7 @@ def random_units(count: int, width: int, seed: int) -> np.ndarray:
 
 
 def bare(probes_PD: np.ndarray, gallery_GD: np.ndarray, block: int) -> None:
-    """Scores and the best twenty of each probe: no metric, no check."""
+    """Scores and the top 20 of each probe, without metrics or checks."""
     gallery = torch.from_numpy(gallery_GD).T
     for rows in torch.from_numpy(probes_PD).split(block):
         torch.topk(rows @ gallery, 20)

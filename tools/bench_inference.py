@@ -1,13 +1,13 @@
-"""Faces a second in onnxruntime on the CPU, a face at a time and 64, fp32 and static int8, and what accuracy that costs.
+"""Images per second in onnxruntime on the CPU at batch 1 and 64, fp32 and static int8, and the accuracy of both.
 
     python tools/bench_inference.py OUT [NETWORK ...] [--threads 1 0] [--json FILE] [--faces FILE] [--pairs FILE.bin]
 
-A NETWORK is a name, with random weights (its speed is a trained one's), or a run folder, whose student is then also verified on
---pairs (LR-LR at --px). Without any, all students are timed beside arcface_torch's mbf, which buffalo_s has. All are timed in
-turns in one process, the best of all turns; ratios are to the first network's fp32. --threads 0 means all cores.
-Where both are among them, the native student of 0.2 M numbers is held against mbf: fp32, a face at a time, one thread.
---faces calibrates int8 (RecordIO, folder or .bin); without it noise does, which tells speed and no accuracy. OUT keeps the files
-and frontier.json: the same command goes on from there, and --turns more are added to those done.
+A NETWORK is a name (random weights, same speed as trained ones) or a run folder, whose student is also verified on --pairs
+(LR-LR at --px). By default all students are timed against arcface_torch's mbf, the network of buffalo_s. All are timed in turns
+in one process; the best turn counts, ratios are to the first network's fp32. --threads 0 uses all cores. If both are given, the
+native student of 0.2 M parameters is compared with mbf: fp32, batch 1, one thread. --faces calibrates int8 (RecordIO, folder or
+.bin); the default is noise, which gives the speed but no meaningful accuracy. OUT holds the files and frontier.json: the same
+command resumes, and its --turns are added to those already done.
 """
 
 import argparse
@@ -19,60 +19,61 @@ import sys
 import time
 from pathlib import Path
 
-from aird_plugin.threads import bound_spinning
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from aird_plugin.utils.threads import bound_spinning
 
 bound_spinning()
 
 import numpy as np
 import torch
 
-from aird_plugin.evaluation.protocol import Session
-from aird_plugin.export.check import sample_faces, seen_by
+from aird_plugin.evaluation.pair_evaluator import PairEvaluator
+from aird_plugin.export.check import resize_to_side, sample_faces
 from aird_plugin.export.graph import write_onnx
 from aird_plugin.export.quantise import quantise
-from aird_plugin.files import write_atomically
 from aird_plugin.models import build
 from aird_plugin.models.load import load_model
 from aird_plugin.models.onnx_teacher import OnnxTeacher
-from aird_plugin.models.teacher import file_sha256
-from aird_plugin.paths import expand_arguments
-from aird_plugin.progress import progress
-from aird_plugin.ratios import AT_LEAST, Row, compare, in_turns, tell
+from aird_plugin.utils.files import file_sha256, write_atomically
+from aird_plugin.utils.paths import expand_arguments
+from aird_plugin.utils.progress import progress
+from tools.lib.ratios import AT_LEAST, Row, compare, in_turns, print_rows
 
 SMALL, LARGE = "native16_0.2m", "mbf"
 STUDENTS = (LARGE, SMALL, "native16_0.2m_dw", "native16_1m", "native16_1m_dw", "mfn", "r18")
 BATCHES = (1, 64)
 KINDS = ("fp32", "int8")
-# A turn lasts at least so long: a single face of a small network is over in microseconds.
+# Least duration of a turn: one image takes a small network only microseconds.
 LEAST_SECONDS = 0.02
 
 
 def main() -> int:
     args = parse()
     args.out.mkdir(parents=True, exist_ok=True)
-    place = args.out / "frontier.json"
-    known = read(place, args)
+    file = args.out / "frontier.json"
+    known = read(file, args)
     calibrators = None
     names = [network.rstrip("/") for network in args.networks or STUDENTS]
     for name in names:
         if name not in known or known[name]["weights"] != weights_of(name):
-            calibrators = faces_for(args) if calibrators is None else calibrators
+            calibrators = calibration_images(args) if calibrators is None else calibrators
             known[name] = export(name, args, calibrators)
-            keep(place, known)
+            keep(file, known)
         if args.pairs and Path(name).is_dir() and "accuracy" not in known[name]:
             known[name]["accuracy"] = {kind: accuracy(file_of(args.out, name, kind), args) for kind in KINDS}
-            keep(place, known)
+            keep(file, known)
     cells = itertools.product(names, KINDS, BATCHES, args.threads)
     calls = {cell: prepare(file_of(args.out, *cell[:2]), *cell[2:]) for cell in cells}
     for _ in progress(range(args.turns), args.turns, "turns", "turns"):
         for (name, *cell), call in calls.items():
             rates, key = known[name]["faces_per_s"], key_of(*cell)
             rates[key] = max(rates.get(key, 0.0), cell[1] * rate_of(call))
-        keep(place, known)
+        keep(file, known)
     for threads in args.threads:
         print(f"\n{'all cores' if threads == 0 else f'{threads} thread(s)'}\n\n{table({n: known[n] for n in names}, threads)}")
     if SMALL in names and LARGE in names:
-        tell([target_row(args)], args.json)
+        print_rows([target_row(args)], args.json)
     return 0
 
 
@@ -83,7 +84,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
     parser.add_argument("--embedding-size", type=int, default=128)
     parser.add_argument("--faces")
-    parser.add_argument("--count", type=int, default=512, help="faces for calibration. default: 512")
+    parser.add_argument("--count", type=int, default=512, help="images for calibration (512)")
     parser.add_argument("--pairs")
     parser.add_argument("--px", type=int, default=16)
     parser.add_argument("--turns", type=int, default=10)
@@ -94,23 +95,23 @@ def parse() -> argparse.Namespace:
     return args
 
 
-def read(place: Path, args) -> dict:
-    """What is known already, a row for each network. Exits where it was asked otherwise."""
+def read(file: Path, args) -> dict:
+    """The rows measured so far, one for each network. Exits if they were measured with other settings."""
     settings = {key: getattr(args, key) for key in ("embedding_size", "faces", "count", "pairs", "px")}
-    if not place.exists():
+    if not file.exists():
         return {"settings": settings}
-    known = json.loads(place.read_text())
+    known = json.loads(file.read_text())
     if known["settings"] != settings:
-        sys.exit(f"error: {place} was measured with {known['settings']}, now {settings}; name another OUT")
+        sys.exit(f"error: {file} was measured with {known['settings']}, now {settings}; name another OUT")
     return known
 
 
-def keep(place: Path, known: dict) -> None:
-    write_atomically(place, json.dumps(known, indent=1).encode())
+def keep(file: Path, known: dict) -> None:
+    write_atomically(file, json.dumps(known, indent=1).encode())
 
 
 def weights_of(name: str) -> str | None:
-    """Digest of a run's student; None for random weights."""
+    """SHA-256 of a run's model.pt; None for random weights."""
     return file_sha256(Path(name) / "model.pt") if Path(name).is_dir() else None
 
 
@@ -118,53 +119,56 @@ def file_of(out: Path, name: str, kind: str) -> Path:
     return out / f"{name.replace('/', '_')}.{kind}.onnx"
 
 
-def faces_for(args) -> np.ndarray:
-    """112 px faces for calibration, or noise. uint8 (N, 112, 112, 3)"""
+def calibration_images(args) -> np.ndarray:
+    """112 px images for calibration, or noise. uint8 (N, 112, 112, 3)"""
     if args.faces:
         return sample_faces(args.faces, args.count)
     return np.random.default_rng(0).integers(0, 256, (64, 112, 112, 3), np.uint8)
 
 
-def export(name: str, args, faces_N: np.ndarray) -> dict:
-    """Write both files of a network; what is to be said of them."""
+def export(name: str, args, images_NHWC: np.ndarray) -> dict:
+    """Write the fp32 and int8 file of a network. Returns its row, without rates."""
     torch.manual_seed(0)
     student = load_model(name) if Path(name).is_dir() else build(name, args.embedding_size).eval()
     fp32, int8 = (file_of(args.out, name, kind) for kind in KINDS)
     write_onnx(student, fp32, {})
-    quantise(fp32, int8, seen_by(student.input_size, faces_N))
+    quantise(fp32, int8, resize_to_side(student.input_size, images_NHWC))
     return {
-        "weights": weights_of(name), "parameters": sum(p.numel() for p in student.parameters()), "input_size": student.input_size,
-        "megabytes": {kind: file_of(args.out, name, kind).stat().st_size / 1e6 for kind in KINDS}, "faces_per_s": {},
-    }  # fmt: skip
+        "weights": weights_of(name),
+        "parameters": sum(p.numel() for p in student.parameters()),
+        "input_size": student.input_size,
+        "megabytes": {kind: file_of(args.out, name, kind).stat().st_size / 1e6 for kind in KINDS},
+        "faces_per_s": {},
+    }
 
 
 def accuracy(file: Path, args) -> float:
-    """Per cent correct on the pairs."""
-    return Session(OnnxTeacher(file), args.pairs).evaluate(args.px, "lr-lr")["accuracy"]
+    """Accuracy on the pairs, in per cent."""
+    return PairEvaluator(OnnxTeacher(file), args.pairs).evaluate(args.px, "lr-lr")["accuracy"]
 
 
 def key_of(kind: str, batch: int, threads: int) -> str:
-    """Under which a rate is kept."""
+    """The key of a rate in frontier.json."""
     return f"{kind}/{batch}" if threads == 1 else f"{kind}/{batch}/{threads}"
 
 
 def prepare(file: Path, batch: int, threads: int):
-    """One call on one batch, warmed up. Beside the threads all options are onnxruntime's own."""
+    """A call that runs one batch, already warmed up. Options other than threads are onnxruntime's defaults."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # A session's idle threads would go on spinning on the cores of the next one's.
+    # Idle threads of one session would otherwise spin on the cores of the next.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
     data = session.get_inputs()[0]
-    faces = np.random.default_rng(0).uniform(-1, 1, (batch, 3, *data.shape[2:])).astype(np.float32)
-    session.run(None, {data.name: faces})
-    return lambda: session.run(None, {data.name: faces})
+    images = np.random.default_rng(0).uniform(-1, 1, (batch, 3, *data.shape[2:])).astype(np.float32)
+    session.run(None, {data.name: images})
+    return lambda: session.run(None, {data.name: images})
 
 
 def rate_of(call) -> float:
-    """Calls a second: as many as fill `LEAST_SECONDS`."""
+    """Calls per second, measured over at least `LEAST_SECONDS`."""
     started, calls, seconds = time.perf_counter(), 0, 0.0
     while seconds < LEAST_SECONDS:
         call()
@@ -174,13 +178,13 @@ def rate_of(call) -> float:
 
 
 def target_row(args) -> Row:
-    """What a face costs the large network against the small one: fp32, one at a time, on one thread."""
+    """Time per image of the large network over that of the small one: fp32, batch 1, one thread."""
     calls = {name: prepare(file_of(args.out, name, "fp32"), 1, 1) for name in (LARGE, SMALL)}
-    # A turn of each lasts about as long.
-    faces = {LARGE: 2, SMALL: 300}
-    seconds = in_turns({name: functools.partial(repeat, call, faces[name]) for name, call in calls.items()}, args.turns)
-    large, small = ([turn / faces[name] for turn in seconds[name]] for name in (LARGE, SMALL))
-    detail = f"{1 / statistics.median(small):,.0f} against {1 / statistics.median(large):,.0f} faces/s"
+    # Images per turn, so that turns of both take about equally long.
+    images = {LARGE: 2, SMALL: 300}
+    seconds = in_turns({name: functools.partial(repeat, call, images[name]) for name, call in calls.items()}, args.turns)
+    large, small = ([turn / images[name] for turn in seconds[name]] for name in (LARGE, SMALL))
+    detail = f"{1 / statistics.median(small):,.0f} against {1 / statistics.median(large):,.0f} images/s"
     return compare(f"{SMALL} at 16 px / {LARGE} at 112 px, fp32, batch 1, one thread", AT_LEAST, 150, large, small, detail)
 
 
@@ -190,17 +194,17 @@ def repeat(call, times: int) -> None:
 
 
 def table(rows: dict[str, dict], threads: int) -> str:
-    """Markdown: faces a second, in brackets the ratio to the first network's fp32 at the same batch."""
+    """Markdown: images per second, in brackets the ratio to the first network's fp32 at the same batch."""
     cells = [(kind, batch) for kind in KINDS for batch in BATCHES]
     head = ["network", "parameters", "px", *(f"{kind}, batch {batch}" for kind, batch in cells), "MB", "accuracy, fp32; int8"]
     lines = [head, ["---"] * len(head)]
     first = next(iter(rows.values()))["faces_per_s"]
     for name, row in rows.items():
         rates = {cell: row["faces_per_s"][key_of(*cell, threads)] for cell in cells}
-        told = [f"{rate:,.0f} ({rate / first[key_of('fp32', batch, threads)]:.2f})" for (_, batch), rate in rates.items()]
-        known = "; ".join(f"{row['accuracy'][kind]:.2f}" for kind in KINDS) if "accuracy" in row else ""
+        speeds = [f"{rate:,.0f} ({rate / first[key_of('fp32', batch, threads)]:.2f})" for (_, batch), rate in rates.items()]
+        accuracies = "; ".join(f"{row['accuracy'][kind]:.2f}" for kind in KINDS) if "accuracy" in row else ""
         size = "; ".join(f"{row['megabytes'][kind]:.2f}" for kind in KINDS)
-        lines.append([name, f"{row['parameters']:,}", str(row["input_size"]), *told, size, known])
+        lines.append([name, f"{row['parameters']:,}", str(row["input_size"]), *speeds, size, accuracies])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -1,13 +1,13 @@
-"""What DKD, RKD and CRD cost here and in the public implementations, in turns, in one run.
+"""Time of DKD, RKD and CRD here and in the public implementations, in turns, in one run.
 
     python tools/bench_losses.py --mdistiller DIR --repdistiller DIR [--device cuda] [--json FILE]
 
-The folders are checkouts of github.com/megvii-research/mdistiller and github.com/HobbitLong/RepDistiller; rows of one that is not
-named are left out. Every figure is of forward and backward in float32. Theirs are imported as they are; where the device
-is the CPU, `Tensor.cuda`, which RepDistiller calls without asking, does nothing while it is built. Its negatives are drawn before
-the clock starts, as its data set does it; ours are drawn inside.
+The folders are checkouts of github.com/megvii-research/mdistiller and github.com/HobbitLong/RepDistiller; rows of a missing one
+are skipped. Every figure is forward and backward in float32. Their modules are imported unmodified; on the CPU, `Tensor.cuda`,
+which RepDistiller calls unconditionally, is a no-op during construction. RepDistiller's negatives are drawn before the clock
+starts, as in its data set; ours are drawn inside the timed call.
 
-B = faces, C = classes, D = embedding width, K = negatives, N = faces of the training set.
+B = images, C = classes, D = embedding width, K = negatives, N = images of the training set.
 """
 
 import argparse
@@ -21,24 +21,24 @@ from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from unittest import mock
 
-from aird_plugin.threads import bound_spinning
+from aird_plugin.utils.threads import bound_spinning
 
 bound_spinning()
 
 import torch
 from torch.nn import functional as F
 
-from aird_plugin.errors import describe
-from aird_plugin.losses.crd import Contrast, ContrastLoss
+from aird_plugin.losses.crd import CRD, CRDLoss
 from aird_plugin.losses.instance import instance_loss
 from aird_plugin.losses.rkd import angle_loss
-from aird_plugin.objective import Views
-from aird_plugin.paths import expand_arguments
-from aird_plugin.ratios import AT_LEAST, AT_MOST, Row, backward, compare, finished, in_turns, milliseconds, tell
+from aird_plugin.training.objective import LossInputs
+from aird_plugin.utils.errors import describe
+from aird_plugin.utils.paths import expand_arguments
+from tools.lib.ratios import AT_LEAST, AT_MOST, Row, backward, compare, finished, in_turns, milliseconds, print_rows
 
 ALPHA, BETA, TEMPERATURE = 1.0, 8.0, 4.0
 PRECISIONS = (torch.float32, torch.float16, torch.bfloat16)
-# Scale of the logits, temperature, and whether the student is sure of a wrong class.
+# Scale of the logits, temperature, and whether the student is confident in a wrong class.
 PROBES = ((64, 1, True), (64, 4, True), (30, 1, True), (30, 4, True), (64, 1, False))
 EXACT = 1e-5
 
@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         torch.set_num_threads(args.threads)
         torch.manual_seed(0)
-        tell([*dkd_rows(args), *angle_rows(args), *contrast_rows(args)], args.json)
+        print_rows([*dkd_rows(args), *angle_rows(args), *contrast_rows(args)], args.json)
     except Exception as error:
         if os.environ.get("AIRD_DEBUG") == "1":
             raise
@@ -59,7 +59,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """The command line, all of it."""
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mdistiller", metavar="DIR", help="a checkout of mdistiller (DKD, RKD)")
     parser.add_argument("--repdistiller", metavar="DIR", help="a checkout of RepDistiller (CRD)")
@@ -68,15 +68,15 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--classes", type=int, default=10575)
-    parser.add_argument("--width", type=int, default=512, help="of the embeddings (512)")
+    parser.add_argument("--width", type=int, default=512, help="embedding width (512)")
     parser.add_argument("--negatives", type=int, default=1024)
-    parser.add_argument("--faces", type=int, default=15553, help="of the training set, for CRD's memories (15553)")
-    parser.add_argument("--json", metavar="FILE", help="keep the rows here too")
+    parser.add_argument("--faces", type=int, default=15553, help="images of the training set, for CRD's memories (15553)")
+    parser.add_argument("--json", metavar="FILE", help="also write the rows to this file")
     return parser
 
 
 def dkd_rows(args) -> list[Row]:
-    """DKD's speed, gradient and reach, against mdistiller."""
+    """DKD against mdistiller: speed, gradient, number of finite probes."""
     theirs = foreign(args.mdistiller, "mdistiller.distillers.DKD", "DKD")
     if theirs is None:
         return []
@@ -89,12 +89,12 @@ def dkd_rows(args) -> list[Row]:
 
     student_BC, teacher_BC, label_B = logits(args.batch, args.classes, 64, args.device)
     rows = race("DKD", 2, args, ours, published, student_BC, (teacher_BC, label_B), f"B={args.batch}, C={args.classes}, T=4")
-    reach = {name: sum(finite(loss, *probe) for probe in probes()) for name, loss in (("ours", ours), ("theirs", published))}
-    return [*rows, known("DKD, finite of 15 probes", AT_LEAST, 15, reach["ours"], f"theirs {reach['theirs']}")]
+    count = {name: sum(finite(loss, *probe) for probe in probes()) for name, loss in (("ours", ours), ("theirs", published))}
+    return [*rows, known("DKD, finite of 15 probes", AT_LEAST, 15, count["ours"], f"theirs {count['theirs']}")]
 
 
 def angle_rows(args) -> list[Row]:
-    """RKD's angles against mdistiller's function, its distances weighed 0."""
+    """RKD's angle loss against mdistiller's function with distance weight 0."""
     theirs = foreign(args.mdistiller, "mdistiller.distillers.RKD", "RKD")
     if theirs is None:
         return []
@@ -103,49 +103,49 @@ def angle_rows(args) -> list[Row]:
         return theirs.rkd_loss(student_BD, teacher_BD, distance_weight=0, angle_weight=1)
 
     student_BD, teacher_BD = (units(args.batch, args.width, device=args.device) for _ in range(2))
-    detail = f"B={args.batch}, D={args.width}; theirs works out its distances too, which are a table of B x B"
+    detail = f"B={args.batch}, D={args.width}; theirs also computes the distances, a B x B matrix"
     return race("RKD, angles", 8, args, angle_loss, published, student_BD.requires_grad_(), (teacher_BD,), detail)
 
 
 def contrast_rows(args) -> list[Row]:
-    """CRD against RepDistiller: speed with negatives as each draws them, gradient with the same negatives for both."""
+    """CRD against RepDistiller: speed with each one's own negatives, gradient with the same negatives for both."""
     theirs = foreign(args.repdistiller, "crd.criterion", "CRD")
     if theirs is None:
         return []
     published = published_contrast(theirs, args)
-    ours = ContrastLoss(args.width, args.faces, Contrast(negatives=args.negatives)).to(args.device)
+    ours = CRDLoss(args.width, args.faces, CRD(negatives=args.negatives)).to(args.device)
     copy_weights(published, ours)
     student_BD, teacher_BD = (units(args.batch, args.width, device=args.device) for _ in range(2))
     drawn_K = ours._draw(0).to(args.device)
-    # None of the batch's rows is among the negatives: ours would leave it out of them, theirs would not.
+    # The batch's rows are not among the negatives: ours would exclude them, theirs would not.
     row_B = torch.tensor(sorted({*range(args.faces)} - {*drawn_K.tolist()})[: args.batch], device=args.device)
-    views = Views(student_BD.requires_grad_(), torch.arange(args.batch, device=args.device), row_B, teacher_BD)
+    inputs = LossInputs(student_BD.requires_grad_(), torch.arange(args.batch, device=args.device), row_B, teacher_BD)
 
     def contrast(student_BD, index_BX):
         with contextlib.redirect_stdout(io.StringIO()):
             return published(student_BD, teacher_BD, row_B, index_BX).sum()
 
     same_BX = torch.cat([row_B[:, None], drawn_K.expand(args.batch, -1)], 1)
-    # Ours normalises the embedding inside, so theirs is differentiated through the same.
-    error = difference(ours(views), contrast(F.normalize(student_BD, dim=1), same_BX), student_BD)
+    # Ours normalises the embedding inside, so theirs is differentiated through the same normalisation.
+    error = difference(ours(inputs), contrast(F.normalize(student_BD, dim=1), same_BX), student_BD)
     own_BX = torch.randint(args.faces, same_BX.shape, device=args.device)
     own_BX[:, 0] = row_B
-    detail = f"B={args.batch}, D={args.width}; {args.negatives} negatives, ours for the batch, theirs for each face its own"
-    calls = {"ours": backward(ours, views), "theirs": backward(contrast, student_BD, own_BX)}
-    gradient = known("CRD, gradients apart", AT_MOST, EXACT, error, "with the same negatives for both")
+    detail = f"B={args.batch}, D={args.width}; {args.negatives} negatives, ours per batch, theirs per image"
+    calls = {"ours": backward(ours, inputs), "theirs": backward(contrast, student_BD, own_BX)}
+    gradient = known("CRD, gradient difference", AT_MOST, EXACT, error, "with the same negatives for both")
     return [speed("CRD", 10, args, calls, detail), gradient]
 
 
 def published_contrast(theirs, args):
-    """RepDistiller's CRD at the sizes of the run."""
+    """RepDistiller's CRD with this run's sizes."""
     patch = contextlib.nullcontext() if args.device == "cuda" else mock.patch.object(torch.Tensor, "cuda", lambda tensor: tensor)
     sizes = {"s_dim": args.width, "t_dim": args.width, "feat_dim": 128, "n_data": args.faces, "nce_k": args.negatives}
     with patch:
         return theirs.CRDLoss(SimpleNamespace(**sizes, nce_t=0.07, nce_m=0.5)).to(args.device)
 
 
-def copy_weights(published, ours: ContrastLoss) -> None:
-    """Let our CRD begin where RepDistiller's does."""
+def copy_weights(published, ours: CRDLoss) -> None:
+    """Copy the initial weights and memories of RepDistiller's CRD to ours."""
     with torch.no_grad():
         for side, embed, memory in (("student", "embed_s", "memory_v1"), ("teacher", "embed_t", "memory_v2")):
             layer = getattr(published, embed).linear
@@ -155,21 +155,21 @@ def copy_weights(published, ours: ContrastLoss) -> None:
 
 
 def race(what: str, target: float, args, ours, theirs, x: torch.Tensor, others: tuple, detail: str) -> list[Row]:
-    """How many times faster ours is than theirs, and how far the gradients by x differ."""
+    """The row of theirs / ours, and the row of the relative difference of the gradients by x."""
     error = difference(ours(x, *others), theirs(x, *others), x)
     calls = {"ours": backward(ours, x, *others), "theirs": backward(theirs, x, *others)}
-    return [speed(what, target, args, calls, detail), known(f"{what}, gradients apart", AT_MOST, EXACT, error)]
+    return [speed(what, target, args, calls, detail), known(f"{what}, gradient difference", AT_MOST, EXACT, error)]
 
 
 def speed(what: str, target: float, args, calls: dict[str, Callable], detail: str) -> Row:
     """The row of theirs / ours."""
     seconds = in_turns({name: finished(call, args.device) for name, call in calls.items()}, args.turns)
-    told = ", ".join(f"{name} {milliseconds(times)}" for name, times in seconds.items())
-    return compare(what, AT_LEAST, target, seconds["theirs"], seconds["ours"], f"{detail}: {told}")
+    times = ", ".join(f"{name} {milliseconds(values)}" for name, values in seconds.items())
+    return compare(what, AT_LEAST, target, seconds["theirs"], seconds["ours"], f"{detail}: {times}")
 
 
 def known(what: str, bound: str, target: float, value: float, detail: str = "") -> Row:
-    """The row of a figure that no turn changes."""
+    """The row of a figure that is not timed."""
     return compare(what, bound, target, [value], [1], detail)
 
 
@@ -180,47 +180,47 @@ def difference(ours: torch.Tensor, theirs: torch.Tensor, x: torch.Tensor) -> flo
 
 
 def probes() -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]]:
-    """Student, teacher, label, temperature of each probe: the logits of PROBES in each of PRECISIONS."""
+    """Student logits, teacher logits, label and temperature of each probe: PROBES in each of PRECISIONS."""
     for dtype in PRECISIONS:
         for scale, temperature, wrong in PROBES:
             student_BC, teacher_BC, label_B = logits(8, 100, scale)
             if wrong:
-                own_BC = F.one_hot(label_B, 100)
-                student_BC, teacher_BC = (scale * (2.0 * own - 1) for own in (own_BC.roll(1, 1), own_BC))
+                target_BC = F.one_hot(label_B, 100)
+                student_BC, teacher_BC = (scale * (2.0 * target - 1) for target in (target_BC.roll(1, 1), target_BC))
             yield student_BC.to(dtype), teacher_BC.to(dtype), label_B, temperature
 
 
 def finite(loss: Callable, student_BC, teacher_BC, label_B, temperature: float) -> bool:
-    """Whether a loss and its gradient are numbers."""
+    """Whether a loss and its gradient are finite."""
     student_BC = student_BC.detach().requires_grad_()
     value = loss(student_BC, teacher_BC, label_B, temperature)
     return bool(value.isfinite() and torch.autograd.grad(value, student_BC)[0].isfinite().all())
 
 
 def logits(count: int, classes: int, scale: float, device: str = "cpu"):
-    """Logits as a head gives them: strangers' cosines are those of 512 random numbers, the own ones near a half."""
+    """Logits as a head returns them: non-target cosines are those of random 512-d vectors, target cosines near 0.5."""
     label_B = torch.randint(classes, (count,), device=device)
-    own_BC = F.one_hot(label_B, classes) / 2
-    student_BC, teacher_BC = (scale * (own_BC + torch.randn(count, classes, device=device) / 512**0.5) for _ in range(2))
+    target_BC = F.one_hot(label_B, classes) / 2
+    student_BC, teacher_BC = (scale * (target_BC + torch.randn(count, classes, device=device) / 512**0.5) for _ in range(2))
     return student_BC.requires_grad_(), teacher_BC, label_B
 
 
 def units(*shape: int, device: str = "cpu") -> torch.Tensor:
-    """Embeddings of length 1."""
+    """Random embeddings of length 1."""
     return F.normalize(torch.randn(*shape, device=device), dim=-1)
 
 
 def foreign(folder: str | None, module: str, what: str):
-    """A module of a checkout, imported as it is; None, saying so, where no checkout is named. ValueError where it has none."""
+    """A module of a checkout, unmodified; None, with a message, without a checkout. ValueError if the module is missing."""
     if folder is None:
-        print(f"{what} is left out: name the checkout that has {module}", file=sys.stderr)
+        print(f"{what} is skipped: give the checkout that contains {module}", file=sys.stderr)
         return None
     sys.path.insert(0, folder)
     try:
         warnings.filterwarnings("ignore", "size_average and reduce args will be deprecated")
         return importlib.import_module(module)
     except ImportError as error:
-        raise ValueError(f"{folder} is no checkout with {module}: {error}") from error
+        raise ValueError(f"{folder} is not a checkout with {module}: {error}") from error
     finally:
         sys.path.remove(folder)
 

@@ -1,13 +1,13 @@
-"""Train methods with several seeds on one budget, test them alike, say who wins. Resumable: run it again.
+"""Train methods with several seeds on one budget, evaluate them alike, test the differences. Resumable: run it again.
 
     python tools/bench_methods.py runs/methods --jobs 2
     python tools/bench_methods.py runs/methods --group ablation --seeds 0 1 2
     python tools/bench_methods.py runs/methods --only AIRD DKD --set num_epoch=2 --report report.html
 
-A method is a recipe, or several one after another (the last one's student counts), each trained in a process of its own, with one
-thread where --jobs is above 1. Finished runs are kept, interrupted ones go on from their checkpoints. Every student is asked at
-each px, LR-LR and LR-HR (the teacher embeds the high side where the student takes no 112 px), on the recipes' own test files; its
-answers are kept in rows.json of its folder, a file for each --teacher. The tables are made of whatever is finished.
+A method is one recipe, or several in sequence (the last student counts), each trained in its own process, with one thread if
+--jobs is above 1. Finished runs are kept, interrupted ones resume from their checkpoints. Every student is evaluated at each
+px, LR-LR and LR-HR (the teacher embeds the HR side unless the student takes 112 px), on the recipes' own test files; the rows
+are written to rows.json in its folder, one file per --teacher. The tables contain all finished runs.
 """
 
 import argparse
@@ -21,16 +21,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from aird_plugin.threads import bound_spinning
+from aird_plugin.utils.threads import bound_spinning
 
 bound_spinning()
 
-from aird_plugin.files import write_atomically
-from aird_plugin.paths import expand_arguments
-from tools.methods import AIRD, COSINE, METHODS, SMALL
+from aird_plugin.config.recipe_file import recipe_path
+from aird_plugin.utils.files import write_atomically
+from aird_plugin.utils.paths import expand_arguments
+from tools.lib.methods import AIRD, COSINE, METHODS, SMALL
 
 ROOT = Path(__file__).resolve().parents[1]
-TEACHER = "teacher on low faces"
+TEACHER = "teacher on LR images"
 MB = 1024
 
 
@@ -57,24 +58,24 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--group", nargs="+", choices=sorted({method.group for method in METHODS.values()}), default=["methods"])
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(METHODS), help="these methods, of whatever group")
-    parser.add_argument("--seeds", type=int, nargs="+", help="default: 0, or 0 1 2 for the methods that matter most")
-    parser.add_argument("--jobs", type=int, default=1, help="runs side by side")
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=list(METHODS), help="these methods, of any group")
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: 0, or 0 1 2 for the main methods")
+    parser.add_argument("--jobs", type=int, default=1, help="concurrent runs")
     parser.add_argument("--px", type=int, nargs="+", default=[16, 32, 64, 112], help="methods are compared at the first one")
-    parser.add_argument("--teacher", default=None, help="the teacher for the high side; default: the recipe's")
+    parser.add_argument("--teacher", default=None, help="teacher that embeds the HR side; default: the recipe's")
     parser.add_argument("--set", nargs="*", default=[], metavar="key=value", help="recipe keys for all runs")
     parser.add_argument("--report", metavar="FILE", help="also write `aird report` of all runs")
     return expand_arguments(parser.parse_args())
 
 
 def folder_of(args, name: str, seed: int) -> Path:
-    """Where the run lies whose student counts."""
+    """The folder of the run whose student is evaluated."""
     slug = "".join(c if c.isalnum() else "_" for c in name.lower())
     return args.folder / f"{slug}-seed{seed}"
 
 
 def train(args, name: str, seed: int) -> int:
-    """One run of a method. Gives the exit status."""
+    """Train one run of a method. Returns the exit status."""
     method = METHODS[name]
     first = f"{args.folder}/{method.first}"
     stages = [(recipe, [key.replace("{first}", first) for key in keys]) for recipe, keys in method.stages]
@@ -82,11 +83,11 @@ def train(args, name: str, seed: int) -> int:
 
 
 def train_stages(args, name: str, folder: Path, stages: list, seed: int) -> int:
-    """All stages of one run, each in a process of its own; their output goes to a log beside them. Gives the exit status."""
+    """Train all stages of one run, each in its own process; their output goes to FOLDER/log. Returns the exit status."""
     if (folder / "done").exists():
-        # One table holds one budget.
+        # All rows of a table must have the same budget.
         if (before := json.loads((folder / "done").read_text()).get("set", args.set)) != args.set:
-            print(f"{name}: {folder} was trained with --set {before}, now {args.set}; name another folder, or remove that one")
+            print(f"{name}: {folder} was trained with --set {before}, now {args.set}; name another folder, or remove this one")
         return int(before != args.set)
     folder.mkdir(parents=True, exist_ok=True)
     cost = {"seconds": 0.0, "peak_mb": 0.0}
@@ -105,8 +106,8 @@ def train_stages(args, name: str, folder: Path, stages: list, seed: int) -> int:
 
 
 def run_recipe(args, recipe: str, keys: list[str], folder: Path, cost: dict) -> int:
-    """One `train.py`; adds its seconds to `cost`, and its peak memory where that is more."""
-    command = [sys.executable, str(ROOT / "train.py"), str(ROOT / "recipes" / f"{recipe}.py"), *keys]
+    """Run `train.py`; adds its seconds to `cost` and raises its peak memory."""
+    command = [sys.executable, str(ROOT / "train.py"), str(recipe_path(ROOT / "recipes", recipe)), *keys]
     env = os.environ | ({"OMP_NUM_THREADS": "1"} if args.jobs > 1 else {})
     started = time.monotonic()
     with (folder / "log").open("a") as log:
@@ -118,51 +119,68 @@ def run_recipe(args, recipe: str, keys: list[str], folder: Path, cost: dict) -> 
 
 
 def evaluate(args, finished: list[tuple[str, int]]) -> dict[str, list[list[dict]]]:
-    """Name -> the rows of each seed, of every finished run and of the teacher on low faces. What a run answered once is kept."""
-    from aird_plugin.evaluation.contest import answers, people_on
-    from aird_plugin.evaluation.protocol import PROTOCOLS, Session
-    from aird_plugin.memory import keep_freed_memory
+    """Name -> the rows of each seed, for every finished run and the teacher on LR images. Existing rows are reused."""
+    from aird_plugin.config.recipe import load
+    from aird_plugin.evaluation.pair_evaluator import PROTOCOLS, PairEvaluator
     from aird_plugin.models.load import load_model, load_teacher
-    from aird_plugin.recipe import load
+    from aird_plugin.utils.memory import keep_freed_memory
+    from tools.lib.method_comparison import identities_in, read_or_evaluate
 
     keep_freed_memory()
-    recipe = load(ROOT / "recipes" / f"{SMALL}.py")
+    recipe = load(recipe_path(ROOT / "recipes", SMALL))
     teacher = load_teacher(args.teacher or recipe.teacher.teacher)
-    sessions = {target: Session(teacher, target, teacher) for target in recipe.run.val_targets}
-    args.person_of = {Path(target).stem: people_on(session) for target, session in sessions.items()}
+    evaluators = {target: PairEvaluator(teacher, target, teacher) for target in recipe.run.val_targets}
+    args.label_of = {Path(target).stem: identities_in(evaluator) for target, evaluator in evaluators.items()}
 
     kept = "rows.json" if args.teacher is None else f"rows-{teacher.sha256[:8]}.json"
-    results = {TEACHER: [answers(args.folder / kept, sessions, args.px, PROTOCOLS)]}
+    results = {TEACHER: [read_or_evaluate(args.folder / kept, evaluators, args.px, PROTOCOLS)]}
     for name, seed in finished:
         folder = folder_of(args, name, seed)
         protocols = PROTOCOLS if METHODS[name].teachers_space else PROTOCOLS[:1]
-        mine = {target: session.with_student(load_model(folder)) for target, session in sessions.items()}
-        results.setdefault(name, []).append(answers(folder / kept, mine, args.px, protocols))
+        own = {target: evaluator.with_student(load_model(folder)) for target, evaluator in evaluators.items()}
+        results.setdefault(name, []).append(read_or_evaluate(folder / kept, own, args.px, protocols))
     return results
 
 
 def tables(args, results: dict, finished: list[tuple[str, int]]) -> str:
-    """All of it as Markdown: accuracy on each file, costs, and who beats AIRD and cosine regression."""
-    from aird_plugin.evaluation.contest import accuracy_table, cost_table, duel_table, duels
+    """Markdown: accuracy on each file, costs, and the tests of every method against AIRD and cosine regression."""
+    from tools.lib.method_comparison import accuracy_table, cost_table, pairwise_table, pairwise_tests
 
-    parts = [f"{stem}\n\n{accuracy_table(results, stem)}" for stem in args.person_of]
-    folders = {name: [folder_of(args, who, seed) for who, seed in finished if who == name] for name, _ in finished}
+    parts = [f"{stem}\n\n{accuracy_table(results, stem)}" for stem in args.label_of]
+    folders = {name: [folder_of(args, other, seed) for other, seed in finished if other == name] for name, _ in finished}
     parts.append(cost_table(folders))
-    rows = duels(results, [AIRD, COSINE], args.px[0], args.person_of)
-    parts += [f"{args.px[0]} px, {len(rows)} tests\n\n{duel_table(rows, rival)}" for rival in (AIRD, COSINE) if rival in results]
+    rows = pairwise_tests(results, [AIRD, COSINE], args.px[0], args.label_of)
+    parts += [
+        f"{args.px[0]} px, {len(rows)} tests\n\n{pairwise_table(rows, reference)}"
+        for reference in (AIRD, COSINE)
+        if reference in results
+    ]
     return "\n\n".join(parts)
 
 
 def report(args, finished: list[tuple[str, int]]) -> None:
-    """`aird report` of every run, in a process of its own."""
-    from aird_plugin.recipe import load
+    """Run `aird report` on every finished run, in its own process."""
+    from aird_plugin.config.recipe import load
 
-    recipe = load(ROOT / "recipes" / f"{SMALL}.py")
+    recipe = load(recipe_path(ROOT / "recipes", SMALL))
     subprocess.run(
-        [sys.executable, "-m", "aird_plugin", "report", *(str(folder_of(args, *run)) for run in finished), "--out", args.report,
-         "--pairs", *recipe.run.val_targets, "--px", *map(str, args.px), "--teacher", args.teacher or recipe.teacher.teacher],
+        [
+            sys.executable,
+            "-m",
+            "aird_plugin",
+            "report",
+            *(str(folder_of(args, *run)) for run in finished),
+            "--out",
+            args.report,
+            "--pairs",
+            *recipe.run.val_targets,
+            "--px",
+            *map(str, args.px),
+            "--teacher",
+            args.teacher or recipe.teacher.teacher,
+        ],
         check=True,
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

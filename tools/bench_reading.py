@@ -1,10 +1,10 @@
-"""How fast faces come: our reader against MXNet's with arcface_torch's transforms, the packed bank, and the one resize in a step.
+"""Speed of reading images: our reader and the packed bank against MXNet's with arcface_torch's transforms; the resize in a step.
 
     python tools/bench_reading.py --rec data/faces15k --mxnet-python PYTHON
 
-PYTHON has mxnet 1.9.1 and Pillow, and torch and torchvision where they can be had. A child process of it reads the same records,
-decodes them and does what arcface_torch does to each image (ToPILImage, flip, ToTensor, Normalize; without torchvision the same
-steps as its source does them, and the row says so); its decoded pixels must be ours. All on one core.
+PYTHON has mxnet 1.9.1 and Pillow, preferably also torch and torchvision. A child process of it reads the same records, decodes
+them and applies arcface_torch's transforms (ToPILImage, flip, ToTensor, Normalize; without torchvision the same steps in Pillow
+and numpy, as the row states). Its decoded pixels must equal ours. Everything runs on one core.
 """
 
 import argparse
@@ -16,24 +16,27 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
-from aird_plugin.threads import bound_spinning
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from aird_plugin.utils.threads import bound_spinning
 
 bound_spinning()
 
 import numpy as np
 import torch
 
-from aird_plugin.data.bank import BankConfig
-from aird_plugin.data.bank_build import decode_face, open_low_bank
-from aird_plugin.data.faces import BankFaces, open_records
+from aird_plugin.data.bank.build import open_image_cache
+from aird_plugin.data.bank.caches import BankConfig
+from aird_plugin.data.batches import BankFaces
 from aird_plugin.data.lowres import low_faces, low_faces_torch, resize_faces, resize_torch, to_input
-from aird_plugin.data.plan import Plan
-from aird_plugin.memory import keep_freed_memory
+from aird_plugin.data.records import decode_face, open_records
+from aird_plugin.data.sampler import BatchSampler
 from aird_plugin.models import build
-from aird_plugin.paths import expand_arguments
-from aird_plugin.ratios import AT_LEAST, AT_MOST, Row, compare, in_turns, tell
+from aird_plugin.utils.memory import keep_freed_memory
+from aird_plugin.utils.paths import expand_arguments
+from tools.lib.ratios import AT_LEAST, AT_MOST, Row, compare, in_turns, print_rows
 
-# What most recipes pack, and what those pack that draw the size in every step.
+# The px of most recipes, and of those that draw the size in every step.
 PACKED_PX = (16, 112)
 CHILD = r"""
 import json, random, sys, time
@@ -81,34 +84,34 @@ def main(argv: list[str] | None = None) -> int:
     rows_B = np.random.default_rng(0).permutation(len(records))[: args.faces]
     rows = against_mxnet(args, records, rows_B) if args.mxnet_python else []
     if not args.mxnet_python:
-        print("without --mxnet-python PYTHON the rows against MXNet's reader are left out", flush=True)
-    tell([*rows, resize_share(args, records, rows_B)], args.json)
+        print("without --mxnet-python PYTHON the rows against MXNet's reader are skipped", flush=True)
+    print_rows([*rows, resize_share(args, records, rows_B)], args.json)
     return 0
 
 
 def arguments(argv) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rec", default=f"{os.environ.get('AIRD_DATA', 'data')}/faces15k", help="folder with train.rec")
-    parser.add_argument("--faces", type=int, default=1000, help="faces a turn")
+    parser.add_argument("--faces", type=int, default=1000, help="images per turn")
     parser.add_argument("--turns", type=int, default=7)
-    parser.add_argument("--mxnet-python", help="an interpreter with mxnet 1.9.1")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda: where faces are resized in a step")
-    parser.add_argument("--network", default="r18", help="whose step the resize is a share of")
-    parser.add_argument("--batch", type=int, default=96, help="faces of that step")
-    parser.add_argument("--json", help="keep the rows in this file too")
+    parser.add_argument("--mxnet-python", help="Python interpreter with mxnet 1.9.1")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda, for the resize in a step")
+    parser.add_argument("--network", default="r18", help="network of that step")
+    parser.add_argument("--batch", type=int, default=96, help="batch size of that step")
+    parser.add_argument("--json", help="also write the rows to this file")
     return expand_arguments(parser.parse_args(argv))
 
 
 def read_all(records, rows_B: np.ndarray) -> np.ndarray:
-    """The high faces of the rows in one array. uint8 (B, 112, 112, 3)."""
-    faces_BHWC = np.empty((len(rows_B), 112, 112, 3), np.uint8)
-    for place, row in enumerate(rows_B):
-        faces_BHWC[place] = decode_face(records, int(row))
-    return faces_BHWC
+    """The HR images of the rows in one array. uint8 (B, 112, 112, 3)."""
+    images_BHWC = np.empty((len(rows_B), 112, 112, 3), np.uint8)
+    for image_HWC, row in zip(images_BHWC, rows_B, strict=True):
+        image_HWC[:] = decode_face(records, int(row))
+    return images_BHWC
 
 
 def against_mxnet(args, records, rows_B: np.ndarray) -> list[Row]:
-    """Reading and decoding, and the packed bank of 112 px faces, each against MXNet's reader."""
+    """Reading and decoding, and the packed banks, each against MXNet's reader."""
     keys = json.dumps([int(records.keys[row]) for row in rows_B])
     one_core = os.environ | {"OMP_NUM_THREADS": "1", "MXNET_CPU_WORKER_NTHREADS": "1"}
     command = [args.mxnet_python, "-c", CHILD, str(records.path), keys]
@@ -117,43 +120,42 @@ def against_mxnet(args, records, rows_B: np.ndarray) -> list[Row]:
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=one_core) as child,
     ):
 
-        def ask(line: str) -> str:
+        def send(line: str) -> str:
             child.stdin.write(line + "\n")
             child.stdin.flush()
-            return answer_of(child)
+            return next_line(child)
 
-        about = json.loads(answer_of(child))
+        about = json.loads(next_line(child))
         pixels = Path(folder) / "pixels.npy"
-        ask(str(pixels))
+        send(str(pixels))
         if not np.array_equal(np.load(pixels), read_all(records, rows_B)):
-            raise ValueError(f"MXNet decodes the faces of {records.path} to other pixels than ours")
+            raise ValueError(f"MXNet decodes the images of {records.path} to other pixels than ours")
         banks = {px: packed(records, rows_B, folder, px) for px in PACKED_PX}
         theirs: list[float] = []
-        calls = {"ours": lambda: read_all(records, rows_B), "theirs": lambda: theirs.append(float(ask("")))}
+        calls = {"ours": lambda: read_all(records, rows_B), "theirs": lambda: theirs.append(float(send("")))}
         seconds = in_turns(calls | {px: partial(epoch_of, bank) for px, bank in banks.items()}, args.turns)
         child.stdin.close()
-    # The child's own clock; the first of its turns was the warm one.
-    theirs, told = theirs[-args.turns :], f"MXNet {about['mxnet']}, {about['how']}"
+    # Seconds by the child's clock; its first turn was the warm-up.
+    theirs, versions = theirs[-args.turns :], f"MXNet {about['mxnet']}, {about['how']}"
 
     def against(ours: list[float]) -> str:
         mine, other = (1e6 * np.median(times) / len(rows_B) for times in (ours, theirs))
-        return f"{mine:.3g} us a face against {other:.3g}; {told}"
+        return f"{mine:.3g} us per image against {other:.3g}; {versions}"
 
     read = compare("RecordIO read and decode", AT_LEAST, 8, theirs, seconds["ours"], f"{against(seconds['ours'])}; pixels equal")
     return [read] + [
-        compare(f"faces of {px} px from the packed bank", AT_LEAST, 100, theirs, seconds[px], against(seconds[px]))
-        for px in banks
+        compare(f"{px} px images from the packed bank", AT_LEAST, 100, theirs, seconds[px], against(seconds[px])) for px in banks
     ]
 
 
 def epoch_of(bank: BankFaces) -> None:
-    """Every batch once."""
-    for number in range(bank.plan.batches_per_epoch):
+    """Read every batch once."""
+    for number in range(bank.sampler.batches_per_epoch):
         bank[number]
 
 
-def answer_of(child) -> str:
-    """The child's next line. ValueError where it died; its own words stand above on stderr."""
+def next_line(child) -> str:
+    """The child's next line. Raises ValueError if it died; its own error is on stderr."""
     line = child.stdout.readline()
     if not line:
         raise ValueError(f"{child.args[0]} stopped; --mxnet-python names an interpreter with mxnet 1.9.1 and Pillow")
@@ -161,7 +163,7 @@ def answer_of(child) -> str:
 
 
 def packed(records, rows_B: np.ndarray, folder: str, px: int) -> BankFaces:
-    """These faces as a bank of `px`, in batches as training takes them."""
+    """These images as a bank of `px`, in batches as in training."""
 
     class Chosen:
         path, labels, num_classes = records.path, records.labels[rows_B], records.num_classes
@@ -169,41 +171,41 @@ def packed(records, rows_B: np.ndarray, folder: str, px: int) -> BankFaces:
         payload = staticmethod(lambda row: records.payload(int(rows_B[row])))
         fingerprint = staticmethod(lambda: "chosen")
 
-    low = open_low_bank(BankConfig(bank=f"{folder}/bank"), Chosen(), px)
-    return BankFaces(Plan(len(rows_B), 2, len(rows_B) // max(1, len(rows_B) // 100), 0), low, None, None)
+    images = open_image_cache(BankConfig(bank=f"{folder}/bank"), Chosen(), px)
+    return BankFaces(BatchSampler(len(rows_B), 2, len(rows_B) // max(1, len(rows_B) // 100), 0), images, None, None)
 
 
 def resize_share(args, records, rows_B: np.ndarray) -> Row:
-    """Shrinking to 16 px and growing back on the device, as a share of a step. Grey levels against Pillow's."""
-    high_BHWC = read_all(records, np.resize(rows_B, args.batch))
-    faces_BHWC = torch.from_numpy(high_BHWC).to(args.device)
-    small_BSSC = low_faces(high_BHWC, 16, grow=False)
-    far = np.abs(low_faces_torch(faces_BHWC, 16, grow=False).cpu().numpy().astype(int) - small_BSSC).max()
-    grown = resize_torch(torch.from_numpy(small_BSSC).to(args.device), 112).cpu().numpy().astype(int)
-    far = max(far, np.abs(grown - resize_faces(small_BSSC, 112)).max())
-    if far > (args.device != "cpu"):
-        raise ValueError(f"the resize on {args.device} is {far} grey levels from Pillow's")
+    """Downsampling to 16 px and upsampling on the device, as a share of a step; difference to Pillow in grey levels."""
+    hr_BHWC = read_all(records, np.resize(rows_B, args.batch))
+    images_BHWC = torch.from_numpy(hr_BHWC).to(args.device)
+    small_BSSC = low_faces(hr_BHWC, 16, grow=False)
+    error = np.abs(low_faces_torch(images_BHWC, 16, grow=False).cpu().numpy().astype(int) - small_BSSC).max()
+    upsampled = resize_torch(torch.from_numpy(small_BSSC).to(args.device), 112).cpu().numpy().astype(int)
+    error = max(error, np.abs(upsampled - resize_faces(small_BSSC, 112)).max())
+    if error > (args.device != "cpu"):
+        raise ValueError(f"the resize on {args.device} is {error} grey levels from Pillow's")
     network = build(args.network).to(args.device, memory_format=torch.channels_last)
     side = network.input_size
 
-    def done() -> None:
+    def synchronise() -> None:
         if args.device != "cpu":
             torch.cuda.synchronize()
 
     def resize():
-        low_faces_torch(faces_BHWC, 16)
-        done()
+        low_faces_torch(images_BHWC, 16)
+        synchronise()
 
     def step():
         network.zero_grad()
         with torch.autocast(args.device, torch.bfloat16, enabled=args.device != "cpu"):
-            network(to_input(resize_torch(faces_BHWC, side))).square().mean().backward()
-        done()
+            network(to_input(resize_torch(images_BHWC, side))).square().mean().backward()
+        synchronise()
 
     seconds = in_turns({"resize": resize, "step": step}, args.turns)
     times = f"{1e3 * np.median(seconds['resize']):.3g} ms of {1e3 * np.median(seconds['step']):.3g} ms"
-    told = f"{times}; {args.device}, {args.network}, batch {args.batch}, at most {far} grey levels from Pillow"
-    return compare("shrinking to 16 px and growing back / a step", AT_MOST, 0.01, seconds["resize"], seconds["step"], told)
+    detail = f"{times}; {args.device}, {args.network}, batch {args.batch}, at most {error} grey levels from Pillow"
+    return compare("downsampling to 16 px and upsampling / a step", AT_MOST, 0.01, seconds["resize"], seconds["step"], detail)
 
 
 if __name__ == "__main__":

@@ -1,31 +1,34 @@
-"""What AIRD's two terms cost beside the student that they teach: forward and backward of each, in turns, in one run.
+"""Time of AIRD's two terms relative to the student: forward and backward of each, in turns, in one run.
 
     python tools/bench_terms.py [--device cuda --student-batch 96] [--json FILE]
 
-On a GPU the student runs in bfloat16, the terms in float32. The cosines to the class centres, of both networks, are told beside
-them; a head needs the student's with or without IID.
+On a GPU the student runs in bfloat16, the terms in float32. The detail also lists the cosines of both networks to the class
+centers; the head needs the student's with or without IID.
 
-B = faces, C = classes, D = embedding width, K = negatives.
+B = images, C = classes, D = embedding width, K = negatives.
 """
 
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from aird_plugin.threads import bound_spinning
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from aird_plugin.utils.threads import bound_spinning
 
 bound_spinning()
 
 import torch
 from torch.nn import functional as F
 
-from aird_plugin.losses.instance import InstanceLoss
-from aird_plugin.losses.relation import Relation, RelationLoss
+from aird_plugin.losses.instance import IIDLoss
+from aird_plugin.losses.relation import RID, RelationLoss
 from aird_plugin.models import build
 from aird_plugin.models.head import Head, HeadConfig
-from aird_plugin.objective import Views
-from aird_plugin.paths import expand_arguments
-from aird_plugin.ratios import AT_MOST, Row, backward, compare, finished, in_turns, milliseconds, tell
+from aird_plugin.training.objective import LossInputs
+from aird_plugin.utils.paths import expand_arguments
+from tools.lib.ratios import AT_MOST, Row, backward, compare, finished, in_turns, milliseconds, print_rows
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -33,12 +36,12 @@ def main(argv: list[str] | None = None) -> int:
     args = expand_arguments(argument_parser().parse_args(argv))
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
-    tell([share_of_the_student(args)], args.json)
+    print_rows([share_of_student(args)], args.json)
     return 0
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """The command line, all of it."""
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--student", default="r18")
     parser.add_argument("--student-batch", type=int, default=8, help="the student is timed at this batch and scaled (8)")
@@ -47,14 +50,14 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--classes", type=int, default=10575)
-    parser.add_argument("--width", type=int, default=512, help="of the embeddings (512)")
+    parser.add_argument("--width", type=int, default=512, help="embedding width (512)")
     parser.add_argument("--negatives", type=int, default=1024)
-    parser.add_argument("--json", metavar="FILE", help="keep the row here too")
+    parser.add_argument("--json", metavar="FILE", help="also write the row to this file")
     return parser
 
 
-def share_of_the_student(args) -> Row:
-    """IID and RID together over the student, as large a batch of it as theirs; every part's time is in the detail."""
+def share_of_student(args) -> Row:
+    """IID + RID over the student, scaled to the same batch; the time of each part is in the detail."""
     calls = {"student": student_call(args), **term_calls(args)}
     seconds = in_turns({name: finished(call, args.device) for name, call in calls.items()}, args.turns)
     seconds["student"] = [s * args.batch / args.student_batch for s in seconds["student"]]
@@ -66,40 +69,45 @@ def share_of_the_student(args) -> Row:
 
 
 def student_call(args) -> Callable[[], None]:
-    """The bare student on its own input, channels last."""
+    """The student alone on its own input, channels last."""
     student = build(args.student, args.width).to(args.device, memory_format=torch.channels_last)
-    faces_BCHW = torch.randn(args.student_batch, 3, student.input_size, student.input_size, device=args.device)
-    faces_BCHW = faces_BCHW.contiguous(memory_format=torch.channels_last)
+    images_BCHW = torch.randn(args.student_batch, 3, student.input_size, student.input_size, device=args.device)
+    images_BCHW = images_BCHW.contiguous(memory_format=torch.channels_last)
 
     def embed():
         with torch.autocast(args.device, torch.bfloat16, enabled=args.device == "cuda"):
-            return student(faces_BCHW).float()
+            return student(images_BCHW).float()
 
     return backward(embed)
 
 
 def term_calls(args) -> dict[str, Callable[[], None]]:
-    """Both networks' class cosines, IID and RID, each on inputs of its own."""
+    """The class cosines of both networks, IID and RID, each on its own inputs."""
 
     def units(*shape: int) -> torch.Tensor:
         return F.normalize(torch.randn(*shape, device=args.device), dim=-1)
 
     student_BD, teacher_BD = units(args.batch, args.width).requires_grad_(), units(args.batch, args.width)
     label_B = torch.randint(args.classes, (args.batch,), device=args.device)
-    head = Head(HeadConfig(args.classes), args.width, teacher_centres_CD=units(args.classes, args.width)).to(args.device)
+    head = Head(HeadConfig(args.classes), args.width, teacher_centers_CD=units(args.classes, args.width)).to(args.device)
     cosines = head.cosines(student_BD, teacher_BD, label_B)
-    views = Views(
-        student_BD, label_B, teacher_BD=teacher_BD, label_G=label_B,
-        student_cosine_GC=cosines.student_GC.detach().requires_grad_(), teacher_cosine_GC=cosines.teacher_GC,
-        anchor_BD=units(args.batch, args.width), has_anchor_B=torch.ones_like(label_B, dtype=torch.bool),
+    inputs = LossInputs(
+        student_BD,
+        label_B,
+        teacher_BD=teacher_BD,
+        label_G=label_B,
+        student_cosine_GC=cosines.student_GC.detach().requires_grad_(),
+        teacher_cosine_GC=cosines.teacher_GC,
+        anchor_BD=units(args.batch, args.width),
+        has_anchor_B=torch.ones_like(label_B, dtype=torch.bool),
         negative_BKD=units(args.batch, args.negatives, args.width),
         negative_exists_BK=torch.ones(args.batch, args.negatives, dtype=torch.bool, device=args.device),
-    )  # fmt: skip
-    relation = RelationLoss(args.width, Relation(negatives=args.negatives)).to(args.device)
+    )
+    relation = RelationLoss(args.width, RID(negatives=args.negatives)).to(args.device)
     return {
         "cosines of both": backward(lambda: head.cosines(student_BD, teacher_BD, label_B).student_GC),
-        "IID": backward(InstanceLoss(), views),
-        "RID": backward(relation, views),
+        "IID": backward(IIDLoss(), inputs),
+        "RID": backward(relation, inputs),
     }
 
 

@@ -1,9 +1,9 @@
-"""The numeric tests as other processors would compute them: each setting of oneDNN's and PyTorch's kernels, one and two threads.
+"""Run the numeric tests under every setting of oneDNN's and PyTorch's CPU kernels, with one and two threads.
 
     python tools/cpu_settings.py [--short] [PYTEST_ARGUMENT ...]
 
-ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY hold the libraries back to older instructions, so that sums are taken in another order;
-what this processor lacks cannot be tried. --short: the two settings that are furthest apart. Exit code 1 where one has failed.
+ONEDNN_MAX_CPU_ISA and ATEN_CPU_CAPABILITY restrict the libraries to older instruction sets, which changes the order of
+summation, as on other processors; instructions that this processor lacks cannot be tested. Exits with 1 if a setting fails.
 """
 
 import argparse
@@ -14,36 +14,48 @@ import sys
 import time
 from pathlib import Path
 
-from aird_plugin.paths import expand_arguments
-from aird_plugin.threads import bound_spinning
+from aird_plugin.utils.paths import expand_arguments
+from aird_plugin.utils.threads import bound_spinning
 
 ROOT = Path(__file__).resolve().parents[1]
-# Where numbers are compared; the other folders hold files, processes and pages.
+# Test folders that compare numbers; the others test files, processes and pages.
 FOLDERS = ("losses", "models", "evaluation", "data", "prior", "adaptation")
-FILES = ("loop", "objective", "distributed", "rivals", "margins", "sampled", "sizes", "teacher_adapter", "deterministic", "rows")
+# Numeric tests of tests/training and tests/utils, as prefixes of their names.
+FILES = (
+    "loop",
+    "objective",
+    "distributed",
+    "rivals",
+    "margins",
+    "sampled_centers",
+    "multi_size",
+    "teacher_projection",
+    "deterministic",
+    "sparse_rows",
+)
 ISAS, CAPABILITIES, THREADS = ("SSE41", "AVX2", "AVX512_CORE", "DEFAULT"), ("default", "avx2"), (1, 2)
 SHORT = (("SSE41", "default", 1), ("DEFAULT", "avx2", 2))
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run every setting, print a line for each."""
+    """Run every setting and print a line for each."""
     bound_spinning()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="the two settings that are furthest apart")
+    parser.add_argument("--short", action="store_true", help="only the two settings that differ most")
     args, rest = parser.parse_known_args(argv)
     settings = SHORT if expand_arguments(args).short else tuple(itertools.product(ISAS, CAPABILITIES, THREADS))
     failed = 0
     print(f"{'ONEDNN_MAX_CPU_ISA':<20}{'ATEN_CPU_CAPABILITY':<21}{'threads':<9}result", flush=True)
     for isa, capability, threads in settings:
-        code, told = run_tests(isa, capability, threads, rest)
+        code, result = run_tests(isa, capability, threads, rest)
         failed += code != 0
-        print(f"{isa:<20}{capability:<21}{threads:<9}{told}", flush=True)
+        print(f"{isa:<20}{capability:<21}{threads:<9}{result}", flush=True)
     print(f"{len(settings) - failed} passed, {failed} failed")
     return 1 if failed else 0
 
 
 def run_tests(isa: str, capability: str, threads: int, more: list[str]) -> tuple[int, str]:
-    """Pytest's exit code, and its last line; where it fails, its whole output goes to the screen first."""
+    """Pytest's exit code and last line; prints its whole output if it fails."""
     settings = {"ONEDNN_MAX_CPU_ISA": isa, "ATEN_CPU_CAPABILITY": capability, "OMP_NUM_THREADS": str(threads)}
     command = [sys.executable, "-m", "pytest", "-m", "not slow", *parallel(threads), *paths(), *more]
     started = time.monotonic()
@@ -56,15 +68,17 @@ def run_tests(isa: str, capability: str, threads: int, more: list[str]) -> tuple
 
 
 def parallel(threads: int) -> list[str]:
-    """As many test processes as leave a core for each thread."""
+    """Pytest options for as many workers as cores allow with this many threads each."""
     workers = max((os.cpu_count() or 1) // threads, 1)
     return ["-n", str(workers), "--dist", "worksteal"] if workers > 1 else []
 
 
 def paths() -> list[str]:
-    """The numeric tests."""
+    """The folders and files of the numeric tests."""
     tests = ROOT / "tests"
-    files = [path for name in FILES for path in sorted(tests.glob(f"test_{name}*.py"))]
+    files = [
+        path for name in FILES for folder in ("training", "utils") for path in sorted((tests / folder).glob(f"test_{name}*.py"))
+    ]
     return [str(tests / folder) for folder in FOLDERS] + [str(path) for path in files]
 
 

@@ -1,10 +1,10 @@
-"""Throw broken and hostile files at whatever reads strangers' files. What is not refused in one clear line is a fault.
+"""Feed broken and hostile files to every reader of untrusted files; one that is not rejected with a clear line is a fault.
 
-    python tools/fuzz.py all --seconds 600            coverage-guided, by atheris (pip install atheris; Linux), so long for each
-    python tools/fuzz.py pairs --rounds 300           without it: seeded mutations of sound files, the same every time
+    python tools/fuzz.py all --seconds 600            coverage-guided by atheris (pip install atheris; Linux), seconds per target
+    python tools/fuzz.py pairs --rounds 300           without atheris: seeded mutations of valid files, the same in every run
 
-A line per target says what was tried. A fault ends the target with the file that caused it, kept under --out; a guided run also
-keeps there what it goes on from the next time. Targets: see fuzz_targets.py beside this file.
+Prints one line per target. A fault ends the target and keeps the file that caused it under --out; a guided run also keeps its
+corpus there, from which the next run continues. Targets: tools/lib/fuzz_targets.py.
 """
 
 import argparse
@@ -21,82 +21,82 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from aird_plugin.threads import bound_spinning
+from aird_plugin.utils.threads import bound_spinning
 
 bound_spinning()
 
 import numpy as np
 
-from aird_plugin.errors import EXPECTED
-from aird_plugin.paths import expand_arguments
-from tools.fuzz_targets import TARGETS, Target
+from aird_plugin.utils.errors import EXPECTED
+from aird_plugin.utils.paths import expand_arguments
+from tools.lib.fuzz_targets import TARGETS, Target
 
-# No file of a few kilobytes may keep a reader busy for longer.
+# Time limit of a reader for a file of a few kilobytes.
 MOST_SECONDS = 10
 LONGEST = 1 << 16
-# What libFuzzer calls its findings, and what they are.
+# libFuzzer's names of its findings -> the words printed.
 KINDS = {"crash": "crashes", "timeout": "hangs", "oom": "out of memory"}
 KEPT = re.compile(r"Test unit written to \S*/fault-(\w+)-")
-# Values at which lengths and counts go wrong.
+# Boundary values of lengths and counts.
 EDGES = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0xFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
 
 
 class Fault(BaseException):
-    """A reader did what none may do. No Exception: readers turn whatever a decoder raises into their own refusal."""
+    """A reader misbehaved. Not an Exception: readers convert the exceptions of a decoder into their own ValueError."""
 
 
 def main() -> int:
-    args, sound = arguments(), True
+    args, clean = arguments(), True
     for name in list(TARGETS) if args.target == "all" else [args.target]:
         if args.rounds:
             with tempfile.TemporaryDirectory() as scratch:
                 tried, peak = seeded(TARGETS[name], Path(scratch), args.rounds, args.seed, args.out / name)
-            print(f"{name}: {tried} files, no fault, at most {peak / 1e6:.1f} MB at once", flush=True)
+            print(f"{name}: {tried} files, no fault, at most {peak / 1e6:.1f} MB peak", flush=True)
         else:
-            told, well = guided(name, args.seconds, args.seed, args.out)
-            print(f"{name}: {told}", flush=True)
-            sound = sound and well
-    return 0 if sound else 1
+            line, passed = guided(name, args.seconds, args.seed, args.out)
+            print(f"{name}: {line}", flush=True)
+            clean = clean and passed
+    return 0 if clean else 1
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("target", choices=[*TARGETS, "all"])
-    parser.add_argument("--rounds", type=int, help="so many seeded mutations instead of atheris")
-    parser.add_argument("--seconds", type=int, default=60, help="so long under atheris")
+    parser.add_argument("--rounds", type=int, help="number of seeded mutations, instead of atheris")
+    parser.add_argument("--seconds", type=int, default=60, help="seconds per target under atheris")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, default=Path("runs/fuzz"))
     return expand_arguments(parser.parse_args())
 
 
 def seeded(target: Target, scratch: Path, rounds: int, seed: int, out: Path) -> tuple[int, int]:
-    """Read `rounds` mutations of the seeds. Gives how many files, and the largest memory. Raises Fault with the file's name."""
+    """Read `rounds` mutations of the seeds. Returns the number of files and the largest peak. Fault names the file."""
     rng = np.random.default_rng(seed)
     seeds = target.seeds(scratch)
     for content in seeds:
-        # What is imported on the way is no file's doing.
+        # Imports during the first read must not count as memory of a file.
         with contextlib.suppress(*EXPECTED):
             target.read(content, scratch)
     worst = 0
     files = [*seeds, *(mutated(rng, seeds) for _ in range(rounds))]
     for content in files:
         try:
-            worst = max(worst, watched(target, content, scratch))
+            worst = max(worst, read_limited(target, content, scratch))
         except Fault as fault:
             out.mkdir(parents=True, exist_ok=True)
-            place = out / f"fault-{hashlib.sha256(content).hexdigest()[:16]}"
-            place.write_bytes(content)
-            raise Fault(f"{place}: {fault}") from fault
+            file = out / f"fault-{hashlib.sha256(content).hexdigest()[:16]}"
+            file.write_bytes(content)
+            raise Fault(f"{file}: {fault}") from fault
     return len(files), worst
 
 
-def watched(target: Target, content: bytes, scratch: Path) -> int:
-    """Read one file. Gives the memory that Python and numpy took at once, in bytes. Raises Fault."""
+def read_limited(target: Target, content: bytes, scratch: Path) -> int:
+    """Read one file. Returns the peak memory of Python and numpy, in bytes. Raises Fault over the time or memory limit."""
 
-    def too_long(*_):
+    def timeout(*_):
         raise Fault(f"still reading after {MOST_SECONDS} s")
 
-    before = signal.signal(signal.SIGALRM, too_long)
+    before = signal.signal(signal.SIGALRM, timeout)
     signal.alarm(MOST_SECONDS)
     tracemalloc.start()
     try:
@@ -114,7 +114,7 @@ def watched(target: Target, content: bytes, scratch: Path) -> int:
 
 
 def read_strictly(target: Target, content: bytes, scratch: Path) -> None:
-    """Read one file, or have it refused. A warning that numbers went wrong is raised: what is read from there on is made up."""
+    """Read one file; a rejection is fine. Numeric RuntimeWarnings are raised: the values after one are meaningless."""
     with warnings.catch_warnings(), contextlib.suppress(*EXPECTED):
         warnings.filterwarnings("error", category=RuntimeWarning, message="(invalid|overflow|divide)")
         target.read(content, scratch)
@@ -149,7 +149,7 @@ def mutated(rng: np.random.Generator, seeds: list[bytes]) -> bytes:
 
 
 def guided(name: str, seconds: int, seed: int, out: Path) -> tuple[str, bool]:
-    """Run a target under atheris, in a process of its own (libFuzzer ends it). Gives its figures, and whether it was sound."""
+    """Run a target under atheris in its own process, which libFuzzer ends. Returns its figures and whether it had no fault."""
     log = out / name / "log.txt"
     log.parent.mkdir(parents=True, exist_ok=True)
     words = [sys.executable, str(Path(__file__).with_name("fuzz_guided.py")), name, str(out / name), str(seconds), str(seed)]
@@ -157,12 +157,12 @@ def guided(name: str, seconds: int, seed: int, out: Path) -> tuple[str, bool]:
         code = subprocess.run(words, stdout=file, stderr=subprocess.STDOUT).returncode
     text = log.read_text(errors="replace")
     if code and not KEPT.search(text):
-        raise SystemExit(f"error: atheris did not run: {(text.splitlines() or ['no word'])[-1]} (all it said: {log})")
+        raise SystemExit(f"error: atheris did not run: {(text.splitlines() or ['no output'])[-1]} (log: {log})")
     return f"{figures(text)}; log: {log}", code == 0
 
 
 def figures(log: str) -> str:
-    """What libFuzzer printed, in one line: coverage is in branches of instrumented Python, memory that of the process."""
+    """The output of libFuzzer in one line: coverage in branches of instrumented Python, memory of the process."""
     stats = dict(re.findall(r"^stat::(\w+):\s+(\d+)", log, re.M))
     covered = re.findall(r"^#\d+\s+(?!pulse)\w+\s+cov: (\d+)", log, re.M) or ["?"]
     tried, rss = stats.get("number_of_executed_units", "?"), stats.get("peak_rss_mb", "?")

@@ -1,7 +1,6 @@
-"""One target of fuzz_targets.py under atheris: TARGET FOLDER SECONDS SEED. Run by fuzz.py, which reads what this prints.
+"""One target of lib/fuzz_targets.py under atheris: TARGET FOLDER SECONDS SEED. Started by fuzz.py, which parses its output.
 
-Nothing of the package may be imported before atheris stands ready: what is imported earlier is not instrumented, and its branches
-guide nothing.
+The package must not be imported before atheris is set up: modules imported earlier are not instrumented and do not guide it.
 """
 
 import resource
@@ -13,14 +12,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 INSTRUMENTED = ["aird_plugin", "PIL"]
-# Of packages that would take minutes as a whole: what they read files with, as far as that is Python.
+# The pure-Python file readers of packages that would take minutes to instrument as a whole.
 DECODERS = ("numpy.lib._format_impl", "torch.serialization", "torch._weights_only_unpickler", "zipfile")
-# Stops what takes the machine's memory before its own figures are looked at.
+# libFuzzer's memory limit; it ends a run before the budget of a target can be checked.
 MOST_MB = 4096
 
 
 def main(name: str, folder: str, seconds: str, seed: str) -> None:
-    """Does not return: libFuzzer ends the process, with 0 where no fault was found."""
+    """Does not return: libFuzzer ends the process, with status 0 if no fault was found."""
     import atheris
 
     corpus = Path(folder) / "corpus"
@@ -30,14 +29,21 @@ def main(name: str, folder: str, seconds: str, seed: str) -> None:
         from tools import fuzz
 
         target = fuzz.TARGETS[name]
-        for place, content in enumerate(target.seeds(scratch)):
-            (corpus / f"seed{place}").write_bytes(content)
+        for number, content in enumerate(target.seeds(scratch)):
+            (corpus / f"seed{number}").write_bytes(content)
             fuzz.read_strictly(target, content, scratch)
     for name in DECODERS:
         for function in functions_of(sys.modules.get(name)):
             atheris.instrument_func(function)
-    words = [f"-max_total_time={seconds}", f"-seed={seed}", f"-timeout={fuzz.MOST_SECONDS}", f"-rss_limit_mb={MOST_MB}",
-             f"-max_len={fuzz.LONGEST}", f"-artifact_prefix={folder}/fault-", "-print_final_stats=1"]  # fmt: skip
+    words = [
+        f"-max_total_time={seconds}",
+        f"-seed={seed}",
+        f"-timeout={fuzz.MOST_SECONDS}",
+        f"-rss_limit_mb={MOST_MB}",
+        f"-max_len={fuzz.LONGEST}",
+        f"-artifact_prefix={folder}/fault-",
+        "-print_final_stats=1",
+    ]
 
     def one(content: bytes) -> None:
         before = resident()
@@ -50,14 +56,14 @@ def main(name: str, folder: str, seconds: str, seed: str) -> None:
 
 
 def functions_of(module: types.ModuleType | None) -> list[types.FunctionType]:
-    """A module's own functions and methods."""
-    places = [module, *(value for value in vars(module).values() if isinstance(value, type))] if module else []
-    members = [member for place in places for member in vars(place).values()]
+    """The functions and methods defined in a module."""
+    owners = [module, *(value for value in vars(module).values() if isinstance(value, type))] if module else []
+    members = [member for owner in owners for member in vars(owner).values()]
     return [one for one in members if isinstance(one, types.FunctionType) and one.__module__ == module.__name__]
 
 
 def resident() -> int:
-    """The most memory that this process has had, in bytes. Unlike tracemalloc's figure it counts what C libraries take."""
+    """Peak memory of this process in bytes. Unlike tracemalloc, it includes C libraries."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 

@@ -1,10 +1,10 @@
-"""Where a training step spends its time: a table of operations, and a trace to be looked at.
+"""Profile a training step: a table of operations, and optionally a trace.
 
     python tools/profile_step.py RECIPE [key=value ...] [--steps 8] [--threads N] [--trace FILE.json.gz]
 
-Trains `--steps` steps after three that are not counted, through the loop's own `take_step`, and prints the operations that took
-most time by themselves. --trace: every operation on a time line, for a browser's trace viewer. The run folder is a scratch one;
-the bank is the recipe's, and is built where it is not there.
+Trains `--steps` steps after three warm-up steps, with the loop's own `take_step`, and prints the operations with the largest
+self time. --trace writes a timeline for a browser's trace viewer. The run folder is temporary; the bank is the recipe's and is
+built if missing.
 """
 
 import argparse
@@ -13,20 +13,20 @@ import sys
 import tempfile
 from pathlib import Path
 
-from aird_plugin.threads import bound_spinning
+from aird_plugin.utils.threads import bound_spinning
 
 bound_spinning()
 
 import torch
 
-from aird_plugin.assemble import assemble
+from aird_plugin.config.recipe import load
 from aird_plugin.data.loader import loader
-from aird_plugin.loop import take_step
-from aird_plugin.memory import keep_freed_memory
-from aird_plugin.paths import expand_arguments
-from aird_plugin.recipe import load
+from aird_plugin.training.loop import take_step
+from aird_plugin.training.state import build_state
+from aird_plugin.utils.memory import keep_freed_memory
+from aird_plugin.utils.paths import expand_arguments
 
-UNCOUNTED = 3
+WARM_UP = 3
 ROWS = 20
 
 
@@ -36,10 +36,10 @@ def main() -> int:
     if args.threads:
         torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as scratch:
-        training = assemble(load(args.recipe, [*args.overrides, f"output={scratch}", "val_targets=()"]))
-        profile = profiled(training, args.steps)
-    on = "cuda" if training.device.type == "cuda" else "cpu"
-    print(profile.key_averages().table(sort_by=f"self_{on}_time_total", row_limit=ROWS))
+        state = build_state(load(args.recipe, [*args.overrides, f"output={scratch}", "val_targets=()"]))
+        profile = profiled(state, args.steps)
+    device = "cuda" if state.setup.device.type == "cuda" else "cpu"
+    print(profile.key_averages().table(sort_by=f"self_{device}_time_total", row_limit=ROWS))
     if args.trace:
         args.trace.parent.mkdir(parents=True, exist_ok=True)
         profile.export_chrome_trace(str(args.trace))
@@ -52,7 +52,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("recipe", type=Path)
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--steps", type=int, default=8)
-    parser.add_argument("--threads", type=int, help="default: as many as PyTorch takes")
+    parser.add_argument("--threads", type=int, help="default: PyTorch's")
     parser.add_argument("--trace", type=Path, metavar="FILE.json.gz")
     args = expand_arguments(parser.parse_args())
     if args.steps < 1:
@@ -60,22 +60,22 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-def profiled(training, steps: int) -> torch.profiler.profile:
-    """The profile of `steps` steps."""
-    accumulate = training.recipe.schedule.gradient_acc
+def profiled(state, steps: int) -> torch.profiler.profile:
+    """Profile `steps` steps, after `WARM_UP` steps."""
+    accumulate = state.setup.recipe.schedule.gradient_acc
     kinds = [torch.profiler.ProfilerActivity.CPU]
-    if training.device.type == "cuda":
+    if state.setup.device.type == "cuda":
         kinds.append(torch.profiler.ProfilerActivity.CUDA)
-    numbers = range((UNCOUNTED + steps) * accumulate)
-    batches = loader(training.source, numbers, training.recipe.data.num_workers, training.device)
+    numbers = range((WARM_UP + steps) * accumulate)
+    batches = loader(state.setup.source, numbers, state.setup.recipe.data.num_workers, state.setup.device)
     counter = itertools.count()
-    for _ in range(UNCOUNTED):
-        take_step(training, itertools.islice(batches, accumulate), next(counter))
+    for _ in range(WARM_UP):
+        take_step(state, itertools.islice(batches, accumulate), next(counter))
     with torch.profiler.profile(activities=kinds) as profile:
         for _ in range(steps):
             with torch.profiler.record_function("step"):
-                take_step(training, itertools.islice(batches, accumulate), next(counter))
-        if training.device.type == "cuda":
+                take_step(state, itertools.islice(batches, accumulate), next(counter))
+        if state.setup.device.type == "cuda":
             torch.cuda.synchronize()
     batches.close()
     return profile

@@ -3,10 +3,10 @@
     python tools/rebuild_bench.py OUT --lfw lfw-a --pairs pairs.txt --dev-test pairsDevTest.txt \\
         --celeba img_celeba --identities identity_CelebA.txt --celeba-points list_landmarks_celeba.txt
 
-gives OUT/lfw/{lfw,lfw_folds9_10,lfw_split,lfw_view1}.bin, OUT/celeb240 and OUT/faces15k: set AIRD_DATA to OUT. --lfw alone gives
-the four .bin files, --celeba alone OUT/celeb240. Landmarks come from InsightFace's detector where it is installed, or from files,
-as `aird align` takes them. LFW's pairs and people are exactly ours, which the command checks; CelebA's 240 people are drawn by a
-rule of the same kind, since ours came without their numbers. docs/benchmarks.md says what that means for the figures.
+writes OUT/lfw/{lfw,lfw_folds9_10,lfw_split,lfw_view1}.bin, OUT/celeb240 and OUT/faces15k: set AIRD_DATA to OUT. --lfw alone
+writes the four .bin files, --celeba alone OUT/celeb240. Landmarks come from InsightFace's detector if installed, or from files,
+as in `aird align`. LFW's pairs and identities are exactly ours, which the command checks; the 240 CelebA identities are drawn
+by a similar rule, because ours are not recorded. docs/benchmarks.md describes the effect on the figures.
 """
 
 import argparse
@@ -21,24 +21,27 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
-from aird_plugin.threads import bound_spinning
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from aird_plugin.utils.threads import bound_spinning
 
 bound_spinning()
 
 import numpy as np
 from PIL import Image
 
-from aird_plugin.alignment.command import open_finder
-from aird_plugin.alignment.ledger import CROPPED, POINTS, TABLE, UNREADABLE, Ledger, summary
+from aird_plugin.alignment.crop import align_face
+from aird_plugin.alignment.log import CROPPED, POINTS, TABLE, UNREADABLE, AlignmentLog, summary
 from aird_plugin.alignment.photos import crop_photo, photos_in
-from aird_plugin.data.align import SIDE, align_face
-from aird_plugin.data.facerec import write_face_records
+from aird_plugin.cli.align import open_landmark_source
+from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.images import decode, encode_jpeg
-from aird_plugin.data.lfw import Pair, draw_split, in_folds, read_list, rows_of
 from aird_plugin.data.pairs import write_pairs
-from aird_plugin.files import write_atomically
-from aird_plugin.paths import expand_arguments
-from aird_plugin.progress import progress
+from aird_plugin.data.recordio.face_records import write_face_records
+from aird_plugin.utils.files import write_atomically
+from aird_plugin.utils.paths import expand_arguments
+from aird_plugin.utils.progress import progress
+from tools.lib.lfw import Pair, draw_split, in_folds, read_list, rows_of
 
 PAIRS, DEV_TEST_PAIRS, TEST_PAIRS = 6000, 1000, 1200
 # sha256 of our lists/NAME.txt.
@@ -58,12 +61,12 @@ def main(argv: list[str] | None = None) -> int:
     if args.lfw is None and args.celeba is None:
         parser.error("give --lfw, --celeba or both")
     if args.lfw and not (args.pairs and args.dev_test):
-        parser.error("--lfw wants LFW's own lists as well: --pairs pairs.txt --dev-test pairsDevTest.txt")
+        parser.error("--lfw requires LFW's lists: --pairs pairs.txt --dev-test pairsDevTest.txt")
     if args.celeba and not args.identities:
-        parser.error("--celeba wants --identities identity_CelebA.txt")
+        parser.error("--celeba requires --identities identity_CelebA.txt")
     try:
-        others = lfw_people(args) if args.lfw else []
-        celebrities = celeba_people(args) if args.celeba else []
+        others = build_lfw(args) if args.lfw else []
+        celebrities = build_celeba(args) if args.celeba else []
         if celebrities and others:
             write_records(args.out / "faces15k", celebrities + others)
     except (ValueError, OSError, ImportError) as error:
@@ -75,10 +78,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def argument_parser() -> argparse.ArgumentParser:
-    """The command line, all of it."""
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
-    add("out", type=Path, metavar="OUT", help="folder for all that is built")
+    add("out", type=Path, metavar="OUT", help="output folder")
     add("--lfw", type=Path, metavar="DIR", help="LFW-a: DIR/NAME/NAME_0001.jpg")
     add("--pairs", type=Path, metavar="FILE", help="LFW's pairs.txt")
     add("--dev-test", type=Path, metavar="FILE", help="LFW's pairsDevTest.txt")
@@ -86,22 +89,22 @@ def argument_parser() -> argparse.ArgumentParser:
     add("--celeba", type=Path, metavar="DIR", help="CelebA's photos, in the wild or aligned")
     add("--identities", type=Path, metavar="FILE", help="CelebA's identity_CelebA.txt")
     add("--celeba-points", metavar="FILE", help="landmarks of those photos, such as CelebA's own list")
-    add("--detector", metavar="FILE", help="a detector of InsightFace's. default: the largest under ~/.insightface/models")
+    add("--detector", metavar="FILE", help="an InsightFace detector. default: the largest under ~/.insightface/models")
     return parser
 
 
-def lfw_people(args) -> list[list[Path]]:
-    """Make LFW's crops, lists and .bin files. Returns the crops of each person outside the last two folds, sorted by name."""
+def build_lfw(args) -> list[list[Path]]:
+    """Write LFW's crops, lists and .bin files. Returns the crops of each identity outside the last two folds, sorted by name."""
     photos = photos_in(args.lfw)
-    faces_of = Counter(Path(photo).parent.name for photo in photos)
+    photos_of = Counter(Path(photo).parent.name for photo in photos)
     pairs, view1 = read_list(args.pairs, PAIRS), read_list(args.dev_test, DEV_TEST_PAIRS)
     check_photos(args.lfw, photos, itertools.chain(*pairs, *view1))
     test = pairs[-TEST_PAIRS:]
-    people = {name for pair in test for name, _ in pair}
+    tested = {name for pair in test for name, _ in pair}
     lists = {
         "lfw": pairs,
         "lfw_folds9_10": in_folds(test),
-        "lfw_split": draw_split({name: faces_of[name] for name in people}),
+        "lfw_split": draw_split({name: photos_of[name] for name in tested}),
         "lfw_view1": in_folds(view1),
     }
     folder = args.out / "crops" / "lfw"
@@ -110,34 +113,34 @@ def lfw_people(args) -> list[list[Path]]:
     for name, pairs in lists.items():
         write_list(args.out, name, pairs, folder)
     crops = sorted(Path(photo).with_suffix(".jpg") for photo in photos)
-    everyone = itertools.groupby(crops, lambda file: file.parent.name)
-    return [[folder / file for file in own] for name, own in everyone if name not in people]
+    identities = itertools.groupby(crops, lambda file: file.parent.name)
+    return [[folder / file for file in files] for name, files in identities if name not in tested]
 
 
 def check_photos(root: Path, photos: list[str], shots) -> None:
-    """ValueError where a list names a photo that is not there."""
+    """Raise ValueError if a list names a missing photo."""
     there = {str(Path(photo).with_suffix("")) for photo in photos}
     missing = sorted({stem for name, number in shots if (stem := f"{name}/{name}_{number:04d}") not in there})
     if missing:
         lacks = f"{len(missing)} photos of the lists, such as {missing[0]}.jpg"
-        raise ValueError(f"{root} lacks {lacks}; --lfw wants the folder that holds the people's folders, whole")
+        raise ValueError(f"{root} lacks {lacks}; --lfw takes the complete folder with one subfolder per identity")
 
 
 def crop(root: Path, folder: Path, photos: list[str], points: str | None, detector: str | None, encode) -> None:
-    """Crops of these photos under `folder`, in the same arrangement, as `aird align` makes them; goes on where it stopped."""
-    finder = open_finder(SimpleNamespace(points=points, detector=detector, score=0.5, det_size=640), photos)
-    settings = {"folder": root.resolve().name, "faces from": finder.describe(), "encoding": encode.__name__}
-    with Ledger(folder, settings) as ledger:
-        left = [photo for photo in photos if photo not in ledger.done]
+    """Write crops of these photos under `folder`, in the same layout, as `aird align` does; resumable."""
+    landmarks = open_landmark_source(SimpleNamespace(points=points, detector=detector, score=0.5, det_size=640), photos)
+    settings = {"folder": root.resolve().name, "faces from": landmarks.describe(), "encoding": encode.__name__}
+    with AlignmentLog(folder, settings) as log:
+        left = [photo for photo in photos if photo not in log.done]
         for photo in progress(left, len(photos), f"aligning {root.name}", "photo", initial=len(photos) - len(left)):
-            ledger.write(crop_photo(root, folder, photo, finder, False, 1, encode))
-    print(summary(ledger))
-    if ledger.counts[UNREADABLE]:
-        raise ValueError(f"{ledger.counts[UNREADABLE]} photos cannot be read, {folder / TABLE} names them: copy those again")
+            log.write(crop_photo(root, folder, photo, landmarks, False, 1, encode))
+    print(summary(log))
+    if log.counts[UNREADABLE]:
+        raise ValueError(f"{log.counts[UNREADABLE]} photos cannot be read, see {folder / TABLE}: copy them again")
 
 
 def crop_at_mean(root: Path, folder: Path, encode) -> None:
-    """Crop each photo that gave no face where the faces of the others lie on average. All must be of one size, as LFW's are."""
+    """Crop each photo without a detected face at the mean landmarks of the others. All must have one size, as in LFW."""
     with (folder / TABLE).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         rows = list(csv.DictReader(file))
     found = [row for row in rows if row["status"] == CROPPED]
@@ -150,66 +153,68 @@ def crop_at_mean(root: Path, folder: Path, encode) -> None:
         write_atomically((folder / photo).with_suffix(".jpg"), encode(align_face(photo_HWC, mean_52)))
     if len(sizes) > 1:
         raise ValueError(
-            f"{' and '.join(sizes.values())} differ in size, and no mean position fits both; take LFW-a as published"
+            f"{' and '.join(sizes.values())} differ in size, so the mean landmarks fit only one; use LFW-a as published"
         )
-    print(f"{len(without)} photos gave no face, and were cropped where the others' faces lie on average")
+    print(f"{len(without)} photos without a detected face were cropped at the mean landmarks of the others")
 
 
 def grey_jpeg(face_HWC: np.ndarray) -> bytes:
-    """As our crops of LFW-a, which is grey, were written."""
+    """Encode as our crops of LFW-a, which is grey."""
     file = io.BytesIO()
     Image.fromarray(face_HWC).convert("L").save(file, "JPEG", quality=90)
     return file.getvalue()
 
 
 def write_list(out: Path, name: str, pairs: list[Pair], folder: Path) -> None:
-    """OUT/lists/NAME.txt in LFW's form, which tools/make_bin.py reads, and OUT/lfw/NAME.bin of it."""
+    """Write OUT/lists/NAME.txt in LFW's format, which tools/make_bin.py reads, and OUT/lfw/NAME.bin."""
     text = "".join(f"{a}\t{i}\t{j}\n" if a == b else f"{a}\t{i}\t{b}\t{j}\n" for (a, i), (b, j) in pairs).encode()
     write_atomically(out / "lists" / f"{name}.txt", text)
     shots = list(itertools.chain(*pairs))
     crops = {shot: (folder / shot[0] / f"{shot[0]}_{shot[1]:04d}.jpg").read_bytes() for shot in set(shots)}
     write_pairs(out / "lfw" / f"{name}.bin", [crops[shot] for shot in shots], [a[0] == b[0] for a, b in pairs])
     ours = hashlib.sha256(text).hexdigest() == OUR_LISTS[name]
-    whose = "those of docs/benchmarks.md" if ours else "NOT those of docs/benchmarks.md; is LFW whole, are its lists unchanged?"
-    print(f"{out / 'lfw' / name}.bin: {len(pairs)} pairs, {whose}")
+    match = (
+        "those of docs/benchmarks.md" if ours else "NOT those of docs/benchmarks.md; check that LFW and its lists are unchanged"
+    )
+    print(f"{out / 'lfw' / name}.bin: {len(pairs)} pairs, {match}")
 
 
-def celeba_people(args) -> list[list[Path]]:
-    """Draw CelebA's people, make their crops and OUT/celeb240. Returns the crops of each person."""
-    drawn = draw_people(args.identities)
+def build_celeba(args) -> list[list[Path]]:
+    """Draw CelebA identities, write their crops and OUT/celeb240. Returns the crops of each identity."""
+    drawn = draw_identities(args.identities)
     photos = list(itertools.chain(*drawn))
     missing = [photo for photo in photos if not (args.celeba / photo).is_file()]
     if missing:
         lacks = f"{len(missing)} of {len(photos)} photos, such as {missing[0]}"
-        raise ValueError(f"{args.celeba} lacks {lacks}; --celeba wants the folder that holds the photos, whole")
+        raise ValueError(f"{args.celeba} lacks {lacks}; --celeba takes the complete folder of photos")
     folder = args.out / "crops" / "celeba"
     crop(args.celeba, folder, photos, args.celeba_points, args.detector, encode_jpeg)
-    people = [[folder / photo for photo in own if (folder / photo).is_file()] for own in drawn]
-    people = [own for own in people if own]
-    write_records(args.out / "celeb240", people)
-    return people
+    crops = [[folder / photo for photo in own if (folder / photo).is_file()] for own in drawn]
+    crops = [files for files in crops if files]
+    write_records(args.out / "celeb240", crops)
+    return crops
 
 
-def draw_people(identities: Path) -> list[list[str]]:
-    """The photos of 240 people with at least 15 of them, 30 at most of each, in the order of their numbers."""
+def draw_identities(identities: Path) -> list[list[str]]:
+    """The photos of 240 identities with at least 15 photos, at most 30 of each, ordered by identity number."""
     photos_of: dict[int, list[str]] = {}
     for number, row in rows_of(identities):
         if len(row) != 2 or not row[1].isdigit():
             raise ValueError(f"{identities} line {number}: found {row}, expected `000001.jpg 2880`")
         photos_of.setdefault(int(row[1]), []).append(row[0])
-    enough = sorted(person for person, photos in photos_of.items() if len(photos) >= FEWEST_PHOTOS)
+    enough = sorted(identity for identity, photos in photos_of.items() if len(photos) >= FEWEST_PHOTOS)
     if len(enough) < CELEBRITIES:
         raise ValueError(
-            f"{identities} has {len(enough)} people of {FEWEST_PHOTOS} photos or more, wanted {CELEBRITIES}; copy it again"
+            f"{identities} has {len(enough)} identities of {FEWEST_PHOTOS} or more photos, not {CELEBRITIES}; download it again"
         )
-    return [sorted(photos_of[person])[:MOST_PHOTOS] for person in sorted(random.Random(SEED).sample(enough, CELEBRITIES))]
+    return [sorted(photos_of[identity])[:MOST_PHOTOS] for identity in sorted(random.Random(SEED).sample(enough, CELEBRITIES))]
 
 
-def write_records(folder: Path, people: list[list[Path]]) -> None:
-    """train.rec, train.idx and property of these people's crops, labels in their order."""
-    items = ((label, file.read_bytes()) for label, own in enumerate(people) for file in own)
-    shown = progress(items, sum(map(len, people)), f"packing {folder.name}", "face")
-    images, labels = write_face_records(folder, shown, (SIDE, SIDE))
+def write_records(folder: Path, crops: list[list[Path]]) -> None:
+    """Write train.rec, train.idx and property of the crops of each identity, labels in their order."""
+    items = ((label, file.read_bytes()) for label, files in enumerate(crops) for file in files)
+    counted = progress(items, sum(map(len, crops)), f"packing {folder.name}", "image")
+    images, labels = write_face_records(folder, counted, (FACE_SIDE, FACE_SIDE))
     print(f"{folder}: for a recipe: rec={str(folder)!r} num_classes={labels} num_image={images}")
 
 

@@ -1,1 +1,1 @@
-"""A student fitted to a user's own cameras, without labels."""
+"""Adaptation of a trained student to a user's cameras, without labels."""

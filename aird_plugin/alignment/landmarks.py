@@ -1,4 +1,4 @@
-"""Landmarks from a file: CSV, or the two lists that come with CelebA.
+"""Landmarks from a file: a CSV, or either of CelebA's two landmark lists.
 
 F = faces of a photo.
 """
@@ -9,16 +9,16 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from aird_plugin.alignment.found import Found
+from aird_plugin.alignment.detections import Detections
 
 COLUMNS = 11
-LAYOUT = "path,x1,y1,x2,y2,x3,y3,x4,y4,x5,y5 (both eyes, nose, both corners of the mouth, each from left to right in the picture)"
+LAYOUT = "path,x1,y1,x2,y2,x3,y3,x4,y4,x5,y5 (left eye, right eye, nose tip, left and right corner of the mouth, as in the image)"
 
 
 class Landmarks:
-    """The faces that a file names for each photo, by the photo's path relative to the folder. A path may come again: more faces.
+    """The faces of each photo, keyed by the photo's path relative to the folder. A repeated path adds a face.
 
-    Raises FileNotFoundError, and ValueError naming the line that has another number of columns, or no finite number.
+    Raises FileNotFoundError, and ValueError with the number of a line that has another number of columns, or no finite number.
     """
 
     def __init__(self, file: str):
@@ -31,32 +31,32 @@ class Landmarks:
             before = self.points_F52.get(name)
             self.points_F52[name] = points_152 if before is None else np.concatenate([before, points_152])
         if not self.points_F52:
-            raise ValueError(f"{file} names no face; a line is {LAYOUT}")
+            raise ValueError(f"{file} lists no face; expected lines of {LAYOUT}")
 
     def describe(self) -> str:
-        """What a resumed run must find unchanged."""
+        """File name and hash, which must not change between runs."""
         return f"{Path(self.file).name}, sha256 {hashlib.sha256(Path(self.file).read_bytes()).hexdigest()[:16]}"
 
-    def find(self, name: str, photo_HWC: np.ndarray) -> Found:
-        """The faces of this photo, none where the file does not name it; no scores."""
+    def find(self, name: str, photo_HWC: np.ndarray) -> Detections:
+        """The faces of this photo, without scores; none where the file does not list it."""
         points_F52 = self.points_F52.get(name, np.empty((0, 5, 2)))
-        return Found(points_F52, np.full(len(points_F52), np.nan))
+        return Detections(points_F52, np.full(len(points_F52), np.nan))
 
 
 def _rows(file: Path) -> list[tuple[int, list[str]]]:
-    """(line number, words) of every line that is a face: without empty lines, a CSV's heading, CelebA's count and heading."""
+    """(line number, words) of every line with a face: without empty lines, a CSV's header, CelebA's count and header."""
     try:
         lines = file.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is no text in UTF-8: {error}") from error
+        raise ValueError(f"{file} is not UTF-8 text: {error}") from error
     if lines and lines[0].strip().isdecimal():
         rows = [(number, line.split()) for number, line in enumerate(lines[2:], 3) if line.strip()]
         if len(rows) != int(lines[0]):
-            raise ValueError(f"{file} says {lines[0].strip()} faces in its first line, but has {len(rows)}: it is cut short")
+            raise ValueError(f"{file} announces {lines[0].strip()} faces in its first line, but has {len(rows)}: it is truncated")
         return rows
     rows = [(number, [word.strip() for word in words]) for number, words in enumerate(csv.reader(lines), 1) if words]
-    heading = rows and rows[0][1][0].lower() in ("path", "name", "image_id", "file", "filename")
-    return rows[1:] if heading else rows
+    has_header = rows and rows[0][1][0].lower() in ("path", "name", "image_id", "file", "filename")
+    return rows[1:] if has_header else rows
 
 
 def _numbers(words: list[str], where: str) -> np.ndarray:
@@ -65,5 +65,5 @@ def _numbers(words: list[str], where: str) -> np.ndarray:
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from error
     if not np.isfinite(numbers).all():
-        raise ValueError(f"{where}: points must be finite numbers, got {', '.join(words)}")
+        raise ValueError(f"{where}: landmarks must be finite numbers, got {', '.join(words)}")
     return numbers

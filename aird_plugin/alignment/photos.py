@@ -1,46 +1,57 @@
-"""One photo -> its crops on disk and its rows in the table."""
+"""One photo -> crops on disk and rows of the table."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from aird_plugin.alignment.found import Face, ranked
-from aird_plugin.alignment.ledger import BAD_POINTS, CROPPED, NO_FACE, NOT_CHOSEN, TOO_SMALL, UNREADABLE, Row
-from aird_plugin.data.align import align_face
-from aird_plugin.data.folder import IMAGE_SUFFIXES
+from aird_plugin.alignment.crop import align_face
+from aird_plugin.alignment.detections import Face, ranked
+from aird_plugin.alignment.detector import Detector
+from aird_plugin.alignment.landmarks import Landmarks
+from aird_plugin.alignment.log import BAD_POINTS, CROPPED, NO_FACE, NOT_CHOSEN, TOO_SMALL, UNREADABLE, Row
+from aird_plugin.data.constants import IMAGE_SUFFIXES
 from aird_plugin.data.images import decode, encode_jpeg
-from aird_plugin.files import write_atomically
+from aird_plugin.utils.files import write_atomically
 
 
 def photos_in(folder: Path) -> list[str]:
-    """Every photo's path relative to the folder, sorted. ValueError where there is none, or two would give the same crop."""
+    """Sorted paths of all photos, relative to the folder. ValueError for none, or for two with the same crop name."""
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
     if not files:
-        raise ValueError(f"{folder} holds no photo ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    taken: dict[Path, Path] = {}
+        raise ValueError(f"{folder} has no photo ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    seen: dict[Path, Path] = {}
     for file in files:
-        other = taken.setdefault(file.with_suffix(""), file)
+        other = seen.setdefault(file.with_suffix(""), file)
         if other != file:
-            raise ValueError(f"{other} and {file} would give crops of the same name; rename one")
+            raise ValueError(f"{other} and {file} would have the same crop name; rename one")
     return [file.relative_to(folder).as_posix() for file in files]
 
 
-def crop_photo(folder: Path, out: Path, name: str, finder, every_face: bool, min_px: int, encode=encode_jpeg) -> list[Row]:
-    """Write the crops of one photo, atomically each, and give its rows: one a face, or one that says why there is none.
+def crop_photo(
+    folder: Path,
+    out: Path,
+    name: str,
+    source: Detector | Landmarks,
+    every_face: bool,
+    min_px: int,
+    encode: Callable[[np.ndarray], bytes] = encode_jpeg,
+) -> list[Row]:
+    """Write the crops of one photo, each atomically, and return its rows: one per face, or one with the reason for none.
 
-    encode: a uint8 face (112, 112, 3) -> the bytes of a picture file.
+    encode: uint8 crop (112, 112, 3) -> bytes of an image file.
     """
     try:
         photo_HWC = decode((folder / name).read_bytes(), name, upright=True)
     except (ValueError, OSError) as error:
         return [Row(name, "", "0", UNREADABLE, note=" ".join(str(error).split()))]
     height, width = photo_HWC.shape[:2]
-    faces = ranked(finder.find(name, photo_HWC), width, height)
-    rows, crops = [], 0
+    faces = ranked(source.find(name, photo_HWC), width, height)
+    rows, n_crops = [], 0
     for number, face in enumerate(faces):
-        status, crop = _status(face, min_px, every_face or not crops), ""
+        status, crop = _status(face, min_px, every_face or not n_crops), ""
         if status == CROPPED:
-            crops += 1
+            n_crops += 1
             crop = Path(name).with_suffix("").as_posix() + (f"_{number}.jpg" if every_face else ".jpg")
             write_atomically(out / crop, encode(align_face(photo_HWC, face.points_52)))
         rows.append(_row(name, number, len(faces), status, crop, face))

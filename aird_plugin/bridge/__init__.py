@@ -1,1 +1,1 @@
-"""The other host: arcface_torch's own, unmodified train_v2.py."""
+"""Training inside arcface_torch: a recipe runs in the unmodified train_v2.py of a checkout."""

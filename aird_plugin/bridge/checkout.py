@@ -1,4 +1,4 @@
-"""A folder of arcface_torch: find it, read which names it binds without running it, import it, let it go."""
+"""An arcface_torch checkout: find it, list the names it defines without running it, import it and remove it again."""
 
 import ast
 import importlib
@@ -6,7 +6,7 @@ import sys
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from aird_plugin.provenance import git
+from aird_plugin.utils.provenance import git
 
 INSIDE = Path("recognition") / "arcface_torch"
 
@@ -14,7 +14,7 @@ INSIDE = Path("recognition") / "arcface_torch"
 def find(directory: str | Path, entry: str) -> Path:
     """The arcface_torch folder at `directory`, which may also be a checkout of the whole InsightFace repository.
 
-    entry: module that must be there. Raises ValueError where it is not.
+    entry: module that must exist. Raises ValueError if it does not.
     """
     place = Path(directory).expanduser()
     for folder in (place, place / INSIDE):
@@ -22,19 +22,19 @@ def find(directory: str | Path, entry: str) -> Path:
             return folder.resolve()
     raise ValueError(
         f"{place} is no arcface_torch checkout: neither it nor {place / INSIDE} has {entry}.py; "
-        "clone github.com/deepinsight/insightface and give its folder"
+        "clone github.com/deepinsight/insightface and pass its folder"
     )
 
 
 def commit(folder: Path) -> str | None:
-    """The last commit that touched the folder, short; None where git or its history is missing."""
+    """Short hash and date of the last commit that touched the folder; None without git or its history."""
     return git(folder, "log", "-1", "--format=%h %cs", "--", ".")
 
 
 def bindings(folder: Path, module: str) -> set[str]:
-    """Names that a module of the checkout binds at its top level, read from its text; empty where there is no such file.
+    """Names that a module of the checkout defines at its top level, parsed from its source; empty if the file does not exist.
 
-    Nothing is run: importing arcface_torch's entry module already starts a process group.
+    The module is not executed: importing arcface_torch's entry module already starts a process group.
     """
     path = folder.joinpath(*module.split(".")).with_suffix(".py")
     if not path.is_file():
@@ -51,14 +51,14 @@ def bindings(folder: Path, module: str) -> set[str]:
 
 
 def top_level_names(folder: Path) -> set[str]:
-    """What the folder makes importable: `utils`, `losses`, `eval` and the like; never this package, should it lie in there."""
+    """Top-level modules of the folder: `utils`, `losses`, `eval` and others, except this package if it lies in the folder."""
     names = {path.stem for path in folder.iterdir() if path.suffix == ".py" or any(path.glob("*.py"))}
     return names - {__name__.split(".")[0]}
 
 
 @contextmanager
 def importable(folder: Path):
-    """The checkout first on sys.path. Modules of the same names (`utils`, `losses`) step aside meanwhile and come back."""
+    """Put the checkout first on sys.path; loaded modules of the same names (`utils`, `losses`) are set aside meanwhile."""
     names = top_level_names(folder)
     before = {name: module for name, module in sys.modules.items() if name.split(".")[0] in names}
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The other host: one recipe in the loop of an unmodified arcface_torch checkout."""
+"""Train a recipe in the loop of an unmodified arcface_torch checkout."""
 
 import importlib.util
 import logging
@@ -7,61 +7,73 @@ from argparse import Namespace
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from aird_plugin import distributed
-from aird_plugin.bridge import checkout, seams
-from aird_plugin.bridge.hosted import Hosted
-from aird_plugin.bridge.limits import refuse_sizes
-from aird_plugin.bridge.mends import Surroundings
-from aird_plugin.bridge.verification import last_verification
-from aird_plugin.deterministic import deterministic
-from aird_plugin.lesson import pick_device, prepare
-from aird_plugin.recipe import Recipe
-from aird_plugin.runfolder import settle_run_folder
-from aird_plugin.signals import stop_signals
+from aird_plugin.bridge import checkout, hooks
+from aird_plugin.bridge.compat import Environment
+from aird_plugin.bridge.upstream_run import UpstreamRun
+from aird_plugin.bridge.verification import final_verification
+from aird_plugin.config.recipe import Recipe
+from aird_plugin.training.deterministic import deterministic
+from aird_plugin.training.run_folder import write_or_verify_run
+from aird_plugin.training.setup import build_setup, pick_device
+from aird_plugin.training.signals import stop_signals
+from aird_plugin.utils import distributed
 
 NEEDS = ("sklearn", "scipy")
 
 
 def train(recipe: Recipe, directory: str) -> Path:
-    """Train what the recipe describes in arcface_torch's own loop, from its newest checkpoint; gives the run folder.
+    """Train the recipe in arcface_torch's own loop, from its newest checkpoint; returns the run folder.
 
-    directory: an arcface_torch checkout, or one of all InsightFace. Names are bound anew while the run lasts, and back after
-    it; no file of the checkout changes. Raises what the embedded host raises, ValueError for a checkout without one of our
-    seams, and ImportError naming the extra where upstream's own imports are missing.
+    directory: an arcface_torch checkout, or one of the whole InsightFace repository. Its functions and classes are replaced in
+    memory for the duration of the run; no file of the checkout changes. Raises what the embedded loop raises, ValueError for a
+    checkout that lacks one of our hooks, and ImportError naming the extra if upstream's own imports are missing.
     """
     refuse_sizes(recipe)
-    folder = checkout.find(directory, seams.ENTRY)
-    seams.refuse_missing(folder)
+    folder = checkout.find(directory, hooks.ENTRY)
+    hooks.check_hooks(folder)
     check_imports(folder)
     with ExitStack() as stack:
-        stack.enter_context(handlers_put_back())
-        stack.enter_context(upstreams_warnings_hidden())
+        stack.enter_context(restored_log_handlers())
+        stack.enter_context(upstream_warnings_ignored())
         stack.enter_context(deterministic(recipe.run.deterministic))
         stack.callback(distributed.stop)
-        around = Surroundings(cpu=pick_device(recipe.run.device).type == "cpu", keep_mxnet=recipe.bridge.keep_mxnet)
-        entry = seams.open_upstream(stack, folder, around)
-        lesson = prepare(recipe)
-        lesson.facts["host"] = {"arcface_torch": checkout.commit(folder)}
-        settle_run_folder(lesson)
-        hosted = Hosted(lesson, stack.enter_context(stop_signals()), stack)
-        seams.install(stack, hosted)
+        env = Environment(cpu=pick_device(recipe.run.device).type == "cpu", keep_mxnet=recipe.bridge.keep_mxnet)
+        entry = hooks.open_upstream(stack, folder, env)
+        setup = build_setup(recipe)
+        setup.metadata["host"] = {"arcface_torch": checkout.commit(folder)}
+        write_or_verify_run(setup.recipe, setup.metadata)
+        run = UpstreamRun(setup, stack.enter_context(stop_signals()), stack)
+        hooks.install(stack, run)
         entry.main(Namespace(config=recipe.run.output))
-        last_verification(hosted, lesson.student)
+        final_verification(run, setup.student)
         return Path(recipe.run.output)
 
 
 def check_imports(folder: Path) -> None:
-    """ImportError where the checkout's evaluation imports packages that are not installed."""
+    """Raise ImportError if the checkout's evaluation imports packages that are not installed."""
     text = folder.joinpath("eval", "verification.py").read_text(errors="replace")
-    gone = [name for name in NEEDS if f"import {name}" in text or f"from {name}" in text]
-    gone = [name for name in gone if importlib.util.find_spec(name) is None]
-    if gone:
-        raise ImportError(f"arcface_torch imports {' and '.join(gone)}: pip install 'aird_plugin[arcface]'")
+    imported = [name for name in NEEDS if f"import {name}" in text or f"from {name}" in text]
+    missing = [name for name in imported if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ImportError(f"arcface_torch imports {' and '.join(missing)}: pip install 'aird_plugin[arcface]'")
+
+
+def refuse_sizes(recipe: Recipe) -> None:
+    """Raise ValueError for multi-size keys that only the embedded loop supports: upstream's passes images and labels alone."""
+    sizes = recipe.sizes
+    used = {"also_px": sizes.also_px, "margin_small": sizes.margin_small is not None}
+    if recipe.bridge.reader == "upstream":
+        used |= {"px_range": sizes.px_range, "faces_per_person": sizes.faces_per_person > 1}
+    for key, is_used in used.items():
+        if is_used:
+            where = "with reader='upstream'" if key in ("px_range", "faces_per_person") else ""
+            problem = f"{key}={getattr(sizes, key)!r} does not run inside arcface_torch {where}".rstrip()
+            raise ValueError(f"{problem}; train without --arcface-torch" + (" or with reader='bank'" if where else ""))
 
 
 @contextmanager
-def handlers_put_back():
-    """Upstream adds handlers to the root logger and never takes them away."""
+def restored_log_handlers():
+    """Restore the root logger: upstream adds handlers and never removes them."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     try:
@@ -74,12 +86,16 @@ def handlers_put_back():
 
 
 @contextmanager
-def upstreams_warnings_hidden():
-    """What today's Python and torch say of upstream's style, once a process and rank: nothing that a user could act on."""
+def upstream_warnings_ignored():
+    """Ignore the warnings that current Python and torch print about upstream's code; users cannot act on them."""
     with warnings.catch_warnings():
         for category in (FutureWarning, SyntaxWarning):
             warnings.simplefilter("ignore", category)
-        for message in ("You passed find_unused_parameters", "torch.cuda.amp.GradScaler is enabled", "Detected call of `lr_sch",
-                        "This DataLoader will create"):  # fmt: skip
+        for message in (
+            "You passed find_unused_parameters",
+            "torch.cuda.amp.GradScaler is enabled",
+            "Detected call of `lr_sch",
+            "This DataLoader will create",
+        ):
             warnings.filterwarnings("ignore", message)
         yield

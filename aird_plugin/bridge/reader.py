@@ -1,6 +1,6 @@
-"""What upstream's loop reads from: the bank, or its own reader with the low faces and the teacher's word made in the step.
+"""Data readers for upstream's loop: the bank, or upstream's own reader with LR images and teacher outputs computed in the step.
 
-B = faces on this rank.
+B = images on this rank.
 """
 
 from contextlib import closing
@@ -9,112 +9,114 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from aird_plugin import distributed
-from aird_plugin.data.degrade import shrink_torch
-from aird_plugin.data.faces import Batch
+from aird_plugin.data.batches import Batch
+from aird_plugin.data.degradation import downsample_torch
 from aird_plugin.data.loader import loader
-from aird_plugin.data.plan import Draw
-from aird_plugin.lesson_data import needs_of
+from aird_plugin.data.sampler import BatchIndices
+from aird_plugin.losses.term import Needs
+from aird_plugin.training.data import teacher_needs
+from aird_plugin.utils import distributed
 
 
-def dataloader(original, hosted):
-    """get_dataloader: the recipe's reader. Upstream's own one is called with upstream's own arguments."""
+def dataloader(original, run):
+    """Replaces get_dataloader by the recipe's reader. Upstream's own reader receives the original arguments."""
 
     def make(*args, **options):
-        if hosted.lesson.recipe.bridge.reader == "upstream":
-            return UpstreamReader(original(*args, **options), hosted)
-        return BankReader(hosted)
+        if run.setup.recipe.bridge.reader == "upstream":
+            return UpstreamReader(original(*args, **options), run)
+        return BankReader(run)
 
     return make
 
 
-class EpochOfBatches:
-    """Numbers of an epoch's batches; upstream calls `set_epoch`. The first epoch of a resumed run begins in its middle."""
+class EpochSampler:
+    """Batch indices of an epoch; upstream calls `set_epoch`. The first epoch of a resumed run may start in the middle."""
 
-    def __init__(self, hosted):
-        self.hosted, self.epoch = hosted, 0
+    def __init__(self, run):
+        self.run, self.epoch = run, 0
 
     def set_epoch(self, epoch: int) -> None:
         self.epoch = epoch
 
     def __iter__(self):
-        per_epoch = self.hosted.batches_per_epoch
-        first = max(self.epoch * per_epoch, self.hosted.first * self.hosted.accumulate)
+        per_epoch = self.run.batches_per_epoch
+        first = max(self.epoch * per_epoch, self.run.first * self.run.accumulate)
         return iter(range(first, (self.epoch + 1) * per_epoch))
 
     def __len__(self) -> int:
-        return self.hosted.batches_per_epoch
+        return self.run.batches_per_epoch
 
 
 class BankReader(DataLoader):
-    """The embedded host's batches in the embedded host's order, for upstream to unpack as (image, label)."""
+    """The batches of the embedded loop, in the same order, yielded as (image, label)."""
 
-    def __init__(self, hosted):
-        lesson = hosted.lesson
-        super().__init__(lesson.source, batch_size=None, sampler=EpochOfBatches(hosted))
-        self.hosted = hosted
+    def __init__(self, run):
+        setup = run.setup
+        super().__init__(setup.source, batch_size=None, sampler=EpochSampler(run))
+        self.run = run
 
     def __iter__(self):
-        lesson = self.hosted.lesson
-        with closing(loader(lesson.source, self.sampler, lesson.recipe.data.num_workers, lesson.device)) as batches:
-            for number, batch in zip(self.sampler, batches, strict=True):
-                yield self.hosted.begin(number, batch)
-                self.hosted.batch_done()
+        setup = self.run.setup
+        with closing(loader(setup.source, self.sampler, setup.recipe.data.num_workers, setup.device)) as batches:
+            for batch_index, batch in zip(self.sampler, batches, strict=True):
+                yield self.run.begin(batch_index, batch)
+                self.run.batch_done()
 
 
 class UpstreamReader:
-    """Upstream's images, shrunk by the one resize. They carry a label and no row, so RID's candidates come by person.
+    """Upstream's images, downsampled by the reference resize. They come without a row, so RID's candidates are drawn by label.
 
-    A run can stop and go on at whole epochs only. Raises ValueError for a term that remembers each face by its row.
+    A run can stop and resume at whole epochs only. Raises ValueError for a term that stores a value per row.
     """
 
-    def __init__(self, loader, hosted):
-        self.loader, self.hosted = loader, hosted
-        lesson = hosted.lesson
-        remembering = [name for name, spec in lesson.objective.specs.items() if "rows" in spec.needs]
-        if remembering:
-            raise ValueError(f"reader='upstream' does not say which face is which, and {remembering} asks; set reader='bank'")
-        self.neighbours = lesson.source.neighbours
-        self.asks = bool(needs_of(lesson.recipe, lesson.objective))
-        order_N = np.argsort(lesson.records.labels, kind="stable")
-        starts_P = np.searchsorted(lesson.records.labels[order_N], np.arange(lesson.recipe.head.num_classes + 1))
+    def __init__(self, loader, run):
+        self.loader, self.run = loader, run
+        setup = run.setup
+        row_terms = [name for name, spec in setup.objective.specs.items() if Needs.ROWS in spec.needs]
+        if row_terms:
+            raise ValueError(f"reader='upstream' gives images without their row, which {row_terms} needs; set reader='bank'")
+        self.neighbours = setup.source.neighbours
+        self.uses_teacher = bool(teacher_needs(setup.recipe, setup.objective))
+        order_N = np.argsort(setup.records.labels, kind="stable")
+        starts_P = np.searchsorted(setup.records.labels[order_N], np.arange(setup.recipe.head.num_classes + 1))
         self.order_N, self.starts_P = order_N, starts_P
 
     def __iter__(self):
-        hosted = self.hosted
-        number = hosted.first * hosted.accumulate if hosted.batch is None else hosted.number + 1
+        run = self.run
+        batch_index = run.first * run.accumulate if run.batch is None else run.batch_index + 1
         if isinstance(self.loader, DataLoader):
-            self.loader.sampler.set_epoch(number // hosted.batches_per_epoch)
+            self.loader.sampler.set_epoch(batch_index // run.batches_per_epoch)
         batches = iter(self.loader)
-        for place in range(hosted.batches_per_epoch):
-            image_B3HW, person_B = next(batches)
-            yield hosted.begin(number + place, self._batch(image_B3HW, person_B.view(-1).long(), number + place))
-            hosted.batch_done(may_stop_here=False)
+        for offset in range(run.batches_per_epoch):
+            image_B3HW, label_B = next(batches)
+            index = batch_index + offset
+            yield run.begin(index, self._batch(image_B3HW, label_B.view(-1).long(), index))
+            run.batch_done(may_stop_here=False)
 
     def reset(self) -> None:
-        """Upstream calls it after an epoch with DALI."""
+        """Called by upstream after an epoch with DALI."""
         self.loader.reset()
 
-    def _batch(self, image_B3HW: torch.Tensor, person_B: torch.Tensor, number: int) -> Batch:
-        lesson = self.hosted.lesson
-        high_B3HW = image_B3HW.to(lesson.device)
-        high_BHWC = (high_B3HW * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-        data = lesson.recipe.data
-        batch = Batch(faces_BHWC=shrink_torch(high_BHWC, data.px, data.degradation), person_B=person_B)
-        if lesson.maps is not None:
-            embeddings_BD, batch.teacher_maps = lesson.maps(high_BHWC)
-            batch.teacher_BD = lesson.bank.as_taught(embeddings_BD).to(lesson.device)
-        elif self.asks:
-            batch.teacher_BD = lesson.bank.as_taught(lesson.teacher.embed_inputs(high_B3HW)).to(lesson.device)
+    def _batch(self, image_B3HW: torch.Tensor, label_B: torch.Tensor, batch_index: int) -> Batch:
+        setup = self.run.setup
+        hr_B3HW = image_B3HW.to(setup.device)
+        hr_BHWC = (hr_B3HW * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        data = setup.recipe.data
+        batch = Batch(images_BHWC=downsample_torch(hr_BHWC, data.px, data.degradation), label_B=label_B)
+        if setup.maps is not None:
+            embeddings_BD, batch.teacher_maps = setup.maps(hr_BHWC)
+            batch.teacher_BD = setup.bank.project(embeddings_BD).to(setup.device)
+        elif self.uses_teacher:
+            batch.teacher_BD = setup.bank.project(setup.teacher.embed_inputs(hr_B3HW)).to(setup.device)
         if self.neighbours:
-            for name, value in self.neighbours.lookup(self._draw(person_B, number)).items():
+            for name, value in self.neighbours.lookup(self._batch_indices(label_B, batch_index)).items():
                 setattr(batch, name, value)
         return batch
 
-    def _draw(self, person_B: torch.Tensor, number: int) -> Draw:
-        """Any row of each face's person, from which the offline lists go on."""
-        rng = np.random.default_rng((self.hosted.lesson.recipe.run.seed, number, distributed.rank()))
-        person_B = person_B.cpu().numpy()
+    def _batch_indices(self, label_B: torch.Tensor, batch_index: int) -> BatchIndices:
+        """A random row of each image's identity, to look up the precomputed neighbour lists."""
+        rng = np.random.default_rng((self.run.setup.recipe.run.seed, batch_index, distributed.rank()))
+        person_B = label_B.cpu().numpy()
         first_B, count_B = self.starts_P[person_B], np.diff(self.starts_P)[person_B]
         rows_B = self.order_N[first_B + (rng.random(len(person_B)) * count_B).astype(np.int64)]
-        return Draw(rows_B, np.zeros_like(rows_B), rng)
+        return BatchIndices(rows_B, np.zeros_like(rows_B), rng)

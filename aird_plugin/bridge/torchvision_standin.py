@@ -1,4 +1,4 @@
-"""The part of torchvision that arcface_torch's dataset.py uses to turn a face into a tensor, with torchvision's meaning."""
+"""The part of torchvision that arcface_torch's dataset.py uses to convert an image to a tensor, with the same behaviour."""
 
 from types import ModuleType
 
@@ -8,11 +8,11 @@ from PIL import Image
 
 from aird_plugin.bridge.mxnet_standin import standin
 
-REMEDY = "installing torchvision brings the real one"
+REMEDY = "installing torchvision replaces the stand-in"
 
 
 def modules() -> dict[str, ModuleType]:
-    """Name in sys.modules -> a freshly made stand-in: torchvision, torchvision.transforms and torchvision.datasets."""
+    """Name in sys.modules -> a new stand-in module: torchvision, torchvision.transforms and torchvision.datasets."""
     steps = (Compose, ToPILImage, RandomHorizontalFlip, ToTensor, Normalize)
     transforms = standin("torchvision.transforms", {step.__name__: step for step in steps}, REMEDY)
     datasets = standin("torchvision.datasets", {"ImageFolder": ImageFolder}, REMEDY)
@@ -21,7 +21,7 @@ def modules() -> dict[str, ModuleType]:
 
 
 class Compose:
-    """One step after the other."""
+    """Apply transforms in sequence."""
 
     def __init__(self, transforms):
         self.transforms = transforms
@@ -33,17 +33,17 @@ class Compose:
 
 
 class ToPILImage:
-    """uint8 (H, W, 3) RGB -> Pillow's image. Raises TypeError for anything else."""
+    """uint8 (H, W, 3) RGB -> Pillow image. Raises TypeError for anything else."""
 
     def __call__(self, pic: np.ndarray) -> Image.Image:
         if not isinstance(pic, np.ndarray) or pic.dtype != np.uint8 or pic.ndim != 3 or pic.shape[2] != 3:
             got = f"{pic.dtype} {tuple(pic.shape)}" if hasattr(pic, "shape") else type(pic).__name__
-            raise TypeError(f"the stand-in for torchvision's ToPILImage takes an array, uint8 (H, W, 3), got {got}; {REMEDY}")
+            raise TypeError(f"the stand-in for torchvision's ToPILImage takes an array, uint8 (H, W, 3); got {got}; {REMEDY}")
         return Image.fromarray(pic)
 
 
 class RandomHorizontalFlip:
-    """Mirror a Pillow image, left to right, with probability `p`: as in torchvision, one `torch.rand(1)` an image."""
+    """Mirror a Pillow image left to right with probability `p`: like torchvision, one `torch.rand(1)` per image."""
 
     def __init__(self, p: float = 0.5):
         self.p = p
@@ -53,34 +53,36 @@ class RandomHorizontalFlip:
 
 
 class ToTensor:
-    """Pillow's RGB or grey image -> float32 (3 or 1, H, W) in 0..1. Raises TypeError for anything else."""
+    """Pillow image, RGB or greyscale -> float32 (3 or 1, H, W) in 0..1. Raises TypeError for anything else."""
 
     def __call__(self, pic: Image.Image) -> torch.Tensor:
         if not isinstance(pic, Image.Image) or pic.mode not in ("RGB", "L"):
             got = f"mode {pic.mode}" if isinstance(pic, Image.Image) else type(pic).__name__
-            raise TypeError(f"the stand-in for torchvision's ToTensor takes a Pillow image, RGB or grey, got {got}; {REMEDY}")
+            raise TypeError(f"the stand-in for torchvision's ToTensor takes a Pillow image, RGB or grey; got {got}; {REMEDY}")
         levels_HWC = torch.from_numpy(np.array(pic)).view(pic.height, pic.width, -1)
         return levels_HWC.permute(2, 0, 1).contiguous().to(torch.float32).div(255)
 
 
 class Normalize:
-    """(tensor - mean) / std, channel by channel, of a float (..., C, H, W). Raises TypeError for another dtype, ValueError for
-    fewer dimensions or a std of 0."""
+    """(tensor - mean) / std per channel of a float (..., C, H, W).
+
+    Raises TypeError for another dtype, ValueError for fewer dimensions or a std of 0.
+    """
 
     def __init__(self, mean, std):
         self.mean, self.std = mean, std
 
     def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
         if not tensor.is_floating_point():
-            raise TypeError(f"Normalize takes a float tensor, got {tensor.dtype}")
+            raise TypeError(f"Normalize takes a float tensor; got {tensor.dtype}")
         mean, std = (torch.as_tensor(part, dtype=tensor.dtype).to(tensor.device).view(-1, 1, 1) for part in (self.mean, self.std))
         if tensor.ndim < 3 or (std == 0).any():
-            raise ValueError(f"Normalize takes (..., C, H, W) and a std without 0, got {tuple(tensor.shape)} and std {self.std}")
+            raise ValueError(f"Normalize takes (..., C, H, W) and a std without 0; got {tuple(tensor.shape)} and std {self.std}")
         return (tensor - mean) / std
 
 
 class ImageFolder:
-    """There to be imported; making one raises ImportError."""
+    """A name to import; creating an instance raises ImportError."""
 
     def __init__(self, *args, **kwargs):
         raise ImportError(

@@ -1,13 +1,13 @@
-"""Upstream's verification callback, asked our questions: sharp and low faces, with and without FaceBN, under its log format."""
+"""Upstream's verification callback on the recipe's specs: HR and LR images, with and without FaceBN, in its log format."""
 
 import torch
 
-from aird_plugin import distributed
-from aird_plugin.evaluation.during import Question, answer, renew_sessions, write_rows
+from aird_plugin.training.validation import ValidationSpec, evaluate_one, renew_evaluators, write_rows
+from aird_plugin.utils import distributed
 
 
-class Norms:
-    """Mean length of the student's raw embeddings, upstream's XNorm, over the distinct faces that a question embeds."""
+class EmbeddingNorm:
+    """Mean norm of the student's raw embeddings (upstream's XNorm) over the distinct images that a spec embeds."""
 
     def __init__(self, student: torch.nn.Module, stack):
         self.total = self.count = 0
@@ -20,58 +20,58 @@ class Norms:
             self.count += len(embeddings_BD)
 
     def take(self) -> float:
-        """The mean since the last call; the last one again where every embedding was known already."""
+        """The mean since the last call; the previous value if every embedding came from the cache."""
         if self.count:
             self.last = self.total / self.count
         self.total = self.count = 0
         return self.last
 
 
-def callback(original, hosted):
-    """CallBackVerification: upstream's loop over data sets and its log lines; its data sets are our questions."""
-    lesson = hosted.lesson
+def callback(original, run):
+    """Replaces CallBackVerification: upstream's loop over data sets and its log lines, with our specs as the data sets."""
+    setup = run.setup
 
-    class QuestionCallback(original):
+    class EvalSpecCallback(original):
         """Keeps the rows of the last verification in `rows`, and its step in `step`."""
 
         def __init__(self, *args, **options):
             self.rows: list[dict] = []
             self.step = 0
-            hosted.verification = self
+            run.verification = self
             super().__init__(*args, **options)
 
         def init_dataset(self, val_targets, data_dir, image_size):
-            self.ver_list = list(hosted.questions)
-            self.ver_name_list = [question.name for question in hosted.questions]
+            self.ver_list = list(run.eval_specs)
+            self.ver_name_list = [spec.name for spec in run.eval_specs]
 
         def __call__(self, num_update, backbone):
-            renew_sessions(lesson)
+            renew_evaluators(setup)
             self.rows, self.step = [], num_update
             super().__call__(num_update, backbone)
 
-    return QuestionCallback
+    return EvalSpecCallback
 
 
-def test(original, hosted):
-    """verification.test: a question is answered by the project's own evaluation; anything else goes to upstream's."""
-    norms = Norms(hosted.lesson.student, hosted.stack)
+def test(original, run):
+    """Replaces verification.test: specs go to the project's own evaluation, anything else to upstream's."""
+    norms = EmbeddingNorm(run.setup.student, run.stack)
 
-    def answer_or_test(data_set, backbone, batch_size, nfolds=10):
-        if not isinstance(data_set, Question):
+    def evaluate_or_test(data_set, backbone, batch_size, nfolds=10):
+        if not isinstance(data_set, ValidationSpec):
             return original(data_set, backbone, batch_size, nfolds)
-        row = answer(hosted.lesson, data_set)
-        hosted.verification.rows.append(row)
+        row = evaluate_one(run.setup, data_set)
+        run.verification.rows.append(row)
         return 0.0, 0.0, row["accuracy"] / 100, row["accuracy_std"] / 100, norms.take(), []
 
-    return answer_or_test
+    return evaluate_or_test
 
 
-def last_verification(hosted, backbone) -> None:
-    """Verify the finished student where upstream's rhythm did not just do so; the rows go into evaluation.json."""
-    lesson, ask = hosted.lesson, hosted.verification
-    last = lesson.total_steps * hosted.accumulate
-    if hosted.questions and distributed.rank() == 0:
-        if ask.step != last:
-            ask(last, backbone)
-        write_rows(lesson, ask.rows)
-    distributed.wait_for_the_first()
+def final_verification(run, backbone) -> None:
+    """Verify the finished student unless upstream just did; the rows go into evaluation.json."""
+    setup, verify = run.setup, run.verification
+    last = setup.total_steps * run.accumulate
+    if run.eval_specs and distributed.rank() == 0:
+        if verify.step != last:
+            verify(last, backbone)
+        write_rows(setup, verify.rows)
+    distributed.wait_for_rank0()

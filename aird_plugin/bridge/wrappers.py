@@ -1,4 +1,4 @@
-"""What stands in the place of upstream's names while a run of ours is in its loop. Each takes (what was there, hosted)."""
+"""Replacements for upstream's functions and classes during a run. Each takes (original, upstream_run)."""
 
 import logging
 
@@ -6,67 +6,85 @@ import torch
 from easydict import EasyDict
 from torch.optim.lr_scheduler import LRScheduler
 
-from aird_plugin.deterministic import pin_kernels
-from aird_plugin.finite import check_gradient
-from aird_plugin.lesson import student_input
-from aird_plugin.runlog import terms_of
-from aird_plugin.schedule import learning_rate
+from aird_plugin.losses.term import Needs
+from aird_plugin.training.deterministic import pin_kernels
+from aird_plugin.training.nonfinite import check_gradient
+from aird_plugin.training.optim import learning_rate
+from aird_plugin.training.run_log import terms_of
+from aird_plugin.training.setup import student_input
 
 NEVER = 1 << 62
 
 
-def recipe_config(base: dict, hosted):
-    """get_config: the recipe in upstream's keys over upstream's own defaults. Steps become batches, as it counts them.
+def recipe_config(base: dict, run):
+    """Replaces get_config: the recipe in upstream's keys, over upstream's defaults. Steps are converted to batches, its unit.
 
-    Raises ValueError where `upstream` states what the recipe has a key for.
+    Raises ValueError if `upstream` sets a key that the recipe has itself.
     """
-    recipe, lesson, per_step = hosted.lesson.recipe, hosted.lesson, hosted.accumulate
-    schedule, run, head, bridge = recipe.schedule, recipe.run, recipe.head, recipe.bridge
+    recipe, setup, per_step = run.setup.recipe, run.setup, run.accumulate
+    schedule, head, bridge = recipe.schedule, recipe.head, recipe.bridge
     ours = dict(
-        rec=recipe.data.rec, num_image=len(lesson.records), num_workers=recipe.data.num_workers,
-        network=recipe.student.network, embedding_size=lesson.embedding_size,
-        num_classes=head.num_classes, margin_list=head.margin_list, sample_rate=head.sample_rate,
-        optimizer=schedule.optimizer, batch_size=schedule.batch_size, lr=schedule.lr, momentum=schedule.momentum,
-        weight_decay=schedule.weight_decay, num_epoch=schedule.num_epoch, warmup_epoch=schedule.warmup_epoch,
-        gradient_acc=per_step, seed=run.seed, output=run.output, resume=False, fp16=run.fp16 and lesson.device.type == "cuda",
-        frequent=run.frequent * per_step, verbose=run.verbose * per_step or NEVER, save_all_states=bridge.save_all_states,
-        val_targets=[question.name for question in hosted.questions], wandb_key=None,
-    )  # fmt: skip
-    twice = sorted(ours.keys() & bridge.upstream.keys())
-    if twice:
-        raise ValueError(f"upstream states {', '.join(twice)}: set such keys in the recipe itself")
-    hosted.config = EasyDict(base | ours | bridge.upstream)
-    return lambda config_file: hosted.config
+        rec=recipe.data.rec,
+        num_image=len(setup.records),
+        num_workers=recipe.data.num_workers,
+        network=recipe.student.network,
+        embedding_size=setup.embedding_size,
+        num_classes=head.num_classes,
+        margin_list=head.margin_list,
+        sample_rate=head.sample_rate,
+        optimizer=schedule.optimizer,
+        batch_size=schedule.batch_size,
+        lr=schedule.lr,
+        momentum=schedule.momentum,
+        weight_decay=schedule.weight_decay,
+        num_epoch=schedule.num_epoch,
+        warmup_epoch=schedule.warmup_epoch,
+        gradient_acc=per_step,
+        seed=recipe.run.seed,
+        output=recipe.run.output,
+        resume=False,
+        fp16=recipe.run.fp16 and setup.device.type == "cuda",
+        frequent=recipe.run.frequent * per_step,
+        verbose=recipe.run.verbose * per_step or NEVER,
+        save_all_states=bridge.save_all_states,
+        val_targets=[spec.name for spec in run.eval_specs],
+        wandb_key=None,
+    )
+    duplicates = sorted(ours.keys() & bridge.upstream.keys())
+    if duplicates:
+        raise ValueError(f"upstream sets {', '.join(duplicates)}: set such keys in the recipe itself")
+    run.config = EasyDict(base | ours | bridge.upstream)
+    return lambda config_file: run.config
 
 
-def get_model(original, hosted):
-    """The student itself, no wrapper around it: upstream saves its state dict, and its tools must load that."""
-    lesson, run = hosted.lesson, hosted.lesson.recipe.run
+def get_model(original, run):
+    """Replaces get_model by the bare student: upstream saves its state dict, and its tools must load that."""
+    setup, recipe = run.setup, run.setup.recipe
 
-    def low_input(student, args):
-        """Low faces of the training loop are grown and scaled here, on the student's device; ready inputs pass."""
-        (faces,) = args
-        return (student_input(student, faces, lesson.arrival),) if faces.dtype == torch.uint8 else args
+    def prepare_input(student, args):
+        """Upsample and normalise uint8 LR images on the student's device; float inputs pass unchanged."""
+        (images,) = args
+        return (student_input(student, images, setup.input_degradation),) if images.dtype == torch.uint8 else args
 
     def make(name, **options):
-        """The lesson's student, whatever upstream asks for."""
-        student = lesson.student
-        # Upstream's setup_seed asks for the fastest kernels, whichever they are; it has run by now.
-        pin_kernels(run.deterministic)
-        hosted.stack.callback(student.register_forward_pre_hook(low_input).remove)
-        half = torch.bfloat16 if run.bf16 else torch.float16
-        if run.bf16 or (run.fp16 and lesson.device.type == "cuda"):
-            train_in_half(student, half, lesson.device.type)
-            hosted.stack.callback(delattr, student, "forward")
-        if run.compile:
+        """Return the recipe's student, whatever the arguments."""
+        student = setup.student
+        # Upstream's setup_seed, which has run by now, enables cuDNN's kernel benchmark; `deterministic` turns it off again.
+        pin_kernels(recipe.run.deterministic)
+        run.stack.callback(student.register_forward_pre_hook(prepare_input).remove)
+        half = torch.bfloat16 if recipe.run.bf16 else torch.float16
+        if recipe.run.bf16 or (recipe.run.fp16 and setup.device.type == "cuda"):
+            autocast_training(student, half, setup.device.type)
+            run.stack.callback(delattr, student, "forward")
+        if recipe.run.compile:
             student.compile()
         return student
 
     return make
 
 
-def train_in_half(student: torch.nn.Module, half: torch.dtype, device: str) -> None:
-    """Autocast the student's forward in training; verification stays in float32, and so do its embeddings."""
+def autocast_training(student: torch.nn.Module, half: torch.dtype, device: str) -> None:
+    """Autocast the student's forward in training mode; verification runs in float32. Embeddings are float32 in both."""
     plain = student.forward
 
     def forward(x):
@@ -77,15 +95,15 @@ def train_in_half(student: torch.nn.Module, half: torch.dtype, device: str) -> N
     student.forward = forward
 
 
-def scheduler(original, hosted):
-    """PolynomialLRWarmup: the recipe's schedule, counted in upstream's batches."""
-    schedule, per_epoch, per_step = hosted.lesson.recipe.schedule, hosted.lesson.steps_per_epoch, hosted.accumulate
+def scheduler(original, run):
+    """Replaces PolynomialLRWarmup: the recipe's schedule, counted in upstream's batches."""
+    schedule, per_epoch, per_step = run.setup.recipe.schedule, run.setup.steps_per_epoch, run.accumulate
 
     class RecipeSchedule(LRScheduler):
-        """The rate is a function of the step alone; its state is the batch."""
+        """The learning rate depends on the step alone; the state is the batch index."""
 
         def __init__(self, optimizer, warmup_iters=0, total_iters=0, **options):
-            hosted.take_optimizer(optimizer)
+            run.attach_optimizer(optimizer)
             super().__init__(optimizer)
 
         def get_lr(self):
@@ -104,42 +122,42 @@ def scheduler(original, hosted):
     return RecipeSchedule
 
 
-def clip_gradients(original, hosted):
-    """clip_grad_norm_: the recipe's limit for upstream's fixed one, and no update from a gradient that is not finite."""
-    limit = hosted.lesson.recipe.schedule.clip or float("inf")
+def clip_gradients(original, run):
+    """Replaces clip_grad_norm_: the recipe's limit instead of upstream's constant, and an error for a non-finite gradient."""
+    limit = run.setup.recipe.schedule.clip or float("inf")
 
     def clip(parameters, max_norm, *args, **options):
         norm = original(parameters, limit, *args, **options)
-        if not hosted.config.fp16:
-            check_gradient(norm, hosted.number // hosted.accumulate)
+        if not run.config.fp16:
+            check_gradient(norm, run.batch_index // run.accumulate)
         return norm
 
     return clip
 
 
-def logging_callback(original, hosted):
-    """CallBackLogging: upstream's line, then one with every term, in metrics.jsonl and TensorBoard too."""
-    lesson = hosted.lesson
+def logging_callback(original, run):
+    """Replaces CallBackLogging: upstream's line, then one with every loss term, also in metrics.jsonl and TensorBoard."""
+    setup = run.setup
 
-    class TermLogging(original):
-        """Tells what the loss is made of."""
+    class TermLogger(original):
+        """Logs every loss term."""
 
         def __init__(self, *args, **options):
             super().__init__(*args, **options)
-            rate = lesson.recipe.head.sample_rate
-            if rate < 1 and "teacher_cosine" in lesson.objective.needs:
+            rate = setup.recipe.head.sample_rate
+            if rate < 1 and Needs.TEACHER_COSINE in setup.objective.needs:
                 logging.info("sample_rate %g: IID compares student and teacher over the sampled classes alone", rate)
 
         def __call__(self, global_step, *rest, **options):
             super().__call__(global_step, *rest, **options)
-            done, within = divmod(global_step, hosted.accumulate)
-            if within or (done % lesson.recipe.run.frequent and done != lesson.total_steps):
+            done, within = divmod(global_step, run.accumulate)
+            if within or (done % setup.recipe.run.frequent and done != setup.total_steps):
                 return
-            line = hosted.metrics.line(done, learning_rate(lesson.recipe.schedule, done - 1, lesson.steps_per_epoch))
+            line = run.metrics.line(done, learning_rate(setup.recipe.schedule, done - 1, setup.steps_per_epoch))
             if line:
                 terms = terms_of(line)
                 logging.info("Terms  " + "   ".join(f"{name} {value:.4f}" for name, value in terms.items()))
                 for name, value in terms.items():
                     self.writer.add_scalar(f"loss/{name}", value, global_step)
 
-    return TermLogging
+    return TermLogger

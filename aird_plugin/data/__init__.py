@@ -1,1 +1,1 @@
-"""Files -> faces: records, pairs, the one resize, views, the bank."""
+"""Read, degrade and batch face images: records, pairs, the reference resize, views, the bank."""

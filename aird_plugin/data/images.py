@@ -1,4 +1,4 @@
-"""Image files <-> faces. What face data sets hold is decoded as MXNet does, bit for bit."""
+"""Decode and encode image files. Images of face data sets decode as in MXNet, bit for bit."""
 
 import io
 from pathlib import Path
@@ -7,42 +7,50 @@ import numpy as np
 import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from aird_plugin.data.constants import FACE_SIDE
+
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 SIGNATURES = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n"}
 MAX_PIXELS = 1 << 26
-# A progressive JPEG goes over all of its pixels again in each scan, and a scan may be a hundred bytes. A sound one has about ten.
+# Each scan of a progressive JPEG covers all pixels again and may take only a hundred bytes. A regular file has about ten scans.
 SCAN, MAX_SCANNED_PIXELS = b"\xff\xda", 1 << 30
-# Of these simplejpeg gives Pillow's pixels, in half the time; CMYK it rounds otherwise.
-PLAIN_COLOURS = ("YCbCr", "Gray", "RGB")
+# For these simplejpeg returns the same pixels as Pillow in half the time; it rounds CMYK differently.
+COLOR_SPACES = ("YCbCr", "Gray", "RGB")
 
 
 def decode(payload: bytes, where: str, upright: bool = False) -> np.ndarray:
-    """JPEG, PNG, BMP or WebP bytes -> uint8 (H, W, 3), RGB. Grey and palettes become RGB, alpha is dropped.
+    """JPEG, PNG, BMP or WebP bytes -> uint8 (H, W, 3), RGB. Grey and palette images become RGB, alpha is dropped.
 
-    upright: turn the picture as its EXIF orientation says, as photos want. Aligned faces do not: MXNet does
-    not apply it either (cv2 does). Raises ValueError naming `where` for bytes that are cut short, damaged, of
-    another format, of more than 2**26 pixels, or of more than 2**30 over all scans of a JPEG.
+    upright: apply the EXIF orientation, for photos. Aligned images ignore it, as MXNet does (cv2 applies it). Raises ValueError
+    naming `where` for bytes that are truncated, damaged, of another format, of more than 2**26 pixels, or of more than 2**30
+    pixels over all scans of a JPEG.
     """
-    if not upright and payload.startswith(SIGNATURES["JPEG"]) and (face_HWC := _plain_jpeg(payload)) is not None:
-        return face_HWC
+    if not upright and payload.startswith(SIGNATURES["JPEG"]) and (image_HWC := _plain_jpeg(payload)) is not None:
+        return image_HWC
     try:
         with Image.open(io.BytesIO(payload), formats=FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"{image.width}x{image.height} pixels, allowed are {MAX_PIXELS} in all")
+                raise ValueError(f"{image.width}x{image.height} pixels; at most {MAX_PIXELS} in total are allowed")
             if payload.startswith(SIGNATURES["JPEG"]) and scanned(payload, image.size) > MAX_SCANNED_PIXELS:
-                raise ValueError(f"{image.width}x{image.height} pixels in {payload.count(SCAN)} scans, which would take minutes")
+                raise ValueError(
+                    f"{image.width}x{image.height} pixels in {payload.count(SCAN)} scans, which would decode for minutes"
+                )
             return np.array(_rgb(ImageOps.exif_transpose(image) if upright else image))
-    # Pillow's decoders raise a dozen kinds of error on damaged bytes, with no base class in common.
+    # Pillow's decoders raise many error types on damaged bytes, without a common base class.
     except Exception as error:
-        why = f"not {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
-        raise ValueError(f"{where}: {len(payload)} bytes that are no readable image: {why}") from error
+        reason = f"not {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
+        raise ValueError(f"{where}: {len(payload)} bytes that are no readable image: {reason}") from error
 
 
 def _plain_jpeg(payload: bytes) -> np.ndarray | None:
-    """A sound JPEG of plain colours; None for any other, which Pillow then reads or refuses."""
+    """Decode a valid JPEG of a plain color space; None for any other file, which is left to Pillow."""
     try:
-        height, width, colours, _ = simplejpeg.decode_jpeg_header(payload)
-        if colours not in PLAIN_COLOURS or height * width > MAX_PIXELS or scanned(payload, (width, height)) > MAX_SCANNED_PIXELS:
+        height, width, color_space, _ = simplejpeg.decode_jpeg_header(payload)
+        if (
+            color_space not in COLOR_SPACES
+            or height * width > MAX_PIXELS
+            or scanned(payload, (width, height)) > MAX_SCANNED_PIXELS
+        ):
             return None
         return simplejpeg.decode_jpeg(payload)
     except ValueError:
@@ -50,7 +58,7 @@ def _plain_jpeg(payload: bytes) -> np.ndarray | None:
 
 
 def scanned(jpeg: bytes, size: tuple[int, int]) -> int:
-    """How many pixels its scans go over, together."""
+    """Number of pixels over all scans."""
     return size[0] * size[1] * jpeg.count(SCAN)
 
 
@@ -63,35 +71,35 @@ def _rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def encode_jpeg(face_HWC: np.ndarray, quality: int = 95) -> bytes:
-    """uint8 (H, W, 3) RGB -> JPEG file, 4:2:0; quality 95 is what InsightFace's tools use."""
-    if face_HWC.dtype != np.uint8 or face_HWC.ndim != 3 or face_HWC.shape[2] != 3:
-        raise ValueError(f"a face is uint8 (H, W, 3) RGB; got {face_HWC.dtype} {face_HWC.shape}")
+def encode_jpeg(image_HWC: np.ndarray, quality: int = 95) -> bytes:
+    """uint8 (H, W, 3) RGB -> JPEG file, 4:2:0; InsightFace's tools use quality 95."""
+    if image_HWC.dtype != np.uint8 or image_HWC.ndim != 3 or image_HWC.shape[2] != 3:
+        raise ValueError(f"an image is uint8 (H, W, 3) RGB; got {image_HWC.dtype} {image_HWC.shape}")
     file = io.BytesIO()
-    Image.fromarray(face_HWC).save(file, "JPEG", quality=quality, subsampling="4:2:0")
+    Image.fromarray(image_HWC).save(file, "JPEG", quality=quality, subsampling="4:2:0")
     return file.getvalue()
 
 
-def face_file(path: Path, size: int = 112, resize: bool = False, keep: tuple = ("JPEG",)) -> bytes:
-    """The bytes under which a picture file goes into a data set of `size` px faces.
+def face_file(path: Path, size: int = FACE_SIDE, resize: bool = False, keep: tuple = ("JPEG",)) -> bytes:
+    """Return the bytes that store an image file in a data set of `size` px images.
 
-    The file's own, untouched, where it has that size and a format of `keep` (JPEG, PNG); else a JPEG of it,
-    resized (bicubic) where `resize` allows it. Raises ValueError naming the file where it cannot be read, is
-    not square, or has another size without `resize`.
+    These are the file's own bytes if it has this size and a format of `keep` (JPEG, PNG); otherwise a new JPEG, resized
+    (bicubic) if `resize` is set. Raises ValueError naming the file if it is unreadable, not square, or of another size without
+    `resize`.
     """
     payload = Path(path).read_bytes()
-    face_HWC = decode(payload, str(path))
-    height, width = face_HWC.shape[:2]
+    image_HWC = decode(payload, str(path))
+    height, width = image_HWC.shape[:2]
     if height != width or (width != size and not resize):
         remedy = "crop it to an aligned square first" if height != width else "--resize resizes squares"
         raise ValueError(f"{path} has {width}x{height} pixels, expected {size}x{size}; {remedy}")
     if width == size and any(payload.startswith(SIGNATURES[kind]) for kind in keep):
         return payload
-    return encode_jpeg(face_HWC if width == size else resized(face_HWC, size))
+    return encode_jpeg(image_HWC if width == size else resized(image_HWC, size))
 
 
-def resized(face_HWC: np.ndarray, side: int) -> np.ndarray:
-    """A square face at another size, by the one resize there is (lowres.py)."""
-    from aird_plugin.data.lowres import resize_faces  # brings torch, which reading files does not need
+def resized(image_HWC: np.ndarray, side: int) -> np.ndarray:
+    """Resize a square image by the reference resize (lowres.py)."""
+    from aird_plugin.data.lowres import resize_faces  # imports torch, which decoding does not need
 
-    return resize_faces(face_HWC[None], side)[0]
+    return resize_faces(image_HWC[None], side)[0]

@@ -1,27 +1,53 @@
-"""Batches in order, prepared beside the work on the one before."""
+"""Prepare batches in order while the previous ones are in use."""
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader
 
-from aird_plugin.data.ahead import ahead
-from aird_plugin.data.faces import Batch
+from aird_plugin.data.batches import Batch
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+AHEAD = 2
 
 
-def loader(source, numbers: Iterable[int], num_workers: int, device: torch.device) -> Iterator[Batch]:
-    """The batches of those numbers, for work on `device`. Close it (`contextlib.closing`) where it may not come to its end.
+def loader(source: Any, numbers: Iterable[int], num_workers: int, device: torch.device) -> Generator[Batch]:
+    """Yield the batches with these numbers, for work on `device`. Close it (`contextlib.closing`) if it may not run to its end.
 
-    A source whose batches lie on the device already is simply asked. Else `num_workers` processes prepare them, or for 0 one
-    thread: decoding, gathering and resizing let Python's lock go. For a GPU they come in pinned memory.
+    A source whose batches already lie on the device is indexed directly. Otherwise `num_workers` processes prepare them, or
+    one thread for 0: decoding, gathering and resizing release the GIL. For a GPU the batches are in pinned memory.
     """
     pinned = device.type == "cuda"
-    if source.resident:
+    if source.on_device:
         yield from map(source.__getitem__, numbers)
     elif num_workers:
         yield from DataLoader(source, batch_size=None, sampler=numbers, num_workers=num_workers, pin_memory=pinned)
     elif pinned:
-        # Pinning happens in the thread's current device, and a new thread's is the first GPU.
+        # Pinning uses the thread's current device, and that of a new thread is the first GPU.
         yield from ahead(lambda number: source[number].pin_memory(), numbers, lambda: torch.cuda.set_device(device))
     else:
         yield from ahead(source.__getitem__, numbers)
+
+
+def ahead(make: Callable[[Item], Result], items: Iterable[Item], begin: Callable[[], None] | None = None) -> Generator[Result]:
+    """Yield `make(item)` in order, computed by a thread that runs up to `AHEAD` items ahead; the thread first calls `begin`.
+
+    An exception in `make` is raised here, at the item's turn. The thread stops when the iterator ends, raises or is closed
+    (`contextlib.closing`); it never waits for room, so it cannot hang.
+    """
+    waiting: deque[Future] = deque()
+    with ThreadPoolExecutor(1, "ahead", initializer=begin) as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(make, item))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,8 +1,8 @@
-"""The views of a face: a flip times a seeded jitter.
+"""The views of an image: a flip times a seeded jitter.
 
-View v of a face is jitter v // 2, mirrored where v is odd. Jitter 0 is the face as it is, so two views are the face and its
-mirror image, as in the papers. Every other jitter is a small affine motion, a change of light and colour, and grey for half
-of them; it is a function of (seed, row, jitter) alone, so that the bank, the online path and every rank see the same view.
+View v is jitter v // 2, mirrored where v is odd. Jitter 0 is the image itself, so two views are the image and its mirror
+image, as in the papers. Every other jitter is a small affine transform and a change of brightness, contrast and saturation,
+and half of them are grey. A jitter is a function of (seed, row, jitter), so the bank, the online path and every rank agree.
 """
 
 import numpy as np
@@ -18,48 +18,48 @@ GREY_SHARE = 0.5
 
 
 def check_views(views: int) -> int:
-    """`views` itself where it is an even count of views of a face; ValueError otherwise."""
+    """Return `views` if it is even and at least 2; raise ValueError otherwise."""
     if isinstance(views, bool) or not isinstance(views, int) or views < 2 or views % 2:
-        raise ValueError(f"views counts flip times jitter, so it is even and at least 2; got {views!r}")
+        raise ValueError(f"views is 2 (the flip) times the number of jitters, so even and at least 2; got {views!r}")
     return views
 
 
-def view_of(face_HWC: np.ndarray, row: int, view: int, seed: int = 0) -> np.ndarray:
-    """View `view` of the face in `row`. uint8 (112, 112, 3) -> uint8 (112, 112, 3)."""
-    jittered_HWC = jitter(face_HWC, row, view // 2, seed)
+def view_of(image_HWC: np.ndarray, row: int, view: int, seed: int = 0) -> np.ndarray:
+    """Return view `view` of the image in `row`. uint8 (112, 112, 3) -> uint8 (112, 112, 3)."""
+    jittered_HWC = jitter(image_HWC, row, view // 2, seed)
     return np.ascontiguousarray(jittered_HWC[:, ::-1]) if view % 2 else jittered_HWC
 
 
-def mirror_odd(faces_BHWC: np.ndarray, views_B: np.ndarray) -> np.ndarray:
-    """The faces, those of an odd view mirrored in place."""
+def mirror_odd(images_BHWC: np.ndarray, views_B: np.ndarray) -> np.ndarray:
+    """Mirror the images of odd views in place, and return all."""
     odd_B = views_B % 2 == 1
-    faces_BHWC[odd_B] = faces_BHWC[odd_B, :, ::-1]
-    return faces_BHWC
+    images_BHWC[odd_B] = images_BHWC[odd_B, :, ::-1]
+    return images_BHWC
 
 
-def jitter(face_HWC: np.ndarray, row: int, number: int, seed: int = 0) -> np.ndarray:
-    """Jitter `number` of the face in `row`; number 0 is the face itself."""
+def jitter(image_HWC: np.ndarray, row: int, number: int, seed: int = 0) -> np.ndarray:
+    """Return jitter `number` of the image in `row`; number 0 is the image itself."""
     if number == 0:
-        return face_HWC
+        return image_HWC
     rng = np.random.default_rng((seed, row, number))
-    moved = _moved(face_HWC, rng)
+    jittered = _affine(image_HWC, rng)
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-        moved = enhance(moved).enhance(rng.uniform(1 - MAX_LIGHT, 1 + MAX_LIGHT))
+        jittered = enhance(jittered).enhance(rng.uniform(1 - MAX_LIGHT, 1 + MAX_LIGHT))
     if rng.random() < GREY_SHARE:
-        moved = moved.convert("L").convert("RGB")
-    return np.asarray(moved)
+        jittered = jittered.convert("L").convert("RGB")
+    return np.asarray(jittered)
 
 
-def _moved(face_HWC: np.ndarray, rng: np.random.Generator) -> Image.Image:
-    """Turn, zoom and shift about the centre; what comes in over the edge repeats the edge."""
-    side = face_HWC.shape[0]
+def _affine(image_HWC: np.ndarray, rng: np.random.Generator) -> Image.Image:
+    """Rotate, zoom and shift about the center; the border repeats the edge pixels."""
+    side = image_HWC.shape[0]
     angle = np.deg2rad(rng.uniform(-MAX_DEGREES, MAX_DEGREES))
     zoom = np.exp(rng.uniform(-MAX_ZOOM, MAX_ZOOM))
     shift_x, shift_y = rng.uniform(-MAX_SHIFT, MAX_SHIFT, 2)
     cos, sin = np.cos(angle) / zoom, np.sin(angle) / zoom
-    middle = side / 2
-    wide = Image.fromarray(np.pad(face_HWC, ((BORDER, BORDER), (BORDER, BORDER), (0, 0)), mode="edge"))
-    source_x = middle + shift_x + BORDER - cos * middle + sin * middle
-    source_y = middle + shift_y + BORDER - sin * middle - cos * middle
+    center = side / 2
+    wide = Image.fromarray(np.pad(image_HWC, ((BORDER, BORDER), (BORDER, BORDER), (0, 0)), mode="edge"))
+    source_x = center + shift_x + BORDER - cos * center + sin * center
+    source_y = center + shift_y + BORDER - sin * center - cos * center
     matrix = (cos, -sin, source_x, sin, cos, source_y)
     return wide.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)

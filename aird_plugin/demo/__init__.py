@@ -1,1 +1,1 @@
-"""A local page that shows what a student makes of two faces: the judgement, the pictures, the server, the command."""
+"""Local web page that compares two faces at low resolution: comparison, face extraction, HTTP server, application."""

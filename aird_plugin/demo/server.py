@@ -1,8 +1,8 @@
-"""A small HTTP server for one page and its questions, on Python's own `http.server`: fixed routes, nothing written, nothing kept.
+"""HTTP server for the demo page and its endpoints, on Python's own `http.server`: fixed routes, nothing written or stored.
 
-What it guards against: other web pages (Host and Origin are checked), large bodies (refused by their announced length, unread),
-slow clients (a request must have arrived within DEADLINE seconds), many of them (at most CONNECTIONS at once), questions without
-end (PER_SECOND of them, after a BURST), and two questions before the networks at the same time (a lock).
+Protections: other web pages (Host and Origin are checked), large bodies (refused by Content-Length, unread), slow clients (a
+request must arrive within DEADLINE seconds), many clients (at most CONNECTIONS at once), request floods (PER_SECOND, after a
+BURST), and concurrent inference (a lock).
 """
 
 import contextlib
@@ -17,13 +17,13 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import NamedTuple
 
-from aird_plugin.demo.guard import Allowance, Refused, body_length, check_host, check_origin
-from aird_plugin.errors import describe
+from aird_plugin.demo.limits import RateLimiter, RequestError, body_length, check_host, check_origin
+from aird_plugin.utils.errors import describe
 
-# Seconds within which a request must have arrived, and within which something of it must come.
-DEADLINE, SILENCE = 30.0, 10.0
+# Seconds until a request must be complete, and the longest pause between two reads.
+DEADLINE, READ_TIMEOUT = 30.0, 10.0
 CONNECTIONS = 32
-# A slider that is moved asks about as often as a screen is drawn anew.
+# A moving slider sends about one request per screen refresh.
 BURST, PER_SECOND = 120, 30.0
 HEADERS = {
     "Cache-Control": "no-store",
@@ -35,129 +35,129 @@ HEADERS = {
 
 
 class Document(NamedTuple):
-    """What a GET gives. policy: its Content-Security-Policy."""
+    """The response to a GET. policy: its Content-Security-Policy."""
 
     kind: str
     body: bytes
     policy: str = "default-src 'none'"
 
 
-class Question(NamedTuple):
-    """What a POST asks: at most `limit` bytes, answered by a dict, for JSON. A ValueError is the asker's fault, and is told."""
+class Endpoint(NamedTuple):
+    """Handles a POST of at most `limit` bytes and returns a dict for JSON. A ValueError becomes status 400 with its message."""
 
     limit: int
-    answer: Callable[[bytes], dict]
+    handle: Callable[[bytes], dict]
 
 
 class DemoServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Documents and questions by path, to be filled in; port 0 takes a free one.
+    """Serves `documents` and `endpoints` by path, both empty at first; port 0 picks a free one.
 
-    Clients that come before `serve_forever` wait. Raises OSError where the address is taken, or not this machine's.
+    Clients that connect before `serve_forever` wait. Raises OSError if the address is in use or does not belong to this machine.
     """
 
     daemon_threads = True
     request_queue_size = CONNECTIONS
-    # Elsewhere than on POSIX this would let two programs share a port.
+    # On other systems than POSIX, two programs could share the port.
     allow_reuse_address = os.name == "posix"
 
     def __init__(self, host: str, port: int):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.documents: dict[str, Document] = {}
-        self.questions: dict[str, Question] = {}
+        self.endpoints: dict[str, Endpoint] = {}
         self.host = host.lower()
-        self.networks, self.places = threading.Lock(), threading.BoundedSemaphore(CONNECTIONS)
-        self.allowance = Allowance(BURST, PER_SECOND)
+        self.inference_lock, self.slots = threading.Lock(), threading.BoundedSemaphore(CONNECTIONS)
+        self.rate_limiter = RateLimiter(BURST, PER_SECOND)
         super().__init__((host, port), Handler)
 
     @property
     def url(self) -> str:
-        """Where the page is."""
-        host, port = self.server_address[:2]
+        """The address of the page."""
+        host, port = str(self.server_address[0]), self.server_address[1]
         return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
     def process_request(self, request, client_address):
-        """A thread for the request where there is a place, else a short no."""
-        if self.places.acquire(blocking=False):
+        """Start a thread for the request if a connection slot is free, else respond with 503."""
+        if self.slots.acquire(blocking=False):
             return super().process_request(request, client_address)
         with contextlib.suppress(OSError):
             request.sendall(b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
         self.shutdown_request(request)
 
     def process_request_thread(self, request, client_address):
-        """As inherited; the place is free afterwards."""
+        """As inherited; then release the connection slot."""
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self.places.release()
+            self.slots.release()
 
     def handle_error(self, request, client_address):
-        """A client that breaks off is no news."""
+        """Ignore broken connections unless AIRD_DEBUG=1."""
         if os.environ.get("AIRD_DEBUG") == "1":
             super().handle_error(request, client_address)
 
 
 class Handler(BaseHTTPRequestHandler):
-    """One request of one connection (HTTP/1.0: no other follows)."""
+    """Handles one request per connection (HTTP/1.0)."""
 
     server_version, sys_version = "aird", ""
-    timeout = SILENCE
+    timeout = READ_TIMEOUT
     server: DemoServer
 
     def setup(self):
-        """As inherited, and from now on the clock runs."""
+        """As inherited; then start the deadline timer."""
         super().setup()
-        self.clock = threading.Timer(DEADLINE, self._stop_reading)
-        self.clock.daemon = True
-        self.clock.start()
+        self.timer = threading.Timer(DEADLINE, self._stop_reading)
+        self.timer.daemon = True
+        self.timer.start()
 
     def finish(self):
-        """As inherited."""
-        self.clock.cancel()
+        """As inherited; stops the deadline timer first."""
+        self.timer.cancel()
         super().finish()
 
     def do_GET(self):
-        """A document."""
+        """Send a document."""
         self._respond(self._document)
 
     def do_POST(self):
-        """The answer to a question."""
-        self._respond(self._answer)
+        """Send the response of an endpoint."""
+        self._respond(self._endpoint_response)
 
     def send_error(self, code, message=None, explain=None):
-        """What the base class refuses: as JSON, like everything else that goes wrong."""
-        self._send(code, complaint(message or HTTPStatus(code).phrase))
+        """Send errors of the base class as JSON, like all other errors."""
+        self._send(code, error_document(message or HTTPStatus(code).phrase))
 
     def log_message(self, format, *args):
-        """Nothing about pictures or their senders is written anywhere."""
+        """Requests are not logged."""
 
-    def _respond(self, work: Callable[[], Document]):
+    def _respond(self, make_document: Callable[[], Document]) -> None:
         try:
             check_host(self.headers.get("Host", ""), self.server.host)
-            status, document = HTTPStatus.OK, work()
-        except Refused as refusal:
-            status, document = refusal.status, complaint(str(refusal))
-        # Whatever else goes wrong, the asker gets one sentence and the server goes on.
+            status, document = HTTPStatus.OK, make_document()
+        except RequestError as error:
+            status, document = error.status, error_document(str(error))
+        # Any other error becomes a one-line response, and the server continues.
         except Exception as error:
             status = HTTPStatus.BAD_REQUEST if isinstance(error, ValueError) else HTTPStatus.INTERNAL_SERVER_ERROR
-            document = complaint(describe(error))
+            document = error_document(describe(error))
             if os.environ.get("AIRD_DEBUG") == "1":
                 traceback.print_exc()
         self._send(status, document)
 
     def _document(self) -> Document:
         if self.path not in self.server.documents:
-            raise Refused(HTTPStatus.NOT_FOUND, "there is nothing of that name here")
+            raise RequestError(HTTPStatus.NOT_FOUND, f"no such document; documents: {', '.join(self.server.documents)}")
         return self.server.documents[self.path]
 
-    def _answer(self) -> Document:
-        if self.path not in self.server.questions:
-            raise Refused(HTTPStatus.NOT_FOUND, "there is nothing of that name to ask")
+    def _endpoint_response(self) -> Document:
+        if self.path not in self.server.endpoints:
+            raise RequestError(HTTPStatus.NOT_FOUND, f"no such endpoint; endpoints: {', '.join(self.server.endpoints)}")
         check_origin(self.headers)
-        self.server.allowance.take()
-        question = self.server.questions[self.path]
-        payload = self._read(body_length(self.headers, question.limit))
-        with self.server.networks:
-            return as_json(question.answer(payload))
+        self.server.rate_limiter.take()
+        endpoint = self.server.endpoints[self.path]
+        payload = self._read(body_length(self.headers, endpoint.limit))
+        with self.server.inference_lock:
+            return as_json(endpoint.handle(payload))
 
     def _read(self, length: int) -> bytes:
         try:
@@ -165,11 +165,12 @@ class Handler(BaseHTTPRequestHandler):
         except TimeoutError:
             payload = b""
         if len(payload) < length:
-            raise Refused(HTTPStatus.REQUEST_TIMEOUT, f"the request broke off, or took too long: {length} bytes were announced")
+            message = f"got {len(payload)} of {length} bytes; the request is incomplete or too slow"
+            raise RequestError(HTTPStatus.REQUEST_TIMEOUT, message)
         return payload
 
-    def _send(self, status: int, document: Document):
-        # To a request of no version, or a broken one, the base class would answer without headers.
+    def _send(self, status: int, document: Document) -> None:
+        # The base class sends no headers for a request with no version or a broken one.
         self.request_version = self.protocol_version
         self.send_response(status)
         for name, value in HEADERS.items():
@@ -180,16 +181,16 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(document.body)
 
-    def _stop_reading(self):
+    def _stop_reading(self) -> None:
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_RD)
 
 
 def as_json(value: dict) -> Document:
-    """A dict for a program."""
+    """A dict as a JSON document."""
     return Document("application/json", json.dumps(value, allow_nan=False).encode())
 
 
-def complaint(sentence: str) -> Document:
-    """What went wrong, for a program to show."""
-    return as_json({"error": sentence})
+def error_document(message: str) -> Document:
+    """An error message as a JSON document."""
+    return as_json({"error": message})

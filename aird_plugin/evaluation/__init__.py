@@ -1,1 +1,1 @@
-"""Embeddings -> numbers that someone will quote."""
+"""Verification and identification: embeddings, figures, significance tests."""

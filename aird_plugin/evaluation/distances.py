@@ -1,18 +1,18 @@
-"""Embeddings of face pairs -> their squared distances, refusing what makes verification figures meaningless.
+"""Embeddings of image pairs -> squared distances, with checks of what would make verification figures meaningless.
 
-N = pairs, 2N = their faces, side by side, D = embedding width.
+N = pairs, 2N = their images, side by side, D = embedding width.
 """
 
 import numpy as np
 
 # Contiguous folds of the verification protocol.
 FOLDS = 10
-# So many differences in float64 stay in the cache: a third of the time of all at once.
+# Pairs per block: their float64 differences stay in the cache, which takes a third of the time of all pairs at once.
 BLOCK = 64
 
 
 def squared_distances(first_ND: np.ndarray, second_ND: np.ndarray) -> np.ndarray:
-    """Squared L2 distance of each pair, float64 (N,): to the bit np.sum(np.square(np.subtract(a, b)), 1), upstream's."""
+    """Squared L2 distance of each pair, float64 (N,), bit for bit upstream's np.sum(np.square(np.subtract(a, b)), 1)."""
     distance_N = np.empty(len(first_ND))
     with np.errstate(invalid="ignore", over="ignore"):
         for start in range(0, len(first_ND), BLOCK):
@@ -22,15 +22,15 @@ def squared_distances(first_ND: np.ndarray, second_ND: np.ndarray) -> np.ndarray
     return distance_N
 
 
-def distances_of(embeddings_2ND, same_N, folds: int) -> tuple[np.ndarray, np.ndarray]:
+def distances_of(embeddings_2ND: np.ndarray, same_N: np.ndarray, folds: int) -> tuple[np.ndarray, np.ndarray]:
     """Squared distance of every pair, float64 (N,), and its label, bool (N,).
 
-    Raises ValueError for what would make verification figures meaningless; `fold_decisions` lists it.
+    Raises ValueError for the inputs that `fold_decisions` lists.
     """
     embeddings_2ND, same_N = np.asarray(embeddings_2ND), np.asarray(same_N)
     if embeddings_2ND.ndim != 2 or len(embeddings_2ND) % 2:
         raise ValueError(
-            f"embeddings must be an array (2N, D), two rows a pair, got shape {embeddings_2ND.shape}"
+            f"embeddings must be an array (2N, D), two rows per pair, got shape {embeddings_2ND.shape}"
             + (": an odd number of rows" if len(embeddings_2ND.shape) == 2 else "")
         )
     pairs = len(embeddings_2ND) // 2
@@ -41,9 +41,9 @@ def distances_of(embeddings_2ND, same_N, folds: int) -> tuple[np.ndarray, np.nda
     same_N = same_N.astype(bool)
     check_labels(same_N, folds)
     distance_N = squared_distances(embeddings_2ND[0::2], embeddings_2ND[1::2])
-    # A number that is not finite makes its pair's distance so.
+    # A value that is not finite makes the distance of its pair not finite.
     if not np.isfinite(distance_N).all():
-        _refuse_broken(embeddings_2ND)
+        _raise_nonfinite(embeddings_2ND)
     if distance_N.max() > 4.001:
         raise ValueError(
             f"pair {distance_N.argmax()} has a squared distance of {distance_N.max():.4g}; unit vectors are "
@@ -52,17 +52,17 @@ def distances_of(embeddings_2ND, same_N, folds: int) -> tuple[np.ndarray, np.nda
     return distance_N, same_N
 
 
-def _refuse_broken(embeddings_2ND):
-    broken = np.flatnonzero(~np.isfinite(embeddings_2ND).all(axis=1))
-    if len(broken):
+def _raise_nonfinite(embeddings_2ND):
+    nonfinite = np.flatnonzero(~np.isfinite(embeddings_2ND).all(axis=1))
+    if len(nonfinite):
         raise ValueError(
-            f"the embedding of face {broken[0] % 2} of pair {broken[0] // 2} is not finite (counted from 0; "
-            f"{len(broken)} of {len(embeddings_2ND)} faces are like that): its pair would silently count as 'different'"
+            f"the embedding of image {nonfinite[0] % 2} of pair {nonfinite[0] // 2} (counted from 0) is not finite, "
+            f"{len(nonfinite)} of {len(embeddings_2ND)} in all: their pairs would silently count as 'different'"
         )
 
 
 def check_labels(same_N: np.ndarray, folds: int) -> None:
-    """ValueError for labels, bool (N,), that ten-fold accuracy means nothing on; `fold_decisions` lists them."""
+    """Raise ValueError for labels, bool (N,), on which k-fold accuracy is meaningless; `fold_decisions` lists them."""
     pairs, genuine = len(same_N), int(same_N.sum())
     if folds < 2:
         raise ValueError(f"folds must be 2 or more, got {folds}")
@@ -75,6 +75,6 @@ def check_labels(same_N: np.ndarray, folds: int) -> None:
         first, rest = ("same", "different") if same_N[0] else ("different", "same")
         raise ValueError(
             f"the pairs are sorted: all '{first}' ones first, then all '{rest}' ones. Folds are contiguous, "
-            "so each threshold would be chosen on another mixture than it is tried on: interleave the pairs, "
-            "half of each kind in a fold"
+            "so each threshold would be chosen on another mixture than the one it is tested on: interleave the pairs, "
+            "half of each kind per fold"
         )

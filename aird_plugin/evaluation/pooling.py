@@ -1,11 +1,11 @@
-"""Several crops of one person or track -> one embedding: a mean weighted by quality.
+"""Template pooling: several crops of one identity or track -> one embedding, a mean weighted by quality.
 
 N = crops, D = embedding width, G = groups.
 """
 
 import numpy as np
 
-from aird_plugin.data.pairs import joined
+from aird_plugin.data.pairs import connected_components
 from aird_plugin.evaluation.embed import normalise
 
 
@@ -13,12 +13,12 @@ def pool(features_ND: np.ndarray, quality_N: np.ndarray | None = None) -> np.nda
     """One L2-normalised embedding, float32 (D,), of all rows: the mean of their directions, weighted by quality.
 
     features_ND: embeddings, normalised or not.
-    quality_N: a weight a row, 0 or more. By default the row's length, which in networks trained with a softmax tells how
-        recognisable the face is (MagFace, AdaFace); the result is then the direction of the sum of the rows. Of rows that
-        are L2-normalised it is the plain mean.
+    quality_N: one weight per row, 0 or more. By default the row's length, which in networks trained with a softmax grows with
+        the quality of the image (MagFace, AdaFace); the result is then the direction of the sum of the rows, and for
+        L2-normalised rows the plain mean.
 
-    Weights that cancel the directions out leave zeros. Raises ValueError for no row, rows that are not finite, and weights
-    that are negative, not finite, all zero or of another number.
+    Directions that cancel out give zeros. Raises ValueError for no row, rows that are not finite, and weights that are
+    negative, not finite, all zero or of another number.
     """
     features_ND = _checked_features(features_ND)
     if quality_N is None:
@@ -27,17 +27,17 @@ def pool(features_ND: np.ndarray, quality_N: np.ndarray | None = None) -> np.nda
     return normalise(quality_N[None] @ normalise(features_ND))[0].astype(np.float32)
 
 
-def pool_by(features_ND, group_N, quality_N=None) -> tuple[np.ndarray, np.ndarray]:
+def pool_by(features_ND: np.ndarray, group_N, quality_N: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """`pool` of the rows of each group: the groups in ascending order (G,) and their embeddings float32 (G, D).
 
-    group_N: whose row it is, numbers or names. Raises ValueError as `pool` does, naming the group, and for another number
-    of groups than rows.
+    group_N: the group of each row, numbers or names. Raises ValueError as `pool` does, naming the group, and unless each row
+    has a group.
     """
     features_ND, group_N = _checked_features(features_ND), np.asarray(group_N)
     if group_N.shape != (len(features_ND),):
-        raise ValueError(f"{len(features_ND)} embeddings need a group each, got {group_N.shape}")
+        raise ValueError(f"{len(features_ND)} embeddings need one group each, got {group_N.shape}")
     if quality_N is not None and np.shape(quality_N) != group_N.shape:
-        raise ValueError(f"{len(features_ND)} embeddings need a weight each, got {np.shape(quality_N)}")
+        raise ValueError(f"{len(features_ND)} embeddings need one weight each, got {np.shape(quality_N)}")
     groups, first_G = np.unique(np.sort(group_N), return_index=True)
     rows_of = np.split(np.argsort(group_N, kind="stable"), first_G[1:])
     pooled = []
@@ -49,36 +49,37 @@ def pool_by(features_ND, group_N, quality_N=None) -> tuple[np.ndarray, np.ndarra
     return groups, np.stack(pooled)
 
 
-def merge_groups(features_ND, group_N, cosine: float) -> np.ndarray:
-    """Groups whose pooled embeddings have a cosine above `cosine` become one: a group for each row (N,).
+def merge_groups(features_ND: np.ndarray, group_N, cosine: float) -> np.ndarray:
+    """Merge the groups whose pooled embeddings have a cosine above `cosine`: the new group of each row (N,).
 
-    For people whom a list cut into several. Raises what `pool_by` raises, and ValueError for a cosine outside -1..1.
+    For identities that a list of pairs splits into several. Raises what `pool_by` raises, and ValueError for a cosine outside
+    -1..1.
     """
     if not -1 <= cosine <= 1:
-        raise ValueError(f"a cosine lies in -1..1, got {cosine}")
+        raise ValueError(f"a cosine must lie in -1..1, got {cosine}")
     groups, pooled_GD = pool_by(features_ND, group_N)
     links = np.argwhere(np.triu(pooled_GD @ pooled_GD.T, 1) > cosine)
-    stands_for = joined(groups.tolist(), groups[links].tolist())
-    return np.array([stands_for[group] for group in np.asarray(group_N).tolist()])
+    merged = connected_components(groups.tolist(), groups[links].tolist())
+    return np.array([merged[group] for group in np.asarray(group_N).tolist()])
 
 
 def _checked_features(features_ND) -> np.ndarray:
     features_ND = np.asarray(features_ND, dtype=np.float64)
     if features_ND.ndim != 2 or 0 in features_ND.shape:
-        raise ValueError(f"embeddings to pool are an array (N, D) of one row or more, got shape {features_ND.shape}")
-    broken = np.flatnonzero(~np.isfinite(features_ND).all(axis=1))
-    if len(broken):
-        raise ValueError(f"embedding {broken[0]} is not finite ({len(broken)} of {len(features_ND)} are like that)")
+        raise ValueError(f"embeddings to pool must be an array (N, D) of one row or more, got shape {features_ND.shape}")
+    nonfinite = np.flatnonzero(~np.isfinite(features_ND).all(axis=1))
+    if len(nonfinite):
+        raise ValueError(f"embedding {nonfinite[0]} is not finite ({len(nonfinite)} of {len(features_ND)} in all)")
     return features_ND
 
 
 def _checked_weights(quality_N, count: int) -> np.ndarray:
     quality_N = np.asarray(quality_N, dtype=np.float64)
     if quality_N.shape != (count,):
-        raise ValueError(f"{count} embeddings need a weight each, got {quality_N.shape}")
+        raise ValueError(f"{count} embeddings need one weight each, got {quality_N.shape}")
     wrong = np.flatnonzero(~np.isfinite(quality_N) | (quality_N < 0))
     if len(wrong):
-        raise ValueError(f"the weight of embedding {wrong[0]} is {quality_N[wrong[0]]}; weights are finite and 0 or more")
+        raise ValueError(f"the weight of embedding {wrong[0]} is {quality_N[wrong[0]]}; weights must be finite and 0 or more")
     if not quality_N.any():
-        raise ValueError(f"all {count} weights are zero: leave these embeddings out, or give weights")
+        raise ValueError(f"all {count} weights are zero: leave these embeddings out, or pass other weights")
     return quality_N

@@ -1,1 +1,1 @@
-"""Students out: ONNX files that InsightFace loads, each run back and compared before anyone gets it."""
+"""Export of students as ONNX files for InsightFace. Each file is verified against the student before it is published."""

@@ -1,6 +1,6 @@
-"""A student -> one ONNX file: one input, one output, a batch of any size, nothing beside the file.
+"""A student -> one ONNX file: one input, one output, dynamic batch size, no external data.
 
-B = faces, S = side of the file's input, P = px of a native student, D = embedding width.
+B = images, S = side of the file's input, P = px of a native student, D = embedding width.
 """
 
 import copy
@@ -12,20 +12,21 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from aird_plugin.data.lowres import FACE_SIDE, RESIZE, fixed_point_weights
-from aird_plugin.files import write_atomically
+from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.data.lowres import RESIZE, fixed_point_weights
+from aird_plugin.utils.files import write_atomically
 
-# onnxruntime reads it since 1.12; what came later these graphs do not need.
+# Supported since onnxruntime 1.12; these graphs need no later operators.
 OPSET = 17
 INPUT, OUTPUT = "data", "embedding"
 METADATA = "aird_plugin"
 
 
-class Shrinking(nn.Module):
-    """A native student that takes the 112 px face: the one resize stands in the graph, then the student.
+class WithDownsampling(nn.Module):
+    """A native student with 112 px input: the reference resize in the graph, then the student.
 
-    The input is what InsightFace feeds, (x - 127.5) / 127.5. Grey levels are recovered, shrunk in float64 by the one resize's own
-    fixed-point weights and rounded after each pass, so that the student sees the very bytes that it was trained on.
+    The input is InsightFace's, (x - 127.5) / 127.5. Grey levels are recovered, downsampled in float64 with the fixed-point
+    weights of the reference resize and rounded after each pass, so the student's input equals its training input to the bit.
     """
 
     input_size = FACE_SIDE
@@ -48,15 +49,15 @@ def _round(grey_levels: Tensor) -> Tensor:
 
 
 def for_112_px(student: nn.Module) -> nn.Module:
-    """The student as it takes 112 px faces, in eval mode; its own copy."""
+    """A copy of the student with 112 px input, in eval mode."""
     student = copy.deepcopy(student).eval()
-    return student if student.input_size == FACE_SIDE else Shrinking(student).eval()
+    return student if student.input_size == FACE_SIDE else WithDownsampling(student).eval()
 
 
-def write_onnx(network: nn.Module, path: Path, facts: dict) -> None:
-    """Write the network, in eval mode, on the CPU. `facts` goes into the file's metadata as JSON.
+def write_onnx(network: nn.Module, path: Path, metadata: dict) -> None:
+    """Write the network, in eval mode, on the CPU. `metadata` is stored in the file's metadata as JSON.
 
-    Raises ImportError where the `onnx` extra is missing. The file appears under its name only when it is whole.
+    Raises ImportError where the `onnx` extra is missing. The file is written atomically.
     """
     try:
         import onnx
@@ -66,14 +67,20 @@ def write_onnx(network: nn.Module, path: Path, facts: dict) -> None:
     example = torch.zeros(2, 3, network.input_size, network.input_size)
     file = io.BytesIO()
     with warnings.catch_warnings():
-        # The TorchScript exporter is called deprecated; the other one writes two files, and wants onnxscript.
+        # The TorchScript exporter is deprecated; its successor writes two files and needs onnxscript.
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            network, (example,), file, input_names=[INPUT], output_names=[OUTPUT], opset_version=OPSET, dynamo=False,
+            network,
+            (example,),
+            file,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            opset_version=OPSET,
+            dynamo=False,
             dynamic_axes={INPUT: {0: "batch"}, OUTPUT: {0: "batch"}},
-        )  # fmt: skip
+        )
     model = onnx.load_from_string(file.getvalue())
-    told = {"input_size": network.input_size, "resize": RESIZE} | facts
-    onnx.helper.set_model_props(model, {METADATA: json.dumps(told)})
+    properties = {"input_size": network.input_size, "resize": RESIZE} | metadata
+    onnx.helper.set_model_props(model, {METADATA: json.dumps(properties)})
     onnx.checker.check_model(model)
     write_atomically(path, model.SerializeToString())

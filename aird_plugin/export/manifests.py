@@ -1,22 +1,22 @@
-"""InsightFace's two kinds of manifest.json: version 2 for its Python package, version 1 for its Server."""
+"""InsightFace's manifest.json: version 2 for its Python package, version 1 for InsightFace Server."""
 
 import hashlib
 import json
 import shutil
 from pathlib import Path
 
-from aird_plugin.data.lowres import FACE_SIDE
-from aird_plugin.files import write_atomically
+from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.utils.files import write_atomically
 
 PREPROCESSING = "insightface-arcface-1"
-# Only InsightFace signs one; without it the Server does not start.
+# Signed by InsightFace only; the Server does not start without it.
 LICENSE = "MODEL.LICENSE"
-# Scores, boxes and landmarks at three or five strides.
+# Number of outputs: scores, boxes and landmarks at three or five strides.
 WITH_LANDMARKS = (9, 15)
 
 
 def write_package_manifest(file: Path, side: int, width: int) -> None:
-    """Version 2, beside a file that its shape alone would not make a recogniser (InsightFace 2.1). width: of the embedding."""
+    """Write a version 2 manifest beside a file whose input is not 112 px (InsightFace 2.1). width: embedding width."""
     task = {
         "file": file.name,
         "sha256": _sha256(file),
@@ -29,44 +29,49 @@ def write_package_manifest(file: Path, side: int, width: int) -> None:
 
 
 def write_server_folder(folder: Path, recogniser: Path, detector: Path, width: int) -> None:
-    """The folder that InsightFace Server mounts as its models: copies of both files, and a manifest of version 1.
+    """Write the model folder of InsightFace Server: copies of both files, and a version 1 manifest.
 
-    recogniser: the file that takes 112 px, the only size that the Server can align to. A key more or less than these is an error
-    there; mean and std are 127.5 by its own rule.
+    recogniser: the 112 px file; the Server aligns to no other size. The Server rejects missing and additional keys; its mean and
+    std are fixed to 127.5.
     """
     folder.mkdir()
     for file in (recogniser, detector):
         shutil.copyfile(file, folder / file.name)
-    _write(folder, {
-        "manifest_version": 1,
-        "model_id": recogniser.stem,
-        "model_version": _sha256(recogniser)[:12],
-        "files": {"detector": detector.name, "recognizer": recogniser.name},
-        "recognition": {
-            "input_size": [FACE_SIDE, FACE_SIDE], "embedding_dimension": width, "preprocessing": PREPROCESSING,
+    _write(
+        folder,
+        {
+            "manifest_version": 1,
+            "model_id": recogniser.stem,
+            "model_version": _sha256(recogniser)[:12],
+            "files": {"detector": detector.name, "recognizer": recogniser.name},
+            "recognition": {
+                "input_size": [FACE_SIDE, FACE_SIDE],
+                "embedding_dimension": width,
+                "preprocessing": PREPROCESSING,
+            },
+            "license": LICENSE,
         },
-        "license": LICENSE,
-    })  # fmt: skip
+    )
 
 
 def check_detector(detector: Path, name: str) -> None:
-    """ValueError or FileNotFoundError for a file that could not be the detector beside a recogniser of this name."""
+    """Raise ValueError or FileNotFoundError for a file that cannot be the detector beside a model of this name."""
     try:
         import onnx
     except ImportError as error:
-        raise ImportError("looking into an .onnx file needs `pip install aird_plugin[onnx]`") from error
+        raise ImportError("reading an .onnx file needs `pip install aird_plugin[onnx]`") from error
     if not detector.is_file() or detector.suffix != ".onnx":
         raise FileNotFoundError(f"--server {detector}: no such .onnx file; name a face detector, for example det_10g.onnx")
     if detector.stem == name:
-        raise ValueError(f"--server {detector}: detector and recogniser would have one name; name another --out")
+        raise ValueError(f"--server {detector}: detector and model would have the same file name; use another --out")
     try:
         outputs = len(onnx.load(detector, load_external_data=False).graph.output)
-    # protobuf's DecodeError and onnx's own errors have no base class in common.
+    # protobuf's DecodeError and onnx's errors share no base class.
     except Exception as error:
-        raise ValueError(f"--server {detector} is no ONNX file: {error}") from error
+        raise ValueError(f"--server {detector} is not an ONNX file: {error}") from error
     if outputs not in WITH_LANDMARKS:
-        wanted = " or ".join(map(str, WITH_LANDMARKS))
-        raise ValueError(f"--server {detector} has {outputs} outputs; a detector with landmarks has {wanted}")
+        allowed = " or ".join(map(str, WITH_LANDMARKS))
+        raise ValueError(f"--server {detector} has {outputs} outputs; a detector with landmarks has {allowed}")
 
 
 def _sha256(file: Path) -> str:

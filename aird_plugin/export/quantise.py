@@ -1,4 +1,4 @@
-"""int8 by static quantisation: weights a channel at a time, activations calibrated on real faces, compared before it is kept."""
+"""int8 export by static quantisation: weights per channel, activations calibrated on real images, accuracy compared with fp32."""
 
 import contextlib
 import io
@@ -10,22 +10,22 @@ import numpy as np
 import torch
 
 from aird_plugin.data.lowres import to_input
-from aird_plugin.evaluation.protocol import Session
+from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.export.graph import INPUT
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 
-# Points of accuracy that an int8 file may lose on the pairs it is tried on.
-MOST_LOST = 0.3
+# Largest allowed loss of accuracy in percentage points.
+MAX_LOSS = 0.3
 CALIBRATION_BATCH = 32
-# The share of activations inside the calibrated range; one stray value in a hundred thousand does not stretch it.
+# Percentile of the activations inside the calibrated range: outliers beyond one in a hundred thousand are clipped.
 PERCENTILE = 99.999
-# Residual sums stay in float: quantised, they cost accuracy and save no time.
+# Residual sums stay in float: quantising them costs accuracy and saves no time.
 QUANTISED = ("Conv", "Gemm", "MatMul")
 
 
 @dataclass(frozen=True)
 class Quantised:
-    """An int8 file and what it costs: per cent correct before and after, on `pairs` at `px`, LR-LR."""
+    """An int8 file and its verification accuracy in per cent, beside that of fp32, on `pairs` at `px`, LR-LR."""
 
     file: str
     side: int
@@ -35,14 +35,16 @@ class Quantised:
     accuracy_fp32: float
 
 
-def quantise(source: Path, target: Path, faces_NSSC: np.ndarray) -> None:
-    """Write the int8 twin of a file. faces: uint8 of the file's side, for calibration. Shrinking in the graph stays exact:
-    it is computed in float64, which onnxruntime does not quantise (a test looks).
+def quantise(source: Path, target: Path, images_NSSC: np.ndarray) -> None:
+    """Write the int8 version of a file, calibrated on uint8 images of the file's side.
 
-    Raises ImportError where the `onnx` extra is missing, ValueError for fewer faces than one batch of the calibration.
+    A resize in the graph stays exact: it is computed in float64, which onnxruntime does not quantise (tested).
+    Raises ImportError where the `onnx` extra is missing, ValueError for fewer images than one calibration batch.
     """
-    if len(faces_NSSC) < CALIBRATION_BATCH:
-        raise ValueError(f"int8 is calibrated on {CALIBRATION_BATCH} faces or more, got {len(faces_NSSC)}; --faces names more")
+    if len(images_NSSC) < CALIBRATION_BATCH:
+        raise ValueError(
+            f"int8 calibration needs {CALIBRATION_BATCH} images or more, got {len(images_NSSC)}; name more with --faces"
+        )
     try:
         from onnxruntime import quantization as q
         from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -51,45 +53,51 @@ def quantise(source: Path, target: Path, faces_NSSC: np.ndarray) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         inferred = Path(scratch) / "inferred.onnx"
         quant_pre_process(source, inferred, skip_symbolic_shape=True)
-        # onnxruntime prints what it does, histogram by histogram.
+        # onnxruntime prints every calibration step.
         with contextlib.redirect_stdout(io.StringIO()):
             q.quantize_static(
-                inferred, target, calibration(faces_NSSC), quant_format=q.QuantFormat.QDQ, per_channel=True,
-                activation_type=q.QuantType.QUInt8, weight_type=q.QuantType.QInt8, op_types_to_quantize=list(QUANTISED),
+                inferred,
+                target,
+                calibration_reader(images_NSSC),
+                quant_format=q.QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=q.QuantType.QUInt8,
+                weight_type=q.QuantType.QInt8,
+                op_types_to_quantize=list(QUANTISED),
                 calibrate_method=q.CalibrationMethod.Percentile,
                 extra_options={"CalibPercentile": PERCENTILE},
-            )  # fmt: skip
+            )
 
 
-def calibration(faces_NSSC: np.ndarray):
-    """The faces as onnxruntime's calibration asks for them, batch by batch."""
+def calibration_reader(images_NSSC: np.ndarray):
+    """onnxruntime's CalibrationDataReader over the images."""
     from onnxruntime.quantization import CalibrationDataReader
 
-    class Faces(CalibrationDataReader):
-        """Gives {input: batch} until the faces are through, then None."""
+    class ImageReader(CalibrationDataReader):
+        """Returns {input: batch} for each full batch, then None."""
 
         def __init__(self):
-            self.starts = iter(range(0, len(faces_NSSC) - CALIBRATION_BATCH + 1, CALIBRATION_BATCH))
+            self.starts = iter(range(0, len(images_NSSC) - CALIBRATION_BATCH + 1, CALIBRATION_BATCH))
 
         def get_next(self):
             start = next(self.starts, None)
             if start is None:
                 return None
-            batch = torch.from_numpy(faces_NSSC[start : start + CALIBRATION_BATCH])
+            batch = torch.from_numpy(images_NSSC[start : start + CALIBRATION_BATCH])
             return {INPUT: to_input(batch).contiguous().numpy()}
 
-    return Faces()
+    return ImageReader()
 
 
 def compare_accuracy(source: Path, target: Path, root: Path, pairs: str, px: int) -> Quantised:
-    """Both files on a list of pairs, LR-LR at px. ValueError where int8 loses more than `MOST_LOST` points."""
-    before = Session(OnnxTeacher(source), pairs)
-    side = before.networks["student"].input_size
-    rows = [session.evaluate(px, "lr-lr") for session in (before, before.with_student(OnnxTeacher(target)))]
+    """Evaluate both files on verification pairs, LR-LR at px. ValueError where int8 loses more than `MAX_LOSS` points."""
+    evaluator = PairEvaluator(OnnxTeacher(source), pairs)
+    side = evaluator.networks["student"].input_size
+    rows = [one.evaluate(px, "lr-lr") for one in (evaluator, evaluator.with_student(OnnxTeacher(target)))]
     fp32, int8 = (row["accuracy"] for row in rows)
-    if int8 < fp32 - MOST_LOST:
+    if int8 < fp32 - MAX_LOSS:
         raise ValueError(
-            f"{target.name} loses {fp32 - int8:.2f} points on {pairs} ({fp32:.2f} to {int8:.2f}; allowed are {MOST_LOST}); "
-            "calibrate on more faces (--count), or leave --int8 out. Nothing was exported"
+            f"{target.name} loses {fp32 - int8:.2f} points on {pairs} ({fp32:.2f} to {int8:.2f}; allowed are {MAX_LOSS}); "
+            "calibrate on more images (--count), or drop --int8; nothing was exported"
         )
     return Quantised(str(target.relative_to(root)), side, px, Path(pairs).name, int8, fp32)

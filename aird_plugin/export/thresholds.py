@@ -1,51 +1,55 @@
-"""Which cosine means "the same person" for a face of this size: measured on the exported file, as InsightFace's users run it."""
+"""Cosine thresholds per face size, measured on the exported file with InsightFace's preprocessing."""
 
 from pathlib import Path
 
-from aird_plugin.evaluation.protocol import Session
+from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.evaluation.verification import operating_points
 
 SIDES = (16, 24, 32, 48, 64, 112)
-ROAD = "insightface-warp"
+DEGRADATION = "insightface-warp"
 
 
-def threshold_table(network, pairs: str, sides: tuple[int, ...] = SIDES, device="cpu") -> dict:
-    """Operating points of a network for pairs of faces that were shrunk to each px and warped up as FaceAnalysis does it.
+def threshold_table(network, pairs: str, sides: tuple[int, ...] = SIDES, device: str = "cpu") -> dict:
+    """Operating points of a network for pairs of images downsampled to each px and warped to 112 px as FaceAnalysis does.
 
-    No mirrored face is added, as InsightFace's `get_feat` adds none. A row holds from its px up to the next row's and is measured
-    at its lower end, where strangers score highest. Gives {"pairs", "pairs_sha256", "protocol", "degradation", "rows":
-    [{"px", "to_px", "points"}]}; "to_px" is None in the last row; points as `operating_points` has them.
+    No flipped image is added, as in InsightFace's `get_feat`. A row is valid from its px up to the next row's and is measured at
+    its lower end, where impostors score highest. Returns {"pairs", "pairs_sha256", "protocol", "degradation", "rows":
+    [{"px", "to_px", "points"}]}; "to_px" is None in the last row; points are those of `operating_points`.
     Raises FileNotFoundError, and ValueError for a file that is no list of pairs.
     """
-    session = Session(network, pairs, device=device, flip=False)
+    evaluator = PairEvaluator(network, pairs, device=device, flip=False)
     rows = []
     for px, following in zip(sides, [*sides[1:], None], strict=True):
-        points = operating_points(session.embeddings(px, "lr-lr", degradation=ROAD), session.same_N)
+        points = operating_points(evaluator.embeddings(px, "lr-lr", degradation=DEGRADATION), evaluator.same_N)
         rows.append({"px": px, "to_px": following and following - 1, "points": points})
-    told = "both faces of a pair shrunk to px and warped up to 112 px as FaceAnalysis does, no flip"
-    told_of = {"pairs": Path(pairs).name, "pairs_sha256": session.pairs_sha256}
-    return told_of | {"protocol": told, "degradation": ROAD, "rows": rows}
+    return {
+        "pairs": Path(pairs).name,
+        "pairs_sha256": evaluator.pairs_sha256,
+        "protocol": "both images of a pair downsampled to px and warped to 112 px as FaceAnalysis does, no flip",
+        "degradation": DEGRADATION,
+        "rows": rows,
+    }
 
 
 def as_markdown(table: dict) -> str:
-    """The table for the card; a rate that the pairs cannot support stays empty."""
+    """The table as Markdown, with a dash for a rate that the number of pairs does not support."""
     fars = [point["far"] for point in table["rows"][0]["points"]]
     impostors = table["rows"][0]["points"][0]["n_impostor"]
     lines = ["| face, px | " + " | ".join(f"FAR {far:g}" for far in fars) + " |", "|---|" + "---|" * len(fars)]
     for row in table["rows"]:
         size = f"{row['px']} to {row['to_px']}" if row["to_px"] else f"{row['px']} and more"
         lines.append(f"| {size} | " + " | ".join(_cell(point) for point in row["points"]) + " |")
-    return "\n".join([*lines, "", TOLD.format(impostors=impostors, smallest=table["rows"][0]["px"], **table)])
+    return "\n".join([*lines, "", EXPLANATION.format(impostors=impostors, smallest=table["rows"][0]["px"], **table)])
 
 
-TOLD = """\
-The cosine above which two faces count as one person, and in brackets the share of same pairs then accepted, for a false-accept
-rate on {impostors:,} impostor pairs of {pairs}: {protocol}, each row
-measured at its smallest px. A dash: fewer than 10 / FAR impostor pairs, too few to say. Of two faces of different size take the
-smaller one's row.
-Below {smallest} px nothing was measured. Yours are other cameras: measure your own before you rely on it.
+EXPLANATION = """\
+The cosine threshold for a false-accept rate (FAR), and in brackets the share of genuine pairs accepted at it. Measured
+on {impostors:,} impostor pairs of {pairs}: {protocol},
+each row at its smallest px. A dash: fewer than 10 / FAR impostor pairs. For two faces of different size use the row of the
+smaller one.
+Below {smallest} px nothing was measured. Your cameras differ: measure on your own data before you rely on a threshold.
 
-How large a face really is, its px, is told by the five points that the detector found in the photograph:
+The px of a face follow from the five landmarks that the detector returns for the photo:
 
 ```python
 from insightface.utils import face_align
@@ -53,8 +57,8 @@ matrix = face_align.estimate_norm(face.kps, 112)
 px = 112 / (matrix[0, 0] ** 2 + matrix[1, 0] ** 2) ** 0.5
 ```
 
-Several crops of one track of a camera: normalise the features of each, add them up, and compare the sum; three crops tell far
-more than one. The length of a feature says little about its crop: where crops differ much in size, weigh them by px."""
+For several crops of one track, normalise the feature of each, sum them, and compare the sum; three crops are much more accurate
+than one. The norm of a feature hardly predicts the quality of its crop: weight crops of very different size by px."""
 
 
 def _cell(point: dict) -> str:

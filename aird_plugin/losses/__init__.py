@@ -1,1 +1,1 @@
-"""Tensors -> scalar. One method a file; nothing here imports anything but torch."""
+"""Loss functions: tensors -> scalar. One method per file; the files import torch and each other only."""

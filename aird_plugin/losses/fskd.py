@@ -1,92 +1,91 @@
-"""F-SKD, feature similarity distillation (arXiv 2303.04681): maps are asked to point where the teacher's do, and to relate two
-faces as the teacher's do.
+"""F-SKD, feature similarity distillation (arXiv 2303.04681): the cosine between feature maps, and the affinity of two images.
 
-After the authors' code (gist-ailab/feature-similarity-KD): the student's maps pass adapters of a 1x1 convolution and a BatchNorm;
-a map is compared as one long vector; the relation of two faces is the table of products between all places of one's last map and
-all places of the other's, and is compared with the table where both faces are the teacher's. Their distillation of logits at
-T = 4 is another term (`losses/instance.py`).
+After the authors' code (gist-ailab/feature-similarity-KD): the student's maps go through adapters of a 1x1 convolution and a
+BatchNorm; a map is compared as one flattened vector; the affinity of two images is the table of products between all positions of
+one image's last map and all positions of the other's, and is compared with the table in which both maps are the teacher's. Their
+distillation of logits at T = 4 is another term (`losses/instance.py`).
 
-Reading: which two faces. Here a face and the next one of the batch (batches are shuffled), as by their default; their later
-scripts draw another face of the same person, with a second pass through both networks, and in a set where most people have one
-face that leaves most faces without a partner.
+Interpretation: the choice of the two images. Here an image and the next one of the batch (batches are shuffled), as by their
+default; their later scripts draw another image of the same identity, with a second pass through both networks. In a data set
+where most identities have a single image, that leaves most images without a partner.
 
-G = faces of all ranks, C = channels, H, W = sides, the same for both maps of a pair; M, N = places.
+G = images of all ranks, C = channels, H, W = height and width, the same for both maps of a pair; M, N = positions.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from aird_plugin.losses.alignment import alignment_loss
-from aird_plugin.losses.attention import check_pairs
+from aird_plugin.losses.at import check_pairs
+from aird_plugin.losses.cosine import cosine_regression_loss
 from aird_plugin.losses.fitnet import Adapters
+from aird_plugin.losses.term import Needs, TermConfig
 
 
-def similarity_loss(adapted_maps, teacher_maps) -> torch.Tensor:
-    """Mean over pairs and faces of 1 - cosine between whole maps, from 0 to 2. No gradient reaches the teacher."""
+def similarity_loss(adapted_maps: Sequence[torch.Tensor], teacher_maps: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Mean over pairs and images of 1 - cosine between flattened maps, from 0 to 2. No gradient reaches the teacher."""
     check_pairs(adapted_maps, teacher_maps)
     pairs = zip(adapted_maps, teacher_maps, strict=True)
-    return torch.stack([alignment_loss(ours.flatten(1), theirs.flatten(1)) for ours, theirs in pairs]).mean()
+    return torch.stack([cosine_regression_loss(adapted.flatten(1), teacher.flatten(1)) for adapted, teacher in pairs]).mean()
 
 
 def affinity(one_GCHW: torch.Tensor, other_GCHW: torch.Tensor) -> torch.Tensor:
-    """Products of the features at all places of one face's map and of the other's, each map of length 1 in all. (G, M * N)"""
+    """Products of the features at all positions of one image's map and of the other's, each map of norm 1. (G, M * N)"""
     one_GCM, other_GCN = (F.normalize(x.flatten(1)).view(*x.shape[:2], -1) for x in (one_GCHW, other_GCHW))
     return (one_GCM.transpose(1, 2) @ other_GCN).flatten(1)
 
 
 def cross_sample_loss(adapted_GCHW: torch.Tensor, teacher_GCHW: torch.Tensor) -> torch.Tensor:
-    """How far each face's affinity to the next face of the batch is from the teacher's, from 0 to 4. No gradient to the teacher.
+    """Distance of student and teacher affinities of each image and the next of the batch, 0 to 4. No gradient to the teacher.
 
-    for face g, its partner p, tables R(network of g, network of p):
+    for image g, its partner p, tables R(network of g, network of p):
         total += (d(R(t, t), R(t, s)) + d(R(t, t), R(s, t))) / 2 + d(R(t, t), R(s, s))        d = 1 - cosine
     return total / G
     """
     teacher_GCHW = teacher_GCHW.detach()
     next_student, next_teacher = adapted_GCHW.roll(-1, 0), teacher_GCHW.roll(-1, 0)
-    wanted = affinity(teacher_GCHW, next_teacher)
-    mixed = alignment_loss(affinity(teacher_GCHW, next_student), wanted) + alignment_loss(
-        affinity(adapted_GCHW, next_teacher), wanted
+    target = affinity(teacher_GCHW, next_teacher)
+    mixed = cosine_regression_loss(affinity(teacher_GCHW, next_student), target) + cosine_regression_loss(
+        affinity(adapted_GCHW, next_teacher), target
     )
-    return mixed / 2 + alignment_loss(affinity(adapted_GCHW, next_student), wanted)
+    return mixed / 2 + cosine_regression_loss(affinity(adapted_GCHW, next_student), target)
 
 
 @dataclass(frozen=True)
-class FeatureSimilarity:
-    """Recipe keys of the term (written with its name in front: `fskd_weight`, `fskd_cross`, ...).
+class FSKD(TermConfig):
+    """Recipe keys of the term, with its name as prefix: `fskd_weight`, `fskd_cross`, ...
 
-    weight: of the similarity of maps. cross: weight of the cross-sample part beside it, as a share of `weight` (the authors' 20
-    and 4 are 20 and 0.2).
+    weight: of the map similarity. cross: weight of the cross-sample part relative to `weight` (the authors' 20 and 4 are 20 and
+    0.2).
     """
 
     weight: float = 20.0
-    warmup_epochs: float = 0.0
     cross: float = 0.2
 
-    needs = frozenset({"maps"})
+    needs = frozenset({Needs.MAPS})
 
     def __post_init__(self):
         if not self.cross >= 0:
             raise ValueError(f"cross must be 0 or more; got {self.cross!r}")
 
-    def build(self, sizes) -> nn.Module:
-        """The term as a module with its adapters: views -> scalar."""
-        return FeatureSimilarityLoss(sizes.student_channels, sizes.teacher_channels, self.cross)
+    def build(self, dims) -> nn.Module:
+        return FSKDLoss(dims.student_channels, dims.teacher_channels, self.cross)
 
 
-class FeatureSimilarityLoss(nn.Module):
-    """`similarity_loss` of all pairs and `cross_sample_loss` of the last one, over all ranks' faces."""
+class FSKDLoss(nn.Module):
+    """`similarity_loss` of all pairs of maps and `cross_sample_loss` of the last pair, over the images of all ranks."""
 
     def __init__(self, student_channels: tuple[int, ...], teacher_channels: tuple[int, ...], cross: float = 0.2):
         super().__init__()
         self.adapters, self.cross = Adapters(student_channels, teacher_channels), cross
 
-    def forward(self, views) -> torch.Tensor:
-        adapted_maps = self.adapters(views.student_maps)
-        loss = similarity_loss(adapted_maps, views.teacher_maps)
+    def forward(self, inputs) -> torch.Tensor:
+        adapted_maps = self.adapters(inputs.student_maps)
+        loss = similarity_loss(adapted_maps, inputs.teacher_maps)
         if self.cross == 0:
             return loss
-        last = (views.shards.gather(maps[-1].contiguous()) for maps in (adapted_maps, views.teacher_maps))
+        last = (inputs.shards.gather(maps[-1].contiguous()) for maps in (adapted_maps, inputs.teacher_maps))
         return loss + self.cross * cross_sample_loss(*last)

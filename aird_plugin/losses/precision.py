@@ -1,8 +1,8 @@
-"""In which precision a loss is computed."""
+"""Numerical precision of the losses."""
 
 import torch
 
 
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
-    """float16 and bfloat16 as float32, anything else as it is."""
+    """Cast float16 and bfloat16 to float32; return any other dtype unchanged."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

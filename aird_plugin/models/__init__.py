@@ -1,4 +1,4 @@
-"""Networks: images in, embeddings out."""
+"""Networks that map images to embeddings, their weights, the teacher, the head and FaceBN."""
 
 from aird_plugin.models.registry import NETWORKS, build, nearest_name
 

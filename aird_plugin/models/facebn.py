@@ -1,7 +1,7 @@
-"""FaceBN: BatchNorm statistics adapted at test time, without labels (AIRD, equations 8 and 9).
+"""FaceBN: test-time adaptation of BatchNorm statistics, without labels (AIRD, equations 8 and 9).
 
-C = channels of a BatchNorm layer; statistics are taken over the faces of a batch and, in convolutional
-layers, all positions.
+C = channels of a BatchNorm layer. Statistics are computed over the images of a batch and, in convolutional layers, over all
+positions.
 """
 
 from collections.abc import Iterable
@@ -11,19 +11,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-# The weight of the old statistics that serves each mode best (docs/adapt.md): a batch is a small sample, a whole set is none.
+# Best weight of the old statistics for each mode (docs/adapt.md): a batch is a small sample, a whole data set is not.
 KEEP = {"stateless": 0.9, "stream": 0.9, "full": 0.1}
 MODES = tuple(KEEP)
 
 
-def mix_statistics(old_mean_C, old_var_C, mean_C, var_C, keep: float) -> tuple[Tensor, Tensor]:
-    """Equation 9 of AIRD in the order it is printed: the variance is taken around the already mixed mean.
+def mix_statistics(old_mean_C: Tensor, old_var_C: Tensor, mean_C: Tensor, var_C: Tensor, keep: float) -> tuple[Tensor, Tensor]:
+    """Equation 9 of AIRD in its printed order: the variance is computed around the mixed mean.
 
     mean <- keep * old + (1 - keep) * mean(x)
     var  <- keep * old + (1 - keep) * mean((x - mean)^2), the latter being var(x) + (mean(x) - mean)^2
 
     keep: weight of the OLD statistics (the paper's gamma), 0..1; PyTorch's `momentum` is 1 - keep.
-    mean_C, var_C: mean and biased variance of the faces at hand.
+    mean_C, var_C: mean and biased variance of the new images.
     """
     mixed_mean_C = keep * old_mean_C + (1 - keep) * mean_C
     mixed_var_C = keep * old_var_C + (1 - keep) * (var_C + (mean_C - mixed_mean_C).square())
@@ -31,18 +31,18 @@ def mix_statistics(old_mean_C, old_var_C, mean_C, var_C, keep: float) -> tuple[T
 
 
 def measure(x_BC: Tensor) -> tuple[Tensor, Tensor, int]:
-    """Mean (C,), biased variance (C,) and number of values a channel of (B, C) or (B, C, H, W).
+    """Mean (C,), biased variance (C,) and number of values per channel of (B, C) or (B, C, H, W).
 
-    Half precision is measured in float32.
-    Raises ValueError on a single value a channel, which has no variance.
+    Half precision is converted to float32.
+    Raises ValueError for a single value per channel, which has no variance.
     """
     count = x_BC.numel() // x_BC.shape[1]
     if count < 2:
         raise ValueError(
-            f"FaceBN met a BatchNorm input of shape {tuple(x_BC.shape)}: one value a channel has no "
-            "variance; give two faces or more in a batch (a face and its flip will do)"
+            f"FaceBN got a BatchNorm input of shape {tuple(x_BC.shape)}: one value per channel has no "
+            "variance; give two or more images in a batch (an image and its mirror image are enough)"
         )
-    # Two plain means: as exact in float32 as torch.var_mean, which takes three times as long on a CPU.
+    # Two means are as exact in float32 as torch.var_mean, which takes three times as long on a CPU.
     x_BC = x_BC.float() if x_BC.dtype in (torch.float16, torch.bfloat16) else x_BC
     axes = [axis for axis in range(x_BC.dim()) if axis != 1]
     mean_1C = x_BC.mean(axes, keepdim=True)
@@ -51,42 +51,43 @@ def measure(x_BC: Tensor) -> tuple[Tensor, Tensor, int]:
 
 
 class FaceBN:
-    """Context in which BatchNorm layers use statistics mixed from training and from the faces they see.
+    """Context manager in which BatchNorm layers use a mix of the training statistics and the statistics of their inputs.
 
         with FaceBN(student):
-            embeddings = student(low_faces)
+            embeddings = student(images)
 
-    keep: weight of the training statistics, 0..1. 1 is the frozen network to the bit, 0 pure batch
-        statistics. The paper prints 0.1. The default, 0.9, is right for batches and for networks that never saw
-        low faces; under "full" a student does better with 0.1, `KEEP`.
-    mode: "stateless": each batch mixes with the training statistics, so a face depends on its batch alone.
-        "stream": each batch mixes with the result of the one before (the paper's in-place reading); the order
-        of batches matters.
-        "full": `adapt(batches)` first, one pass over all unlabelled faces; from then on the statistics stand
-        still, stay in the network's buffers, and a face depends on nothing but itself.
-    include_bn1d: adapt BatchNorm1d too. Over an embedding that comes near to centring and whitening it.
+    keep: weight of the training statistics, 0..1. 1 gives the frozen network to the bit, 0 pure batch statistics. The paper
+        prints 0.1. The default, 0.9, suits single batches and networks that were never trained on LR images; with "full", a
+        student does better with 0.1 (`KEEP`).
+    mode: "stateless": each batch is mixed with the training statistics, so an embedding depends only on its batch.
+        "stream": each batch is mixed with the result of the previous one (the paper's in-place interpretation); the order of
+        batches matters.
+        "full": call `adapt(batches)` first, one pass over all unlabelled images. After it the statistics are fixed, stay in the
+        network's buffers, and an embedding depends only on its image.
+    include_bn1d: adapt BatchNorm1d too. On the embedding layer this nearly centers and whitens the embeddings.
 
-    The batch is normalised with the mixed statistics. The network's train/eval flags are neither touched nor
-    read: inside the context a chosen layer never runs PyTorch's training branch. On leaving, also by an
-    exception, statistics and layers are as they were. Low and high faces belong in batches of their own, and
-    under "stream" and "full" in contexts of their own.
+    The batch is normalised with the mixed statistics. The network's train/eval flags are neither changed nor read: inside the
+    context an adapted layer never runs PyTorch's training branch. On exit, also after an exception, statistics and layers are
+    restored. Use separate batches for LR and HR images, and with "stream" and "full" separate contexts.
 
-    Raises ValueError for another mode, `keep` outside 0..1, a network without BatchNorm to adapt, a layer
-    without running statistics, and (in forward) a batch with one value a channel.
+    Raises ValueError for another mode, `keep` outside 0..1, a network without BatchNorm to adapt, a layer without running
+    statistics, and (in forward) a batch with one value per channel.
     """
 
-    def __init__(self, model: nn.Module, keep=0.9, mode="stateless", include_bn1d=False):
+    def __init__(self, model: nn.Module, keep: float = 0.9, mode: str = "stateless", include_bn1d: bool = False):
         if mode not in MODES:
             raise ValueError(f"FaceBN mode must be one of {', '.join(MODES)}, got {mode!r}")
         if not 0 <= keep <= 1:
-            raise ValueError(f"keep is the weight of the old statistics, 0 to 1, got {keep!r}")
+            raise ValueError(f"keep, the weight of the old statistics, must be 0 to 1, got {keep!r}")
         self.model, self.keep, self.mode = model, keep, mode
         self.layers = _find_layers(model, include_bn1d)
-        self._saved, self._moments, self._adapted = None, None, False
+        self._saved: list[tuple[Tensor, Tensor]] | None = None
+        self._moments: list[_Moments] | None = None
+        self._adapted = False
 
     def __enter__(self) -> "FaceBN":
         if any("forward" in vars(layer) for layer in self.layers):
-            raise ValueError("a BatchNorm layer already has a forward of its own: is another FaceBN active?")
+            raise ValueError("a BatchNorm layer has its own forward: is another FaceBN active?")
         self._saved = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in self.layers]
         self._adapted = False
         for index, layer in enumerate(self.layers):
@@ -101,20 +102,19 @@ class FaceBN:
 
     @torch.no_grad()
     def adapt(self, batches: Iterable[Tensor]) -> None:
-        """Mode "full": take the statistics of a whole unlabelled set in one pass, mix them once, and freeze.
+        """Mode "full": compute the statistics of a whole unlabelled set in one pass, mix them once, and freeze them.
 
-        batches: network inputs (B, 3, S, S), float, on the network's device. A second call starts anew from
-        the training statistics.
+        batches: network inputs (B, 3, S, S), float, on the network's device. A second call starts again from the training
+        statistics.
 
-        A layer's mean and variance are pooled exactly over all batches, whatever their sizes. During the pass
-        each batch is normalised as in "stateless", so deeper layers see nearly what they will see afterwards;
-        with one batch the result equals "stateless" to the bit. Exact agreement over many batches would need
-        a pass for each layer.
+        A layer's mean and variance are pooled exactly over all batches of any size. During the pass each batch is normalised as
+        in "stateless", so the inputs of deeper layers nearly equal those after adaptation; with one batch the result equals
+        "stateless" to the bit. Exact equality over many batches would need one pass per layer.
 
         Raises ValueError in another mode, outside the context, or without any batch.
         """
         if self.mode != "full":
-            raise ValueError(f"adapt() belongs to mode 'full'; mode {self.mode!r} adapts as it goes")
+            raise ValueError(f"adapt() needs mode 'full'; mode {self.mode!r} adapts in each forward pass")
         if self._saved is None:
             raise ValueError("call adapt() inside the context: `with FaceBN(model, mode='full') as bn:`")
         self._restore()
@@ -123,7 +123,7 @@ class FaceBN:
             for x_B3SS in batches:
                 self.model(x_B3SS)
             if not any(moments.count for moments in self._moments):
-                raise ValueError("adapt() got no batch of faces, or the network runs no BatchNorm layer")
+                raise ValueError("adapt() got no batch of images, or the forward pass uses no BatchNorm layer")
             for layer, saved, moments in zip(self.layers, self._saved, self._moments, strict=True):
                 if moments.count:
                     _write(layer, mix_statistics(*saved, *moments.result(layer.running_mean), self.keep))
@@ -149,7 +149,8 @@ class FaceBN:
         mixed = mix_statistics(layer.running_mean, layer.running_var, batch_mean_C, batch_var_C, self.keep)
         if self.mode == "stream":
             _write(layer, mixed)
-        return tuple(statistic_C.to(layer.running_mean.dtype) for statistic_C in mixed)
+        mean_C, var_C = mixed
+        return mean_C.to(layer.running_mean.dtype), var_C.to(layer.running_mean.dtype)
 
     @torch.no_grad()
     def _restore(self) -> None:
@@ -158,16 +159,16 @@ class FaceBN:
 
 
 class _Moments:
-    """Mean and biased variance pooled over batches of any sizes (Chan, Golub, LeVeque 1979), in float64."""
+    """Mean and biased variance pooled over batches of any size (Chan, Golub, LeVeque 1979), in float64."""
 
     def __init__(self):
         self.count, self.mean_C, self.squares_C = 0, 0.0, 0.0
 
     def add(self, mean_C: Tensor, var_C: Tensor, count: int) -> None:
         mean_C, total = mean_C.double(), self.count + count
-        apart_C = mean_C - self.mean_C
-        self.mean_C = self.mean_C + apart_C * (count / total)
-        between_C = apart_C.square() * (self.count * count / total)
+        delta_C = mean_C - self.mean_C
+        self.mean_C = self.mean_C + delta_C * (count / total)
+        between_C = delta_C.square() * (self.count * count / total)
         self.squares_C = self.squares_C + var_C.double() * count + between_C
         self.count = total
 
@@ -181,12 +182,12 @@ def _write(layer: nn.Module, statistics: tuple[Tensor, Tensor]) -> None:
 
 
 def _find_layers(model: nn.Module, include_bn1d: bool) -> list[nn.Module]:
-    wanted = (nn.BatchNorm2d, nn.BatchNorm1d) if include_bn1d else (nn.BatchNorm2d,)
-    layers = [module for module in model.modules() if isinstance(module, wanted)]
+    kinds = (nn.BatchNorm2d, nn.BatchNorm1d) if include_bn1d else (nn.BatchNorm2d,)
+    layers: list[nn.Module] = [module for module in model.modules() if isinstance(module, kinds)]
     if not layers:
-        flat = any(isinstance(module, nn.BatchNorm1d) for module in model.modules())
-        hint = "BatchNorm1d only: pass include_bn1d=True" if flat else "no BatchNorm layer"
-        raise ValueError(f"FaceBN has nothing to adapt: the network {type(model).__name__} has {hint}")
+        has_bn1d = any(isinstance(module, nn.BatchNorm1d) for module in model.modules())
+        hint = "only BatchNorm1d: pass include_bn1d=True" if has_bn1d else "no BatchNorm layer"
+        raise ValueError(f"FaceBN has no layer to adapt: the network {type(model).__name__} has {hint}")
     if any(layer.running_mean is None for layer in layers):
-        raise ValueError("FaceBN needs training statistics, but a layer has track_running_stats=False")
+        raise ValueError("FaceBN needs running statistics, but a BatchNorm layer has track_running_stats=False")
     return layers

@@ -1,4 +1,4 @@
-"""BatchNorms folded into the convolutions before them: the same function, fewer passes over memory."""
+"""Fold BatchNorms into the preceding convolutions: the same function with fewer passes over memory."""
 
 import copy
 from collections.abc import Sequence
@@ -8,21 +8,19 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 
 def fold_batchnorms(net: nn.Module, stages: Sequence[nn.Module] = ()) -> fx.GraphModule:
-    """A copy of a network in eval mode in which each BatchNorm2d fed by one convolution alone is part of it.
+    """Copy a network in eval mode and fold each BatchNorm2d into the convolution that is its only input.
 
-    The copy embeds as `net` does up to rounding and shares nothing with it. For inference only: it has no
-    statistics left to train or adapt. BatchNorms that stand before a convolution (iresnet's first in a
-    block) stay, since zero padding does not commute with them.
-    stages: modules of `net`; where there are any, the copy gives (embeddings, tuple of what each of them puts out).
+    The copy computes the embeddings of `net` up to rounding and shares no tensors with it. It is for inference only: it has no
+    statistics to train or adapt. BatchNorms before a convolution (the first one in an iresnet block) are kept, because they do
+    not commute with zero padding.
+    stages: modules of `net`; if given, the copy returns (embeddings, tuple of the output of each stage).
     Raises ValueError for a network in training mode.
     """
     if net.training:
-        raise ValueError(
-            "only a network in eval mode can be folded: training-mode BatchNorm is another function"
-        )
+        raise ValueError("only a network in eval mode can be folded, this one is in training mode; call net.eval() first")
     folded = fx.symbolic_trace(copy.deepcopy(net))
     if stages:
-        _put_out(folded, [name for stage in stages for name, module in net.named_modules() if module is stage])
+        _add_outputs(folded, [name for stage in stages for name, module in net.named_modules() if module is stage])
     modules = dict(folded.named_modules())
     for node in list(folded.graph.nodes):
         if node.op != "call_module" or not isinstance(modules[node.target], nn.BatchNorm2d):
@@ -40,8 +38,8 @@ def fold_batchnorms(net: nn.Module, stages: Sequence[nn.Module] = ()) -> fx.Grap
     return folded
 
 
-def _put_out(traced: fx.GraphModule, names: Sequence[str]) -> None:
-    """Let the graph give, beside its own output, that of each named module: the last operation inside it."""
+def _add_outputs(traced: fx.GraphModule, names: Sequence[str]) -> None:
+    """Add the output of each named module (its last operation) to the outputs of the graph."""
     *nodes, output = traced.graph.nodes
     last = {name: node for node in nodes for name in node.meta.get("nn_module_stack", ())}
     output.update_arg(0, (output.args[0], tuple(last[name] for name in names)))

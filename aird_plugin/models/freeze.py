@@ -1,29 +1,31 @@
-"""Freezing a network's trunk: all that stands before the embedding layers keeps its weights and its statistics."""
+"""Freeze a network's trunk: every layer before the embedding layers keeps its weights and BatchNorm statistics."""
 
 from functools import partial
+from typing import Any
 
 from torch import nn
 
-from aird_plugin.models.maps import stages_of
+from aird_plugin.models.feature_maps import stages_of
 
 
 def freeze_trunk(network: nn.Module) -> None:
-    """Let nothing of the trunk change: no gradient, and its BatchNorms stay in eval mode whatever the network is told.
+    """Disable gradients in the trunk and keep its BatchNorms in eval mode, also after `network.train()`.
 
-    The trunk ends with the last of `stages_of`; what comes after it (iresnet's bn2 with fc and features, a native student's fc
-    and features) is the head and goes on learning. Were the statistics left to move, the frozen weights would see other inputs at
-    each step and in verification yet others. State dicts, keys and exports are as before; a fresh network is not frozen.
-    Raises ValueError for a network whose stages are not known.
+    The trunk ends with the last module of `stages_of`. The layers after it (iresnet's bn2, fc and features; a native student's fc
+    and features) are the head and stay trainable. BatchNorm statistics are frozen too, because otherwise the inputs of the frozen
+    weights would drift during training and differ in validation. State-dict keys and exports do not change; a newly built network
+    is not frozen. Raises ValueError for a network without registered stages.
     """
     last = stages_of(network)[-1]
+    child: Any  # its `train` is replaced
     for child in network.children():
         child.requires_grad_(False)
         child.eval()
-        child.train = partial(_stay, child)
+        child.train = partial(_ignore_mode, child)
         if last in set(child.modules()):
             return
-    raise AssertionError(f"the trunk's end is inside none of {type(network).__name__}'s children")
+    raise AssertionError(f"no child of {type(network).__name__} contains the last stage")
 
 
-def _stay(module: nn.Module, mode: bool = True) -> nn.Module:
+def _ignore_mode(module: nn.Module, mode: bool = True) -> nn.Module:
     return module

@@ -1,36 +1,36 @@
-"""The class centres: embeddings -> cosines to every person, sharded over ranks and optionally sampled (Partial FC).
+"""The classification head: cosines of embeddings to the class centers, sharded over ranks and optionally sampled (Partial FC).
 
-B, G = faces on this rank, on all ranks; C = classes on this rank (sampled ones, where sampling is on); D = embedding width.
+B, G = samples on this rank, on all ranks; C = classes on this rank (only the sampled ones with sampling); D = embedding width.
 """
 
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aird_plugin import distributed
-from aird_plugin.losses.adadistill import moved_centres
 from aird_plugin.losses.margin import GRADIENTS, Combined, softmax_loss
 from aird_plugin.losses.precision import at_least_float32
-from aird_plugin.losses.sharding import WHOLE
+from aird_plugin.losses.sharding import SINGLE_SHARD
+from aird_plugin.losses.term import Needs
+from aird_plugin.models.class_centers import adapt_centers, initial_centers, labels_in, shard_of
+from aird_plugin.utils import distributed
 
 HEAD_INITS = ("teacher", "random")
-ROW_BLOCK = 16384
 
 
 @dataclass(frozen=True)
 class HeadConfig:
-    """Recipe keys of the class centres.
+    """Recipe keys of the head.
 
-    margin_list: (m1, m2, m3) of cos(m1 * angle + m2) - m3. margin_scale: the s that multiplies cosines (arcface_torch: 64).
-    sample_rate: share of classes drawn each step, 1 for all; a class that is not drawn keeps its centre and its momentum (see
-    `rows`; docs/scale.md). head_init: "teacher" starts from the teacher's class centres, which puts the student into the
-    teacher's coordinates; "random" from a small normal.
-    margin: None for the combined margin that margin_list and margin_gradient describe, or another as "module:Spec"; its keys
-    begin with margin_, and it takes margin_scale. head_frozen: the teacher's class centres stay as they are, without gradient
-    and weight decay. head_adaptive: no gradient either; each face moves its centre towards its teacher embedding (AdaDistill).
+    margin_list: (m1, m2, m3) of cos(m1 * angle + m2) - m3. margin_scale: the scale s of the cosines (arcface_torch: 64).
+    sample_rate: fraction of classes sampled in each step, 1 for all; a class that is not sampled keeps its center and its
+    momentum (see docs/scale.md). head_init: "teacher" initialises with the teacher's class centers, so that student and
+    teacher share one embedding space; "random" with a small normal.
+    margin: None for the combined margin of margin_list and margin_gradient, or another one as "module:Spec"; its keys begin with
+    margin_, and it uses margin_scale. head_frozen: the teacher's class centers are constant, without gradient and weight decay.
+    head_adaptive: no gradient either; each sample moves its class center towards its teacher embedding (AdaDistill).
     """
 
     num_classes: int = 0
@@ -45,162 +45,127 @@ class HeadConfig:
 
     def __post_init__(self):
         if len(self.margin_list) != 3 or not all(isinstance(m, int | float) for m in self.margin_list):
-            raise ValueError(f"margin_list is three numbers (m1, m2, m3); got {self.margin_list!r}")
+            raise ValueError(f"margin_list must be three numbers (m1, m2, m3); got {self.margin_list!r}")
         if self.margin_gradient not in GRADIENTS:
-            raise ValueError(f"margin_gradient is one of {', '.join(GRADIENTS)}; got {self.margin_gradient!r}")
+            raise ValueError(f"margin_gradient must be one of {', '.join(GRADIENTS)}; got {self.margin_gradient!r}")
         if self.head_init not in HEAD_INITS:
-            raise ValueError(f"head_init is one of {', '.join(HEAD_INITS)}; got {self.head_init!r}")
+            raise ValueError(f"head_init must be one of {', '.join(HEAD_INITS)}; got {self.head_init!r}")
         if self.head_frozen and self.head_init != "teacher":
-            raise ValueError(f"head_frozen keeps the teacher's class centres: set head_init='teacher'; got {self.head_init!r}")
+            raise ValueError(f"head_frozen needs the teacher's class centers: set head_init='teacher'; got {self.head_init!r}")
         if self.head_frozen and self.head_adaptive:
-            raise ValueError("head_frozen and head_adaptive exclude each other: the class centres either stay or move")
+            raise ValueError("head_frozen and head_adaptive are mutually exclusive; set only one of them")
         if not 0 < self.sample_rate <= 1:
-            raise ValueError(f"sample_rate is above 0, at most 1; got {self.sample_rate!r}")
+            raise ValueError(f"sample_rate must be above 0 and at most 1; got {self.sample_rate!r}")
         if not self.margin_scale > 0:
             raise ValueError(f"margin_scale must be above 0; got {self.margin_scale!r}")
         if self.num_classes < 0:
-            raise ValueError(f"num_classes is 0 (as many as the data have) or more; got {self.num_classes!r}")
+            raise ValueError(f"num_classes must be 0 (the number of classes of the data) or more; got {self.num_classes!r}")
 
     @property
     def trained(self) -> bool:
-        """Whether the class centres get a gradient."""
+        """Whether the class centers are trained by gradient."""
         return not (self.head_frozen or self.head_adaptive)
 
 
 @dataclass(frozen=True)
 class ClassCosines:
-    """Cosines of all ranks' faces to this rank's classes; label -1 where a face's person is in another rank's shard."""
+    """Cosines of all ranks' samples to this rank's classes; label -1 where the class is in another rank's shard."""
 
-    student_GC: torch.Tensor
-    teacher_GC: torch.Tensor | None
-    label_G: torch.Tensor
+    student_GC: Tensor
+    teacher_GC: Tensor | None
+    label_G: Tensor
 
 
 class Head(nn.Module):
-    """This rank's shard of the class centres, and beside it the teacher's (no parameter, not saved, never trained).
+    """This rank's shard of the class centers, and of the teacher's class centers (not a parameter, not saved, never trained).
 
-    centres_CD: all ranks' initial centres, or None for a small normal drawn from `seed`. margin: the spec of another margin than
-    the combined one; what it remembers is the same on all ranks. Where classes are sampled, nothing but the weight (and the
-    optimizer's state) has the size of the shard: the gradient is sparse, and the teacher's centres, given as a mapped array, stay
-    on disk until their rows are drawn, or until the head moves to a GPU. Raises ValueError where a rank would hold no class.
+    centers_CD: initial centers of all ranks, or None for a small normal drawn from `seed`. margin: the spec of another margin
+    than the combined one; its state is equal on all ranks. With sampled classes, only the weight (and the optimizer's state) has
+    the size of the shard: the gradient is sparse, and the teacher's centers, given as a memory-mapped array, stay on disk until
+    their rows are sampled, or until the head moves to a GPU. Raises ValueError where a rank would hold no class.
     """
 
     def __init__(
-        self, config: HeadConfig, embedding_size: int, centres_CD=None, teacher_centres_CD=None, seed: int = 0, margin: Any = None
+        self,
+        config: HeadConfig,
+        embedding_size: int,
+        centers_CD: Tensor | None = None,
+        teacher_centers_CD: Tensor | None = None,
+        seed: int = 0,
+        margin: Any = None,
     ):
         super().__init__()
         self.config, self.seed = config, seed
         self.shard = shard_of(config.num_classes, distributed.rank(), distributed.world_size())
         self.sampled = config.sample_rate < 1
-        centres_CD = initial_centres(config, embedding_size, self.shard, centres_CD, seed)
-        self.weight = nn.Parameter(centres_CD, requires_grad=config.trained)
+        centers_CD = initial_centers(config.num_classes, embedding_size, self.shard, centers_CD, seed)
+        self.weight = nn.Parameter(centers_CD, requires_grad=config.trained)
         spec = margin or Combined(config.margin_list, config.margin_gradient)
         self.margin, self.needs = spec.build(config.margin_scale), spec.needs
-        teacher_shard = None if teacher_centres_CD is None else teacher_centres_CD[self.shard]
+        teacher_shard = None if teacher_centers_CD is None else teacher_centers_CD[self.shard]
         if teacher_shard is not None and not self.sampled:
             teacher_shard = F.normalize(at_least_float32(teacher_shard))
-        self.register_buffer("teacher_centres_CD", teacher_shard, persistent=False)
-        self.shards = WHOLE if distributed.world_size() == 1 else distributed.ClassShards()
+        self.register_buffer("teacher_centers_CD", teacher_shard, persistent=False)
+        self.shards = SINGLE_SHARD if distributed.world_size() == 1 else distributed.ClassShards()
 
-    def cosines(self, student_BD, teacher_BD, person_B, step: int = 0) -> ClassCosines:
-        """Gather the faces of all ranks and compare them with this rank's classes. `step` seeds the sampling of classes.
+    def cosines(self, student_BD: Tensor, teacher_BD: Tensor | None, label_B: Tensor, step: int = 0) -> ClassCosines:
+        """Gather the embeddings of all ranks and compute cosines to this rank's classes. `step` seeds the class sampling.
 
-        With head_adaptive the faces first move their classes' centres.
+        With head_adaptive the class centers are updated first.
         """
         if self.config.head_adaptive:
-            adapt_centres(self.weight, self.shard, student_BD, teacher_BD, person_B)
+            adapt_centers(self.weight, self.shard, student_BD, teacher_BD, label_B)
         student_GD = F.normalize(distributed.gather_rows(student_BD))
-        label_G = labels_in(self.shard, distributed.gather_rows(person_B))
-        centres_CD, teacher_centres_CD = self.weight, self.teacher_centres_CD
+        label_G = labels_in(self.shard, distributed.gather_rows(label_B))
+        centers_CD: Tensor = self.weight
+        teacher_centers_CD: Any = self.teacher_centers_CD
         if self.sampled:
             index_C = self._sample(label_G, step)
             label_G = torch.where(label_G >= 0, torch.searchsorted(index_C, label_G.clamp(min=0)), -1)
-            centres_CD = F.embedding(index_C, self.weight, sparse=True)
-            if teacher_centres_CD is not None:
-                teacher_centres_CD = F.normalize(at_least_float32(teacher_centres_CD[index_C]))
+            centers_CD = F.embedding(index_C, self.weight, sparse=True)
+            if teacher_centers_CD is not None:
+                teacher_centers_CD = F.normalize(at_least_float32(teacher_centers_CD[index_C]))
         teacher_GC = None
-        if teacher_centres_CD is not None and teacher_BD is not None:
-            teacher_GC = F.normalize(distributed.gather_rows(teacher_BD)) @ teacher_centres_CD.T
-        return ClassCosines(student_GD @ F.normalize(centres_CD).T, teacher_GC, label_G)
+        if teacher_centers_CD is not None and teacher_BD is not None:
+            teacher_GC = F.normalize(distributed.gather_rows(teacher_BD)) @ teacher_centers_CD.T
+        return ClassCosines(student_GD @ F.normalize(centers_CD).T, teacher_GC, label_G)
 
-    def loss(self, student_cosine_GC, label_G, student_BD=None, teacher_BD=None, angle_G1=None) -> torch.Tensor:
-        """The identity loss: margin softmax over all classes of all ranks, mean over all ranks' faces; plus what the margin adds.
-
-        This rank's embeddings are for margins that need them. angle_G1: None, or each face's own m2 of the combined margin.
+    def loss(
+        self,
+        student_cosine_GC: Tensor,
+        label_G: Tensor,
+        student_BD: Tensor | None = None,
+        teacher_BD: Tensor | None = None,
+        angle_G1: Tensor | None = None,
+    ) -> Tensor:
+        """The identity loss: margin softmax over the classes of all ranks, mean over all ranks' samples, plus the margin's
+        regulariser. student_BD, teacher_BD: this rank's embeddings, for margins that need them. angle_G1: None, or m2 of the
+        combined margin for each sample.
         """
-        told, margin = faces_told(self.needs, student_BD, teacher_BD), self.margin
+        margin, inputs = self.margin, margin_inputs(self.needs, student_BD, teacher_BD)
         if angle_G1 is not None:
             m1, _, m3 = self.config.margin_list
             margin = Combined((m1, angle_G1, m3), self.config.margin_gradient).build(self.config.margin_scale)
-        logits_GC, regulariser = margin(student_cosine_GC, label_G, *told, self.shards)
+        logits_GC, regulariser = margin(student_cosine_GC, label_G, *inputs, self.shards)
         loss = softmax_loss(logits_GC, label_G, self.shards)
         return loss if regulariser is None else loss + regulariser
 
-    def _sample(self, label_G: torch.Tensor, step: int) -> torch.Tensor:
-        """The classes present in the batch, filled up at random to the sampled number, at least one. Sorted int64 (C,)."""
+    def _sample(self, label_G: Tensor, step: int) -> Tensor:
+        """The batch's classes, filled up at random to the sampled number, at least one. Sorted int64 (C,)."""
         total = len(self.weight)
         generator = torch.Generator().manual_seed((self.seed * 1_000_003 + step) * 4096 + distributed.rank())
-        luck = torch.rand(total, generator=generator).to(label_G.device)
-        luck[label_G[label_G >= 0]] = 2.0
-        count = max(int(self.config.sample_rate * total), int((luck == 2.0).sum()), 1)
-        return luck.topk(count, sorted=False).indices.sort().values
+        sampling_score = torch.rand(total, generator=generator).to(label_G.device)
+        sampling_score[label_G[label_G >= 0]] = 2.0
+        count = max(int(self.config.sample_rate * total), int((sampling_score == 2.0).sum()), 1)
+        return sampling_score.topk(count, sorted=False).indices.sort().values
 
 
-def faces_told(needs: frozenset[str], student_BD, teacher_BD) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """What a margin needs of all ranks' faces: embedding lengths (G,), and cosines to the teacher's (G,), without gradient."""
-    norm_G = distributed.gather_rows(student_BD.norm(dim=1)) if "norm" in needs else None
-    if "teacher_width" not in needs:
+def margin_inputs(
+    needs: frozenset[str], student_BD: Tensor | None, teacher_BD: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Margin inputs of all ranks' samples: embedding norms (G,), and cosines to the teacher's (G,), without gradient."""
+    norm_G = distributed.gather_rows(student_BD.norm(dim=1)) if Needs.NORM in needs else None
+    if Needs.TEACHER_WIDTH not in needs:
         return norm_G, None
-    agreement_B = F.cosine_similarity(student_BD.detach(), teacher_BD, dim=1)
-    return norm_G, distributed.gather_rows(agreement_B)
-
-
-@torch.no_grad()
-def adapt_centres(weight_CD: torch.Tensor, shard: slice, student_BD, teacher_BD, person_B) -> None:
-    """Move this rank's class centres, in place, by the faces of all ranks (AdaDistill)."""
-    student_GD, teacher_GD = (distributed.gather_rows(at_least_float32(rows_BD)) for rows_BD in (student_BD, teacher_BD))
-    label_G = labels_in(shard, distributed.gather_rows(person_B))
-    class_K, centre_KD = moved_centres(weight_CD, label_G, student_GD, teacher_GD)
-    weight_CD[class_K] = centre_KD
-
-
-def labels_in(shard: slice, person_G: torch.Tensor) -> torch.Tensor:
-    """Place of each face's person among the shard's classes; -1 where another rank holds it."""
-    return torch.where((person_G >= shard.start) & (person_G < shard.stop), person_G - shard.start, -1)
-
-
-def initial_centres(config: HeadConfig, embedding_size: int, shard: slice, centres_CD=None, seed: int = 0) -> torch.Tensor:
-    """The shard's class centres at the start, float32 or float64: all ranks' given ones, else a small normal drawn from `seed`.
-
-    The normal is drawn for all ranks in blocks, of which a rank keeps its own: the same centres on any number of ranks.
-    Raises ValueError for a wrong shape and for an empty shard.
-    """
-    if shard.start >= shard.stop:
-        raise ValueError(f"num_classes={config.num_classes} leaves a rank without a class; use fewer ranks")
-    if centres_CD is None:
-        return _drawn(config.num_classes, embedding_size, shard, torch.Generator().manual_seed(seed))
-    if tuple(centres_CD.shape) != (config.num_classes, embedding_size):
-        raise ValueError(f"the head needs class centres ({config.num_classes}, {embedding_size}); got {tuple(centres_CD.shape)}")
-    return at_least_float32(centres_CD[shard].clone())
-
-
-def _drawn(num_classes: int, width: int, shard: slice, generator: torch.Generator) -> torch.Tensor:
-    """Rows of one normal draw of (num_classes, width), without ever holding all of it."""
-    shard_CD = torch.empty(shard.stop - shard.start, width)
-    # The last block is the longest: torch draws the last 16 values of a tensor in their own way.
-    starts = list(range(0, max(num_classes - ROW_BLOCK, 1), ROW_BLOCK))
-    for first, last in zip(starts, [*starts[1:], num_classes], strict=True):
-        if first >= shard.stop:
-            break
-        block_RD = torch.empty(last - first, width).normal_(0, 0.01, generator=generator)
-        kept = slice(max(shard.start, first), min(shard.stop, last))
-        if kept.start < kept.stop:
-            shard_CD[kept.start - shard.start : kept.stop - shard.start] = block_RD[kept.start - first : kept.stop - first]
-    return shard_CD
-
-
-def shard_of(num_classes: int, rank: int, world_size: int) -> slice:
-    """The classes that a rank holds; the first ranks take one more where they do not divide evenly (as arcface_torch)."""
-    share, extra = divmod(num_classes, world_size)
-    first = share * rank + min(rank, extra)
-    return slice(first, first + share + (rank < extra))
+    teacher_cosine_B = F.cosine_similarity(student_BD.detach(), teacher_BD, dim=1)
+    return norm_G, distributed.gather_rows(teacher_cosine_B)

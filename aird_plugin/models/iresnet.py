@@ -1,23 +1,23 @@
-"""The improved ResNet of ArcFace (Deng et al., CVPR 2019, section 3.1), with arcface_torch's keys."""
+"""The improved ResNet of ArcFace (Deng et al., CVPR 2019, section 3.1), with the state-dict keys of arcface_torch."""
 
 from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-# Residual blocks in each of the four stages.
+# Residual blocks per stage.
 BLOCKS = {"r18": (2, 2, 2, 2), "r34": (3, 4, 6, 3), "r50": (3, 4, 14, 3), "r100": (3, 13, 30, 3)}
 WIDTHS = (64, 128, 256, 512)
 
 
 def blocks_in(state: Mapping[str, Tensor]) -> tuple[int, ...] | None:
-    """Residual blocks of the four stages of the iresnet that a state dict belongs to; None for another network's."""
+    """Residual blocks per stage of an iresnet's state dict; None for another network."""
     if "layer1.0.conv1.weight" not in state or "fc.weight" not in state:
         return None
     return tuple(len({key.split(".")[1] for key in state if key.startswith(f"layer{stage}.")}) for stage in (1, 2, 3, 4))
 
 
 class Block(nn.Module):
-    """BN-conv-BN-PReLU-conv-BN plus the identity; the stride sits in the second convolution."""
+    """BN-conv-BN-PReLU-conv-BN plus the identity; the second convolution has the stride."""
 
     def __init__(self, width_in: int, width: int, stride: int):
         super().__init__()
@@ -29,9 +29,7 @@ class Block(nn.Module):
         self.bn3 = nn.BatchNorm2d(width)
         self.downsample = None
         if stride != 1:
-            self.downsample = nn.Sequential(
-                nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width)
-            )
+            self.downsample = nn.Sequential(nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         residual = self.prelu(self.bn2(self.conv1(self.bn1(x_BCHW))))
@@ -42,9 +40,9 @@ class Block(nn.Module):
 class IResNet(nn.Module):
     """(B, 3, 112, 112) -> (B, embedding_size).
 
-    blocks: residual blocks of the four stages, see `BLOCKS`.
-    Initialised as arcface_torch does: convolutions from N(0, 0.1), BatchNorm at 1 and 0, the linear layer
-    by PyTorch's default. The gain of the last BatchNorm1d is frozen at 1, as there: scale is the head's.
+    blocks: residual blocks per stage, see `BLOCKS`.
+    Initialised as in arcface_torch: convolutions from N(0, 0.1), BatchNorm at 1 and 0, the linear layer by PyTorch's default. The
+    gain of the last BatchNorm1d is frozen at 1, as there; the head sets the scale.
     """
 
     def __init__(self, blocks: tuple[int, int, int, int], embedding_size: int = 512):

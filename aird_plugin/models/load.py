@@ -1,31 +1,33 @@
-"""Whatever a user calls a model -> a network: a run folder, its model.pt, an exported folder, an .onnx file, a bare .pt file."""
+"""Load a model from a path: a run folder, its model.pt, an exported folder, an .onnx file or a bare .pt file."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from aird_plugin.jsonfile import read_object
+from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.models.onnx_teacher import OnnxTeacher
-from aird_plugin.models.teacher import INPUT_SIZE, Teacher, TorchTeacher
+from aird_plugin.models.teacher import Teacher, TorchTeacher
 from aird_plugin.models.weights import load_network, load_weights
+from aird_plugin.utils.json_files import read_object
 
 MODEL_FILE, RUN_FILE = "model.pt", "recipe.json"
 KINDS = "a run folder, its model.pt, an exported folder, an .onnx file or a .pt file"
 
 
 class ModelFile(NamedTuple):
-    """Where a model's weights lie. network: the architecture's name where a run folder states it, else None."""
+    """Path of a model's weight file. network: the architecture's name from the run folder, else None."""
 
     file: Path
     network: str | None
 
 
 def find_model(path: str | Path, what: str = "model") -> ModelFile:
-    """The weight file behind `path`: KINDS. `what` names it in errors.
+    """Find the weight file of the model at `path` (KINDS). `what` is the noun used in error messages.
 
-    Raises FileNotFoundError where nothing is there or a folder holds no model, ValueError for another kind of file.
+    Raises FileNotFoundError where the path does not exist or a folder holds no model, ValueError for another kind of file.
     """
     path = Path(path)
     if path.is_dir():
@@ -39,21 +41,26 @@ def find_model(path: str | Path, what: str = "model") -> ModelFile:
     return ModelFile(path, None)
 
 
+def model_files(models: Mapping[str, str | Path | None]) -> dict[str, Path]:
+    """Name -> weight file of each model; names without a model are left out. Raises what `find_model` raises."""
+    return {name: find_model(model).file for name, model in models.items() if model is not None}
+
+
 def run_folder(path: str | Path) -> Path:
-    """The run folder that `path` is, or whose model.pt it is; any other path as it stands."""
+    """The run folder of `path`, which is the folder or its model.pt; any other path is returned unchanged."""
     path = Path(path)
     return path.parent if path.name == MODEL_FILE and (path.parent / RUN_FILE).is_file() else path
 
 
 def load_model(path: str | Path, network: str | None = None, device: str | torch.device = "cpu") -> nn.Module | Teacher:
-    """The network behind `path` (KINDS), on `device` and in eval mode.
+    """Load the network at `path` (KINDS), on `device` and in eval mode.
 
     .pt weights give an nn.Module, an .onnx file an object with `embed`.
 
-    network: the architecture's name. A run folder states its own; a bare .pt file needs it where its keys do not tell, and is
-        checked against it otherwise.
+    network: the architecture's name. For a run folder it is read from recipe.json. For a bare .pt file it is required where the
+        keys do not identify the network, and checked otherwise.
 
-    Raises what `find_model` raises, and ValueError for weights that do not fit.
+    Raises what `find_model` raises, and ValueError for weights that do not fit the network.
     """
     found = find_model(path)
     if found.file.suffix == ".onnx":
@@ -62,54 +69,58 @@ def load_model(path: str | Path, network: str | None = None, device: str | torch
 
 
 def load_teacher(path: str | Path, network: str | None = None, device: str | torch.device = "cpu") -> Teacher:
-    """Open a teacher (KINDS): arcface_torch weights, any recognition .onnx of the InsightFace zoo, or a run of our own.
+    """Open a teacher (KINDS): arcface_torch weights, any recognition .onnx of the InsightFace zoo, or an aird run.
 
-    network: name of the architecture; needed for a bare .pt whose keys do not tell, checked for every other .pt.
+    network: name of the architecture; required for a bare .pt whose keys do not identify it, checked for every other .pt.
 
     Raises what `find_model` raises, ImportError where the `onnx` extra is missing, and ValueError for a file that is corrupt,
-    unsafe, of another architecture, or that does not take 112 px images.
+    unsafe, of another architecture, or of another input size than 112 px.
     """
     found = find_model(path, "teacher")
     if found.file.suffix == ".onnx":
         teacher = OnnxTeacher(found.file, device)
-        if teacher.input_size != INPUT_SIZE:
+        if teacher.input_size != FACE_SIDE:
             side = teacher.input_size
             raise ValueError(
-                f"teacher {path} takes [batch, 3, {side}, {side}]; a teacher takes [batch, 3, {INPUT_SIZE}, {INPUT_SIZE}]"
+                f"teacher {path} has input [batch, 3, {side}, {side}]; a teacher needs [batch, 3, {FACE_SIDE}, {FACE_SIDE}]"
             )
         return teacher
     if found.network and network and found.network != network:
-        raise ValueError(f"teacher {path} is a run of network={found.network}; you asked for {network}")
+        raise ValueError(f"teacher {path} is a run of network={found.network}, but network={network} is requested")
     return TorchTeacher(found.file, found.network or network, device)
 
 
 def load_initial_weights(path: str | Path, network: str) -> dict[str, Tensor]:
-    """The state dict that a student starts from. ValueError for a run of another network than `network`; else as `find_model`."""
+    """Initial state dict of a student. Raises what `find_model` raises, and ValueError for a run of another network."""
     found = find_model(path, "student_init")
     if found.file.suffix == ".onnx":
         raise ValueError(f"student_init={path}: an .onnx file holds no state dict; give {KINDS.replace('an .onnx file or ', '')}")
     if found.network not in (None, network):
-        raise ValueError(f"student_init={path} is a run of network={found.network}, this recipe's is {network}")
+        raise ValueError(f"student_init={path} is a run of network={found.network}, but this recipe has network={network}")
     return load_weights(found.file)
 
 
 def _in_folder(folder: Path, what: str) -> ModelFile:
-    """The model of a run folder, or of an exported one, where InsightFace too takes the last .onnx by name."""
+    """The model of a run folder, or of an exported folder: the last .onnx file by name, as InsightFace chooses."""
     if (folder / RUN_FILE).is_file():
         if not (folder / MODEL_FILE).is_file():
-            raise FileNotFoundError(f"{folder} is no finished run: it has no {MODEL_FILE}")
+            raise FileNotFoundError(f"{folder} is not a finished run: it has no {MODEL_FILE}")
         return ModelFile(folder / MODEL_FILE, _network_of_run(folder))
     exported = sorted(folder.glob("*.onnx"))
     if exported:
         return ModelFile(exported[-1], None)
     if (folder / MODEL_FILE).is_file():
-        raise FileNotFoundError(f"{folder} is no finished run: it has no {RUN_FILE}; give {folder / MODEL_FILE} and its network")
+        raise FileNotFoundError(
+            f"{folder} is not a finished run: it has no {RUN_FILE}; give {folder / MODEL_FILE} and its network"
+        )
     raise FileNotFoundError(f"no {what} in {folder}: neither a run's {RUN_FILE} and {MODEL_FILE} nor an .onnx file")
 
 
 def _network_of_run(folder: Path) -> str:
-    """What recipe.json calls the network. ValueError where it calls it nothing."""
+    """The network's name in recipe.json. Raises ValueError where it is missing."""
     network = read_object(folder / RUN_FILE).get("network")
     if not isinstance(network, str):
-        raise ValueError(f"{folder / RUN_FILE} names no network; give {MODEL_FILE} out of this folder, and --network")
+        raise ValueError(
+            f"{folder / RUN_FILE} has no key network; copy {MODEL_FILE} out of this folder and give the copy with --network"
+        )
     return network

@@ -1,7 +1,7 @@
-"""MobileFaceNet (Chen et al., 2018) twice: arcface_torch's wider `mbf`, and `mfn`, the layout as published.
+"""Two variants of MobileFaceNet (Chen et al., 2018): arcface_torch's wider `mbf`, and `mfn`, the published layout.
 
-The two share the idea (expand by 1x1, filter depthwise, project by 1x1 without activation, weigh positions by
-one global depthwise convolution) but neither widths nor state-dict keys.
+Both use inverted bottlenecks (1x1 expansion, depthwise 3x3, linear 1x1 projection) and a global depthwise convolution, but have
+different widths and state-dict keys.
 """
 
 from collections.abc import Sequence
@@ -11,28 +11,28 @@ from torch import Tensor, nn
 
 
 def conv_bn(
-    width_in: int, width: int, kernel=1, stride: int = 1, padding: int = 0, groups: int = 1
+    width_in: int, width: int, kernel: int | tuple[int, int] = 1, stride: int = 1, padding: int = 0, groups: int = 1
 ) -> list[nn.Module]:
-    """A convolution without bias and its BatchNorm."""
+    """A convolution without bias, followed by BatchNorm."""
     conv = nn.Conv2d(width_in, width, kernel, stride, padding, groups=groups, bias=False)
     return [conv, nn.BatchNorm2d(width)]
 
 
 def conv_bn_prelu(*args, **kwargs) -> list[nn.Module]:
-    """`conv_bn` followed by one PReLU slope a channel."""
+    """`conv_bn` followed by PReLU with one slope per channel."""
     modules = conv_bn(*args, **kwargs)
     return [*modules, nn.PReLU(modules[0].out_channels)]
 
 
 def kaiming_fan_out(network: nn.Module) -> None:
-    """He initialisation by fan-out for convolutions and linear layers, as arcface_torch does for `mbf`."""
+    """He initialisation by fan-out for convolutions and linear layers, as in arcface_torch's `mbf`."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
 class Layers(nn.Module):
-    """Modules in a row under the name `layers`, the nesting of arcface_torch's keys; optionally residual."""
+    """A sequence of modules named `layers`, for the nesting of arcface_torch's keys; optionally residual."""
 
     def __init__(self, modules: Sequence[nn.Module], residual: bool = False):
         super().__init__()
@@ -45,7 +45,7 @@ class Layers(nn.Module):
 
 
 def mbf_bottleneck(width_in: int, width: int, expanded: int, stride: int) -> Layers:
-    """Bottleneck of `mbf`; residual exactly where it does not stride."""
+    """Bottleneck of `mbf`; residual where the stride is 1."""
     return Layers(
         [
             Layers(conv_bn_prelu(width_in, expanded)),
@@ -71,7 +71,7 @@ class ArcfaceMobileFaceNet(nn.Module):
         self.layers = nn.ModuleList(
             [
                 Layers(conv_bn_prelu(3, 128, 3, 2, 1)),
-                # 64 groups over 128 channels: two channels a group, as upstream, not a depthwise filter.
+                # 64 groups over 128 channels, i.e. two channels per group, as upstream; not depthwise.
                 Layers(conv_bn_prelu(128, 128, 3, 1, 1, groups=64)),
                 mbf_bottleneck(128, 128, 128, stride=2),
                 residuals(128, 128, 4),
@@ -111,7 +111,7 @@ class ConvUnit(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """Bottleneck of `mfn`; residual where neither width nor size changes."""
+    """Bottleneck of `mfn`; residual where width and side do not change."""
 
     def __init__(self, width_in: int, width: int, expansion: int, stride: int):
         super().__init__()
@@ -129,11 +129,10 @@ class Bottleneck(nn.Module):
 
 
 class MobileFaceNet(nn.Module):
-    """`mfn`: the published layout (Chen et al., 2018, table 1) for 112x96 faces; 128-d there.
+    """`mfn`: the published layout (Chen et al., 2018, table 1) for 112x96 images; 128-d in the paper.
 
-    Takes InsightFace's input (B, 3, 112, 112), (x - 127.5) / 127.5; inside, 8 columns are cropped from
-    either side and the values rescaled to the published (x - 127.5) / 128. He initialisation by fan-out,
-    PReLU at 0.25.
+    Takes InsightFace's input (B, 3, 112, 112), (x - 127.5) / 127.5. The forward pass crops 8 columns from either side and
+    rescales the values to the published (x - 127.5) / 128. He initialisation by fan-out, PReLU at 0.25.
     """
 
     columns = slice(8, 104)

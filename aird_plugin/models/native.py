@@ -1,4 +1,4 @@
-"""Students that take the px x px face itself: 3x3 convolutions, plain or depthwise-separable, sized by their parameters."""
+"""Native students: networks with px x px input, 3x3 convolutions (plain or depthwise-separable) and a given parameter count."""
 
 from torch import Tensor, nn
 
@@ -6,13 +6,13 @@ from aird_plugin.models.native_plan import Spec, plan_stages, plan_widths
 
 
 def activation(width: int, prelu: bool) -> nn.Module:
-    """ReLU, or PReLU with a slope for each channel."""
+    """ReLU, or PReLU with one slope per channel."""
     return nn.PReLU(width) if prelu else nn.ReLU()
 
 
 def conv3x3_bn(width_in: int, width: int, spec: Spec, stride: int = 1) -> list[nn.Module]:
-    """A 3x3 convolution without bias and its BatchNorm; separable ones in MobileNet's two halves, each with a BatchNorm
-    (arXiv 1704.04861). The three colours are never taken apart."""
+    """A 3x3 convolution without bias and its BatchNorm; separable ones as MobileNet's depthwise and pointwise pair, each with
+    BatchNorm (arXiv 1704.04861). The convolution over the three RGB channels is never separable."""
     if spec.separable and width_in != 3:
         return [
             nn.Conv2d(width_in, width_in, 3, stride, padding=1, groups=width_in, bias=False),
@@ -25,7 +25,7 @@ def conv3x3_bn(width_in: int, width: int, spec: Spec, stride: int = 1) -> list[n
 
 
 class Block(nn.Module):
-    """act(x + conv-BN-act-conv-BN(x)), same width, same side."""
+    """act(x + conv-BN-act-conv-BN(x)), with the same width and side."""
 
     def __init__(self, width: int, spec: Spec):
         super().__init__()
@@ -41,11 +41,10 @@ class Block(nn.Module):
 class Native(nn.Module):
     """(B, 3, px, px) -> (B, embedding_size), with about `spec.millions` million parameters.
 
-    A stage is a 3x3 convolution, strided where the map shrinks, and residual blocks. The end is ArcFace's E:
-    the last 4x4 map flattened, one linear layer, BatchNorm1d with its gain frozen at 1, so that where a
-    feature stands still counts. He initialisation by fan-out for plain convolutions and by fan-in for
-    depthwise ones (whose fan-out, as PyTorch counts it, is the whole map's), BatchNorm at 1 and 0, the
-    linear layer by PyTorch's default.
+    A stage is a 3x3 convolution, strided where the side is halved, followed by residual blocks. The output layers are ArcFace's
+    option E: flatten the last 4x4 map, one linear layer, BatchNorm1d with its gain frozen at 1; so the position of a feature
+    is kept. He initialisation by fan-out for plain convolutions and by fan-in for depthwise ones (PyTorch computes their fan-out
+    over all channels), BatchNorm at 1 and 0, the linear layer by PyTorch's default.
     """
 
     def __init__(self, spec: Spec, embedding_size: int = 512):

@@ -1,4 +1,4 @@
-"""Names and sizes of native students: what `native16_1m_dw_prelu` asks for, and the stage widths that give it."""
+"""Names and sizes of native students: parses names such as `native16_1m_dw_prelu` and computes the stage widths."""
 
 import math
 import re
@@ -6,17 +6,17 @@ from typing import NamedTuple
 
 MIN_PX, MAX_PX = 8, 112
 MIN_MILLIONS, MAX_MILLIONS = 0.02, 100.0
-# Maps wider than this get no residual block: at 112 px they would cost more than the rest of the network.
+# Stages with a larger side get no residual block: at 112 px it would cost more than the rest of the network.
 MAX_BLOCK_SIDE = 32
 LAST_SIDE = 4
-# Channel steps to try, coarsest first: vector units like whole blocks of 16.
+# Channel steps to try, coarsest first: vector units work best on multiples of 16.
 CHANNEL_STEPS = (16, 8, 4, 2, 1)
 TOLERANCE = 0.05
-SPELLING = "native{px}_{millions}m, then _dw and _prelu where wanted, e.g. native16_1m or native16_1m_dw_prelu"
+NAME_FORMAT = "native{px}_{millions}m, optionally followed by _dw and _prelu, e.g. native16_1m or native16_1m_dw_prelu"
 
 
 class Spec(NamedTuple):
-    """A native student by its name: side, million parameters, depthwise-separable or plain convolutions, PReLU or ReLU."""
+    """A native student's parsed name: input side, million parameters, separable or plain convolutions, PReLU or ReLU."""
 
     px: int
     millions: float
@@ -24,8 +24,8 @@ class Spec(NamedTuple):
     prelu: bool = False
 
 
-def spells_native(name: object) -> bool:
-    """Whether the name is meant as a native student's, well formed or not."""
+def is_native_name(name: object) -> bool:
+    """Whether the name starts like a native student's, well formed or not."""
     return isinstance(name, str) and name.startswith("native")
 
 
@@ -33,13 +33,13 @@ def parse_name(name: str) -> Spec:
     """`native16_1m` -> px 16, 1.0 million parameters, plain, ReLU. Raises ValueError for a bad form or range."""
     match = re.fullmatch(r"native(\d+)_(\d+(?:\.\d+)?)m(_dw)?(_prelu)?", name)
     if match is None:
-        raise ValueError(f"network {name!r}: native students are spelt {SPELLING}")
+        raise ValueError(f"network {name!r}: native students are named {NAME_FORMAT}")
     spec = Spec(int(match[1]), float(match[2]), match[3] is not None, match[4] is not None)
     if not MIN_PX <= spec.px <= MAX_PX:
-        raise ValueError(f"network {name!r}: px must lie in {MIN_PX} to {MAX_PX}, got {spec.px}")
+        raise ValueError(f"network {name!r}: px must be {MIN_PX} to {MAX_PX}, got {spec.px}")
     if not MIN_MILLIONS <= spec.millions <= MAX_MILLIONS:
         raise ValueError(
-            f"network {name!r}: millions of parameters must lie in {MIN_MILLIONS} to {MAX_MILLIONS}, got {spec.millions}"
+            f"network {name!r}: millions of parameters must be {MIN_MILLIONS} to {MAX_MILLIONS}, got {spec.millions}"
         )
     return spec
 
@@ -47,8 +47,8 @@ def parse_name(name: str) -> Spec:
 def plan_stages(px: int) -> tuple[list[tuple[int, int]], int]:
     """Stages from px down to about 4 px: ([(stride of first convolution, residual blocks), ...], last side).
 
-    16 -> 16, 8, 4; 32 -> 32, 16, 8, 4; 112 -> 56, 28, 14, 7, 4. The last stage has two blocks, the others
-    one, or none where the map is still wider than `MAX_BLOCK_SIDE`.
+    16 -> 16, 8, 4; 32 -> 32, 16, 8, 4; 112 -> 56, 28, 14, 7, 4. The last stage has two blocks, the others one, or none where
+    the side exceeds `MAX_BLOCK_SIDE`.
     """
     stages, side = [], px
     if side <= MAX_BLOCK_SIDE:
@@ -61,7 +61,7 @@ def plan_stages(px: int) -> tuple[list[tuple[int, int]], int]:
 
 
 def count_parameters(spec: Spec, widths: list[int], embedding_size: int) -> int:
-    """Parameters of `Native` with these stage widths, buffers not counted."""
+    """Number of parameters of `Native` with these stage widths, without buffers."""
     stages, last_side = plan_stages(spec.px)
     slope = 1 if spec.prelu else 0
 
@@ -72,7 +72,7 @@ def count_parameters(spec: Spec, widths: list[int], embedding_size: int) -> int:
 
     count, width_in = 0, 3
     for (_, blocks), width in zip(stages, widths, strict=True):
-        # The three colours are never taken apart: the first convolution is plain.
+        # The first convolution, over the RGB channels, is never separable.
         count += convolution(width_in, width, spec.separable and width_in != 3) + slope * width
         count += blocks * 2 * (convolution(width, width, spec.separable) + slope * width)
         width_in = width
@@ -80,10 +80,10 @@ def count_parameters(spec: Spec, widths: list[int], embedding_size: int) -> int:
 
 
 def plan_widths(spec: Spec, embedding_size: int) -> list[int]:
-    """Channels of each stage for the asked number of parameters, within 5%.
+    """Channels of each stage for the requested number of parameters, within 5%.
 
-    Widths double from stage to stage, so that a 3x3 convolution costs the same everywhere, and are
-    multiples of the coarsest of `CHANNEL_STEPS` that comes near enough. Raises ValueError where none does.
+    Widths double from stage to stage, so that a 3x3 convolution costs the same in every stage. They are multiples of the coarsest
+    of `CHANNEL_STEPS` that meets the tolerance. Raises ValueError where none does.
     """
     target = spec.millions * 1e6
     stages, _ = plan_stages(spec.px)

@@ -1,4 +1,4 @@
-"""A teacher from an ONNX graph of the InsightFace zoo, fed as InsightFace feeds it."""
+"""A teacher from an ONNX graph of the InsightFace zoo, with the input normalisation of InsightFace."""
 
 import warnings
 from pathlib import Path
@@ -7,18 +7,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aird_plugin.models.teacher import INPUT_SIZE, Teacher
+from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.models.teacher import Teacher
 
-MISSING_EXTRA = "reading a .onnx teacher needs `pip install aird_plugin[onnx]`"
+MISSING_EXTRA = "an .onnx teacher needs the onnx extra: `pip install aird_plugin[onnx]`"
 
 
 class OnnxTeacher(Teacher):
-    """A frozen ONNX graph, run by onnxruntime on the CPU or, where its build can, on CUDA.
+    """A frozen ONNX graph, run by onnxruntime on the CPU or, where its build supports it, on CUDA.
 
-    An exported student of px faces is one too: it can be evaluated, though it cannot teach. Input size and
-    batch come from the graph, the width D from a run; normalisation is found as InsightFace's ArcFaceONNX
-    finds it. Raises ImportError where the `onnx` extra is missing, and ValueError for a file that is no
-    readable graph or no recogniser of square faces of 112 px or less.
+    It also loads an exported student of a smaller input size, for evaluation only. Input size and batch come from the graph, the
+    width D from a forward pass, the normalisation from the node names, as in InsightFace's ArcFaceONNX. Raises ImportError where
+    the `onnx` extra is missing, and ValueError for an unreadable graph or one that is not a recogniser of square images of
+    112 px or less.
     """
 
     kind = "onnx"
@@ -27,7 +28,7 @@ class OnnxTeacher(Teacher):
     def __init__(self, path: Path, device: str | torch.device = "cpu"):
         super().__init__(path, device)
         model = _read_model(path)
-        _check_places(path, model)
+        _check_external_data(path, model)
         self.session = _open_session(path, self.device)
         self.input_name, declared_batch, self.input_size = _check_graph(path, self.session)
         self.raw_input = _normalises_inside(model)
@@ -51,25 +52,23 @@ class OnnxTeacher(Teacher):
         return np.concatenate(rows)
 
     def _probe(self, declared_batch: int | None) -> tuple[int | None, int]:
-        """Batch that must be fed (None: any) and embedding width, found by a run."""
-        # Some exports declare a dynamic batch although a reshape inside was baked for one face.
-        tries = [declared_batch] if declared_batch else [None, 1]
-        problem = None
-        for fixed_batch in tries:
-            faces = fixed_batch or 2
-            inputs = np.zeros((faces, 3, self.input_size, self.input_size), np.float32)
-            # onnxruntime's errors share no base class of their own.
+        """Required batch size (None: any) and embedding width, found by a forward pass."""
+        # Some exports declare a dynamic batch but contain a reshape with a constant batch of one.
+        candidates = [declared_batch] if declared_batch else [None, 1]
+        problem: Exception | str | None = None
+        for fixed_batch in candidates:
+            count = fixed_batch or 2
+            inputs = np.zeros((count, 3, self.input_size, self.input_size), np.float32)
+            # onnxruntime's exceptions have no common base class.
             try:
                 output = self.session.run(None, {self.input_name: inputs})[0]
             except Exception as error:
                 problem = error
                 continue
-            if output.ndim == 2 and len(output) == faces and output.dtype == np.float32:
+            if output.ndim == 2 and len(output) == count and output.dtype == np.float32:
                 return fixed_batch, output.shape[1]
-            problem = f"{faces} faces gave an output of {output.dtype} {output.shape}"
-        raise ValueError(
-            f"teacher {self.path}: no float32 (faces, width) embedding comes out of it: {problem}"
-        )
+            problem = f"{count} images give an output of {output.dtype} {output.shape}"
+        raise ValueError(f"teacher {self.path}: the output is not a float32 (images, width) embedding: {problem}")
 
 
 def _open_session(path: Path, device: torch.device):
@@ -89,57 +88,55 @@ def _open_session(path: Path, device: torch.device):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     options.log_severity_level = 3
-    # onnxruntime's errors share no base class; whatever it says of this file, the file is at fault.
+    # onnxruntime's exceptions have no common base class; any of them means that the file is unreadable.
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:
-        raise ValueError(
-            f"teacher {path} is no readable ONNX graph (corrupt or cut short?): {error}"
-        ) from error
+        raise ValueError(f"teacher {path} is not a readable ONNX graph (corrupt or truncated?): {error}") from error
 
 
 def _check_graph(path: Path, session) -> tuple[str, int | None, int]:
-    """Name, fixed batch (None: dynamic) and side of the one face input, checked as far as the graph declares it."""
+    """Name, fixed batch (None: dynamic) and side of the single image input, checked as far as the graph declares it."""
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
         raise ValueError(
             f"teacher {path} has {len(inputs)} inputs and {len(outputs)} outputs; a recogniser has one of "
-            "each (detectors and landmark models of the zoo cannot teach)"
+            "each (detectors and landmark models of the zoo are not teachers)"
         )
     shape, kind = inputs[0].shape, inputs[0].type
     square = len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3] and isinstance(shape[2], int)
-    if kind != "tensor(float)" or not square or shape[2] > INPUT_SIZE:
+    if kind != "tensor(float)" or not square or shape[2] > FACE_SIDE:
         raise ValueError(
-            f"teacher {path} takes {kind} of shape {shape}; "
-            f"a teacher takes tensor(float) of shape [batch, 3, {INPUT_SIZE}, {INPUT_SIZE}]"
+            f"teacher {path} has input {kind} of shape {shape}; "
+            f"a teacher needs tensor(float) of shape [batch, 3, {FACE_SIDE}, {FACE_SIDE}]"
         )
     return inputs[0].name, shape[0] if isinstance(shape[0], int) else None, shape[2]
 
 
 def _read_model(path: Path):
-    """The file as onnx's own structure, without weights that lie in other files."""
+    """The file as an onnx ModelProto, without the weights in external files."""
     try:
         import onnx
     except ImportError as error:
         raise ImportError(MISSING_EXTRA) from error
-    # protobuf's errors have no base class in common with anything.
+    # protobuf's exceptions have no common base class.
     try:
         return onnx.load(str(path), load_external_data=False)
     except Exception as error:
-        raise ValueError(f"teacher {path} is no readable ONNX graph (corrupt or cut short?): {error}") from error
+        raise ValueError(f"teacher {path} is not a readable ONNX graph (corrupt or truncated?): {error}") from error
 
 
-def _check_places(path: Path, model) -> None:
-    """ValueError where a weight lies in a file outside the graph's folder: a graph may name any file of this machine."""
+def _check_external_data(path: Path, model) -> None:
+    """Raise ValueError for external weights outside the graph's folder: a graph could name any file of the machine."""
     folder = path.resolve().parent
     for tensor in _tensors_of(model.graph):
-        for place in (entry.value for entry in tensor.external_data if entry.key == "location"):
-            if folder not in (folder / place).resolve().parents:
-                raise ValueError(f"teacher {path} takes weights from {place!r}, outside its folder; it was not opened")
+        for location in (entry.value for entry in tensor.external_data if entry.key == "location"):
+            if folder not in (folder / location).resolve().parents:
+                raise ValueError(f"teacher {path} has external weights at {location!r}, outside its folder; it was not opened")
 
 
 def _tensors_of(graph):
-    """Weights and constants of a graph and of the graphs inside its nodes."""
+    """Weights and constants of a graph and of its nested graphs."""
     yield from graph.initializer
     for node in graph.node:
         for attribute in node.attribute:
@@ -150,8 +147,6 @@ def _tensors_of(graph):
 
 
 def _normalises_inside(model) -> bool:
-    """Whether it takes raw 0..255. InsightFace's rule: a Sub and a Mul, by NAME, in the first 8 nodes."""
+    """Whether the input is raw 0..255. InsightFace's rule: a Sub and a Mul, by node NAME, in the first 8 nodes."""
     names = [node.name for node in model.graph.node[:8]]
-    return any(name.startswith(("Sub", "_minus")) for name in names) and any(
-        name.startswith(("Mul", "_mul")) for name in names
-    )
+    return any(name.startswith(("Sub", "_minus")) for name in names) and any(name.startswith(("Mul", "_mul")) for name in names)

@@ -1,33 +1,34 @@
-"""The teacher: a frozen network from a .pt or .onnx file, reached only through arrays."""
+"""The teacher: a frozen network from a .pt or .onnx file that maps arrays to arrays and has no trainable state."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.lowres import to_input
 from aird_plugin.models.fold import fold_batchnorms
 from aird_plugin.models.weights import detect_network, network_from, read_weights
+from aird_plugin.utils.files import file_sha256
 
-INPUT_SIZE = 112
-# Small on a CPU: activations that stay in the cache are worth a factor of two there.
+# The CPU batch is small: activations that fit in the cache make it twice as fast.
 CPU_BATCH, CUDA_BATCH = 16, 256
 
 
 class Teacher:
-    """A frozen network. No nn.Module, so no parent can train, move, average or save it.
+    """A frozen network. It is not an nn.Module, so a parent module cannot train, move, average or save it.
 
     dim: embedding width D.  sha256: digest of the file, in hex, also `fingerprint`.  device: where it runs.
-    classifier: float32 (C, D), the class centres found in the checkpoint, or None.
-    Pickles as its path: the copy reopens the file and refuses another file's bytes.
+    classifier: float32 (C, D), the class centers in the checkpoint, or None.
+    It pickles as its path: unpickling reopens the file and raises ValueError where the file has changed.
     """
 
     kind: str
+    net: nn.Module  # of kind "pt" alone
     network: str
     dim: int
-    input_size = INPUT_SIZE
+    input_size = FACE_SIDE
     input_device = torch.device("cpu")
     classifier: np.ndarray | None = None
 
@@ -43,28 +44,27 @@ class Teacher:
 
     @property
     def batch(self) -> int:
-        """Faces to embed at once."""
+        """Images per forward pass."""
         return CUDA_BATCH if self.device.type == "cuda" else CPU_BATCH
 
-    def embed(self, faces_NHWC: np.ndarray) -> np.ndarray:
-        """uint8 RGB faces (N, S, S, 3), S its `input_size`, any N -> float32 embeddings (N, D), not normalised.
+    def embed(self, images_NHWC: np.ndarray) -> np.ndarray:
+        """uint8 RGB images (N, S, S, 3), S its `input_size`, any N -> float32 embeddings (N, D), not normalised.
 
-        Raises ValueError for faces of another shape or type.
+        Raises ValueError for another shape or dtype.
         """
-        faces_NHWC = np.asarray(faces_NHWC)
+        images_NHWC = np.asarray(images_NHWC)
         side = self.input_size
-        if faces_NHWC.dtype != np.uint8 or faces_NHWC.shape[1:] != (side, side, 3):
+        if images_NHWC.dtype != np.uint8 or images_NHWC.shape[1:] != (side, side, 3):
             raise ValueError(
-                f"the teacher takes uint8 faces of shape (N, {side}, {side}, 3), "
-                f"got {faces_NHWC.dtype} {faces_NHWC.shape}"
+                f"the teacher takes uint8 images of shape (N, {side}, {side}, 3), got {images_NHWC.dtype} {images_NHWC.shape}"
             )
-        if not len(faces_NHWC):
+        if not len(images_NHWC):
             return np.empty((0, self.dim), np.float32)
-        return self.embed_torch(torch.from_numpy(np.ascontiguousarray(faces_NHWC))).cpu().numpy()
+        return self.embed_torch(torch.from_numpy(np.ascontiguousarray(images_NHWC))).cpu().numpy()
 
-    def embed_torch(self, faces_NHWC: Tensor) -> Tensor:
-        """`embed` for a tensor on any device, N at least 1; its embeddings lie where the network takes its inputs."""
-        inputs = (to_input(faces_BHWC.to(self.input_device)) for faces_BHWC in faces_NHWC.split(self.batch))
+    def embed_torch(self, images_NHWC: Tensor) -> Tensor:
+        """`embed` for a tensor on any device, N at least 1; returns embeddings on the device of the network's inputs."""
+        inputs = (to_input(images_BHWC.to(self.input_device)) for images_BHWC in images_NHWC.split(self.batch))
         return torch.cat([self.embed_inputs(inputs_B3HW) for inputs_B3HW in inputs])
 
     def embed_inputs(self, inputs_B3HW: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class Teacher:
         raise NotImplementedError
 
     def describe(self) -> dict:
-        """What a manifest should say of this teacher."""
+        """The entries that describe this teacher in a manifest."""
         return {
             "kind": self.kind,
             "network": self.network,
@@ -85,12 +85,12 @@ class Teacher:
         return _reopen, (type(self), self._arguments(), self.sha256)
 
     def _arguments(self) -> tuple:
-        """What opens the same file again."""
+        """Constructor arguments that open the same file."""
         return self.path, str(self.device)
 
 
 class TorchTeacher(Teacher):
-    """A teacher from PyTorch weights; `net` is the frozen network, for methods that look at its features."""
+    """A teacher from PyTorch weights; `net` is the frozen network, for methods that use its feature maps."""
 
     kind = "pt"
 
@@ -99,38 +99,30 @@ class TorchTeacher(Teacher):
         weights = read_weights(path)
         self.network = network or detect_network(weights.state, path)
         net = network_from(weights.state, path, self.network)
-        if net.input_size != INPUT_SIZE:
-            raise ValueError(
-                f"teacher {path} takes {net.input_size} px; a teacher sees {INPUT_SIZE} px faces"
-            )
+        if net.input_size != FACE_SIDE:
+            raise ValueError(f"teacher {path} takes {net.input_size} px images; a teacher needs {FACE_SIDE} px")
         self.input_device = self.device
-        # channels_last and BatchNorms folded into convolutions make a mobile network several times faster on
-        # a CPU, and change an embedding by rounding alone. `net` keeps its BatchNorms and its modules.
+        # channels_last and folded BatchNorms make a mobile network several times faster on a CPU and change embeddings
+        # only by rounding. `net` keeps its BatchNorms and its modules.
         self.net = net.requires_grad_(False).to(self.device, memory_format=torch.channels_last)
         self._folded = fold_batchnorms(self.net).to(memory_format=torch.channels_last)
         with torch.inference_mode():
-            self.dim = self._folded(torch.zeros(1, 3, INPUT_SIZE, INPUT_SIZE, device=self.device)).shape[1]
+            self.dim = self._folded(torch.zeros(1, 3, FACE_SIDE, FACE_SIDE, device=self.device)).shape[1]
         if weights.classifier_CD is not None:
             self.classifier = weights.classifier_CD.numpy()
             if self.classifier.shape[1] != self.dim:
                 width = self.classifier.shape[1]
-                raise ValueError(f"teacher {path}: its classifier is {width} wide, its embedding {self.dim}")
+                raise ValueError(f"teacher {path}: classifier width {width} and embedding width {self.dim} must be equal")
 
     def embed_inputs(self, inputs_B3HW: Tensor) -> Tensor:
         """See `Teacher.embed_inputs`."""
         with torch.inference_mode():
             embeddings = self._folded(inputs_B3HW.to(self.device, memory_format=torch.channels_last))
-        # A clone made outside inference mode is an ordinary tensor: a loss may save it for backward.
+        # A clone outside inference mode is an ordinary tensor, which a loss may save for backward.
         return embeddings.clone()
 
     def _arguments(self) -> tuple:
         return self.path, self.network, str(self.device)
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _reopen(kind: type[Teacher], arguments: tuple, sha256: str) -> Teacher:

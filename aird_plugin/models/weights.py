@@ -1,4 +1,4 @@
-"""Weight files (.pt, .pth) of arcface_torch and of our own runs -> a named, strictly loaded network."""
+"""Load weight files (.pt, .pth) of arcface_torch and of aird runs: detect the network and load it strictly."""
 
 import pickle
 import re
@@ -11,69 +11,69 @@ from torch import Tensor, nn
 
 from aird_plugin.models.iresnet import BLOCKS, blocks_in
 from aird_plugin.models.registry import build, detect, is_native_state
-from aird_plugin.tensorfile import load_tensors
+from aird_plugin.utils.torch_files import safe_torch_load
 
-# arcface_torch's resume file, and the wrapper that many forks write.
+# Keys of arcface_torch's resume file, and of the wrapper that many forks write.
 BACKBONE_KEYS = ("state_dict_backbone", "state_dict")
 CLASSIFIER_KEY = "state_dict_softmax_fc"
-# DataParallel and torch.compile put these in front of every key.
+# DataParallel and torch.compile prepend these to every key.
 PREFIXES = ("module.", "_orig_mod.")
-# IR and IR-SE networks of other face repositories.
+# Keys of IR and IR-SE networks of other face recognition repositories.
 FOREIGN_PREFIXES = ("input_layer.", "body.", "output_layer.")
 
 
 class Weights(NamedTuple):
-    """A network's float32 state dict and, where the file held one, its classifier's class centres (C, D)."""
+    """A network's float32 state dict and, where the file has a classifier, its class centers (C, D)."""
 
     state: dict[str, Tensor]
     classifier_CD: Tensor | None
 
 
 def load_weights(path: str | Path) -> dict[str, Tensor]:
-    """State dict of a .pt file, unwrapped, prefixes stripped, float32. Errors: see `read_weights`."""
+    """State dict of a .pt file, unwrapped, without prefixes, float32. Raises what `read_weights` raises."""
     return read_weights(path).state
 
 
 def read_weights(path: str | Path) -> Weights:
-    """Read a state dict, plain, `module.`-prefixed, or inside a checkpoint; runs no code from the file.
+    """Read a state dict: plain, `module.`-prefixed, or inside a checkpoint. Never runs code from the file.
 
-    The classifier is arcface_torch's `state_dict_softmax_fc`; of a run on several ranks each file holds one
-    shard, so the other ranks' files beside it are read too and the shards joined in rank order.
+    The classifier is arcface_torch's `state_dict_softmax_fc`. In a run on several ranks each file holds one shard; the files of
+    the other ranks in the same folder are read too, and the shards are concatenated in rank order.
 
-    Raises FileNotFoundError, or ValueError for a file that would run code, is corrupt, or is no state dict.
+    Raises FileNotFoundError, and ValueError for a file that would run code, is corrupt, or is not a state dict.
     """
     path = Path(path)
     content = _load_safely(path)
     if not isinstance(content, dict):
         raise ValueError(
             f"{path} holds a {type(content).__name__}, not a state dict; "
-            "a softmax shard (rank_0_softmax_weight.pt) has no network in it: give the backbone's file"
+            "a softmax shard (rank_0_softmax_weight.pt) contains no network: give the backbone's file"
         )
     state = next((content[key] for key in BACKBONE_KEYS if isinstance(content.get(key), dict)), content)
     state = {_strip(key): value for key, value in state.items()}
-    strays = [key for key, value in state.items() if not isinstance(value, Tensor)]
-    if strays or not state:
-        found = ", ".join(map(str, strays[:5])) or "nothing"
+    non_tensors = [key for key, value in state.items() if not isinstance(value, Tensor)]
+    if non_tensors or not state:
+        found = ", ".join(map(str, non_tensors[:5])) or "nothing"
         raise ValueError(
-            f"{path} is no state dict: it holds {found} where tensors are expected; allowed are a plain "
+            f"{path} is not a state dict: it holds {found} where tensors are expected; allowed are a plain "
             f"state dict or a checkpoint with {' or '.join(BACKBONE_KEYS)}"
         )
     return Weights({key: _as_float32(value) for key, value in state.items()}, _classifier(path, content))
 
 
 def load_network(path: str | Path, network: str | None = None) -> nn.Module:
-    """The network a .pt file belongs to, strictly loaded, in eval mode.
+    """Build the network of a .pt file and load it strictly, in eval mode.
 
-    network: its name (see `models.registry`); needed where the keys do not tell, as for native students.
+    network: its name (see `models.registry`); required where the keys do not identify it, as for native students.
 
-    Raises ValueError where the file is another architecture, or tensors are missing, left over, misshapen or
-    not finite; and as `read_weights`.
+    Raises ValueError for another architecture and for tensors that are missing, unexpected, of a wrong shape or not finite; and
+    what `read_weights` raises.
     """
     return network_from(read_weights(path).state, path, network)
 
 
 def network_from(state: Mapping[str, Tensor], path: str | Path, network: str | None = None) -> nn.Module:
-    """`load_network` for a state dict already read; `path` only names it in errors."""
+    """`load_network` for a state dict already read; `path` is used in error messages only."""
     network = network or detect_network(state, path)
     net = build(network, embedding_width(state))
     try:
@@ -81,44 +81,43 @@ def network_from(state: Mapping[str, Tensor], path: str | Path, network: str | N
     except RuntimeError as error:
         found = detect(state)
         if found not in (None, network):
-            raise ValueError(f"{path}: this is {found}, you asked for {network}") from error
+            raise ValueError(f"{path} holds weights of {found}, but network={network} is requested") from error
         lines = [line.strip() for line in str(error).splitlines()[1:4]]
         raise ValueError(f"{path} does not fit {network}: {' '.join(lines)[:400]}") from error
     broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
     if broken:
-        raise ValueError(f"{path} holds values that are not finite, first in {broken[0]}: a diverged training run?")
+        raise ValueError(f"{path} holds values that are not finite, first in {broken[0]}; did its training diverge?")
     return net.eval()
 
 
 def detect_network(state: Mapping[str, Tensor], path: str | Path = "the file") -> str:
-    """Name of the architecture these keys belong to.
+    """Name of the architecture with these keys.
 
-    Raises ValueError for one that no entry of `models.registry` recognises, and for a native student, whose keys do not tell
-    its size.
+    Raises ValueError where no entry of `models.registry` matches, and for a native student, whose keys do not determine its size.
     """
     name = detect(state)
     if name is not None:
         return name
     if is_native_state(state):
         raise ValueError(
-            f"{path} is a native student: say which, network=native{{px}}_{{millions}}m, or give the run folder, which states it"
+            f"{path} is a native student: set network=native{{px}}_{{millions}}m, or give its run folder, which holds the name"
         )
     blocks = blocks_in(state)
     if blocks is not None:
         known = ", ".join(f"{name} {list(blocks)}" for name, blocks in BLOCKS.items())
-        raise ValueError(f"{path} is an iresnet with {list(blocks)} blocks; known are {known}")
+        raise ValueError(f"{path} is an iresnet with {list(blocks)} blocks; supported are {known}")
     if any(key.startswith(FOREIGN_PREFIXES) for key in state):
         raise ValueError(
             f"{path} is an IR or IR-SE network of another repository (keys input_layer, body, output_layer), "
-            "not an arcface_torch one; export it to ONNX with 112 px input and use that file"
+            "not of arcface_torch; export it to ONNX with 112 px input and use that file"
         )
     raise ValueError(
-        f"{path}: no network we know has keys like {', '.join(list(state)[:3])}; name its network, or give its run folder"
+        f"{path}: no registered network has keys like {', '.join(list(state)[:3])}; set its network, or give its run folder"
     )
 
 
 def embedding_width(state: Mapping[str, Tensor]) -> int:
-    """Width D of the embedding: a state dict keeps the network's order, and its last tensor with a dimension has D rows."""
+    """Width D of the embedding: a state dict keeps module order, and its last tensor with a dimension has D rows."""
     return next((len(value) for value in reversed(state.values()) if value.ndim), 1)
 
 
@@ -126,23 +125,21 @@ def _load_safely(path: Path) -> object:
     if not path.exists():
         raise FileNotFoundError(f"no weight file at {path}")
     if not path.is_file():
-        raise ValueError(f"{path} is not a file; a weight file (.pt, .pth) is expected")
+        raise ValueError(f"{path} is not a file; give a weight file (.pt, .pth)")
     try:
-        return load_tensors(path)
+        return safe_torch_load(path)
     except PermissionError:
         raise
-    # A hostile or torn file can make the unpickler fail in any way at all; each is the file's fault.
+    # A malicious or truncated file can make the unpickler raise any exception.
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        asked = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
-        if asked:
+        found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if found:
             raise ValueError(
-                f"{path} refused: it asks to run {asked[1]} while loading; only plain tensors are read. "
+                f"{path} refused: it would run {found[1]} while loading; only plain tensors are allowed. "
                 "Save it again as torch.save(model.state_dict(), ...)"
             ) from error
-        raise ValueError(
-            f"{path} is no readable PyTorch weight file (corrupt or cut short?): {reason}"
-        ) from error
+        raise ValueError(f"{path} is not a readable PyTorch weight file (corrupt or truncated?): {reason}") from error
 
 
 def _strip(key: object) -> str:
@@ -163,8 +160,8 @@ def _classifier(path: Path, content: dict) -> Tensor | None:
     rank = re.fullmatch(r"checkpoint_gpu_(\d+)\.pt", path.name)
     if rank is not None and int(rank[1]) != 0:
         raise ValueError(
-            f"{path} holds rank {rank[1]}'s share of the classifier alone; give checkpoint_gpu_0.pt, "
-            "and leave the other ranks' files beside it"
+            f"{path} holds only rank {rank[1]}'s shard of the classifier; give checkpoint_gpu_0.pt, "
+            "with the other ranks' files in the same folder"
         )
     while rank and (other := path.with_name(f"checkpoint_gpu_{len(weights)}.pt")).exists():
         weights.append(_classifier_shard(other, _load_safely(other)))
@@ -175,5 +172,5 @@ def _classifier_shard(path: Path, content: object) -> Tensor:
     head = content.get(CLASSIFIER_KEY) if isinstance(content, dict) else None
     weight = head.get("weight") if isinstance(head, dict) else None
     if not isinstance(weight, Tensor) or weight.ndim != 2:
-        raise ValueError(f"{path}: {CLASSIFIER_KEY} holds no (classes, width) tensor named weight")
+        raise ValueError(f"{path}: {CLASSIFIER_KEY} holds no tensor named weight of shape (classes, width)")
     return weight.float()

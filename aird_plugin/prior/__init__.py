@@ -1,1 +1,1 @@
-"""A diffusion model that makes faces large: training one, and asking its encoder as a generative teacher."""
+"""A diffusion model for face super-resolution: its training, and its encoder as a generative teacher."""

@@ -1,4 +1,4 @@
-"""Recipe keys of the generative prior: which one is asked, and what one is trained to be."""
+"""Recipe keys of the generative prior: which one is used, and how to train one."""
 
 from dataclasses import dataclass
 
@@ -8,15 +8,15 @@ WIDTH_STEP = 8
 
 @dataclass(frozen=True)
 class PriorConfig:
-    """prior: None, or the folder of a diffusion model in diffusers' format (unet/ and scheduler/), whose encoder is asked.
+    """prior: None, or the folder of a diffusion model in diffusers' format (unet/ and scheduler/), whose encoder is used.
 
-    prior_timestep: the noise level that the encoder is told, from 0 to below the schedule's steps. prior_layer: where it is read,
-    behind the "down" path or behind the "mid" block.
+    prior_timestep: the noise level given to the encoder, from 0 to below the schedule's steps. prior_layer: where the features
+    are taken, after the "down" path or after the "mid" block.
 
-    A recipe with prior_side above 0 trains a prior and no student: prior_side is the side of the faces it learns to make,
-    prior_widths the channels at each level (sides halve from level to level), prior_blocks the residual blocks a level has on the
-    way down, prior_ema the decay of the averaged weights that are saved. At the end prior_pictures faces are made large in
-    prior_sampling_steps steps, to be looked at.
+    A recipe with prior_side above 0 trains a prior and no student: prior_side is the side of the images it generates,
+    prior_widths the channels at each level (sides halve from level to level), prior_blocks the residual blocks per level of
+    the down path, prior_ema the decay of the averaged weights that are saved. At the end prior_pictures images are upsampled in
+    prior_sampling_steps steps, for inspection.
     """
 
     prior: str | None = None
@@ -36,10 +36,10 @@ class PriorConfig:
             isinstance(width, int) and width > 0 and width % WIDTH_STEP == 0 for width in self.prior_widths
         ):
             raise ValueError(f"prior_widths are multiples of {WIDTH_STEP}, one a level; got {self.prior_widths!r}")
-        shrinks = 2 ** (len(self.prior_widths) - 1)
-        if self.prior_side < 0 or self.prior_side % shrinks:
+        factor = 2 ** (len(self.prior_widths) - 1)
+        if self.prior_side < 0 or self.prior_side % factor:
             raise ValueError(
-                f"prior_side is a multiple of {shrinks}, halved by {len(self.prior_widths)} prior_widths; got {self.prior_side!r}"
+                f"prior_side is a multiple of {factor}, halved by {len(self.prior_widths)} prior_widths; got {self.prior_side!r}"
             )
         for key in ("prior_blocks", "prior_sampling_steps", "prior_pictures"):
             if getattr(self, key) < 1:

@@ -1,1 +1,1 @@
-"""Runs -> numbers -> one HTML page that opens anywhere. Data flows one way: runs, gather, sections, page."""
+"""Compares runs in one self-contained HTML page. Data flows one way: runs, collect, sections, page."""

@@ -1,87 +1,95 @@
-"""Sections -> one HTML file that asks nothing of anybody: no script, no font, no request."""
+"""Assembles the sections into one self-contained HTML file: no scripts, no fonts, no requests."""
 
 import datetime
 
 from aird_plugin import __version__
-from aird_plugin.provenance import provenance
+from aird_plugin.report.data import ReportData
 from aird_plugin.report.html import legend, paragraph, table, text
-from aird_plugin.report.material import Material
 from aird_plugin.report.runs import differences
 from aird_plugin.report.sections import (
     accuracy,
+    all_results,
     batchnorm,
     curves,
     errors,
-    everything,
     hardest,
+    identities,
     negatives,
     origin,
-    people,
     scores,
     summary,
-)  # fmt: skip
+)
 from aird_plugin.report.style import style
+from aird_plugin.utils.provenance import provenance
 
-SECTIONS = (summary, accuracy, curves, scores, errors, people, batchnorm, negatives, hardest, everything, origin)
+SECTIONS = (summary, accuracy, curves, scores, errors, identities, batchnorm, negatives, hardest, all_results, origin)
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 THEMES = (("auto", "Auto"), ("light", "Light"), ("dark", "Dark"))
 
 
-def page(material: Material) -> str:
-    """The whole file. A section without data says in one line what it would need."""
-    sections = [module.section(material) for module in SECTIONS]
+def page(data: ReportData) -> str:
+    """The HTML file. A section without data states in one line what it needs."""
+    sections = [module.section(data) for module in SECTIONS]
     links = "".join(f'<li><a href="#{section.key}">{text(section.title)}</a></li>' for section in sections)
     body = "".join(f'<section id="{section.key}"><h2>{text(section.title)}</h2>{section.body}</section>' for section in sections)
-    title = "Report: " + ", ".join(method.name for method in material.methods)
+    title = "Report: " + ", ".join(method.name for method in data.methods)
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         '<meta name="viewport" content="width=device-width,initial-scale=1"><meta name="referrer" content="no-referrer">'
         f"<title>{text(title)}</title><style>{style()}</style></head>"
-        f'<body><a class="skip" href="#{sections[0].key}">Skip to the figures</a>{_head(material)}'
-        f'<main><nav aria-label="Sections"><ul>{links}</ul></nav>{body}</main>{_foot(material)}</body></html>\n'
+        f'<body><a class="skip" href="#{sections[0].key}">Skip to the figures</a>{_head(data)}'
+        f'<main><nav aria-label="Sections"><ul>{links}</ul></nav>{body}</main>{_foot(data)}</body></html>\n'
     )
 
 
-def _head(material: Material) -> str:
+def _head(data: ReportData) -> str:
     buttons = "".join(
         f'<label><input type="radio" name="theme" id="{key}"{" checked" if key == "auto" else ""}><span>{name}</span></label>'
         for key, name in THEMES
     )
-    runs = sum(len(method.runs) for method in material.methods)
-    told = f"{runs} run{'s' * (runs != 1)} of {len(material.methods)} method{'s' * (len(material.methods) != 1)}"
-    notes = "".join(f"<li>{text(note)}</li>" for note in material.notes)
+    runs = sum(len(method.runs) for method in data.methods)
+    subtitle = f"{runs} run{'s' * (runs != 1)} of {len(data.methods)} method{'s' * (len(data.methods) != 1)}"
+    notes = "".join(f"<li>{text(note)}</li>" for note in data.notes)
     notes = notes and f'<ul class="notes soft">{notes}</ul>'
     return (
-        f'<header><div class="top"><div><h1>How small students see tiny faces</h1>{paragraph(told, "soft")}</div>'
-        f'<fieldset class="theme"><legend>Colours</legend>{buttons}</fieldset></div>'
-        f"{legend((name, material.look(name)) for name in material.names)}"
-        f"{_methods(material)}{notes}</header>"
+        f'<header><div class="top"><div><h1>Face recognition on tiny faces</h1>{paragraph(subtitle, "soft")}</div>'
+        f'<fieldset class="theme"><legend>Theme</legend>{buttons}</fieldset></div>'
+        f"{legend((name, data.style_of(name)) for name in data.names)}"
+        f"{_methods(data)}{notes}</header>"
     )
 
 
-def _methods(material: Material) -> str:
-    """What the methods are and in what they differ."""
-    apart = differences(material.methods)
+def _methods(data: ReportData) -> str:
+    """The methods and the recipe keys in which they differ."""
+    varying = differences(data.methods)
     rows = []
-    for index, method in enumerate(material.methods):
-        facts, seeds = method.runs[0].facts, ", ".join(str(run.seed) for run in method.runs)
-        rows.append([method.name, facts.get("network"), facts.get("parameters"), facts.get("px"), seeds,
-                     *(_value(values[index]) for values in apart.values())])  # fmt: skip
-    head = ["Method", "Network", "Parameters", "px", "Seeds", *apart]
-    caption = "What was trained, and every recipe key in which the methods differ"
-    return f"<details><summary>What the methods are</summary>{table(head, rows, caption)}</details>"
+    for index, method in enumerate(data.methods):
+        metadata, seeds = method.runs[0].metadata, ", ".join(str(run.seed) for run in method.runs)
+        rows.append(
+            [
+                method.name,
+                metadata.get("network"),
+                metadata.get("parameters"),
+                metadata.get("px"),
+                seeds,
+                *(_value(values[index]) for values in varying.values()),
+            ]
+        )
+    head = ["Method", "Network", "Parameters", "px", "Seeds", *varying]
+    caption = "Networks, and every recipe key in which the methods differ"
+    return f"<details><summary>Methods and settings</summary>{table(head, rows, caption)}</details>"
 
 
 def _value(value):
-    """Loss terms by their names alone."""
+    """Loss terms by name only."""
     return ", ".join(map(str, value)) if isinstance(value, dict) else value
 
 
-def _foot(material: Material) -> str:
-    made = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+def _foot(data: ReportData) -> str:
+    created = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     code = provenance()["code"]
-    by = f"{__version__}, commit {origin.commit_of(code) or 'unknown'}, tree {code['tree']}"
-    advice = paragraph("It holds all it shows and asks nothing of the network. If it shows faces, treat it as you treat faces.")
-    command = f"<pre><code>{text(material.command)}</code></pre>"
-    return f"<footer><p>Made {text(made)} by aird_plugin {text(by)}, with</p>{command}{advice}</footer>"
+    version = f"{__version__}, commit {origin.commit_of(code) or 'unknown'}, tree {code['tree']}"
+    advice = paragraph("This file is self-contained and makes no network requests. If it shows faces, treat it as face images.")
+    command = f"<pre><code>{text(data.command)}</code></pre>"
+    return f"<footer><p>Created {text(created)} by aird_plugin {text(version)} with</p>{command}{advice}</footer>"

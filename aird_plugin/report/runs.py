@@ -1,4 +1,4 @@
-"""Run folders -> what they say of themselves; runs that differ by seed alone are one method."""
+"""Reads run folders and groups runs that differ only in the seed into methods."""
 
 import json
 import os
@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from aird_plugin.data.lowres import FACE_SIDE
+from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.models.load import run_folder
-from aird_plugin.runfolder import FREE_TO_CHANGE
-from aird_plugin.runlog import METRICS, terms_of
+from aird_plugin.training.run_folder import RESUMABLE_KEYS
+from aird_plugin.training.run_log import METRICS, terms_of
 
 LARGEST = 1e100
 SEED_IN_NAME = re.compile(r"[-_. ]*(seed)[-_]?\d+$", re.IGNORECASE)
@@ -18,28 +18,32 @@ NUMBER_IN_NAME = re.compile(r"[-_. ]*(seed)?[-_]?\d+$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. curves: term -> [(epoch, value)]; rows: evaluation.json's; unread: lines of metrics.jsonl that are none."""
+    """A run folder. curves: term -> [(epoch, value)]; rows: of evaluation.json; unread: invalid lines in metrics.jsonl."""
 
     folder: str
-    facts: dict
+    metadata: dict
     curves: dict[str, list[tuple[float, float]]]
     rows: list[dict]
     unread: int
 
     @property
     def name(self) -> str:
+        """Name of the folder."""
         return Path(self.folder).name or self.folder
 
     @property
     def recipe(self) -> dict:
-        return self.facts["recipe"]
+        """The recipe of the run."""
+        return self.metadata["recipe"]
 
     @property
     def seed(self) -> int | None:
+        """The seed, if the recipe has one."""
         return self.recipe.get("seed")
 
     @property
     def finished(self) -> bool:
+        """Whether the run has a model.pt."""
         return (Path(self.folder) / "model.pt").is_file()
 
 
@@ -52,23 +56,24 @@ class Method:
 
 
 def read_run(folder: str) -> Run:
-    """What a run folder holds, finished or not. FileNotFoundError or ValueError, in words for the user, where it is none."""
+    """Read a run folder, finished or not. Raises FileNotFoundError or ValueError if it is not one."""
     path = run_folder(folder)
     if not (path / "recipe.json").is_file():
-        raise FileNotFoundError(f"{folder} is no run folder: it has no recipe.json")
-    facts = _json(path / "recipe.json")
-    if not isinstance(facts, dict) or not isinstance(facts.get("recipe"), dict):
-        raise ValueError(f"{path / 'recipe.json'} tells no recipe; give a folder that `aird train` made")
+        raise FileNotFoundError(f"{folder} is not a run folder: it has no recipe.json; give a folder that `aird train` made")
+    metadata = _json(path / "recipe.json")
+    if not isinstance(metadata, dict) or not isinstance(metadata.get("recipe"), dict):
+        raise ValueError(f"{path / 'recipe.json'} holds no recipe; give a folder that `aird train` made")
     rows = _json(path / "evaluation.json") if (path / "evaluation.json").is_file() else []
     if not isinstance(rows, list) or not all(map(_is_row, rows)):
-        raise ValueError(f"{path / 'evaluation.json'} is no list of results; take it away, or evaluate again")
+        raise ValueError(f"{path / 'evaluation.json'} is not a list of results; remove it or run the evaluation again")
     curves, unread = read_curves(path / METRICS)
-    return Run(os.path.normpath(path), facts, curves, rows, unread)
+    return Run(os.path.normpath(path), metadata, curves, rows, unread)
 
 
 def read_curves(path: Path) -> tuple[dict[str, list[tuple[float, float]]], int]:
-    """Every term of metrics.jsonl against the epoch, and how many lines could not be read (a kill may cut the last one)."""
-    curves, unread = {}, 0
+    """The curve of every term in metrics.jsonl, and the number of invalid lines (a killed run may truncate the last one)."""
+    curves: dict[str, list[tuple[float, float]]] = {}
+    unread = 0
     for text in path.read_text(errors="replace").splitlines() if path.is_file() else []:
         try:
             line = json.loads(text)
@@ -83,39 +88,39 @@ def read_curves(path: Path) -> tuple[dict[str, list[tuple[float, float]]], int]:
 
 
 def group(runs: list[Run]) -> list[Method]:
-    """Runs that differ by seed alone (and by keys that do not change the weights) together, in the order given.
+    """Group runs that differ only in the seed and in keys that do not change the weights, in the given order.
 
-    Raises ValueError for a folder that was given twice.
+    Raises ValueError for a folder given twice.
     """
     if len({os.path.realpath(run.folder) for run in runs}) < len(runs):
-        raise ValueError("a run folder was given twice; a run counts once")
-    together: dict[str, list[Run]] = {}
+        raise ValueError("a run folder is given twice; give each folder once")
+    groups: dict[str, list[Run]] = {}
     for run in runs:
-        fixed = {key: value for key, value in run.recipe.items() if key != "seed" and key not in FREE_TO_CHANGE}
-        key = json.dumps([fixed, run.facts.get("adapted")], sort_keys=True)
-        together.setdefault(key, []).append(run)
-    methods = [Method(_name(runs), runs) for runs in together.values()]
+        fixed = {key: value for key, value in run.recipe.items() if key != "seed" and key not in RESUMABLE_KEYS}
+        key = json.dumps([fixed, run.metadata.get("adapted")], sort_keys=True)
+        groups.setdefault(key, []).append(run)
+    methods = [Method(_name(runs), runs) for runs in groups.values()]
     names = [method.name for method in methods]
     return [m if names.count(m.name) == 1 else Method(m.runs[0].folder, m.runs) for m in methods]
 
 
 def differences(methods: list[Method]) -> dict[str, list]:
-    """Recipe keys that change the weights and in which the methods differ -> each method's value, None where it has none."""
+    """Recipe keys that change the weights and in which the methods differ -> one value per method, None where it is not set."""
     recipes = [method.runs[0].recipe for method in methods]
-    keys = dict.fromkeys(key for recipe in recipes for key in recipe if key != "seed" and key not in FREE_TO_CHANGE)
+    keys = dict.fromkeys(key for recipe in recipes for key in recipe if key != "seed" and key not in RESUMABLE_KEYS)
     columns = {key: [recipe.get(key) for recipe in recipes] for key in keys}
     return {key: values for key, values in columns.items() if any(value != values[0] for value in values)}
 
 
 def _name(runs: list[Run]) -> str:
-    """The folder's name without its seed."""
+    """The folder name without the seed."""
     pattern = SEED_IN_NAME if len(runs) == 1 else NUMBER_IN_NAME
     names = {pattern.sub("", run.name) or run.name for run in runs}
     return names.pop() if len(names) == 1 else runs[0].name
 
 
-def _is_row(row) -> bool:
-    """A row of `aird evaluate`, as far as it is drawn."""
+def _is_row(row: object) -> bool:
+    """Whether a row of `aird evaluate` has the fields that are drawn."""
     if not isinstance(row, dict) or not all(isinstance(row.get(key), str) for key in ("pairs", "protocol")):
         return False
     shares = [row.get("accuracy"), *(row["ci95"] if isinstance(row.get("ci95"), list) else [])]
@@ -124,8 +129,8 @@ def _is_row(row) -> bool:
     return counts and len(shares) == 3 and all(_is_number(share, 0, 100) for share in shares)
 
 
-def _is_number(value, low: float = -LARGEST, high: float = LARGEST) -> bool:
-    """Finite, and of a size that can be drawn."""
+def _is_number(value: object, low: float = -LARGEST, high: float = LARGEST) -> bool:
+    """Whether a value is finite and small enough to draw."""
     return isinstance(value, int | float) and low <= value <= high
 
 
@@ -133,4 +138,4 @@ def _json(path: Path):
     try:
         return json.loads(path.read_text())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON file: {error}") from error
+        raise ValueError(f"{path} is not a JSON file: {error}") from error

@@ -5,16 +5,16 @@ import pytest
 import torch
 
 from aird_plugin.__main__ import main
-from aird_plugin.adaptation.adapt import adapt, spread
-from aird_plugin.adaptation.doubts import doubts, sharper_share, sharpness
+from aird_plugin.adaptation.adapt import adapt, cosine_stats
+from aird_plugin.adaptation.warnings import dataset_warnings, sharper_fraction, sharpness
+from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.data.lowres import low_faces
 from aird_plugin.evaluation.embed import embed, network_inputs
-from aird_plugin.loop import train
 from aird_plugin.models import build
 from aird_plugin.models.facebn import FaceBN
 from aird_plugin.models.load import load_model
-from aird_plugin.recipe import from_flat
+from aird_plugin.training.loop import train
 
 
 @pytest.fixture
@@ -25,73 +25,73 @@ def student():
     return network.eval()
 
 
-def low(noise_faces, count: int) -> np.ndarray:
+def lr_images(noise_faces, count: int) -> np.ndarray:
     return low_faces(noise_faces(count), 16, grow=False)
 
 
-def test_the_new_statistics_are_facebns_and_the_student_is_left_alone(student, noise_faces):
-    faces, before = low(noise_faces, 30), {name: value.clone() for name, value in student.state_dict().items()}
-    adapted = adapt(student, faces, keep=0.3, batch=12)
+def test_adapted_statistics_equal_facebn_and_the_student_is_unchanged(student, noise_faces):
+    images, before = lr_images(noise_faces, 30), {name: value.clone() for name, value in student.state_dict().items()}
+    adapted = adapt(student, images, keep=0.3, batch=12)
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items()) and not student.training
     with FaceBN(student, 0.3, "full") as bn, torch.inference_mode():
-        bn.adapt(x for _, x in network_inputs(faces, 12, 0))
+        bn.adapt(x for _, x in network_inputs(images, 12, 0))
         for name, value in student.state_dict().items():
             torch.testing.assert_close(adapted.state[name], value)
-        expected = embed(student, faces)
+        expected = embed(student, images)
     changed = {name for name, value in adapted.state.items() if not torch.equal(value, before[name])}
     assert changed and all(name.endswith(("running_mean", "running_var")) and "features" not in name for name in changed)
     other = build("native16_0.05m", 8).eval()
     other.load_state_dict(adapted.state)
-    np.testing.assert_allclose(embed(other, faces), expected, atol=1e-5)
-    assert adapted.after == spread(expected) and adapted.before == spread(embed(student, faces))
+    np.testing.assert_allclose(embed(other, images), expected, atol=1e-5)
+    assert adapted.after == cosine_stats(expected) and adapted.before == cosine_stats(embed(student, images))
 
 
-def test_what_moved_is_told_in_old_standard_deviations(student, noise_faces):
-    """keep=1 moves nothing; keep=0 gives the faces' own statistics."""
-    faces = low(noise_faces, 24)
-    still = adapt(student, faces, keep=1.0)
-    assert all(layer.mean_step == 0 and layer.variance_factor == 1 for layer in still.layers)
-    first = adapt(student, faces, keep=0.0, batch=24).layers[0]
-    x = next(iter(network_inputs(faces, 24)))[1]
+def test_layer_shift_is_in_old_standard_deviations(student, noise_faces):
+    """keep=1 changes nothing; keep=0 gives the statistics of the images."""
+    images = lr_images(noise_faces, 24)
+    unchanged = adapt(student, images, keep=1.0)
+    assert all(layer.mean_step == 0 and layer.variance_factor == 1 for layer in unchanged.layers)
+    first = adapt(student, images, keep=0.0, batch=24).layers[0]
+    x = next(iter(network_inputs(images, 24)))[1]
     with torch.inference_mode():
-        seen = student.stages[0][0][0](x)
+        inputs = student.stages[0][0][0](x)
     norm = student.stages[0][0][1]
-    mean, var = seen.mean((0, 2, 3)), seen.var((0, 2, 3), unbiased=False)
+    mean, var = inputs.mean((0, 2, 3)), inputs.var((0, 2, 3), unbiased=False)
     step = ((mean - norm.running_mean) ** 2 / (norm.running_var + norm.eps)).mean().sqrt().item()
     assert first.layer == "stages.0.0.1" and first.mean_step == pytest.approx(step, rel=1e-3)
     assert first.variance_factor == pytest.approx(((var + norm.eps) / (norm.running_var + norm.eps)).median().item(), rel=1e-3)
 
 
-def test_networks_and_faces_that_cannot_be_adapted(student, noise_faces):
+def test_network_without_batchnorm_and_single_image_are_rejected(student, noise_faces):
     with pytest.raises(ValueError, match="no BatchNorm layer"):
-        adapt(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 8)), low(noise_faces, 4))
+        adapt(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 8)), lr_images(noise_faces, 4))
     with pytest.raises(ValueError, match="give two or more"):
-        adapt(student, low(noise_faces, 1))
+        adapt(student, lr_images(noise_faces, 1))
 
 
-def test_few_faces_and_one_person_are_doubted(noise_faces):
-    assert doubts(noise_faces(250), 0.1, 16) == []
-    assert ["are few" in doubt for doubt in doubts(noise_faces(20), 0.1, 16)] == [True]
-    assert ["of one person" in doubt for doubt in doubts(noise_faces(250), 0.8, 16)] == [True]
+def test_few_images_and_one_identity_give_a_warning(noise_faces):
+    assert dataset_warnings(noise_faces(250), 0.1, 16) == []
+    assert ["single images" in message for message in dataset_warnings(noise_faces(20), 0.1, 16)] == [True]
+    assert ["one identity" in message for message in dataset_warnings(noise_faces(250), 0.8, 16)] == [True]
 
 
-@pytest.mark.parametrize(("low_ones", "told"), [(0, False), (10, False), (100, True), (200, True), (245, False), (250, False)])
-def test_high_and_low_faces_together_are_doubted(low_ones, told, noise_faces):
-    """Below a tenth on either side they are strays."""
-    faces = noise_faces(250)
-    faces[:low_ones] = low_faces(faces[:low_ones], 16) if low_ones else faces[:0]
-    found = doubts(faces, 0.1, 16)
-    assert bool(found) == told and all("sharper than the rest" in doubt for doubt in found)
-    if told:
-        assert sharper_share(sharpness(faces, 16)) == pytest.approx(1 - low_ones / 250)
+@pytest.mark.parametrize(("n_low", "expected"), [(0, False), (10, False), (100, True), (200, True), (245, False), (250, False)])
+def test_mixed_hr_and_lr_images_give_a_warning(n_low, expected, noise_faces):
+    """A group of less than a tenth of the images is ignored."""
+    images = noise_faces(250)
+    images[:n_low] = low_faces(images[:n_low], 16) if n_low else images[:0]
+    messages = dataset_warnings(images, 0.1, 16)
+    assert bool(messages) == expected and all("sharper than the rest" in message for message in messages)
+    if expected:
+        assert sharper_fraction(sharpness(images, 16)) == pytest.approx(1 - n_low / 250)
 
 
-def test_faces_that_are_all_alike_are_of_one_kind():
-    assert sharper_share(np.ones(5)) is None and sharper_share(np.ones(1)) is None
+def test_equal_sharpness_is_one_group():
+    assert sharper_fraction(np.ones(5)) is None and sharper_fraction(np.ones(1)) is None
 
 
-def test_faces_of_every_sharpness_are_of_one_kind():
-    assert sharper_share(np.exp(np.linspace(0, 3, 250))) is None
+def test_uniformly_spread_sharpness_is_one_group():
+    assert sharper_fraction(np.exp(np.linspace(0, 3, 250))) is None
 
 
 @pytest.fixture(scope="module")
@@ -101,52 +101,52 @@ def run_folder(tiny_run, tmp_path_factory):
 
 @pytest.fixture(params=["folder", "bin", "rec"])
 def camera(request, tiny_run, pairs_file, noise_faces, tmp_path) -> tuple[str, int]:
-    """A user's faces, and how many they are."""
+    """A user's images, and their number."""
     if request.param != "folder":
         return {"bin": (pairs_file, 80), "rec": (tiny_run["rec"], 48)}[request.param]
-    pictures = tmp_path / "camera" / "monday"
-    pictures.mkdir(parents=True)
-    for number, face in enumerate(noise_faces(6)):
-        (pictures / f"{number}.jpg").write_bytes(encode_jpeg(face if number else face[:64, :64]))
+    folder = tmp_path / "camera" / "monday"
+    folder.mkdir(parents=True)
+    for number, image in enumerate(noise_faces(6)):
+        (folder / f"{number}.jpg").write_bytes(encode_jpeg(image if number else image[:64, :64]))
     return str(tmp_path / "camera"), 6
 
 
-def test_the_command_makes_a_run_that_evaluates_and_exports(run_folder, camera, pairs_file, noise_faces, tmp_path, capsys):
+def test_command_writes_a_run_that_evaluates_and_exports(run_folder, camera, pairs_file, noise_faces, tmp_path, capsys):
     source, count = camera
     out = tmp_path / "adapted"
     assert main(["adapt", str(run_folder), source, "--out", str(out), "--keep", "0.5"]) == 0
-    told = capsys.readouterr().out
-    assert f"of your {count} faces" in told and "stages.0.0.1" in told and "are few" in told
-    done = json.loads((out / "recipe.json").read_text())["adapted"]
-    assert (done["faces"], done["keep"], done["px"]) == (count, 0.5, None)
-    faces = low(noise_faces, 4)
-    assert not np.allclose(embed(load_model(out), faces), embed(load_model(run_folder), faces), atol=1e-4)
+    text = capsys.readouterr().out
+    assert f"of {count} images" in text and "stages.0.0.1" in text and f"only {count} images" in text
+    entry = json.loads((out / "recipe.json").read_text())["adapted"]
+    assert (entry["faces"], entry["keep"], entry["px"]) == (count, 0.5, None)
+    images = lr_images(noise_faces, 4)
+    assert not np.allclose(embed(load_model(out), images), embed(load_model(run_folder), images), atol=1e-4)
     assert main(["evaluate", str(out), "--pairs", pairs_file, "--px", "16"]) == 0
     assert main(["export", str(out), "--out", str(tmp_path / "model"), "--count", "8"]) == 0
-    assert f"adapted to {count} unlabelled faces" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    assert f"adapted to {count} unlabelled " in (tmp_path / "model" / "MODEL_CARD.md").read_text()
 
 
-def test_px_shrinks_the_faces_first(run_folder, tiny_run, tmp_path):
-    for name, more in (("as_they_are", []), ("shrunk", ["--px", "8"])):
+def test_px_downsamples_the_images_first(run_folder, tiny_run, tmp_path):
+    for name, more in (("unchanged", []), ("downsampled", ["--px", "8"])):
         assert main(["adapt", str(run_folder), tiny_run["rec"], "--out", str(tmp_path / name), *more]) == 0
-    one, other = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("as_they_are", "shrunk"))
+    one, other = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("unchanged", "downsampled"))
     assert not torch.equal(one["stages.0.0.1.running_var"], other["stages.0.0.1.running_var"])
 
 
-def test_what_cannot_be_adapted_is_one_line(run_folder, tiny_run, tmp_path, capsys):
+def test_invalid_arguments_give_a_one_line_error(run_folder, tiny_run, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("")
     file = tmp_path / "model.onnx"
     file.write_bytes(b"")
-    for model, faces, out, words in [
-        (file, tiny_run["rec"], "new", "An .onnx file has no BatchNorm left"),
-        (run_folder, tiny_run["rec"], "full", "is there already"),
-        (run_folder, tmp_path / "empty", "new", "holds 0 picture(s)"),
-        (run_folder, tmp_path / "nowhere", "new", "no faces at"),
+    for model, images, out, message in [
+        (file, tiny_run["rec"], "new", "An .onnx file has no BatchNorm layers"),
+        (run_folder, tiny_run["rec"], "full", "already exists"),
+        (run_folder, tmp_path / "empty", "new", "holds 0 "),
+        (run_folder, tmp_path / "nowhere", "new", "nowhere; "),
     ]:
-        assert main(["adapt", str(model), str(faces), "--out", str(tmp_path / out)]) == 1
-        told = capsys.readouterr().err
-        assert told.startswith("error: ") and words in told and told.count("\n") == 1
+        assert main(["adapt", str(model), str(images), "--out", str(tmp_path / out)]) == 1
+        text = capsys.readouterr().err
+        assert text.startswith("error: ") and message in text and text.count("\n") == 1
     assert main(["adapt", str(run_folder), tiny_run["rec"], "--out", str(tmp_path / "new"), "--px", "3"]) == 1
     assert "whole number from 4 to 112" in capsys.readouterr().err and not (tmp_path / "new").exists()

@@ -1,4 +1,4 @@
-"""`aird align` from the command line: through InsightFace's own detector class, and from files of landmarks."""
+"""`aird align` with InsightFace's detector class, and with landmark files."""
 
 import csv
 import json
@@ -11,10 +11,13 @@ from PIL import Image
 
 from aird_plugin.__main__ import main
 from aird_plugin.alignment import photos as photos_module
-from aird_plugin.data.align import template
-from aird_plugin.data.folder import people_in
+from aird_plugin.alignment.crop import template
+from aird_plugin.data.folder_records import identities_in
 from aird_plugin.data.images import decode
-from aird_plugin.data.unlabelled import read_faces
+from aird_plugin.data.records import read_faces
+from tests.skips import needs
+
+needs("skimage")
 
 
 def save(path, photo_HWC: np.ndarray, **options) -> None:
@@ -32,18 +35,18 @@ def crops(out) -> list[str]:
 
 
 def face_at(photo_HWC: np.ndarray, x: int, y: int) -> np.ndarray:
-    """The 112 px face whose marker stands at (x, y)."""
+    """The 112 px square whose marker is at (x, y)."""
     return photo_HWC[y + 16 :, x + 16 :][:112, :112]
 
 
 def near(crop_file, face_HWC: np.ndarray) -> bool:
-    """The same but for what JPEG loses: 1.5 grey levels; a shift by one pixel makes 21."""
+    """Equal up to JPEG loss, 1.5 grey levels; a shift by one pixel makes 21."""
     return np.abs(decode(crop_file.read_bytes(), "") - face_HWC.astype(float)).mean() < 3
 
 
 @pytest.fixture
 def album(photo_of, tmp_path):
-    """Two people and a landscape, a torn file, a text: what a folder of photos holds."""
+    """Photos of two identities, a photo without a face, a damaged file, a text file."""
     folder = tmp_path / "album"
     save(folder / "ann" / "one.png", photo_of(("large", 320, 160)))
     save(folder / "ann" / "two.png", photo_of(("small", 80, 80), ("large", 240, 240), ("small", 480, 480)))
@@ -58,7 +61,7 @@ def align(*words) -> int:
     return main(["align", *map(str, words)])
 
 
-def test_from_photos_to_crops_through_insightfaces_detector(album, detectors, photo_of, tmp_path, capsys):
+def test_photos_are_cropped_with_insightfaces_detector(album, detectors, photo_of, tmp_path, capsys):
     out = tmp_path / "out"
     assert align(album, "--out", out, "--detector", detectors / "det_markers.onnx") == 0
     assert crops(out) == ["ann/one.jpg", "ann/two.jpg", "bob/far.jpg"]
@@ -73,27 +76,28 @@ def test_from_photos_to_crops_through_insightfaces_detector(album, detectors, ph
         ("bob/torn.jpg", "", "0", "unreadable", "", ""),
         ("bob/view.png", "", "0", "no face", "", ""),
     ]
-    np.testing.assert_allclose([float(rows[0][f"{axis}{n}"]) for n in range(1, 6) for axis in "xy"],
-                               (template() + (336, 176)).ravel(), atol=0.01)  # fmt: skip
+    np.testing.assert_allclose(
+        [float(rows[0][f"{axis}{n}"]) for n in range(1, 6) for axis in "xy"], (template() + (336, 176)).ravel(), atol=0.01
+    )
     assert float(rows[0]["score"]) > 0.9 and "bob/torn.jpg: 11 bytes that are no readable image" in rows[5]["note"]
-    told = capsys.readouterr().out
-    assert "5 photos: 3 faces cropped; 2 photos gave none" in told and "1 no face, 1 unreadable, 2 not chosen" in told
-    assert "median 112, 5% below 62, 5% above 112" in told
-    assert [name for name, _ in people_in(out)] == ["ann", "bob"] and read_faces(str(out)).shape == (3, 112, 112, 3)
+    text = capsys.readouterr().out
+    assert "5 photos: 3 faces cropped; 2 photos without a crop" in text and "1 no face, 1 unreadable, 2 not chosen" in text
+    assert "median 112, 5% below 62, 5% above 112" in text
+    assert [name for name, _ in identities_in(out)] == ["ann", "bob"] and read_faces(str(out)).shape == (3, 112, 112, 3)
 
 
-def test_a_photo_of_another_size_gives_the_faces_real_px(photo_of, detectors, tmp_path):
-    """The detector sees each at 640 px; the crop is made from the photo itself."""
+def test_px_is_measured_in_the_photo(photo_of, detectors, tmp_path):
+    """The detector gets each photo at 640 px; the crop is made from the photo itself."""
     photo_HWC = photo_of(("large", 320, 160))
     save(tmp_path / "a" / "big.png", photo_HWC.repeat(3, 0).repeat(3, 1))
     save(tmp_path / "a" / "small.png", photo_HWC[::4, ::4])
     assert align(tmp_path / "a", "--out", tmp_path / "out", "--detector", detectors / "det_markers.onnx") == 0
     assert [float(row["px"]) for row in table(tmp_path / "out")] == pytest.approx([336, 28], rel=0.01)
-    # Every pixel stands three times: those of the middle are met exactly, the crop lies a third of a pixel off.
+    # Every pixel is repeated three times; the crop is sampled a third of a pixel off its center.
     assert near(tmp_path / "out" / "big.jpg", face_at(photo_HWC, 320, 160))
 
 
-def test_photos_are_turned_upright(photo_of, detectors, tmp_path):
+def test_photos_are_rotated_upright(photo_of, detectors, tmp_path):
     photo_HWC, exif = photo_of(("large", 320, 160)), Image.Exif()
     exif[0x112] = 6
     save(tmp_path / "a" / "lying.png", np.ascontiguousarray(np.rot90(photo_HWC)), exif=exif)
@@ -101,7 +105,7 @@ def test_photos_are_turned_upright(photo_of, detectors, tmp_path):
     assert near(tmp_path / "out" / "lying.jpg", face_at(photo_HWC, 320, 160))
 
 
-def test_every_face_and_none_too_small(album, detectors, tmp_path):
+def test_all_faces_and_minimum_size(album, detectors, tmp_path):
     words = [album, "--detector", detectors / "det_markers.onnx"]
     assert align(*words, "--out", tmp_path / "all", "--all") == 0
     assert crops(tmp_path / "all") == ["ann/one_0.jpg", "ann/two_0.jpg", "ann/two_1.jpg", "ann/two_2.jpg", "bob/far_0.jpg"]
@@ -110,26 +114,26 @@ def test_every_face_and_none_too_small(album, detectors, tmp_path):
     assert [row["status"] for row in table(tmp_path / "large")].count("too small") == 3
 
 
-def test_a_detector_among_insightfaces_models_is_found(album, detectors, tmp_path, monkeypatch, capsys):
+def test_largest_detector_of_insightfaces_models_is_used(album, detectors, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert align(album, "--out", tmp_path / "out") == 1
-    told = capsys.readouterr().err
-    assert all(words in told for words in (str(tmp_path / ".insightface"), "buffalo_l has det_10g.onnx", "--points FILE"))
+    text = capsys.readouterr().err
+    assert all(words in text for words in (str(tmp_path / ".insightface"), "buffalo_l has det_10g.onnx", "--points FILE"))
     assert not (tmp_path / "out").exists()
     pack = tmp_path / ".insightface" / "models" / "pack"
     pack.mkdir(parents=True)
     (pack / "det_less.onnx").write_bytes(b"smaller")
     (pack / "det_more.onnx").write_bytes((detectors / "det_markers.onnx").read_bytes())
     assert align(album, "--out", tmp_path / "out") == 0
-    assert f"detector: {pack / 'det_more.onnx'}, photos fitted to 640 px" in capsys.readouterr().out
+    assert f"detector: {pack / 'det_more.onnx'}, photos resized to fit 640 px" in capsys.readouterr().out
 
 
-def test_without_insightface_the_extra_is_named(album, tmp_path, monkeypatch, capsys):
+def test_missing_insightface_names_the_extra(album, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "insightface.model_zoo", None)
     (tmp_path / "det.onnx").write_bytes(b"any")
     assert align(album, "--out", tmp_path / "out", "--detector", tmp_path / "det.onnx") == 1
-    told = capsys.readouterr().err
-    assert "pip install aird_plugin[insightface]" in told and "--points FILE" in told and not (tmp_path / "out").exists()
+    text = capsys.readouterr().err
+    assert "pip install aird_plugin[insightface]" in text and "--points FILE" in text and not (tmp_path / "out").exists()
 
 
 def points_file(tmp_path, *rows: tuple) -> str:
@@ -138,25 +142,29 @@ def points_file(tmp_path, *rows: tuple) -> str:
     return str(tmp_path / "points.csv")
 
 
-def test_from_a_file_of_landmarks_nothing_else_is_needed(album, photo_of, tmp_path, monkeypatch, capsys):
-    """Neither InsightFace nor OpenCV; a mirrored face and one that is off the photo are told apart from good ones."""
+def test_landmark_file_needs_no_detector(album, photo_of, tmp_path, monkeypatch, capsys):
+    """Neither InsightFace nor OpenCV is imported; mirrored, outside and degenerate landmarks are reported."""
     for module in ("insightface", "insightface.model_zoo", "cv2", "onnxruntime"):
         monkeypatch.setitem(sys.modules, module, None)
-    good_52 = template() + (336, 176)
+    valid_52 = template() + (336, 176)
     points = points_file(
-        tmp_path, ("ann/one.png", good_52), ("ann/two.png", good_52[[1, 0, 2, 4, 3]]), ("ann/two.png", good_52 + 900),
-        ("bob/far.png", template() * 0 + 5), ("gone.png", good_52),
-    )  # fmt: skip
+        tmp_path,
+        ("ann/one.png", valid_52),
+        ("ann/two.png", valid_52[[1, 0, 2, 4, 3]]),
+        ("ann/two.png", valid_52 + 900),
+        ("bob/far.png", template() * 0 + 5),
+        ("gone.png", valid_52),
+    )
     assert align(album, "--out", tmp_path / "out", "--points", points) == 0
     assert crops(tmp_path / "out") == ["ann/one.jpg"]
     assert near(tmp_path / "out" / "ann" / "one.jpg", face_at(photo_of(("large", 320, 160)), 320, 160))
     notes = {row["note"] for row in table(tmp_path / "out") if row["status"] == "bad points"}
-    assert len(notes) == 3 and all(any(words in note for note in notes) for words in ("mirrored", "outside", "one and the same"))
-    assert "names 3 of 5 photos" in capsys.readouterr().out
+    assert len(notes) == 3 and all(any(words in note for note in notes) for words in ("mirrored", "outside", "are all at"))
+    assert "lists 3 of 5 photos" in capsys.readouterr().out
 
 
-def test_a_second_run_goes_on(album, detectors, photo_of, tmp_path, capsys):
-    """What is there is not made again, not even where the user removed a crop; a mended photo and a new one are."""
+def test_second_run_resumes(album, detectors, photo_of, tmp_path, capsys):
+    """Processed photos are skipped, even where the user removed a crop; a repaired photo and a new one are cropped."""
     words, out = [album, "--out", tmp_path / "out", "--detector", detectors / "det_markers.onnx"], tmp_path / "out"
     assert align(*words) == 0
     before = (out / "bob" / "far.jpg").stat().st_mtime_ns
@@ -165,60 +173,63 @@ def test_a_second_run_goes_on(album, detectors, photo_of, tmp_path, capsys):
     save(album / "cat" / "new.png", photo_of(("large", 320, 160)))
     capsys.readouterr()
     assert align(*words) == 0
-    told = capsys.readouterr().out
-    assert "4 of 6 photos were done before" in told and "6 photos: 5 faces cropped; 1 photos gave none" in told
+    text = capsys.readouterr().out
+    assert "4 of 6 photos were processed before" in text and "6 photos: 5 faces cropped; 1 photos without a crop" in text
     assert crops(out) == ["ann/two.jpg", "bob/far.jpg", "bob/torn.jpg", "cat/new.jpg"]
     assert (out / "bob" / "far.jpg").stat().st_mtime_ns == before
     assert len({(row["source"], row["face"]) for row in table(out)}) == len(table(out)) == 8
     assert align(*words) == 0 and "6 of 6 photos" in capsys.readouterr().out
     assert align(*words, "--min-px", "9") == 1
-    assert "was made otherwise: --min-px was 1, is 9" in capsys.readouterr().err
+    assert "has other settings: --min-px was 1, is 9" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("cut", [1, 20, 60, 150])
-def test_a_kill_half_way_leaves_no_half_file(cut, album, detectors, tmp_path, monkeypatch):
-    """Killed while it writes a crop; then the table's last lines are torn as well. The next run makes it whole."""
+def test_killed_run_leaves_no_partial_file(cut, album, detectors, tmp_path, monkeypatch):
+    """Killed while writing a crop, with the end of the table cut off as well. The next run completes it."""
     words, out = [album, "--out", tmp_path / "out", "--detector", detectors / "det_markers.onnx"], tmp_path / "out"
-    whole = photos_module.write_atomically
-    monkeypatch.setattr(photos_module, "write_atomically", lambda path, content: stop_at_far(whole, path, content))
+    write = photos_module.write_atomically
+    monkeypatch.setattr(photos_module, "write_atomically", lambda path, content: stop_at_far(write, path, content))
     assert align(*words) == 130
     assert crops(out) == ["ann/one.jpg", "ann/two.jpg"] and not list(out.rglob("*.part"))
-    torn = (out / "align.csv").read_bytes()
-    (out / "align.csv").write_bytes(torn[:-cut])
-    monkeypatch.setattr(photos_module, "write_atomically", whole)
+    content = (out / "align.csv").read_bytes()
+    (out / "align.csv").write_bytes(content[:-cut])
+    monkeypatch.setattr(photos_module, "write_atomically", write)
     assert align(*words) == 0
     assert crops(out) == ["ann/one.jpg", "ann/two.jpg", "bob/far.jpg"]
     assert [row["source"] for row in table(out)] == sorted(row["source"] for row in table(out)) and len(table(out)) == 7
 
 
-def stop_at_far(whole, path, content) -> None:
-    """A write that is stopped in the middle of one file."""
+def stop_at_far(write, path, content) -> None:
+    """Write, but interrupt the write of far.jpg in its middle."""
 
     def half(file):
         file.write(content[:100])
         raise KeyboardInterrupt
 
-    whole(path, half if path.name == "far.jpg" else content)
+    write(path, half if path.name == "far.jpg" else content)
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["{tmp}/nowhere", "--out", "{tmp}/out"], "no folder of photos at"),
-    (["{tmp}/empty", "--out", "{tmp}/out"], "holds no photo (.bmp, .jpeg, .jpg, .png, .webp)"),
-    (["{tmp}/album", "--out", "{tmp}/album/crops"], "the crops would be photos next time"),
-    (["{tmp}/album", "--out", "{tmp}/album"], "the crops would be photos next time"),
-    (["{tmp}/album", "--out", "{tmp}/full", "--points", "{tmp}/points.csv"], "is there already and holds no align.json"),
-    (["{tmp}/album", "--out", "{tmp}/out", "--points", "a", "--detector", "b"], "leave --detector out"),
-    (["{tmp}/album", "--out", "{tmp}/out", "--points", "{tmp}/other.csv"], "it has 'x/y.jpg', the folder 'ann/one.png'"),
-    (["{tmp}/album", "--out", "{tmp}/out", "--points", "{tmp}/none.csv"], "none.csv"),
-    (["{tmp}/album", "--out", "{tmp}/out", "--detector", "{tmp}/none.onnx"], "none.onnx: no such .onnx file"),
-    (["{tmp}/album", "--out", "{tmp}/out", "--detector", "{tmp}/bad.onnx"], "bad.onnx is no model that onnxruntime reads"),
-    (["{tmp}/album", "--out", "{tmp}/out", "--detector", "{detectors}/boxes.onnx"], "finds boxes without landmarks"),
-    (["{tmp}/album", "--out", "{tmp}/out", "--score", "1.5"], "--score must lie between 0 and 1, got 1.5"),
-    (["{tmp}/album", "--out", "{tmp}/out", "--score", "nan"], "--score must lie between 0 and 1, got nan"),
-    (["{tmp}/album", "--out", "{tmp}/out", "--det-size", "600"], "a multiple of 32"),
-    (["{tmp}/album", "--out", "{tmp}/out", "--min-px", "0"], "--min-px must be 1 or more, got 0"),
-])  # fmt: skip
-def test_bad_input_is_one_line_before_anything_is_written(words, message, album, detectors, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{tmp}/nowhere", "--out", "{tmp}/out"], "no folder of photos at"),
+        (["{tmp}/empty", "--out", "{tmp}/out"], "has no photo (.bmp, .jpeg, .jpg, .png, .webp)"),
+        (["{tmp}/album", "--out", "{tmp}/album/crops"], "the next run would read the crops as photos"),
+        (["{tmp}/album", "--out", "{tmp}/album"], "the next run would read the crops as photos"),
+        (["{tmp}/album", "--out", "{tmp}/full", "--points", "{tmp}/points.csv"], "exists and holds no align.json"),
+        (["{tmp}/album", "--out", "{tmp}/out", "--points", "a", "--detector", "b"], "exclude each other"),
+        (["{tmp}/album", "--out", "{tmp}/out", "--points", "{tmp}/other.csv"], "it has 'x/y.jpg', the folder 'ann/one.png'"),
+        (["{tmp}/album", "--out", "{tmp}/out", "--points", "{tmp}/none.csv"], "none.csv"),
+        (["{tmp}/album", "--out", "{tmp}/out", "--detector", "{tmp}/none.onnx"], "none.onnx: no such .onnx file"),
+        (["{tmp}/album", "--out", "{tmp}/out", "--detector", "{tmp}/bad.onnx"], "bad.onnx is no model that onnxruntime can load"),
+        (["{tmp}/album", "--out", "{tmp}/out", "--detector", "{detectors}/boxes.onnx"], "detects boxes without landmarks"),
+        (["{tmp}/album", "--out", "{tmp}/out", "--score", "1.5"], "--score must be above 0 and below 1, got 1.5"),
+        (["{tmp}/album", "--out", "{tmp}/out", "--score", "nan"], "--score must be above 0 and below 1, got nan"),
+        (["{tmp}/album", "--out", "{tmp}/out", "--det-size", "600"], "a multiple of 32"),
+        (["{tmp}/album", "--out", "{tmp}/out", "--min-px", "0"], "--min-px must be 1 or more, got 0"),
+    ],
+)
+def test_invalid_input_is_rejected_before_anything_is_written(words, message, album, detectors, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "something").write_text("mine")
@@ -227,12 +238,12 @@ def test_bad_input_is_one_line_before_anything_is_written(words, message, album,
     (tmp_path / "points.csv").rename(tmp_path / "other.csv")
     points_file(tmp_path, ("ann/one.png", template()))
     assert align(*(word.format(tmp=tmp_path, detectors=detectors) for word in words)) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("error: ") and message in told and told.count("\n") == 1
+    text = capsys.readouterr().err
+    assert text.startswith("error: ") and message in text and text.count("\n") == 1
     assert not (tmp_path / "out").exists() and not list(tmp_path.rglob("align.*"))
 
 
-def test_a_recogniser_is_no_detector(album, detectors, tmp_path, capsys):
+def test_recognition_model_as_detector_is_rejected(album, detectors, tmp_path, capsys):
     import torch
 
     from aird_plugin.export.graph import write_onnx
@@ -241,18 +252,18 @@ def test_a_recogniser_is_no_detector(album, detectors, tmp_path, capsys):
     torch.manual_seed(0)
     write_onnx(build("native112_0.05m", 8), tmp_path / "w600k.onnx", {})
     assert align(album, "--out", tmp_path / "out", "--detector", tmp_path / "w600k.onnx") == 1
-    assert "InsightFace takes it for ArcFaceONNX, not for a face detector" in capsys.readouterr().err
+    assert "InsightFace loads it as ArcFaceONNX, not as a face detector" in capsys.readouterr().err
 
 
-def test_where_no_face_is_cropped_at_all_it_fails_and_says_why(album, tmp_path, capsys):
+def test_no_cropped_face_is_an_error(album, tmp_path, capsys):
     mirrored = (111, 0) - template() * (1, -1)
     assert align(album, "--out", tmp_path / "out", "--points", points_file(tmp_path, ("ann/one.png", mirrored))) == 1
-    told = capsys.readouterr().err
-    assert "no face was cropped. 5 photos: 0 faces cropped" in told and "3 no face, 1 unreadable, 1 bad points" in told
+    text = capsys.readouterr().err
+    assert "no face was cropped. 5 photos: 0 faces cropped" in text and "3 no face, 1 unreadable, 1 bad points" in text
 
 
-def test_odd_photos_are_told_not_fatal(detectors, photo_of, tmp_path):
-    """Names that are no UTF-8, with commas, quotes and line breaks; a photo that would shrink to nothing; one pixel."""
+def test_unusual_names_and_sizes_are_accepted(detectors, photo_of, tmp_path):
+    """Names that are not UTF-8, or have commas, quotes and line breaks; a photo one pixel high; a single pixel."""
     folder = tmp_path / "odd"
     photo_HWC = photo_of(("large", 320, 160))
     names = ['a,"b".png', "c\nd.png", os.fsdecode(b"e\xff.png"), "folder/f.PNG"]
@@ -266,17 +277,19 @@ def test_odd_photos_are_told_not_fatal(detectors, photo_of, tmp_path):
         assert align(*words) == 0
         assert len(crops(tmp_path / "out")) == 4
         assert {row["source"]: row["status"] for row in table(tmp_path / "out")} == {
-            **dict.fromkeys(names, "cropped"), "thread.png": "no face", "pixel.png": "no face",
-        }  # fmt: skip
+            **dict.fromkeys(names, "cropped"),
+            "thread.png": "no face",
+            "pixel.png": "no face",
+        }
 
 
-def test_two_photos_of_one_name_are_told(album, photo_of, tmp_path, capsys):
+def test_two_photos_of_one_name_are_rejected(album, photo_of, tmp_path, capsys):
     save(album / "ann" / "one.jpg", photo_of())
     assert align(album, "--out", tmp_path / "out") == 1
     assert "one.jpg and" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-def test_a_damaged_note_of_the_settings_is_told(album, tmp_path, capsys):
+def test_damaged_settings_file_is_rejected(album, tmp_path, capsys):
     points = points_file(tmp_path, ("ann/one.png", template() + (336, 176)))
     assert align(album, "--out", tmp_path / "out", "--points", points) == 0
     assert json.loads((tmp_path / "out" / "align.json").read_text())["folder"] == "album"

@@ -1,15 +1,15 @@
-"""The teacher adapted to the bank's faces, inside arcface_torch: by either reader the student learns from the adapted one."""
+"""The teacher projection (bridge distillation) inside arcface_torch: both readers provide projected teacher embeddings."""
 
 import json
 
 import pytest
 import torch
 
-from aird_plugin.assemble import assemble
 from aird_plugin.bridge.host import train
-from aird_plugin.bridge.hosted import Hosted
-from aird_plugin.loop import train as train_embedded
-from aird_plugin.recipe import from_flat
+from aird_plugin.bridge.upstream_run import UpstreamRun
+from aird_plugin.config.recipe import from_flat
+from aird_plugin.training.loop import train as train_embedded
+from aird_plugin.training.state import build_state
 
 
 def metrics(folder) -> list[dict]:
@@ -17,32 +17,36 @@ def metrics(folder) -> list[dict]:
 
 
 @pytest.fixture(scope="module")
-def mimicking(bridge_run, tmp_path_factory) -> dict:
-    """Adapted embeddings narrower than the teacher's: an unadapted one would be refused by its width."""
-    folder = tmp_path_factory.mktemp("mimicking")
-    terms = {"terms": {"adapted": "aird_plugin.losses.adapted:Adapted"}, "adapted_width": 4, "adapted_epochs": 2}
+def projected_run(bridge_run, tmp_path_factory) -> dict:
+    """Projected embeddings are narrower than the teacher's: unprojected ones would be rejected for their width."""
+    folder = tmp_path_factory.mktemp("projected")
+    terms = {
+        "terms": {"adapted": "aird_plugin.losses.bridge_distillation:BridgeDistillation"},
+        "adapted_width": 4,
+        "adapted_epochs": 2,
+    }
     own = {"bank": str(folder / "bank"), "output": str(folder / "embedded"), "num_epoch": 2}
     return {key: value for key, value in bridge_run.items() if not key.startswith("rid_")} | terms | own
 
 
-def test_the_bank_teaches_as_in_the_embedded_host(mimicking, standin, tmp_path):
-    ours = metrics(train_embedded(from_flat(mimicking)))
-    theirs = metrics(train(from_flat(mimicking | {"output": str(tmp_path / "hosted")}), standin))
-    # Their class centres start where ours do, from the adapted ones: identity says so.
+def test_bank_reader_matches_the_embedded_loop(projected_run, standin, tmp_path):
+    ours = metrics(train_embedded(from_flat(projected_run)))
+    theirs = metrics(train(from_flat(projected_run | {"output": str(tmp_path / "upstream")}), standin))
+    # The identity term agrees only if the class centers start from the projected ones too.
     for term in ("adapted", "identity"):
         assert theirs[0][term] == pytest.approx(ours[0][term], rel=1e-4)
 
 
-def test_upstreams_reader_asks_the_teacher_and_adapts_its_word(mimicking, standin, tmp_path, monkeypatch):
-    seen, begin = [], Hosted.begin
+def test_upstream_reader_projects_the_teacher_embeddings(projected_run, standin, tmp_path, monkeypatch):
+    embeddings, begin = [], UpstreamRun.begin
 
-    def spying(hosted, number, batch):
-        seen.append(batch.teacher_BD)
-        return begin(hosted, number, batch)
+    def recording_begin(run, number, batch):
+        embeddings.append(batch.teacher_BD)
+        return begin(run, number, batch)
 
-    monkeypatch.setattr(Hosted, "begin", spying)
-    train(from_flat(mimicking | {"output": str(tmp_path / "hosted"), "reader": "upstream"}), standin)
-    known_XD = torch.from_numpy(assemble(from_flat(mimicking)).bank.embeddings_NVD.astype("float32")).reshape(-1, 4)
-    # Upstream's faces are those of the bank, mirrored or not.
-    nearest_GX = torch.cat(seen) @ known_XD.T
+    monkeypatch.setattr(UpstreamRun, "begin", recording_begin)
+    train(from_flat(projected_run | {"output": str(tmp_path / "upstream"), "reader": "upstream"}), standin)
+    bank_XD = torch.from_numpy(build_state(from_flat(projected_run)).setup.bank.embeddings_NVD.astype("float32")).reshape(-1, 4)
+    # Upstream's images are those of the bank, mirrored or not.
+    nearest_GX = torch.cat(embeddings) @ bank_XD.T
     assert nearest_GX.shape == (96, 96) and nearest_GX.amax(1).min() > 0.999

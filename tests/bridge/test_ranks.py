@@ -1,4 +1,4 @@
-"""Two gloo ranks inside the bridge equal one, in loss and in every gradient; the student has no BatchNorm."""
+"""Two gloo ranks inside arcface_torch equal one, in the loss and every gradient; the student has no BatchNorm."""
 
 import os
 import socket
@@ -9,20 +9,21 @@ import torch
 import torch.multiprocessing as mp
 from torch import nn
 
-from aird_plugin import distributed, lesson
-from aird_plugin.bridge import seams, wrappers
+from aird_plugin.bridge import hooks, wrappers
 from aird_plugin.bridge.host import train
-from aird_plugin.bridge.hosted import Hosted
-from aird_plugin.data.faces import BankFaces
-from aird_plugin.data.plan import Plan
-from aird_plugin.errors import Interrupted
-from aird_plugin.recipe import from_flat
+from aird_plugin.bridge.upstream_run import UpstreamRun
+from aird_plugin.config.recipe import from_flat
+from aird_plugin.data.batches import BankFaces
+from aird_plugin.data.sampler import BatchSampler
+from aird_plugin.training import setup
+from aird_plugin.utils import distributed
+from aird_plugin.utils.errors import Interrupted
 
 GLOBAL_BATCH = 8
 
 
-class Plain(nn.Module):
-    """A student without BatchNorm."""
+class StudentWithoutBatchNorm(nn.Module):
+    """A linear student without BatchNorm."""
 
     input_size = 16
 
@@ -35,55 +36,54 @@ class Plain(nn.Module):
 
 
 class PartOfBatch(BankFaces):
-    """This rank's part of the very batch that one rank would have, relation candidates included."""
+    """This rank's part of the batch that a single rank would have, relation candidates included."""
 
     def __getitem__(self, number):
         batch = super().__getitem__(number)
         count = GLOBAL_BATCH // distributed.world_size()
-        mine = slice(distributed.rank() * count, (distributed.rank() + 1) * count)
+        local = slice(distributed.rank() * count, (distributed.rank() + 1) * count)
         tensors = {f.name: getattr(batch, f.name) for f in fields(batch)}
-        return replace(batch, **{name: value[mine] for name, value in tensors.items() if value is not None})
+        return replace(batch, **{name: value[local] for name, value in tensors.items() if value is not None})
 
 
 def first_step(keys: dict, checkout: str) -> dict[str, torch.Tensor]:
-    """Loss, gradients and the updated relation weights of one hosted step on this rank."""
-    build_source = lesson.build_source
-    found: dict[str, torch.Tensor] = {}
+    """Loss and gradients of one step inside arcface_torch on this rank."""
+    build_source = setup.build_source
+    results: dict[str, torch.Tensor] = {}
 
-    def whole_batches(*args):
+    def global_batches(*args):
         source = build_source(*args)
-        source.plan = Plan(48, 2, GLOBAL_BATCH, 0)
+        source.sampler = BatchSampler(48, 2, GLOBAL_BATCH, 0)
         source.__class__ = PartOfBatch
         return source
 
-    def record(original, hosted):
+    def record_gradients(original, run):
         def clip(parameters, limit):
-            parts = {"student": hosted.lesson.student, "objective": hosted.lesson.objective, "head": hosted.head}
+            parts = {"student": run.setup.student, "objective": run.setup.objective, "head": run.head}
             for part, module in parts.items():
-                found.update({f"{part}/{name}": p.grad.clone() for name, p in module.named_parameters() if p.grad is not None})
-            hosted_shard = [hosted.head.class_start, hosted.head.class_start + hosted.head.num_local]
-            found["shard"] = torch.tensor(hosted_shard)
+                results.update({f"{part}/{name}": p.grad.clone() for name, p in module.named_parameters() if p.grad is not None})
+            results["shard"] = torch.tensor([run.head.class_start, run.head.class_start + run.head.num_local])
             raise Interrupted
 
         return clip
 
-    loss = Hosted.loss
+    loss = UpstreamRun.loss
 
-    def record_loss(hosted, *args):
-        out = loss(hosted, *args)
-        found["loss"] = distributed.mean_over_ranks(out.detach())
+    def record_loss(run, *args):
+        out = loss(run, *args)
+        results["loss"] = distributed.mean_over_ranks(out.detach())
         return out
 
     patch = pytest.MonkeyPatch()
     with patch.context() as patched:
-        swapped = [replace(seam, wrap=record) if seam.wrap is wrappers.clip_gradients else seam for seam in seams.SEAMS]
-        patched.setattr(seams, "SEAMS", tuple(swapped))
-        patched.setattr(Hosted, "loss", record_loss)
-        patched.setattr(lesson, "build_source", whole_batches)
-        patched.setattr(lesson, "build", lambda name, width: Plain())
+        swapped = [replace(hook, wrap=record_gradients) if hook.wrap is wrappers.clip_gradients else hook for hook in hooks.HOOKS]
+        patched.setattr(hooks, "HOOKS", tuple(swapped))
+        patched.setattr(UpstreamRun, "loss", record_loss)
+        patched.setattr(setup, "build_source", global_batches)
+        patched.setattr(setup, "build", lambda name, width: StudentWithoutBatchNorm())
         with pytest.raises(Interrupted):
             train(from_flat(keys | {"batch_size": GLOBAL_BATCH // int(os.environ.get("WORLD_SIZE", 1))}), checkout)
-    return found
+    return results
 
 
 def on_rank(rank: int, port: int, keys: dict, checkout: str, folder: str) -> None:
@@ -93,9 +93,9 @@ def on_rank(rank: int, port: int, keys: dict, checkout: str, folder: str) -> Non
 
 
 def on_two_ranks(keys: dict, checkout: str, folder) -> list[dict[str, torch.Tensor]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     mp.spawn(on_rank, (port, keys, checkout, str(folder)), nprocs=2)
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
 

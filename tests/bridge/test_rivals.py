@@ -1,18 +1,20 @@
-"""The rival losses inside arcface_torch: the embedded host's numbers, step by step."""
+"""The baseline losses inside arcface_torch equal the embedded loop's at every step."""
 
 import json
 
 import pytest
 
 from aird_plugin.bridge.host import train
-from aird_plugin.loop import train as train_embedded
-from aird_plugin.recipe import from_flat
+from aird_plugin.config.recipe import from_flat
+from aird_plugin.training.loop import train as train_embedded
 
 TERMS = {
-    "fkd": "aird_plugin.losses.feature:Feature", "rkd": "aird_plugin.losses.rkd:Relational",
-    "crd": "aird_plugin.losses.crd:Contrast", "horkd": "aird_plugin.losses.horkd:HybridOrder",
-    "dkd": "aird_plugin.losses.instance:Instance",
-}  # fmt: skip
+    "fkd": "aird_plugin.losses.fkd:FKD",
+    "rkd": "aird_plugin.losses.rkd:RKD",
+    "crd": "aird_plugin.losses.crd:CRD",
+    "horkd": "aird_plugin.losses.horkd:HORKD",
+    "dkd": "aird_plugin.losses.instance:IID",
+}
 
 
 @pytest.fixture
@@ -28,16 +30,16 @@ def keys(bridge_run, tmp_path):
     }
 
 
-def test_every_rival_says_the_same_in_both_hosts(keys, checkout, tmp_path):
+def test_baseline_losses_match_the_embedded_loop(keys, checkout, tmp_path):
     folders = train_embedded(from_flat(keys | {"output": str(tmp_path / "embedded")})), train(from_flat(keys), checkout)
-    told = [[json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in folders]
-    assert len(told[0]) == len(told[1]) == 6
-    for ours, hosted in zip(*told, strict=True):
+    metrics = [[json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in folders]
+    assert len(metrics[0]) == len(metrics[1]) == 6
+    for embedded, upstream in zip(*metrics, strict=True):
         for name in ("loss", *TERMS):
-            assert hosted[name] == pytest.approx(ours[name], rel=1e-3), f"{name} at step {ours['step']}"
-            assert ours[name] > 0
+            assert upstream[name] == pytest.approx(embedded[name], rel=1e-3), f"{name} at step {embedded['step']}"
+            assert embedded[name] > 0
 
 
-def test_crd_is_refused_with_upstreams_own_reader(keys, checkout):
-    with pytest.raises(ValueError, match=r"\['crd'\] asks; set reader='bank'"):
+def test_crd_is_rejected_with_the_upstream_reader(keys, checkout):
+    with pytest.raises(ValueError, match=r"\['crd'\] needs; set reader='bank'"):
         train(from_flat(keys | {"reader": "upstream"}), checkout)

@@ -1,4 +1,4 @@
-"""Verification files of every origin, and pickles that would rather run something."""
+"""Verification files of every origin, and hostile pickles."""
 
 import io
 import os
@@ -15,9 +15,18 @@ import pytest
 from PIL import Image
 
 from aird_plugin.data.images import encode_jpeg
-from aird_plugin.data.inertpickle import InertArray, load_inert
 from aird_plugin.data.lowres import resize_faces
-from aird_plugin.data.pairs import Pairs, distinct_faces, first_places, joined, pair_faces, people_of, read_pairs, write_pairs
+from aird_plugin.data.pairs import (
+    Pairs,
+    connected_components,
+    distinct_faces,
+    first_places,
+    identities_of,
+    pair_faces,
+    read_pairs,
+    write_pairs,
+)
+from aird_plugin.data.safe_pickle import PickledArray, safe_load
 
 FIXTURES = Path(__file__).parent / "mxnet"
 IMAGE = bytes(range(256))
@@ -54,15 +63,20 @@ def as_row(image):
 
 
 FLAGS = {
-    "bools": [True, False], "ints": [1, 0], "tuple": (True, False), "numpy_bools": [np.True_, np.False_],
-    "numpy_ints": [np.int64(1), np.int64(0)], "array": np.array([True, False]), "big_endian": np.array([1, 0], ">i4"),
-}  # fmt: skip
+    "bools": [True, False],
+    "ints": [1, 0],
+    "tuple": (True, False),
+    "numpy_bools": [np.True_, np.False_],
+    "numpy_ints": [np.int64(1), np.int64(0)],
+    "array": np.array([True, False]),
+    "big_endian": np.array([1, 0], ">i4"),
+}
 
 
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize("kind", [bytes, bytearray, as_column, as_row])
 @pytest.mark.parametrize("flags", FLAGS)
-def test_files_written_with_the_numpy_at_hand(tmp_path, protocol, kind, flags):
+def test_files_written_with_the_installed_numpy(tmp_path, protocol, kind, flags):
     assert_reads(pickled(tmp_path, [kind(image) for image in IMAGES], FLAGS[flags], protocol))
     assert_reads(pickled(tmp_path, tuple(kind(image) for image in IMAGES), FLAGS[flags], protocol))
 
@@ -73,7 +87,7 @@ def test_a_single_pair(tmp_path):
 
 
 def python2_text(image):
-    """A str as Python 2 writes it under protocol 0: its repr, with a trailing newline."""
+    """A str as Python 2 writes it in protocol 0: its repr, with a trailing newline."""
     return b"S'" + b"".join(b"\\x%02x" % byte for byte in image) + b"'\n"
 
 
@@ -82,12 +96,12 @@ def python2_binary(image):
 
 
 def test_python_2_protocol_0(tmp_path):
-    images = b"".join(python2_text(image) + b"p%d\na" % place for place, image in enumerate(IMAGES, 2))
+    images = b"".join(python2_text(image) + b"p%d\na" % index for index, image in enumerate(IMAGES, 2))
     assert_reads(saved(tmp_path, b"((lp1\n" + images + b"(lp8\nI01\naI00\natp9\n."))
 
 
 def test_python_2_protocol_2(tmp_path):
-    images = b"".join(python2_binary(image) + b"q%c" % place for place, image in enumerate(IMAGES, 2))
+    images = b"".join(python2_binary(image) + b"q%c" % index for index, image in enumerate(IMAGES, 2))
     assert_reads(saved(tmp_path, b"\x80\x02(]q\x01(" + images + b"e]q\x08(\x88\x89etq\x09."))
     short = b"".join(b"U\x03abc" for _ in IMAGES)
     pairs = read_pairs(saved(tmp_path, b"\x80\x02(](" + short + b"e](\x88\x89et."))
@@ -102,7 +116,7 @@ def test_python_2_bytearrays(tmp_path):
     assert pairs.images == [IMAGE, IMAGE]
 
 
-def test_what_we_write_is_plain_and_old_enough(tmp_path):
+def test_written_files_use_plain_protocol_3(tmp_path):
     write_pairs(tmp_path / "a.bin", IMAGES, np.array([True, False]))
     content = (tmp_path / "a.bin").read_bytes()
     opcodes = {opcode.name for opcode, _, _ in pickletools.genops(content)}
@@ -113,7 +127,7 @@ def test_what_we_write_is_plain_and_old_enough(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "images, same, why",
+    "images, same, reason",
     [
         (IMAGES[:3], [True, False], "3 images for 2 flags"),
         ([], [], "0 images for 0 flags"),
@@ -121,16 +135,16 @@ def test_what_we_write_is_plain_and_old_enough(tmp_path):
         ([*IMAGES[:3], bytearray(b"x")], [True, False], "image 3 must be the bytes"),
     ],
 )
-def test_bad_pairs_are_not_written(tmp_path, images, same, why):
+def test_invalid_pairs_are_not_written(tmp_path, images, same, reason):
     write_pairs(tmp_path / "a.bin", IMAGES, [1, 0])
-    with pytest.raises(ValueError, match=why):
+    with pytest.raises(ValueError, match=reason):
         write_pairs(tmp_path / "a.bin", images, same)
     assert_reads(tmp_path / "a.bin")
     assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]
 
 
 class Runs:
-    """Pickles into a program that leaves a file behind when it is run."""
+    """Pickles to a program that creates a file when it is executed."""
 
     def __init__(self, function, *arguments):
         self.call = (function, arguments)
@@ -140,14 +154,14 @@ class Runs:
 
 
 def by_hand(path):
-    """One hostile program for each way into code that pickle has."""
+    """One hostile program for each way in which a pickle can execute code."""
     command = f"touch {path}"
     reduced = [pickle.dumps(Runs(os.system, command), protocol) for protocol in range(6)]
     reduced.append(pickle.dumps(Runs(eval, f"__import__('os').system({command!r})"), 2))
     reduced.append(pickle.dumps(Runs(subprocess.call, ["touch", path]), 2))
     text = command.encode()
     return {
-        **{f"reduce {place}": content for place, content in enumerate(reduced)},
+        **{f"reduce {index}": content for index, content in enumerate(reduced)},
         "inst": b"(S'" + text + b"'\nios\nsystem\n.",
         "obj": b"(cos\nsystem\nS'" + text + b"'\no.",
         "newobj": b"\x80\x02cos\nsystem\n(S'" + text + b"'\nt\x81.",
@@ -164,7 +178,7 @@ def by_hand(path):
 
 @pytest.mark.parametrize("way", by_hand(""))
 def test_hostile_pickles_do_not_run(tmp_path, way):
-    """Each program really runs under pickle.load, or at least is none that an honest file needs; here it is refused."""
+    """Each program runs under pickle.load, or at least no valid file needs it; `read_pairs` rejects it."""
     trace = tmp_path / "trace"
     path = saved(tmp_path, by_hand(trace)[way])
     with pytest.raises(ValueError, match="some.bin is no InsightFace pairs file: .*copy it again"):
@@ -173,7 +187,7 @@ def test_hostile_pickles_do_not_run(tmp_path, way):
     assert_reads(FIXTURES / "numpy1_protocol4.bin")
 
 
-def test_the_hostile_pickle_is_hostile(tmp_path):
+def test_the_hostile_pickle_runs_under_pickle_load(tmp_path):
     pickle.loads(by_hand(tmp_path / "trace")["reduce 2"])
     assert (tmp_path / "trace").exists()
 
@@ -184,44 +198,42 @@ def test_a_hostile_memo_takes_no_memory(tmp_path):
     for opcode in (b"\x96", b"\x8e"):
         path = saved(tmp_path, b"\x80\x05(](" + opcode + struct.pack("<Q", 1 << 29) + b"abce](\x88et.")
         tracemalloc.start()
-        with pytest.raises(ValueError, match="cut short"):
+        with pytest.raises(ValueError, match="truncated"):
             read_pairs(path)
         assert tracemalloc.get_traced_memory()[1] < 1 << 20
         tracemalloc.stop()
 
 
-def test_a_picture_named_many_times_is_kept_once(tmp_path):
+def test_a_repeated_image_is_stored_once(tmp_path):
     pairs = read_pairs(pickled(tmp_path, [bytearray(IMAGE)] * 1000, [True] * 500))
     assert len(pairs.images) == 1000 and len(set(map(id, pairs.images))) == 1
 
 
-@pytest.mark.parametrize("place", ["image", "flag"])
-def test_a_value_nested_too_deep_to_print(tmp_path, place):
+@pytest.mark.parametrize("kind", ["image", "flag"])
+def test_a_deeply_nested_value_is_reported(tmp_path, kind):
     deep, image, true = b"]" * 5000 + b"a" * 4999, b"U\x01a", b"\x88"
-    first, flag = (deep, true) if place == "image" else (image, deep)
+    first, flag = (deep, true) if kind == "image" else (image, deep)
     program = b"\x80\x02(](" + first + image + b"e](" + flag + b"et."
-    with pytest.raises(ValueError, match=f"{place} 0 .*is a list"):
+    with pytest.raises(ValueError, match=f"{kind} 0 .*is a list"):
         read_pairs(saved(tmp_path, program))
 
 
-def test_an_array_of_nonsense_shape(tmp_path):
+def test_an_array_with_an_invalid_shape_is_rejected(tmp_path):
     kind = b"cnumpy\ndtype\n(U\x02u1tR"
     array = b"cnumpy.core.numeric\n_frombuffer\n(U\x01a" + kind + b"(U\x01xtU\x01CtR"
-    with pytest.raises(ValueError, match="shape is no list of whole numbers"):
+    with pytest.raises(ValueError, match="shape is not a list of integers"):
         read_pairs(saved(tmp_path, b"\x80\x02(](" + array + array + b"e](\x88et."))
 
 
-@pytest.mark.parametrize(
-    "program", [b"(inumpy\nndarray\n.", b"(cnumpy\nndarray\no.", b"\x80\x02cnumpy\nndarray\n)\x81."]
-)
-def test_other_ways_to_make_an_object_are_closed(program):
-    assert isinstance(load_inert(b"cnumpy\nndarray\n)R."), InertArray)
-    with pytest.raises(ValueError, match="cut short or damaged"):
-        load_inert(program)
+@pytest.mark.parametrize("program", [b"(inumpy\nndarray\n.", b"(cnumpy\nndarray\no.", b"\x80\x02cnumpy\nndarray\n)\x81."])
+def test_other_object_opcodes_are_rejected(program):
+    assert isinstance(safe_load(b"cnumpy\nndarray\n)R."), PickledArray)
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        safe_load(program)
 
 
 @pytest.mark.parametrize(
-    "content, why",
+    "content, reason",
     [
         ((IMAGES[:3], [True, False]), "3 images for 2 flags"),
         ((IMAGES, [True]), "4 images for 1 flags"),
@@ -244,8 +256,8 @@ def test_other_ways_to_make_an_object_are_closed(program):
         ((5, [True, False]), "a int and a list, not two lists"),
     ],
 )
-def test_what_is_no_list_of_pairs(tmp_path, content, why):
-    with pytest.raises(ValueError, match=f"some.bin is no InsightFace pairs file: .*({why})"):
+def test_other_contents_are_rejected(tmp_path, content, reason):
+    with pytest.raises(ValueError, match=f"some.bin is no InsightFace pairs file: .*({reason})"):
         read_pairs(saved(tmp_path, pickle.dumps(content)))
 
 
@@ -268,31 +280,31 @@ def test_truncated_and_damaged_files(tmp_path):
         read_pairs(tmp_path / "none.bin")
 
 
-def png(face):
+def png(image):
     file = io.BytesIO()
-    Image.fromarray(face).save(file, "PNG")
+    Image.fromarray(image).save(file, "PNG")
     return file.getvalue()
 
 
-def test_faces_of_pairs(noise_faces):
-    faces = noise_faces(3)
-    small = resize_faces(faces[2:], 16)[0]
-    pairs = Pairs([png(faces[0]), png(faces[1]), png(faces[0]), png(small)], np.array([True, False]))
+def test_pair_faces_decodes_and_resizes(noise_faces):
+    images = noise_faces(3)
+    small = resize_faces(images[2:], 16)[0]
+    pairs = Pairs([png(images[0]), png(images[1]), png(images[0]), png(small)], np.array([True, False]))
     out = pair_faces(pairs)
     assert out.shape == (4, 112, 112, 3) and out.dtype == np.uint8
-    grown = np.asarray(Image.fromarray(small).resize((112, 112), Image.Resampling.BICUBIC))
-    assert (out == np.stack([faces[0], faces[1], faces[0], grown])).all()
+    upsampled = np.asarray(Image.fromarray(small).resize((112, 112), Image.Resampling.BICUBIC))
+    assert (out == np.stack([images[0], images[1], images[0], upsampled])).all()
 
 
-def test_each_picture_is_held_once(noise_faces):
+def test_distinct_faces_holds_each_image_once(noise_faces):
     one, two, three = map(png, noise_faces(3))
     pairs = Pairs([two, one, two, two, three, one], np.array([True, False, True]))
-    faces, face_2N = distinct_faces(pairs)
-    assert np.array_equal(faces, noise_faces(3)[[1, 0, 2]]) and face_2N.tolist() == [0, 1, 0, 0, 2, 1]
-    assert np.array_equal(pair_faces(pairs), faces[face_2N])
+    images, face_2N = distinct_faces(pairs)
+    assert np.array_equal(images, noise_faces(3)[[1, 0, 2]]) and face_2N.tolist() == [0, 1, 0, 0, 2, 1]
+    assert np.array_equal(pair_faces(pairs), images[face_2N])
 
 
-def test_a_picture_in_many_pairs_is_decoded_once(noise_faces, monkeypatch):
+def test_a_repeated_image_is_decoded_once(noise_faces, monkeypatch):
     decoded = []
     real = pair_faces.__globals__["decode"]
     monkeypatch.setitem(pair_faces.__globals__, "decode", lambda *a: decoded.append(1) or real(*a))
@@ -300,16 +312,16 @@ def test_a_picture_in_many_pairs_is_decoded_once(noise_faces, monkeypatch):
     assert len(decoded) == 1
 
 
-def test_bad_pictures_are_named_by_pair(noise_faces):
+def test_invalid_images_are_named_by_pair(noise_faces):
     good = encode_jpeg(noise_faces(1)[0])
-    for place, bad, why in (
+    for index, bad, reason in (
         (3, good[: len(good) // 2], "pair 1, second image: "),
         (2, b"no image", "pair 1, first image: 8 bytes"),
-        (0, png(np.zeros((20, 16, 3), np.uint8)), "pair 0, first image: 16x20 pixels; allowed are squares"),
+        (0, png(np.zeros((20, 16, 3), np.uint8)), "pair 0, first image: 16x20 pixels; only square images are allowed"),
     ):
         images = [good] * 4
-        images[place] = bad
-        with pytest.raises(ValueError, match=why):
+        images[index] = bad
+        with pytest.raises(ValueError, match=reason):
             pair_faces(Pairs(images, np.zeros(2, bool)))
 
 
@@ -318,27 +330,27 @@ def test_real_files(aird_data, name, count):
     pairs = read_pairs(aird_data / "lfw" / f"{name}.bin")
     assert len(pairs.same) == count and pairs.same.sum() == count // 2
     assert all(image.startswith(b"\xff\xd8\xff") for image in pairs.images)
-    faces = pair_faces(Pairs(pairs.images[:20], pairs.same[:10]))
-    assert faces.shape == (20, 112, 112, 3) and faces.std() > 20
+    images = pair_faces(Pairs(pairs.images[:20], pairs.same[:10]))
+    assert images.shape == (20, 112, 112, 3) and images.std() > 20
 
 
-def test_equal_images_have_the_place_of_the_first():
+def test_first_places():
     assert first_places([b"a", b"b", b"a", b"c", b"b"]).tolist() == [0, 1, 0, 3, 1]
 
 
-def test_links_join_through_third_parties():
-    stands_for = joined([1, 2, 3, 4, 5, 6], [(1, 2), (5, 6), (2, 6), (3, 3)])
-    assert len({stands_for[item] for item in (1, 2, 5, 6)}) == 1 and len(set(stands_for.values())) == 3
+def test_connected_components_are_transitive():
+    representative = connected_components([1, 2, 3, 4, 5, 6], [(1, 2), (5, 6), (2, 6), (3, 3)])
+    assert len({representative[item] for item in (1, 2, 5, 6)}) == 1 and len(set(representative.values())) == 3
 
 
-def test_people_are_what_same_pairs_connect():
-    # One image stands in pairs 0, 1 and 4; pairs 1 and 2 share another; nobody joins by a "different" pair.
+def test_identities_are_components_of_same_pairs():
+    # One image is in pairs 0, 1 and 4; pairs 1 and 2 share another; a "different" pair connects nothing.
     face_2N, same_N = np.array([0, 1, 0, 3, 4, 3, 6, 7, 8, 0, 10, 11]), np.array([1, 1, 1, 0, 0, 1], bool)
-    person_2N = people_of(face_2N, same_N)
-    assert np.unique(person_2N, return_inverse=True)[1].tolist() == [0, 0, 0, 0, 0, 0, 1, 2, 3, 0, 4, 4]
+    label_2N = identities_of(face_2N, same_N)
+    assert np.unique(label_2N, return_inverse=True)[1].tolist() == [0, 0, 0, 0, 0, 0, 1, 2, 3, 0, 4, 4]
 
 
-def test_a_chain_of_any_order_is_one_person():
+def test_a_chain_in_any_order_is_one_identity():
     chain = np.random.default_rng(7).permutation(5000)
     face_2N = np.stack([chain[:-1], chain[1:]], axis=1).ravel()
-    assert len(np.unique(people_of(face_2N, np.ones(4999, bool)))) == 1
+    assert len(np.unique(identities_of(face_2N, np.ones(4999, bool)))) == 1

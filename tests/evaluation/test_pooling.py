@@ -10,12 +10,12 @@ def unit(vector):
     return np.asarray(vector) / np.linalg.norm(vector)
 
 
-def test_the_length_of_a_row_is_its_weight_by_default():
+def test_default_weight_is_the_length_of_the_row():
     assert pool(ROWS) == pytest.approx(unit([3, 5])) and pool(ROWS).dtype == np.float32
     assert pool(ROWS) == pytest.approx(unit(ROWS.sum(axis=0)))
 
 
-def test_of_normalised_rows_it_is_the_plain_mean():
+def test_normalised_rows_give_the_plain_mean():
     normalised = np.array([unit(row) for row in ROWS])
     assert pool(normalised) == pytest.approx(unit([1, 2])) and pool(normalised) == pytest.approx(pool(ROWS, np.ones(3)))
 
@@ -25,7 +25,7 @@ def test_given_weights_replace_the_length():
     assert pool(ROWS, [1, 0, 1]) == pytest.approx(pool(7 * ROWS, [2, 0, 2]))
 
 
-def test_one_row_is_itself_and_opposite_ones_leave_nothing():
+def test_single_row_and_opposite_rows():
     assert pool(ROWS[:1]) == pytest.approx([1, 0])
     assert pool(np.array([[1.0, 0], [-1, 0]])).tolist() == [0, 0]
 
@@ -36,20 +36,20 @@ def test_one_row_is_itself_and_opposite_ones_leave_nothing():
         (np.zeros((0, 2)), None, "one row or more"),
         (np.ones(4), None, r"shape \(4,\)"),
         ([[1, np.nan], [1, 1]], None, "embedding 0 is not finite"),
-        (ROWS, [1, 2], "need a weight each"),
+        (ROWS, [1, 2], "need one weight each"),
         (ROWS, [1, -2, 1], "weight of embedding 1 is -2"),
         (ROWS, [1, np.inf, 1], "weight of embedding 1 is inf"),
         (ROWS, [0, 0, 0], "all 3 weights are zero"),
         (np.zeros((3, 2)), None, "all 3 weights are zero"),
     ],
 )
-def test_what_cannot_be_pooled_is_refused(features, quality, message):
+def test_invalid_rows_and_weights_are_rejected(features, quality, message):
     with pytest.raises(ValueError, match=message):
         pool(features, quality)
 
 
 @pytest.mark.parametrize("names", [[7, -2, 7, 5], ["b", "a", "b", "c"]])
-def test_each_group_is_pooled_by_itself(names):
+def test_each_group_is_pooled_separately(names):
     rng = np.random.default_rng(0)
     rows, quality = rng.normal(size=(4, 3)), rng.random(4)
     groups, pooled = pool_by(rows, names, quality)
@@ -59,21 +59,21 @@ def test_each_group_is_pooled_by_itself(names):
         assert embedding == pytest.approx(pool(rows[own], quality[own]))
 
 
-def test_a_group_that_fails_is_named():
+def test_invalid_group_is_named():
     with pytest.raises(ValueError, match="group 4: all 1 weights"):
         pool_by(ROWS, [3, 3, 4], [1, 1, 0])
-    with pytest.raises(ValueError, match="a group each"):
+    with pytest.raises(ValueError, match="one group each"):
         pool_by(ROWS, [3, 3])
-    with pytest.raises(ValueError, match="a weight each"):
+    with pytest.raises(ValueError, match="one weight each"):
         pool_by(ROWS, [3, 3, 4], [1, 1])
 
 
-def test_groups_that_look_alike_become_one():
+def test_similar_groups_are_merged():
     degrees = np.deg2rad([0, 4, 10, 90, 97, 180])
     rows = np.stack([np.cos(degrees), np.sin(degrees)], axis=1)
     group = merge_groups(rows, [5, 5, 8, 1, 2, 9], np.cos(np.deg2rad(7.5)))
     assert group[0] == group[1] and group[3] == group[4] and len(set(group)) == 4
-    # The mean of the first group lies 8 degrees off: pooled embeddings are compared, not the nearest faces.
+    # The mean of the first group is 8 degrees away: pooled embeddings are compared, not the nearest rows.
     assert group[0] != group[2]
     assert merge_groups(rows, [5, 5, 8, 1, 2, 9], np.cos(np.deg2rad(8.5)))[2] == group[0]
     with pytest.raises(ValueError, match=r"-1\.\.1, got 67"):

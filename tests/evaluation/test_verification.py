@@ -18,7 +18,7 @@ def unit(vectors):
 
 
 def toy(pairs, width=8, seed=0, noise=1.2):
-    """Embeddings of pairs whose same pairs are noisy copies: neither trivial nor hopeless."""
+    """Embeddings of pairs whose genuine pairs are noisy copies: accuracy between chance and 100%."""
     rng = np.random.default_rng(seed)
     same = rng.random(pairs) < 0.5
     first = unit(rng.normal(size=(pairs, width)))
@@ -29,7 +29,7 @@ def toy(pairs, width=8, seed=0, noise=1.2):
 
 
 def upstream_rates(embeddings, same, folds):
-    """Upstream's rule as a loop over folds, thresholds and pairs: of each fold its rates at every threshold and its accuracy."""
+    """Upstream's protocol as a loop over folds, thresholds and pairs: rates at every threshold and accuracy, per fold."""
     pairs = len(same)
     distances = [float(np.sum(np.square(embeddings[2 * i] - embeddings[2 * i + 1]))) for i in range(pairs)]
     sizes = [pairs // folds + (fold < pairs % folds) for fold in range(folds)]
@@ -67,7 +67,7 @@ def pairs_at(angles):
 
 
 @pytest.mark.parametrize("pairs, folds, seed", [(60, 10, 0), (67, 10, 1), (41, 7, 2), (10, 10, 3)])
-def test_fold_accuracy_equals_the_slow_loop_to_the_bit(pairs, folds, seed):
+def test_fold_accuracy_equals_the_slow_loop_exactly(pairs, folds, seed):
     embeddings, same = toy(pairs, seed=seed)
     slow = upstream_accuracies(embeddings, same, folds)
     fast = verify(embeddings, same, folds)
@@ -76,15 +76,15 @@ def test_fold_accuracy_equals_the_slow_loop_to_the_bit(pairs, folds, seed):
 
 
 @pytest.mark.parametrize("pairs, folds, seed", [(60, 10, 0), (41, 7, 2), (10, 10, 3)])
-def test_fold_rates_equal_the_slow_loop_to_the_bit(pairs, folds, seed):
-    """Of ten pairs in ten folds each fold lacks a kind."""
+def test_fold_rates_equal_the_slow_loop_exactly(pairs, folds, seed):
+    """With ten pairs in ten folds each fold has pairs of one kind only."""
     embeddings, same = toy(pairs, seed=seed)
     for fast, slow in zip(fold_rates(embeddings, same, folds), upstream_rates(embeddings, same, folds), strict=True):
         assert fast.tolist() == slow
 
 
-def test_fold_rates_are_upstreams_own():
-    """Printed by calculate_roc of deepinsight/insightface for the same pairs; its rates are means over the folds."""
+def test_fold_rates_equal_upstreams_output():
+    """Output of calculate_roc of deepinsight/insightface for the same pairs; its rates are means over the folds."""
     rates = fold_rates(*pairs_of_whole_numbers())
     assert rates.tpr_FT.shape == rates.fpr_FT.shape == (10, 400)
     wrong_of_nine = [2, 3, 3, 2, 3, 2, 2, 2, 1, 2]
@@ -95,7 +95,7 @@ def test_fold_rates_are_upstreams_own():
 
 
 def pairs_of_whole_numbers():
-    """Ninety pairs that need no random numbers; forty-one are of the same person."""
+    """Ninety deterministic pairs, forty-one of them genuine."""
     vector_N2D = ((np.arange(1620) ** 2 % 1009) - 504.0).reshape(90, 2, 9)
     same = np.arange(90) * 5 % 11 < 5
     vector_N2D[same, 1] = vector_N2D[same, 0] + 1.5 * vector_N2D[same, 1]
@@ -103,17 +103,17 @@ def pairs_of_whole_numbers():
 
 
 @pytest.mark.parametrize("pairs, width", [(1, 1), (63, 512), (64, 129), (65, 512), (200, 1)])
-def test_distances_in_blocks_have_the_bits_of_all_at_once(pairs, width):
+def test_distances_in_blocks_equal_one_pass_exactly(pairs, width):
     first, second = np.random.default_rng(0).normal(size=(2, pairs, width))
     for kind in (np.float64, np.float32):
         a, b = first.astype(kind), second.astype(kind)
-        whole = np.sum(np.square(np.subtract(a.astype(np.float64), b.astype(np.float64))), 1)
-        assert squared_distances(a, b).tolist() == whole.tolist()
+        expected = np.sum(np.square(np.subtract(a.astype(np.float64), b.astype(np.float64))), 1)
+        assert squared_distances(a, b).tolist() == expected.tolist()
 
 
-def test_distances_on_a_threshold_itself_count_as_different():
-    # 0.25 is a threshold to the bit. Same pairs lie on it, different ones below the next: strictly-less
-    # refuses both at the one and accepts both at the other, so nothing on the grid tells them apart.
+def test_distance_on_a_threshold_counts_as_different():
+    # 0.25 is exactly a threshold. Genuine pairs lie on it, impostor pairs below the next one: "strictly below" rejects both at
+    # the first and accepts both at the second, so no threshold of the grid separates them.
     embeddings, same = np.zeros((40, 1)), np.tile([True, False], 10)
     embeddings[1::2, 0] = np.where(same, 0.5, 0.505)
     row = verify(embeddings, same)
@@ -121,8 +121,8 @@ def test_distances_on_a_threshold_itself_count_as_different():
     assert row["accuracy_best"] == 100
 
 
-def test_distances_are_taken_in_float64():
-    # In float32 the two kinds of pairs would fall together on the threshold 0.25.
+def test_distances_are_computed_in_float64():
+    # In float32 both kinds of pairs would have the distance 0.25.
     embeddings, same = np.zeros((40, 1)), np.tile([True, False], 10)
     embeddings[1::2, 0] = np.where(same, 0.5 - 1e-9, 0.5)
     assert verify(embeddings, same)["accuracy"] == 100
@@ -131,14 +131,14 @@ def test_distances_are_taken_in_float64():
     assert verify(single, same) == verify(single.astype(np.float64), same)
 
 
-def test_decisions_are_those_behind_the_accuracy():
+def test_fold_decisions_give_the_accuracy():
     embeddings, same = toy(60)
-    decisions = fold_decisions(embeddings, same)
-    assert decisions.shape == (60,) and decisions.dtype == bool
-    assert [part.mean() for part in np.split(decisions, 10)] == upstream_accuracies(embeddings, same, 10)
+    correct = fold_decisions(embeddings, same)
+    assert correct.shape == (60,) and correct.dtype == bool
+    assert [part.mean() for part in np.split(correct, 10)] == upstream_accuracies(embeddings, same, 10)
 
 
-def test_a_perfect_set():
+def test_figures_of_separable_pairs():
     same = np.tile([True, False], 100)
     row = verify(pairs_at(np.where(same, 10.0, 90.0)), same)
     assert (row["accuracy"], row["accuracy_std"], row["accuracy_best"], row["auc"]) == (100, 0, 100, 1)
@@ -148,7 +148,7 @@ def test_a_perfect_set():
 
 
 def test_best_threshold_is_not_limited_to_the_grid():
-    # Squared distances 0.0001 .. 0.0002 against 0.0003: one step of the grid holds them all.
+    # Squared distances 0.0001 .. 0.0002 and 0.0003: all are within one step of the grid.
     same = np.tile([True, False], 10)
     row = verify(pairs_at(np.where(same, 0.6, 1.0)), same)
     assert row["accuracy_best"] == 100 and row["accuracy"] == 50
@@ -167,9 +167,9 @@ def test_best_accuracy_and_auc_equal_a_count_over_all_pairs():
     assert row["auc"] == pytest.approx(np.mean(wins))
 
 
-def test_tar_accepts_at_most_the_stated_share_of_impostors():
-    # Impostors at 1, 2, .. 100 degrees: FAR 0.1 allows the ten below 11 degrees, so same pairs at 10.5 pass
-    # and one at 11 itself does not.
+def test_tar_accepts_at_most_far_of_the_impostors():
+    # Impostors at 1, 2, .. 100 degrees: FAR 0.1 allows the ten below 11 degrees, so genuine pairs at 10.5 degrees are accepted
+    # and one at 11 degrees is not.
     angles = np.concatenate([[10.5, 11, 10.5, 10.5], np.arange(1, 101)])
     same = np.arange(104) < 4
     mixed = np.random.default_rng(0).permutation(104)
@@ -190,18 +190,18 @@ def test_wilson_interval_against_published_values():
     assert wilson_interval(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
 
 
-def test_turning_all_embeddings_changes_nothing():
+def test_rotation_of_all_embeddings_keeps_the_auc():
     embeddings, same = toy(60, seed=7)
     rotation, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(8, 8)))
-    turned = verify(embeddings @ rotation, same)
-    assert turned["auc"] == verify(embeddings, same)["auc"]
+    rotated = verify(embeddings @ rotation, same)
+    assert rotated["auc"] == verify(embeddings, same)["auc"]
 
 
 @pytest.mark.parametrize(
     "change, message",
     [
         (lambda e, s: (e[:-1], s), "odd number"),
-        (lambda e, s: (e[0], s), "two rows a pair"),
+        (lambda e, s: (e[0], s), "two rows per pair"),
         (lambda e, s: (e, s[:-1]), "make 30 pairs"),
         (lambda e, s: (e[:18], s[:9]), "do not fill 10 folds"),
         (lambda e, s: (e, np.ones_like(s)), "all 30 pairs are 'same'"),
@@ -212,32 +212,32 @@ def test_turning_all_embeddings_changes_nothing():
         (lambda e, s: (e, np.where(s, 1, -1)), "labels must be true or false"),
     ],
 )
-def test_sets_that_cannot_be_judged_are_refused(change, message):
+def test_invalid_sets_are_rejected(change, message):
     with pytest.raises(ValueError, match=message):
         verify(*change(*toy(30)))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_the_pair_with_a_broken_embedding_is_named(value):
+def test_pair_with_a_nonfinite_embedding_is_named(value):
     embeddings, same = toy(30)
     embeddings[35, 2] = value
-    with pytest.raises(ValueError, match="face 1 of pair 17"):
+    with pytest.raises(ValueError, match="image 1 of pair 17"):
         verify(embeddings, same)
 
 
-def test_one_fold_is_refused():
+def test_one_fold_is_rejected():
     with pytest.raises(ValueError, match="2 or more"):
         verify(*toy(30), folds=1)
 
 
-def test_a_fold_of_one_kind_is_fine():
+def test_fold_of_one_kind_is_allowed():
     embeddings, same = toy(40)
     same[:4], same[4:8] = True, False
     assert 0 <= verify(embeddings, same)["accuracy"] <= 100
 
 
-def test_an_operating_point_accepts_what_it_says():
-    """The cosine lets in the asked share of impostors at most, one step more lets in more, and tar is what verify says."""
+def test_operating_point_has_the_stated_far_and_tar():
+    """The cosine accepts at most FAR of the impostors, a lower one accepts more, and tar equals that of verify."""
     rng = np.random.default_rng(4)
     same = np.arange(2000) % 2 == 0
     first = normalised(rng.normal(size=(2000, 6)))
@@ -257,24 +257,22 @@ def normalised(rows):
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def test_error_rates_are_those_of_counting_at_every_threshold():
+def test_error_rates_equal_a_count_at_every_threshold():
     embeddings_2ND, same_N = random_pairs_on_a_grid()
     distance_N = np.sum(np.square(embeddings_2ND[0::2] - embeddings_2ND[1::2]), axis=1)
     far_T, frr_T = error_rates(embeddings_2ND, same_N)
-    expected = [
-        (np.mean(distance_N[~same_N] < t), np.mean(distance_N[same_N] >= t)) for t in [*np.unique(distance_N), np.inf]
-    ]
+    expected = [(np.mean(distance_N[~same_N] < t), np.mean(distance_N[same_N] >= t)) for t in [*np.unique(distance_N), np.inf]]
     np.testing.assert_allclose(list(zip(far_T, frr_T, strict=True)), expected, atol=1e-12)
     assert (far_T[0], frr_T[0], far_T[-1], frr_T[-1]) == (0, 1, 1, 0)
 
 
-def test_the_equal_error_rate_lies_where_the_rates_cross():
+def test_equal_error_rate_is_where_the_rates_cross():
     assert equal_error_rate(np.array([0, 0.1, 0.2, 1]), np.array([1, 0.4, 0.2, 0])) == pytest.approx(0.2)
     assert equal_error_rate(np.array([0, 0.1, 0.3, 1]), np.array([1, 0.5, 0.2, 0])) == pytest.approx(0.25)
 
 
 def random_pairs_on_a_grid():
-    """Forty pairs on a coarse grid of angles, so that distances tie."""
+    """Forty pairs on a coarse grid of angles, with tied distances."""
     rng = np.random.default_rng(0)
     same_N = np.arange(40) % 2 == 0
     angle_N2 = np.stack([np.zeros(40), rng.integers(0, 6, 40) / 6 + 0.4 * ~same_N], axis=1)

@@ -19,54 +19,54 @@ def network(seed: int = 3, name: str = "native16_0.05m") -> torch.nn.Module:
     return student.eval()
 
 
-@pytest.fixture(scope="module", params=["native", "shrinking"])
+@pytest.fixture(scope="module", params=["native", "112"])
 def source(request, tmp_path_factory):
-    """The px file, and the 112 px one that shrinks inside."""
+    """The native file, and the 112 px one with the resize in its graph."""
     path = tmp_path_factory.mktemp("int8") / f"{request.param}.onnx"
     student = network()
     graph.write_onnx(student if request.param == "native" else graph.for_112_px(student), path, {})
     return path
 
 
-def test_int8_is_small_near_and_leaves_the_resize_exact(source, noise_faces, tmp_path, capsys):
+def test_int8_is_smaller_close_to_fp32_and_keeps_the_resize_exact(source, noise_faces, tmp_path, capsys):
     side = OnnxTeacher(source).input_size
-    faces = check.seen_by(side, noise_faces(64))
-    quantise(source, tmp_path / "int8.onnx", faces)
+    images = check.resize_to_side(side, noise_faces(64))
+    quantise(source, tmp_path / "int8.onnx", images)
     assert capsys.readouterr().out == ""
-    one, other = (OnnxTeacher(path).embed(faces) for path in (source, tmp_path / "int8.onnx"))
-    assert 0.98 < check.least_cosine(one, other) < 0.999999
+    fp32, int8 = (OnnxTeacher(path).embed(images) for path in (source, tmp_path / "int8.onnx"))
+    assert 0.98 < check.minimum_cosine(fp32, int8) < 0.999999
     assert (tmp_path / "int8.onnx").stat().st_size < 0.6 * source.stat().st_size
     nodes = onnx.load(tmp_path / "int8.onnx").graph.node
     assert any(node.op_type == "QuantizeLinear" for node in nodes)
-    first = next(place for place, node in enumerate(nodes) if node.op_type == "QuantizeLinear")
-    resize = [place for place, node in enumerate(nodes) if node.op_type in ("MatMul", "Floor") and "student" not in node.name]
-    assert len(resize) == (0 if side == 16 else 5) and all(place < first for place in resize)
+    first = next(index for index, node in enumerate(nodes) if node.op_type == "QuantizeLinear")
+    resize = [index for index, node in enumerate(nodes) if node.op_type in ("MatMul", "Floor") and "student" not in node.name]
+    assert len(resize) == (0 if side == 16 else 5) and all(index < first for index in resize)
 
 
-def test_other_batches_than_those_of_the_calibration(source, noise_faces, tmp_path):
+def test_batch_size_may_differ_from_calibration(source, noise_faces, tmp_path):
     side = OnnxTeacher(source).input_size
-    faces = check.seen_by(side, noise_faces(64))
-    quantise(source, tmp_path / "int8.onnx", faces)
+    images = check.resize_to_side(side, noise_faces(64))
+    quantise(source, tmp_path / "int8.onnx", images)
     int8 = OnnxTeacher(tmp_path / "int8.onnx")
-    np.testing.assert_allclose(int8.embed(faces[:1]), int8.embed(faces[:5])[:1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(int8.embed(images[:1]), int8.embed(images[:5])[:1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("variant", ["_dw", "_prelu", "_dw_prelu"])
-def test_variants_of_native_students_are_quantised_too(variant, noise_faces, tmp_path):
+def test_variants_of_native_students_are_quantised(variant, noise_faces, tmp_path):
     graph.write_onnx(network(name=f"native16_0.05m{variant}"), tmp_path / "fp32.onnx", {})
-    faces = check.seen_by(16, noise_faces(64))
-    quantise(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", faces)
-    assert check.least_cosine(*(OnnxTeacher(tmp_path / f"{kind}.onnx").embed(faces) for kind in ("fp32", "int8"))) > 0.9
+    images = check.resize_to_side(16, noise_faces(64))
+    quantise(tmp_path / "fp32.onnx", tmp_path / "int8.onnx", images)
+    assert check.minimum_cosine(*(OnnxTeacher(tmp_path / f"{kind}.onnx").embed(images) for kind in ("fp32", "int8"))) > 0.9
     assert any(node.op_type == "QuantizeLinear" for node in onnx.load(tmp_path / "int8.onnx").graph.node)
 
 
-def test_too_few_faces_are_told(source, noise_faces, tmp_path):
-    with pytest.raises(ValueError, match="calibrated on 32 faces or more, got 31"):
-        quantise(source, tmp_path / "int8.onnx", check.seen_by(OnnxTeacher(source).input_size, noise_faces(31)))
+def test_too_few_images_are_rejected(source, noise_faces, tmp_path):
+    with pytest.raises(ValueError, match="calibration needs 32 images or more, got 31"):
+        quantise(source, tmp_path / "int8.onnx", check.resize_to_side(OnnxTeacher(source).input_size, noise_faces(31)))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_loses_too_much_is_refused(source, pairs_file, tmp_path):
+def test_too_large_loss_of_accuracy_is_rejected(source, pairs_file, tmp_path):
     side = OnnxTeacher(source).input_size
     same = compare_accuracy(source, source, source.parent, pairs_file, side)
     assert same.accuracy == same.accuracy_fp32 and same.file == source.name

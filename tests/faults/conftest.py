@@ -7,15 +7,15 @@ from tests.faults.processes import recipe_file, start
 
 @pytest.fixture(scope="session")
 def tiny_keys(tiny_run, tmp_path_factory):
-    """A run of eighteen steps that saves at every second, its bank built."""
-    keys = tiny_run | {"frequent": 1, "save_steps": 2, "output": str(tmp_path_factory.mktemp("faults") / "unbroken")}
+    """Keys of a run of eighteen steps that saves at every second one, its bank built."""
+    keys = tiny_run | {"frequent": 1, "save_steps": 2, "output": str(tmp_path_factory.mktemp("faults") / "uninterrupted")}
     run = start(recipe_file(tmp_path_factory.mktemp("recipe"), keys))
-    _, told = run.communicate()
-    assert run.returncode == 0, told
+    _, error = run.communicate()
+    assert run.returncode == 0, error
     return keys
 
 
 @pytest.fixture(scope="session")
-def unbroken(tiny_keys):
-    """The folder of that run, never disturbed."""
+def uninterrupted(tiny_keys):
+    """The folder of that run, uninterrupted."""
     return Path(tiny_keys["output"])

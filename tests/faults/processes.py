@@ -1,4 +1,4 @@
-"""Runs in processes of their own, for tests that do things to them."""
+"""Training runs in subprocesses, for fault injection."""
 
 import json
 import os
@@ -24,30 +24,33 @@ def start(recipe: Path, *words: str, before: str = "", **environment: str) -> su
     """`aird train RECIPE WORDS`, after the Python in `before`."""
     script = f"import sys\n{before}\nfrom aird_plugin.__main__ import main\nsys.exit(main(['train', *sys.argv[1:]]))"
     return subprocess.Popen(
-        [sys.executable, "-c", script, str(recipe), *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [sys.executable, "-c", script, str(recipe), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | environment,
-    )  # fmt: skip
+    )
 
 
 def slowly(seconds: float = 0.05) -> str:
-    """Python that makes every step last so long, so that things can be done to the run."""
+    """Python code that delays every step, so that a test can interfere with the run."""
     return (
-        "import time\nfrom aird_plugin import loop\nstep = loop.take_step\n"
+        "import time\nfrom aird_plugin.training import loop\nstep = loop.take_step\n"
         f"def slow(*a):\n    time.sleep({seconds})\n    return step(*a)\nloop.take_step = slow"
     )
 
 
 def wait_for_step(run: subprocess.Popen, folder: Path, step: int) -> None:
-    """Until metrics.jsonl tells that step."""
+    """Wait until metrics.jsonl holds that step."""
     until = time.monotonic() + PATIENCE_S
     while not any(line["step"] >= step for line in lines(folder)):
         assert run.poll() is None, run.communicate()
-        assert time.monotonic() < until, "the run never got there"
+        assert time.monotonic() < until, "the run did not reach the step"
         time.sleep(0.01)
 
 
 def lines(folder: Path) -> list[dict]:
-    """Whole lines of metrics.jsonl, without the speed."""
+    """Complete lines of metrics.jsonl, without the speed."""
     path = folder / "metrics.jsonl"
     whole = path.read_text().split("\n")[:-1] if path.exists() else []
     return [{key: value for key, value in json.loads(line).items() if key != "samples_per_s"} for line in whole]
@@ -57,10 +60,10 @@ def weights(folder: Path) -> dict[str, np.ndarray]:
     return {name: x.numpy() for name, x in torch.load(folder / "model.pt", weights_only=True).items()}
 
 
-def assert_as_unbroken(folder: Path, unbroken: Path) -> None:
+def assert_equals_uninterrupted(folder: Path, uninterrupted: Path) -> None:
     """The same weights and the same log."""
-    assert lines(folder) == lines(unbroken)
-    ours, theirs = weights(folder), weights(unbroken)
-    assert ours.keys() == theirs.keys()
-    for name, value in theirs.items():
-        np.testing.assert_array_equal(ours[name], value, err_msg=name)
+    assert lines(folder) == lines(uninterrupted)
+    found, expected = weights(folder), weights(uninterrupted)
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)

@@ -1,22 +1,22 @@
-"""SIGTERM, as a scheduler sends it: the state is saved within seconds, whatever the run is doing."""
+"""SIGTERM, as a scheduler sends it: the state is saved within seconds, at any point of the run."""
 
 import signal
 import time
 
 import pytest
 
-from tests.faults.processes import assert_as_unbroken, recipe_file, slowly, start, wait_for_step
+from tests.faults.processes import assert_equals_uninterrupted, recipe_file, slowly, start, wait_for_step
 
 # Schedulers wait half a minute or more between SIGTERM and SIGKILL.
 MOST_SECONDS = 10
-# A verification that takes minutes, most of them in Python.
+# A validation that takes minutes, mostly in Python.
 ENDLESS = (
-    "import time\nfrom aird_plugin.evaluation import during\n"
-    "def answer(*a):\n    print('verifying', flush=True)\n    time.sleep(300)\nduring.answer = answer\n"
+    "import time\nfrom aird_plugin.training import validation\n"
+    "def evaluate_one(*a):\n    print('verifying', flush=True)\n    time.sleep(300)\nvalidation.evaluate_one = evaluate_one\n"
 )
 
 
-def test_a_run_in_its_steps(tiny_keys, unbroken, tmp_path):
+def test_sigterm_during_steps_saves(tiny_keys, uninterrupted, tmp_path):
     folder = tmp_path / "run"
     recipe = recipe_file(tmp_path, tiny_keys | {"output": str(folder), "save_steps": 100})
     run = start(recipe, before=slowly())
@@ -24,10 +24,10 @@ def test_a_run_in_its_steps(tiny_keys, unbroken, tmp_path):
     stop(run)
     assert not (folder / "evaluation.json").exists() and list((folder / "checkpoints").glob("step_*"))
     assert start(recipe).wait(120) == 0
-    assert_as_unbroken(folder, unbroken)
+    assert_equals_uninterrupted(folder, uninterrupted)
 
 
-def test_a_run_in_its_verification(tiny_keys, unbroken, tmp_path, pairs_file):
+def test_sigterm_during_validation_saves(tiny_keys, uninterrupted, tmp_path, pairs_file):
     folder = tmp_path / "run"
     keys = tiny_keys | {"output": str(folder), "val_targets": (pairs_file,), "verbose": 5, "save_steps": 100}
     recipe = recipe_file(tmp_path, keys)
@@ -36,11 +36,11 @@ def test_a_run_in_its_verification(tiny_keys, unbroken, tmp_path, pairs_file):
     stop(run, "stopped at step 5 of 18")
     assert [path.name for path in (folder / "checkpoints").iterdir()] == ["step_00000005"]
     assert start(recipe).wait(120) == 0
-    assert_as_unbroken(folder, unbroken)
+    assert_equals_uninterrupted(folder, uninterrupted)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_second_signal_does_not_wait(tiny_keys, tmp_path, number):
+def test_second_signal_exits_at_once(tiny_keys, tmp_path, number):
     folder = tmp_path / "run"
     run = start(recipe_file(tmp_path, tiny_keys | {"output": str(folder)}), before=slowly(30))
     wait_until_steps_begin(folder)
@@ -58,10 +58,10 @@ def wait_until_steps_begin(folder) -> None:
     time.sleep(0.5)
 
 
-def stop(run, told: str = "the same command goes on from there") -> None:
-    """Send SIGTERM and hold the run to its time."""
+def stop(run, message: str = "the same command continues from there") -> None:
+    """Send SIGTERM and check that the run ends in time."""
     run.send_signal(signal.SIGTERM)
     since = time.monotonic()
     _, error = run.communicate(timeout=60)
-    assert run.returncode == 130 and told in error, error
+    assert run.returncode == 130 and message in error, error
     assert time.monotonic() - since < MOST_SECONDS

@@ -1,41 +1,41 @@
-"""Six faces and five classes in eight numbers, drawn alike wherever a margin is compared with its authors' code."""
+"""Seeded inputs of the margin tests: six images, five classes, width 8. The authors' code was run on these inputs too."""
 
 import torch
 from torch.nn import functional as F
 
-LENGTHS = torch.tensor([1.0, 2, 4, 6, 9, 40])
+NORMS = torch.tensor([1.0, 2, 4, 6, 9, 40])
 LABEL = torch.tensor([0, 4, 2, 1, 3, 2])
 
 
-def far(seed: int = 5):
-    """Faces anywhere: embeddings (6, 8), class centres (5, 8), another network's embeddings (6, 8)."""
+def random_embeddings(seed: int = 5):
+    """Random student embeddings (6, 8), class centers (5, 8) and teacher embeddings (6, 8)."""
     generator = torch.Generator().manual_seed(seed)
-    faces_BD = torch.randn(6, 8, generator=generator) * LENGTHS[:, None]
-    centres_CD = torch.randn(5, 8, generator=generator)
-    return faces_BD, centres_CD, torch.randn(6, 8, generator=generator)
+    student_BD = torch.randn(6, 8, generator=generator) * NORMS[:, None]
+    centers_CD = torch.randn(5, 8, generator=generator)
+    return student_BD, centers_CD, torch.randn(6, 8, generator=generator)
 
 
-def near():
-    """The same, each face drawn towards its class, at its old length."""
-    faces_BD, centres_CD, teacher_BD = far()
-    towards_BD = F.normalize(F.normalize(faces_BD) + 0.7 * F.normalize(centres_CD)[LABEL])
-    return towards_BD * faces_BD.norm(dim=1, keepdim=True), centres_CD, teacher_BD
+def clustered_embeddings():
+    """The same with each student embedding moved towards its class center at unchanged norm."""
+    student_BD, centers_CD, teacher_BD = random_embeddings()
+    direction_BD = F.normalize(F.normalize(student_BD) + 0.7 * F.normalize(centers_CD)[LABEL])
+    return direction_BD * student_BD.norm(dim=1, keepdim=True), centers_CD, teacher_BD
 
 
-def crowded(spread: float):
-    """Classes in one corner, so that each face has a close rival: the closer the smaller the spread."""
+def crowded_embeddings(spread: float):
+    """Embeddings (6, 8) and similar class centers (5, 8): each image has a close rival, the closer the smaller the spread."""
     generator = torch.Generator().manual_seed(6)
-    centres_CD = torch.randn(1, 8, generator=generator) + spread * torch.randn(5, 8, generator=generator)
-    faces_BD = (centres_CD[LABEL] + spread * torch.randn(6, 8, generator=generator)) * LENGTHS[:, None]
-    return faces_BD, centres_CD
+    centers_CD = torch.randn(1, 8, generator=generator) + spread * torch.randn(5, 8, generator=generator)
+    student_BD = (centers_CD[LABEL] + spread * torch.randn(6, 8, generator=generator)) * NORMS[:, None]
+    return student_BD, centers_CD
 
 
-def cosines(faces_BD, centres_CD):
-    """Faces to classes."""
-    return F.normalize(faces_BD) @ F.normalize(centres_CD).T
+def cosines(student_BD, centers_CD):
+    """Cosines of embeddings to class centers."""
+    return F.normalize(student_BD) @ F.normalize(centers_CD).T
 
 
-def doubles(rows: int = 6, classes: int = 5, seed: int = 0):
+def float64_cosines(rows: int = 6, classes: int = 5, seed: int = 0):
     """Cosines in float64 with a gradient, at least 0.05 from 0 and from the thresholds used, and labels."""
     generator = torch.Generator().manual_seed(seed)
     cosine_GC = torch.rand(rows, classes, generator=generator, dtype=torch.float64) * 1.8 - 0.9

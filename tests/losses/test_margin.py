@@ -23,7 +23,7 @@ def slow_logits(cosine, label, margins, scale):
 
 
 @pytest.mark.parametrize("margins", [(1, 0.5, 0), (1, 0, 0.4), (1, 0.3, 0.2), (1.35, 0, 0), (1, 0, 0)])
-def test_values_and_gradient_equal_the_loop(margins):
+def test_values_and_gradient_equal_loop(margins):
     cosine, label = cosines()
     fast, slow = margin_logits(cosine, label, margins, 30.0), slow_logits(cosine, label, margins, 30.0)
     torch.testing.assert_close(fast, slow)
@@ -32,13 +32,13 @@ def test_values_and_gradient_equal_the_loop(margins):
     torch.testing.assert_close(*gradients)
 
 
-def test_geometry_in_the_head():
-    """60 degrees from its own class with a margin of 30 degrees: cos 90 = 0."""
+def test_known_geometry():
+    """60 degrees from the own class with a margin of 30 degrees: cos 90 = 0."""
     logits = margin_logits(torch.tensor([[0.5, 0.5]]), torch.tensor([0]), (1, math.pi / 6, 0), 10.0)
     torch.testing.assert_close(logits, torch.tensor([[0.0, 5.0]]), atol=1e-5, rtol=0)
 
 
-def test_upstreams_gradient_is_flat_and_its_values_are_the_same():
+def test_upstream_gradient_is_constant_with_equal_values():
     cosine, label = cosines()
     exact, upstream = (margin_logits(cosine, label, (1, 0.5, 0), 64.0, g) for g in ("exact", "upstream"))
     torch.testing.assert_close(exact, upstream)
@@ -50,29 +50,29 @@ def test_upstreams_gradient_is_flat_and_its_values_are_the_same():
     torch.testing.assert_close(true[own], 64 * torch.sin(angle + 0.5) / torch.sin(angle))
 
 
-def test_gradcheck_through_the_loss():
+def test_gradcheck_through_softmax_loss():
     cosine, label = cosines(3, 4)
     assert torch.autograd.gradcheck(lambda c: softmax_loss(margin_logits(c, label, (1, 0.5, 0), 8.0), label), (cosine,))
 
 
 @pytest.mark.parametrize("own", [1.0, -1.0])
-def test_finite_at_the_ends_of_the_cosine(own):
+def test_gradient_is_finite_at_cosine_limits(own):
     cosine = torch.tensor([[own, 0.0]], requires_grad=True)
     softmax_loss(margin_logits(cosine, torch.tensor([0])), torch.tensor([0])).backward()
     assert torch.isfinite(cosine.grad).all()
 
 
-def test_a_row_whose_class_is_elsewhere_gets_no_margin():
+def test_row_of_another_rank_has_no_margin():
     cosine, _ = cosines()
     torch.testing.assert_close(margin_logits(cosine, torch.full((6,), -1), scale=2.0), 2 * cosine)
 
 
-def test_softmax_loss_is_cross_entropy():
+def test_softmax_loss_equals_cross_entropy():
     cosine, label = cosines()
     torch.testing.assert_close(softmax_loss(20 * cosine, label), F.cross_entropy(20 * cosine, label))
 
 
-def test_errors_name_what_came():
+def test_errors_report_received_values():
     cosine, label = cosines()
     with pytest.raises(ValueError, match="exact, upstream; got 'straight'"):
         margin_logits(cosine, label, gradient="straight")

@@ -5,13 +5,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from aird_plugin.losses.relation import Relation, RelationLoss, info_nce_loss, nce_loss, relation, relation_cosines
-from aird_plugin.losses.sharding import WHOLE
+from aird_plugin.losses.relation import RID, RelationLoss, info_nce_loss, nce_loss, relation, relation_cosines
+from aird_plugin.losses.sharding import SINGLE_SHARD
 
 B, K, D = 5, 4, 6
 
 
-def views(seed=0, dtype=torch.float64):
+def make_inputs(seed=0, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
 
     def unit(*shape):
@@ -20,14 +20,19 @@ def views(seed=0, dtype=torch.float64):
     exists_BK = torch.ones(B, K, dtype=torch.bool)
     exists_BK[1, 2:] = False
     return SimpleNamespace(
-        student_BD=(3 * unit(B, D)).requires_grad_(), teacher_BD=unit(B, D), person_B=torch.tensor([0, 1, 2, 0, 3]),
-        anchor_BD=unit(B, D), negative_BKD=unit(B, K, D), negative_exists_BK=exists_BK,
-        has_anchor_B=torch.tensor([True, True, True, False, True]), shards=WHOLE,
-    )  # fmt: skip
+        student_BD=(3 * unit(B, D)).requires_grad_(),
+        teacher_BD=unit(B, D),
+        label_B=torch.tensor([0, 1, 2, 0, 3]),
+        anchor_BD=unit(B, D),
+        negative_BKD=unit(B, K, D),
+        negative_exists_BK=exists_BK,
+        has_anchor_B=torch.tensor([True, True, True, False, True]),
+        shards=SINGLE_SHARD,
+    )
 
 
 def build(contrast="nce", **keys) -> RelationLoss:
-    module = RelationLoss(D, Relation(width=3, temperature=0.5, contrast=contrast, **keys))
+    module = RelationLoss(D, RID(width=3, temperature=0.5, contrast=contrast, **keys))
     return module.double().requires_grad_()
 
 
@@ -35,17 +40,17 @@ def slow_relation(weight, bias, a, b):
     return F.normalize(F.relu(weight @ torch.cat([a, b]) + bias), dim=0)
 
 
-def slow_rid(module: RelationLoss, v) -> torch.Tensor:
-    """Equations 2 and 4, a face and a negative at a time."""
+def slow_rid(module: RelationLoss, inputs) -> torch.Tensor:
+    """Equations 2 and 4, a loop over images and negatives."""
     spec, total = module.spec, 0
     for j in range(B):
-        if not v.has_anchor_B[j]:
+        if not inputs.has_anchor_B[j]:
             continue
-        anchor, student = v.anchor_BD[j], v.student_BD[j] / v.student_BD[j].norm()
+        anchor, student = inputs.anchor_BD[j], inputs.student_BD[j] / inputs.student_BD[j].norm()
         cross = slow_relation(module.cross_weight, module.cross_bias, anchor, student)
-        positive = slow_relation(module.teacher_weight, module.teacher_bias, anchor, v.teacher_BD[j]) @ cross
+        positive = slow_relation(module.teacher_weight, module.teacher_bias, anchor, inputs.teacher_BD[j]) @ cross
         negatives = []
-        for m, exists in zip(v.negative_BKD[j], v.negative_exists_BK[j], strict=True):
+        for m, exists in zip(inputs.negative_BKD[j], inputs.negative_exists_BK[j], strict=True):
             if exists and anchor @ m <= spec.noise_cap:
                 negatives.append(slow_relation(module.teacher_weight, module.teacher_bias, anchor, m) @ cross)
         if spec.contrast == "infonce":
@@ -58,97 +63,97 @@ def slow_rid(module: RelationLoss, v) -> torch.Tensor:
 
 
 def crd_h(module: RelationLoss, cosine, count: int, population: float = 1000.0):
-    """CRD's h; its N (`population`) may be any number."""
+    """CRD's h; the result does not depend on its N (`population`)."""
     p = (cosine / module.spec.temperature).exp() / (population * module.log_mean_score.exp())
     return p / (p + max(count, 1) / population)
 
 
 @pytest.mark.parametrize("contrast", ["nce", "infonce"])
 @pytest.mark.parametrize("noise_cap", [1.0, 0.2])
-def test_rid_equals_its_slow_loop_value_and_every_gradient(contrast, noise_cap):
-    module, v = build(contrast, noise_cap=noise_cap), views()
-    fast = module(v)
-    slow = slow_rid(module, v)
+def test_value_and_all_gradients_equal_loop(contrast, noise_cap):
+    module, inputs = build(contrast, noise_cap=noise_cap), make_inputs()
+    fast = module(inputs)
+    slow = slow_rid(module, inputs)
     torch.testing.assert_close(fast, slow)
-    inputs = [v.student_BD, *module.parameters()]
-    for a, b in zip(*(torch.autograd.grad(x, inputs) for x in (fast, slow)), strict=True):
+    leaves = [inputs.student_BD, *module.parameters()]
+    for a, b in zip(*(torch.autograd.grad(x, leaves) for x in (fast, slow)), strict=True):
         torch.testing.assert_close(a, b)
         assert a.abs().sum() > 0
 
 
 @pytest.mark.parametrize("contrast", ["nce", "infonce", "literal"])
 def test_gradcheck(contrast):
-    module, v = build(contrast), views()
-    module(v)  # fixes the normaliser
+    module, inputs = build(contrast), make_inputs()
+    module(inputs)  # Initialises the normaliser.
 
     def loss(student_BD):
-        return module(SimpleNamespace(**{**vars(v), "student_BD": student_BD}))
+        return module(SimpleNamespace(**{**vars(inputs), "student_BD": student_BD}))
 
-    assert torch.autograd.gradcheck(loss, (v.student_BD,))
+    assert torch.autograd.gradcheck(loss, (inputs.student_BD,))
 
 
-def test_relation_is_linear_relu_and_length_one():
+def test_relation_is_normalised_relu_of_linear_layer():
     weight, bias = torch.tensor([[1.0, 0, 1, 0], [0, 1, 0, -9]]), torch.tensor([0.0, 1.0])
     out = relation(weight, bias, torch.tensor([[3.0, 1.0]]), torch.tensor([[1.0, 1.0]]))
-    torch.testing.assert_close(out, torch.tensor([[1.0, 0.0]]))  # (4, relu(1 + 1 - 9)) has one coordinate left
+    torch.testing.assert_close(out, torch.tensor([[1.0, 0.0]]))  # (4, relu(1 + 1 - 9)) has one non-zero coordinate
 
 
-def test_many_others_share_an_anchor():
-    v = views()
+def test_relation_broadcasts_anchor_over_negatives():
+    inputs = make_inputs()
     weight, bias = torch.randn(3, 2 * D, dtype=torch.float64), torch.randn(3, dtype=torch.float64)
-    together = relation(weight, bias, v.anchor_BD, v.negative_BKD)
-    apart = torch.stack([relation(weight, bias, v.anchor_BD, v.negative_BKD[:, k]) for k in range(K)], 1)
-    torch.testing.assert_close(together, apart)
+    broadcast = relation(weight, bias, inputs.anchor_BD, inputs.negative_BKD)
+    separate = torch.stack([relation(weight, bias, inputs.anchor_BD, inputs.negative_BKD[:, k]) for k in range(K)], 1)
+    torch.testing.assert_close(broadcast, separate)
 
 
-def test_cosines_of_relations_are_those_of_the_normalised_ones():
-    """Those of a relation that ReLU leaves nothing of are 0, with a finite gradient."""
-    v, to = views(), views(1).student_BD[:, :3].detach()
+def test_relation_cosines_equal_products_of_normalised_relations():
+    """A relation that is 0 after ReLU has cosines of 0, with a finite gradient."""
+    inputs, to = make_inputs(), make_inputs(1).student_BD[:, :3].detach()
     weight = torch.randn(3, 2 * D, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
     bias = torch.zeros(3, dtype=torch.float64)
-    found = relation_cosines(weight, bias, v.anchor_BD, v.negative_BKD, to)
-    relations = relation(weight, bias, v.anchor_BD, v.negative_BKD)
-    torch.testing.assert_close(found, (relations * to[:, None]).sum(2))
-    nothing = relation_cosines(weight, bias - 99, v.anchor_BD, v.negative_BKD, to)
-    assert nothing.abs().sum() == 0 < found.abs().sum()
-    assert torch.autograd.grad(nothing.sum(), weight)[0].isfinite().all()
+    cosines = relation_cosines(weight, bias, inputs.anchor_BD, inputs.negative_BKD, to)
+    relations = relation(weight, bias, inputs.anchor_BD, inputs.negative_BKD)
+    torch.testing.assert_close(cosines, (relations * to[:, None]).sum(2))
+    zero = relation_cosines(weight, bias - 99, inputs.anchor_BD, inputs.negative_BKD, to)
+    assert zero.abs().sum() == 0 < cosines.abs().sum()
+    assert torch.autograd.grad(zero.sum(), weight)[0].isfinite().all()
 
 
-def test_negatives_may_come_in_half_precision():
-    """As the bank holds them: what is computed is float32 all the same."""
-    module, v = build().float(), views(dtype=torch.float32)
-    halves = v.negative_BKD.half()
-    v.negative_BKD = halves.float()
-    expected = module(v)
-    v.negative_BKD = halves
-    torch.testing.assert_close(module(v), expected, rtol=0, atol=0)
+def test_half_precision_negatives_are_computed_in_float32():
+    """The bank holds float16; the computation is in float32."""
+    module, inputs = build().float(), make_inputs(dtype=torch.float32)
+    halves = inputs.negative_BKD.half()
+    inputs.negative_BKD = halves.float()
+    expected = module(inputs)
+    inputs.negative_BKD = halves
+    torch.testing.assert_close(module(inputs), expected, rtol=0, atol=0)
 
 
-def test_nce_starts_at_the_size_that_crds_normaliser_promises():
+def test_nce_of_equal_cosines_has_known_value():
     """All cosines equal: h = 1 / (1 + K), so the loss is log(1 + K) + K log(1 + 1 / K)."""
     same, allowed = torch.zeros(1, K), torch.ones(1, K, dtype=torch.bool)
     loss = nce_loss(same[:, 0], same, allowed, 0.1, torch.tensor(0.0))
     assert loss.item() == pytest.approx(math.log(1 + K) + K * math.log(1 + 1 / K), rel=1e-6)
 
 
-def test_infonce_with_no_negative_left_is_zero_and_with_equal_ones_log_of_their_number():
+def test_infonce_is_zero_without_negatives_and_log_count_with_equal_ones():
     same, allowed = torch.zeros(1, K), torch.ones(1, K, dtype=torch.bool)
     assert info_nce_loss(same[:, 0], same, ~allowed, 0.1).item() == 0
     assert info_nce_loss(same[:, 0], same, allowed, 0.1).item() == pytest.approx(math.log(1 + K))
 
 
-def test_scaling_the_student_changes_nothing():
-    module, v = build("infonce"), views()
-    before = module(v)
-    v.student_BD = v.student_BD * 7
-    torch.testing.assert_close(module(v), before)
+def test_loss_ignores_student_norm():
+    module, inputs = build("infonce"), make_inputs()
+    before = module(inputs)
+    inputs.student_BD = inputs.student_BD * 7
+    torch.testing.assert_close(module(inputs), before)
 
 
-def test_the_normaliser_is_the_first_batchs_and_is_saved():
+def test_normaliser_is_set_by_first_batch_and_saved():
     module = build("nce")
-    module(views(0))
+    module(make_inputs(0))
     fixed = module.log_mean_score.clone()
-    module(views(1))
+    module(make_inputs(1))
     torch.testing.assert_close(module.log_mean_score, fixed, rtol=0, atol=0)
     again = build("nce")
     again.load_state_dict(module.state_dict())
@@ -156,38 +161,43 @@ def test_the_normaliser_is_the_first_batchs_and_is_saved():
 
 
 @pytest.mark.parametrize("contrast", ["nce", "infonce"])
-def test_a_batch_in_which_nobody_has_an_anchor_costs_nothing(contrast):
-    module, v = build(contrast), views()
-    v.has_anchor_B = torch.zeros(B, dtype=torch.bool)
-    loss = module(v)
+def test_batch_without_anchors_has_zero_loss(contrast):
+    module, inputs = build(contrast), make_inputs()
+    inputs.has_anchor_B = torch.zeros(B, dtype=torch.bool)
+    loss = module(inputs)
     assert loss.item() == 0
     loss.backward()
-    assert v.student_BD.grad.abs().sum() == 0
+    assert inputs.student_BD.grad.abs().sum() == 0
 
 
-def test_the_literal_reading_pushes_the_student_from_the_teacher_on_strangers():
-    """Where all relations of a stranger agree already, the right reading is content and the literal one is not."""
-    module, v = build("literal"), views()
+def test_literal_contrast_has_gradient_for_matching_negatives():
+    """Where student and teacher relations of an impostor pair already agree, the literal contrast still has a gradient."""
+    module, inputs = build("literal"), make_inputs()
     with torch.no_grad():
         module.cross_weight.copy_(module.teacher_weight)
-        v.student_BD.copy_(v.teacher_BD)
-    module(v)
-    agree = (module(v), build("literal"))
+        inputs.student_BD.copy_(inputs.teacher_BD)
+    module(inputs)
+    agree = (module(inputs), build("literal"))
     gradient = torch.autograd.grad(agree[0], module.cross_weight)[0]
     assert gradient.abs().sum() > 0
 
 
-def test_initial_weights_are_a_function_of_nothing_else():
+def test_initial_weights_are_deterministic():
     a, b = build(), build()
     for x, y in zip(a.parameters(), b.parameters(), strict=True):
         torch.testing.assert_close(x, y, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("keys", "words"), [
-    ({"contrast": "triplet"}, "nce, infonce, literal; got 'triplet'"), ({"negatives": 0}, "negatives must be 1 or more; got 0"),
-    ({"temperature": 0.0}, "temperature must be above 0"), ({"noise_cap": 1.5}, "at most 1; got 1.5"),
-    ({"lone_faces": "drop"}, "view, skip; got 'drop'"),
-])  # fmt: skip
-def test_wrong_keys_are_refused(keys, words):
-    with pytest.raises(ValueError, match=words):
-        Relation(**keys)
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"contrast": "triplet"}, "nce, infonce, literal; got 'triplet'"),
+        ({"negatives": 0}, "negatives must be 1 or more; got 0"),
+        ({"temperature": 0.0}, "temperature must be above 0"),
+        ({"noise_cap": 1.5}, "at most 1; got 1.5"),
+        ({"lone_faces": "drop"}, "view, skip; got 'drop'"),
+    ],
+)
+def test_invalid_keys_are_rejected(keys, message):
+    with pytest.raises(ValueError, match=message):
+        RID(**keys)

@@ -5,8 +5,8 @@ import torch
 from torch.nn import functional as F
 
 from aird_plugin.losses import rkd
-from aird_plugin.losses.rkd import Relational, angle_loss, distance_loss
-from aird_plugin.objective import Objective, Sizes, Views
+from aird_plugin.losses.rkd import RKD, angle_loss, distance_loss
+from aird_plugin.training.objective import LossDims, LossInputs, Objective
 
 PARTS = [distance_loss, angle_loss]
 
@@ -25,8 +25,8 @@ def on_circle(*degrees):
 
 
 def huber(a, b):
-    gap = (a - b).abs()
-    return gap**2 / 2 if gap < 1 else gap - 0.5
+    difference = (a - b).abs()
+    return difference**2 / 2 if difference < 1 else difference - 0.5
 
 
 def slow_distance(student, teacher):
@@ -59,18 +59,18 @@ def gradient(loss, x):
 
 @pytest.mark.parametrize(("fast", "slow"), [(distance_loss, slow_distance), (angle_loss, slow_angle)])
 @pytest.mark.parametrize("spread", [1.0, 30.0])
-def test_value_and_gradient_equal_the_loop(fast, slow, spread):
-    """One face far away puts distances onto the straight part of Huber too."""
+def test_value_and_gradient_equal_loop(fast, slow, spread):
+    """One distant embedding puts some distances on the linear part of the Huber loss."""
     student, teacher = pair()
-    far = torch.ones(6, 1, dtype=torch.float64)
-    far[2] = spread
-    a, b = fast(student * far, teacher), slow(student * far, teacher)
+    scale = torch.ones(6, 1, dtype=torch.float64)
+    scale[2] = spread
+    a, b = fast(student * scale, teacher), slow(student * scale, teacher)
     torch.testing.assert_close(a, b)
     torch.testing.assert_close(gradient(a, student), gradient(b, student))
     assert gradient(a, student).abs().sum() > 0
 
 
-def test_the_figures_of_repdistiller():
+def test_loss_equals_repdistiller():
     """HobbitLong/RepDistiller, distiller_zoo/RKD.py at b84f547, in float64 on `pair()`."""
     student, teacher = pair()
     assert distance_loss(student, teacher).item() == pytest.approx(0.07607773394666231, rel=1e-10)
@@ -85,34 +85,34 @@ def test_gradcheck(part):
     assert torch.autograd.gradcheck(lambda s: part(s, teacher), (student,))
 
 
-def test_a_square_and_a_line_in_the_head():
-    """Distances of two faces are their mean whatever they are; three at 0, 1 and 2 on a line have 1, 1, 2 over 4/3."""
+def test_distance_loss_matches_hand_computed_value():
+    """The distance of two images equals the mean distance; three at 0, 1 and 2 on a line have 1, 1, 2 over 4/3."""
     assert distance_loss(on_circle(0, 10), on_circle(0, 90)).item() == 0
     line = torch.tensor([[0.0], [1.0], [2.0]], dtype=torch.float64)
     equilateral = on_circle(0, 120, 240)
-    gaps = [3 / 4 - 1, 3 / 4 - 1, 6 / 4 - 1]
-    assert distance_loss(line, equilateral).item() == pytest.approx(sum(g**2 / 2 for g in gaps) * 2 / 9)
+    differences = [3 / 4 - 1, 3 / 4 - 1, 6 / 4 - 1]
+    assert distance_loss(line, equilateral).item() == pytest.approx(sum(g**2 / 2 for g in differences) * 2 / 9)
 
 
-def test_angles_in_the_head():
-    """A line has 180 degrees in the middle and 0 at its ends, an equilateral triangle 60 everywhere: cosines -1, 1, 1 and .5."""
+def test_known_angles():
+    """Points on a line have angles of 180, 0 and 0 degrees, an equilateral triangle 60 each: cosines -1, 1, 1 and .5."""
     line = torch.tensor([[0.0], [1.0], [2.0]], dtype=torch.float64)
     expected = (huber(torch.tensor(-1.0), 0.5) + 2 * huber(torch.tensor(1.0), 0.5)) * 2 / 27
     assert angle_loss(line, on_circle(0, 120, 240)).item() == pytest.approx(expected.item())
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_moving_turning_and_zooming_either_side_changes_nothing(part):
+def test_loss_ignores_translation_rotation_and_scale(part):
     student, teacher = pair()
-    turn, _ = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
-    torch.testing.assert_close(part(3 * student @ turn + 2, 0.1 * teacher - 1), part(student, teacher))
-    assert part(student @ turn, student).item() == pytest.approx(0, abs=1e-15)
+    rotation, _ = torch.linalg.qr(torch.randn(5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1)))
+    torch.testing.assert_close(part(3 * student @ rotation + 2, 0.1 * teacher - 1), part(student, teacher))
+    assert part(student @ rotation, student).item() == pytest.approx(0, abs=1e-15)
 
 
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("spread", [1.0, 1e-3])
-def test_float32_is_exact_where_all_faces_stand_close_together(part, spread):
-    """A collapsed student: a table of raw products would have nothing but rounding left of it."""
+def test_float32_is_accurate_for_collapsed_embeddings(part, spread):
+    """A collapsed student: products of uncentered embeddings would consist of rounding errors."""
     student, teacher = pair()
     close = (1 + spread * student).detach()
     exact = part(close.float().double(), teacher)
@@ -120,7 +120,7 @@ def test_float32_is_exact_where_all_faces_stand_close_together(part, spread):
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_equal_embeddings_give_a_finite_gradient(part):
+def test_equal_embeddings_have_finite_gradient(part):
     student, teacher = pair()
     with torch.no_grad():
         student[3] = student[1]
@@ -132,7 +132,7 @@ def test_equal_embeddings_give_a_finite_gradient(part):
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_degenerate_batches(part, dtype):
-    """Nobody, one face, and faces that are all the same or all zero."""
+    """A single image, and embeddings that are all equal or all zero."""
     for student in (torch.zeros(1, 5), torch.ones(4, 5), torch.zeros(4, 5)):
         student = student.to(dtype).requires_grad_()
         loss = part(student, pair(len(student))[1].to(dtype))
@@ -151,39 +151,39 @@ def test_half_precision_is_computed_in_float32(part, dtype):
 
 
 @pytest.mark.parametrize("elements", [1, 80, 10**9])
-def test_blocks_change_nothing(monkeypatch, elements):
+def test_block_size_does_not_change_loss(monkeypatch, elements):
     student, teacher = pair()
-    whole = angle_loss(student, teacher)
+    unblocked = angle_loss(student, teacher)
     monkeypatch.setattr(rkd, "BLOCK_ELEMENTS", elements)
-    parts = angle_loss(student, teacher)
-    torch.testing.assert_close(parts, whole)
-    torch.testing.assert_close(gradient(parts, student), gradient(whole, student))
+    blocked = angle_loss(student, teacher)
+    torch.testing.assert_close(blocked, unblocked)
+    torch.testing.assert_close(gradient(blocked, student), gradient(unblocked, student))
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_no_gradient_reaches_the_teacher(part):
+def test_teacher_has_no_gradient(part):
     student, teacher = pair()
     part(student, teacher.requires_grad_()).backward()
     assert teacher.grad is None and student.grad.abs().sum() > 0
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_other_faces_are_refused(part):
+def test_different_number_of_images_is_rejected(part):
     with pytest.raises(ValueError, match=r"student \(6, 5\), teacher \(4, 7\)"):
         part(pair()[0], pair(4)[1])
 
 
-def test_the_spec_weighs_its_parts_and_normalises():
+def test_spec_weights_its_parts_and_normalises():
     student, teacher = pair()
-    views = Views(student * 9, torch.arange(6), teacher_BD=F.normalize(teacher))
+    inputs = LossInputs(student * 9, torch.arange(6), teacher_BD=F.normalize(teacher))
     unit = F.normalize(student)
-    out = Objective({"rkd": Relational()}, Sizes(5))(views, torch.tensor(0.0))
-    expected = distance_loss(unit, views.teacher_BD) + 2 * angle_loss(unit, views.teacher_BD)
+    out = Objective({"rkd": RKD()}, LossDims(5))(inputs, torch.tensor(0.0))
+    expected = distance_loss(unit, inputs.teacher_BD) + 2 * angle_loss(unit, inputs.teacher_BD)
     torch.testing.assert_close(out["loss"], 40 * expected)
     assert not math.isclose(expected.item(), distance_loss(student, teacher).item() + 2 * angle_loss(student, teacher).item())
 
 
 @pytest.mark.parametrize("key", ["distance", "angle"])
-def test_wrong_keys_are_refused(key):
+def test_invalid_keys_are_rejected(key):
     with pytest.raises(ValueError, match=f"{key} must be 0 or more; got -1"):
-        Relational(**{key: -1.0})
+        RKD(**{key: -1.0})

@@ -3,13 +3,13 @@ import torch
 
 from aird_plugin.losses.instance import instance_loss
 from aird_plugin.losses.margin import margin_logits, softmax_loss
-from aird_plugin.losses.sharding import log_sum_exp, put_own_, target_logit
+from aird_plugin.losses.sharding import log_sum_exp, replace_target_, target_logit
 
 
 class Halves:
-    """Two ranks played by one process: a per-row value is a pair of halves stacked on dim 0."""
+    """Two ranks simulated in one process: a per-row value holds both ranks' rows, concatenated on dim 0."""
 
-    several = True
+    is_sharded = True
 
     def sum(self, x):
         first, second = x.chunk(2)
@@ -21,14 +21,14 @@ class Halves:
 
 
 def split(logits_BC, label_B, cut=3):
-    """(B, C) -> both ranks' rows one below the other, the shorter shard's labels where they belong."""
+    """(B, C) -> the rows of both ranks, concatenated, and their local labels, -1 where the class is on the other rank."""
     halves = torch.cat([logits_BC[:, :cut], logits_BC[:, cut:]])
     here = torch.where(label_B < cut, label_B, -1)
     there = torch.where(label_B >= cut, label_B - cut, -1)
     return halves, torch.cat([here, there])
 
 
-def test_a_loss_over_two_shards_equals_the_whole():
+def test_loss_over_two_shards_equals_single_shard():
     generator = torch.Generator().manual_seed(0)
     student = torch.rand(5, 6, generator=generator, dtype=torch.float64) * 1.6 - 0.8
     teacher = torch.rand(5, 6, generator=generator, dtype=torch.float64) * 1.6 - 0.8
@@ -48,8 +48,8 @@ def test_a_loss_over_two_shards_equals_the_whole():
 
 @pytest.mark.parametrize("variant", ["kl", "dkd"])
 @pytest.mark.parametrize("label", [[0, 5, 3, 2, 4], [0, 1, 1, 0, 1]])
-def test_each_shards_gradient_is_its_part_of_the_wholes(variant, label):
-    """Six classes in two shards, and two, where a shard is one class. The mean is over both ranks' rows here."""
+def test_shard_gradients_equal_slices_of_full_gradient(variant, label):
+    """Six classes in two shards, and two classes with one per shard. The mean is over both ranks' rows here."""
     generator, classes = torch.Generator().manual_seed(1), 6 if 5 in label else 2
     student = torch.randn(5, classes, generator=generator, dtype=torch.float64).requires_grad_()
     teacher, label = torch.randn(5, classes, generator=generator, dtype=torch.float64), torch.tensor(label)
@@ -60,11 +60,11 @@ def test_each_shards_gradient_is_its_part_of_the_wholes(variant, label):
     assert whole.abs().sum() > 0
 
 
-def test_the_own_entry_is_replaced_where_it_is_here():
+def test_target_is_replaced_on_its_own_rank():
     table = torch.arange(6.0).view(3, 2)
-    assert put_own_(table, torch.tensor([1, -1, 0]), torch.tensor([[7.0], [8], [9]])) is table
+    assert replace_target_(table, torch.tensor([1, -1, 0]), torch.tensor([[7.0], [8], [9]])) is table
     assert table.tolist() == [[0, 7], [2, 3], [9, 5]]
 
 
-def test_log_sum_exp_far_from_zero():
+def test_log_sum_exp_is_finite_for_large_logits():
     assert torch.isfinite(log_sum_exp(torch.tensor([[1e4, 1e4]] * 2), Halves())).all()

@@ -1,4 +1,4 @@
-"""A small network's weights, for tests of whatever reads them."""
+"""Fixtures: the weights of a small network, in memory and as a file."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""`compile=True` hands the student to torch.compile: one graph, without a break."""
+"""`compile=True` passes the student to torch.compile, which must produce one graph without breaks."""
 
 import pytest
 import torch
@@ -7,8 +7,8 @@ from aird_plugin.models import build
 
 
 @pytest.mark.parametrize("name", ["native16_0.05m", "native16_0.05m_dw_prelu", "mfn", "mbf", "r18"])
-def test_a_student_is_one_graph(name):
-    """The eager backend traces and runs; it needs no C++ compiler. fullgraph raises at the first break."""
+def test_student_compiles_to_one_graph(name):
+    """The eager backend traces and runs without a C++ compiler. fullgraph raises at the first graph break."""
     torch.compiler.reset()
     torch.manual_seed(0)
     student = build(name, 8).train()

@@ -1,4 +1,4 @@
-"""A frozen trunk: neither its weights nor its statistics move, its head does, and its files are as before."""
+"""A frozen trunk: its weights and statistics are fixed, the head is trained, and the state dict is unchanged."""
 
 import copy
 
@@ -17,7 +17,7 @@ HEADS = {
 }
 
 
-def train_a_step(network):
+def train_one_step(network):
     torch.manual_seed(0)
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1, weight_decay=0.1)
     network.train()
@@ -26,26 +26,28 @@ def train_a_step(network):
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_a_step_moves_the_head_alone(name):
+def test_one_step_changes_only_the_head(name):
     network = build(name, 8)
     before = copy.deepcopy(network.state_dict())
     freeze_trunk(network)
-    train_a_step(network)
-    moved = {key.split(".")[0] for key, value in network.state_dict().items() if not torch.equal(value, before[key])}
-    assert moved == HEADS[name]
+    train_one_step(network)
+    changed = {key.split(".")[0] for key, value in network.state_dict().items() if not torch.equal(value, before[key])}
+    assert changed == HEADS[name]
 
 
-def test_without_it_everything_moves():
-    """What the test above would say of a freeze that does nothing."""
+def test_one_step_changes_everything_without_freezing():
+    """Control for the test above."""
     network = build("native16_0.05m", 8)
     before = copy.deepcopy(network.state_dict())
-    train_a_step(network)
+    train_one_step(network)
     assert {key.split(".")[0] for key, value in network.state_dict().items() if not torch.equal(value, before[key])} == {
-        "stages", "fc", "features"
-    }  # fmt: skip
+        "stages",
+        "fc",
+        "features",
+    }
 
 
-def test_the_trunk_stays_in_eval_mode_and_the_head_changes():
+def test_trunk_stays_in_eval_mode_and_head_switches():
     network = build("native16_0.05m", 8)
     freeze_trunk(network)
     network.train()
@@ -54,17 +56,17 @@ def test_the_trunk_stays_in_eval_mode_and_the_head_changes():
     assert not network.features.training
 
 
-def test_files_and_copies_are_as_before():
+def test_state_dict_is_unchanged_and_copies_stay_frozen():
     plain, frozen = build("native16_0.05m", 8), build("native16_0.05m", 8)
     freeze_trunk(frozen)
     assert list(plain.state_dict()) == list(frozen.state_dict())
     plain.load_state_dict(frozen.state_dict())
     x = torch.randn(2, 3, 16, 16)
     torch.testing.assert_close(plain.eval()(x), frozen.eval()(x))
-    twin = copy.deepcopy(frozen).train()
-    assert not twin.stages.training and twin.stages.train.args[0] is twin.stages
+    clone = copy.deepcopy(frozen).train()
+    assert not clone.stages.training and clone.stages.train.args[0] is clone.stages
 
 
-def test_a_network_without_stages_is_refused():
+def test_network_without_stages_is_rejected():
     with pytest.raises(ValueError, match="Linear has no feature maps"):
         freeze_trunk(nn.Linear(2, 2))

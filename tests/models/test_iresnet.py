@@ -1,4 +1,4 @@
-"""iresnet: arcface_torch's keys and shapes, and its arithmetic."""
+"""iresnet: state-dict keys and shapes of arcface_torch, and the arithmetic of a block."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ def norm_shapes(prefix: str, width: int) -> dict:
 
 
 def upstream_shapes(name: str, embedding_size: int) -> dict:
-    """Every key and shape of arcface_torch's file, from its published naming."""
+    """Every key and shape of arcface_torch's state dict, from its published names."""
     shapes = {"conv1.weight": (64, 3, 3, 3), "prelu.weight": (64,)} | norm_shapes("bn1", 64)
     before = 64
     for stage, (width, depth) in enumerate(zip((64, 128, 256, 512), DEPTHS[name], strict=True), start=1):
@@ -35,7 +35,7 @@ def upstream_shapes(name: str, embedding_size: int) -> dict:
 
 
 @pytest.mark.parametrize("name", DEPTHS)
-def test_keys_shapes_and_counts_are_arcface_torchs(name):
+def test_state_dict_equals_arcface_torch(name):
     with torch.device("meta"):
         net = build(name)
     assert {key: tuple(value.shape) for key, value in net.state_dict().items()} == upstream_shapes(name, 512)
@@ -43,19 +43,19 @@ def test_keys_shapes_and_counts_are_arcface_torchs(name):
     assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(MILLIONS[name], abs=0.05)
 
 
-def test_embedding_size_changes_the_end_alone():
+def test_embedding_size_changes_only_the_output_layers():
     with torch.device("meta"):
         net = build("r18", 128)
     assert {key: tuple(value.shape) for key, value in net.state_dict().items()} == upstream_shapes("r18", 128)
 
 
-def test_gain_of_the_embedding_is_frozen_at_one():
+def test_embedding_gain_is_frozen_at_one():
     net = build("r18", 8)
     assert torch.equal(net.features.weight, torch.ones(8))
     assert [name for name, p in net.named_parameters() if not p.requires_grad] == ["features.weight"]
 
 
-def test_stride_sits_in_the_second_convolution():
+def test_second_convolution_has_the_stride():
     block = build("r18", 8).layer3[0]
     assert (block.conv1.stride, block.conv2.stride, block.downsample[0].stride) == ((1, 1), (2, 2), (2, 2))
 
@@ -73,7 +73,7 @@ def test_block_arithmetic_by_hand():
         torch.testing.assert_close(block(x), y, rtol=1e-4, atol=1e-4)
 
 
-def test_embeds_and_trains():
+def test_forward_and_backward():
     net = build("r18", 16)
     assert net.input_size == 112
     embeddings_BD = net(torch.randn(2, 3, 112, 112))

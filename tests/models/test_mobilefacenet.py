@@ -1,4 +1,4 @@
-"""mbf: arcface_torch's keys. mfn: the published layout and the input it makes of InsightFace's."""
+"""mbf: the state-dict keys of arcface_torch. mfn: the published layout and its input conversion."""
 
 import pytest
 import torch
@@ -37,21 +37,21 @@ def upstream_mbf_shapes() -> dict:
     return shapes | {"features.layers.2.weight": (512, 512)} | norm_shapes("features.layers.3", 512)
 
 
-def test_mbf_keys_shapes_and_counts_are_arcface_torchs():
+def test_mbf_state_dict_equals_arcface_torch():
     net = build("mbf")
     assert {key: tuple(value.shape) for key, value in net.state_dict().items()} == upstream_mbf_shapes()
     assert len(net.state_dict()) == 333
     assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(2.06, abs=0.005)
 
 
-def test_mbf_is_residual_exactly_where_it_does_not_stride():
+def test_mbf_is_residual_where_the_stride_is_one():
     net = build("mbf", 8)
     assert [net.layers[i].residual for i in (2, 4, 6)] == [False, False, False]
     assert all(block.residual for i in (3, 5, 7) for block in net.layers[i].layers)
 
 
 @pytest.mark.parametrize("name", ["mbf", "mfn"])
-def test_embeds_and_trains(name):
+def test_forward_and_backward(name):
     net = build(name, 16)
     assert net.input_size == 112
     embeddings_BD = net(torch.randn(3, 3, 112, 112))
@@ -60,7 +60,7 @@ def test_embeds_and_trains(name):
     assert all(torch.isfinite(p.grad).all() for p in net.parameters())
 
 
-def test_mfn_is_the_published_size():
+def test_mfn_has_the_published_size():
     net = build("mfn", 128)
     assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(1.0, abs=0.01)
     strides = [block.conv[3].stride[0] for block in net.blocks]
@@ -68,14 +68,14 @@ def test_mfn_is_the_published_size():
     assert [block.residual for block in net.blocks] == [stride == 1 for stride in strides]
 
 
-def test_mfn_sees_the_middle_96_columns_in_its_own_scale():
+def test_mfn_crops_to_96_columns_and_rescales():
     net = build("mfn", 8).eval()
-    seen = []
-    net.conv1.register_forward_pre_hook(lambda module, args: seen.append(args[0]))
+    inputs = []
+    net.conv1.register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
     grey_levels = torch.randint(0, 256, (1, 3, 112, 112)).float()
     with torch.no_grad():
         net((grey_levels - 127.5) / 127.5)
-    torch.testing.assert_close(seen[0], (grey_levels[..., 8:-8] - 127.5) / 128, rtol=0, atol=1e-6)
+    torch.testing.assert_close(inputs[0], (grey_levels[..., 8:-8] - 127.5) / 128, rtol=0, atol=1e-6)
 
 
 def test_mfn_loads_published_weights_strictly(aird_data):

@@ -1,4 +1,4 @@
-"""Native students: sides, sizes, and that they learn."""
+"""Native students: names, sides, parameter counts, layers, and convergence on a small task."""
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ VARIANTS = ["", "_dw", "_prelu", "_dw_prelu"]
 @pytest.mark.parametrize(
     "name", ["native16_0.2m", "native16_1m", "native16_12m", "native32_0.2m", "native32_12m", "native112_0.5m", "native64_5m"]
 )
-def test_size_is_within_five_per_cent(name, variant, dim):
+def test_parameter_count_is_within_five_per_cent(name, variant, dim):
     with torch.device("meta"):
         net = build(name + variant, dim)
     spec = parse_name(name + variant)
@@ -27,28 +27,32 @@ def test_size_is_within_five_per_cent(name, variant, dim):
     assert count == count_parameters(spec, plan_widths(spec, dim), dim)
 
 
-def test_the_name_says_convolutions_and_activation():
+def test_name_sets_convolutions_and_activation():
     assert parse_name("native16_1m") == Spec(16, 1.0)
     assert parse_name("native32_0.21m_dw") == Spec(32, 0.21, separable=True)
     assert parse_name("native16_12m_prelu") == Spec(16, 12.0, prelu=True)
     assert parse_name("native16_1m_dw_prelu") == Spec(16, 1.0, True, True)
 
 
-def test_the_plain_network_keeps_its_layers_and_keys():
-    """Weights written before there were variants load."""
+def test_plain_network_keeps_its_layers_and_keys():
+    """Weights saved before the variants existed still load."""
     net = build("native16_1m", 128)
     assert plan_widths(Spec(16, 1.0), 128) == [32, 64, 128]
     assert not any(isinstance(module, nn.PReLU) for module in net.modules())
     keys = {name for name, _ in net.named_parameters()}
     entries = {f"stages.{stage}.0.{layer}" for stage in range(3) for layer in (0, 1)}
-    blocks = {f"stages.{place}.{half}.{layer}" for place in ("0.1", "1.1", "2.1", "2.2") for half in ("first", "second")
-              for layer in (0, 1)}  # fmt: skip
+    blocks = {
+        f"stages.{block}.{half}.{layer}"
+        for block in ("0.1", "1.1", "2.1", "2.2")
+        for half in ("first", "second")
+        for layer in (0, 1)
+    }
     assert {name.rsplit(".", 1)[0] for name in keys} == entries | blocks | {"fc", "features"}
     assert sum(p.numel() for p in net.parameters()) == 1_039_392
 
 
-def test_depthwise_convolutions_begin_with_he_by_fan_in():
-    """Nine inputs each: by fan-out, as PyTorch counts it, they would begin near nothing."""
+def test_depthwise_convolutions_use_he_by_fan_in():
+    """Each output has nine inputs; with PyTorch's fan-out the initial weights would be close to zero."""
     torch.manual_seed(0)
     convs = [module for module in build("native16_1m_dw", 128).modules() if isinstance(module, nn.Conv2d) and module.groups > 1]
     for conv in convs:
@@ -57,7 +61,7 @@ def test_depthwise_convolutions_begin_with_he_by_fan_in():
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_variant_has_the_layers_of_its_name(variant):
+def test_variant_has_the_layers_of_its_name(variant):
     net = build(f"native16_0.3m{variant}", 32)
     convs = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
     kinds = {(conv.kernel_size, conv.groups == conv.in_channels) for conv in convs[1:]}
@@ -65,12 +69,12 @@ def test_a_variant_has_the_layers_of_its_name(variant):
     assert kinds == ({((3, 3), True), ((1, 1), False)} if "dw" in variant else {((3, 3), False)})
     slopes = [module.num_parameters for module in net.modules() if isinstance(module, nn.PReLU)]
     assert (not slopes) if "prelu" not in variant else min(slopes) >= 3
-    # One activation a convolution, the residual sum's counted for the one before it.
+    # One activation per convolution; the one after the residual sum counts for the convolution before it.
     assert sum(isinstance(module, nn.PReLU | nn.ReLU) for module in net.modules()) == len(convs)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_variant_loads_and_folds(variant, tmp_path):
+def test_variant_loads_and_folds(variant, tmp_path):
     name = f"native16_0.1m{variant}"
     net = build(name, 16)
     inputs = torch.randn(8, 3, 16, 16)
@@ -89,7 +93,7 @@ def test_a_variant_loads_and_folds(variant, tmp_path):
 
 
 @pytest.mark.parametrize("px", [8, 9, 12, 14, 16, 20, 23, 24, 32, 33, 48, 64, 100, 112])
-def test_map_ends_about_four_wide_and_embeds(px):
+def test_last_map_side_is_about_four(px):
     net = build(f"native{px}_0.3m", 16)
     maps_BCHW = net.stages(torch.randn(2, 3, px, px))
     assert maps_BCHW.shape[2:] == (plan_stages(px)[1],) * 2
@@ -97,12 +101,12 @@ def test_map_ends_about_four_wide_and_embeds(px):
     assert net(torch.randn(2, 3, px, px)).shape == (2, 16)
 
 
-def test_stages_of_known_sides():
+def test_plan_stages_of_known_sides():
     assert plan_stages(16) == ([(1, 1), (2, 1), (2, 2)], 4)
     assert plan_stages(112) == ([(2, 0), (2, 1), (2, 1), (2, 1), (2, 2)], 4)
 
 
-def test_convolutions_are_plain_and_each_has_its_batchnorm():
+def test_plain_convolutions_each_have_a_batchnorm():
     net = build("native16_1m", 128)
     convs = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
     norms = [module for module in net.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -115,13 +119,13 @@ def test_gradient_reaches_every_trainable_parameter(variant):
     torch.manual_seed(0)
     net = build(f"native16_0.2m{variant}", 32)
     (net(torch.randn(4, 3, 16, 16)) * torch.randn(4, 32)).sum().backward()
-    still = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
-    # The linear layer's bias cannot matter ahead of BatchNorm1d's centring.
-    assert set(still) <= {"features.weight", "fc.bias"}
+    without_gradient = [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    # BatchNorm1d subtracts the mean, so the bias of the linear layer before it has no effect.
+    assert set(without_gradient) <= {"features.weight", "fc.bias"}
     assert not net.features.weight.requires_grad
 
 
-def test_channels_last_changes_nothing():
+def test_channels_last_gives_the_same_embeddings():
     net = build("native16_0.2m", 32).eval()
     inputs = torch.randn(2, 3, 16, 16)
     with torch.no_grad():
@@ -131,7 +135,7 @@ def test_channels_last_changes_nothing():
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_learns_to_tell_faces_apart(variant):
+def test_student_fits_random_embeddings(variant):
     torch.manual_seed(0)
     net, target_BD = build(f"native8_0.05m{variant}", 16), nn.functional.normalize(torch.randn(32, 16))
     inputs = torch.randn(32, 3, 8, 8)
@@ -145,7 +149,7 @@ def test_learns_to_tell_faces_apart(variant):
 
 
 @pytest.mark.parametrize(
-    ("name", "says"),
+    ("name", "message"),
     [
         ("native16", r"native\{px\}_\{millions\}m"),
         ("native16-1m", "native16_1m"),
@@ -157,6 +161,6 @@ def test_learns_to_tell_faces_apart(variant):
         ("native16_0.02m", "the nearest has"),
     ],
 )
-def test_bad_names_say_what_is_allowed(name, says):
-    with pytest.raises(ValueError, match=says):
+def test_invalid_name_error_lists_what_is_allowed(name, message):
+    with pytest.raises(ValueError, match=message):
         build(name, 2048)

@@ -1,4 +1,4 @@
-"""ONNX teachers: what graphs are read, and how they are fed."""
+"""ONNX teachers: which graphs load, and how their inputs are normalised and batched."""
 
 import pickle
 
@@ -18,10 +18,8 @@ from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 WEIGHT = np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)
 
 
-def write_graph(
-    path, shape=("N", 3, 112, 112), names=("pool", "flat", "fc"), own_norm=False, baked=None, outputs=1
-):
-    """Mean colour times a 3x8 matrix; optionally normalising inside, or reshaped for `baked` faces."""
+def write_graph(path, shape=("N", 3, 112, 112), names=("pool", "flat", "fc"), own_norm=False, baked=None, outputs=1):
+    """Mean colour times a 3x8 matrix; optionally with normalisation inside, or a reshape to `baked` images."""
     nodes, source = [], "data"
     constants = {"w": WEIGHT, "mean": np.float32([127.5]), "scale": np.float32([1 / 127.5])}
     if own_norm:
@@ -47,91 +45,89 @@ def write_graph(
     return path
 
 
-def expected(faces_NHWC):
-    return ((faces_NHWC.astype(np.float64) - 127.5) / 127.5).mean((1, 2)) @ WEIGHT.astype(np.float64)
+def expected(images_NHWC):
+    return ((images_NHWC.astype(np.float64) - 127.5) / 127.5).mean((1, 2)) @ WEIGHT.astype(np.float64)
 
 
-def assert_embeds(teacher, faces_NHWC):
-    """The mean of a channel is a sum of 112 * 112 numbers of size up to 1, times a weight."""
+def assert_embeds(teacher, images_NHWC):
+    """A channel mean is a sum of 112 * 112 numbers of magnitude up to 1, times a weight."""
     bound = rounding(112 * 112) * np.abs(WEIGHT).sum(0).max()
-    np.testing.assert_allclose(teacher.embed(faces_NHWC), expected(faces_NHWC), rtol=0, atol=bound)
-    assert bound < np.abs(expected(faces_NHWC)).max() / 10
+    np.testing.assert_allclose(teacher.embed(images_NHWC), expected(images_NHWC), rtol=0, atol=bound)
+    assert bound < np.abs(expected(images_NHWC)).max() / 10
 
 
 def test_dynamic_batch(tmp_path, noise_faces):
     teacher = load_teacher(write_graph(tmp_path / "w600k.onnx"))
-    faces = noise_faces(21)
-    assert_embeds(teacher, faces)
+    images_NHWC = noise_faces(21)
+    assert_embeds(teacher, images_NHWC)
     assert (teacher.dim, teacher.fixed_batch, teacher.classifier) == (8, None, None)
-    assert teacher.embed(faces[:0]).shape == (0, 8)
+    assert teacher.embed(images_NHWC[:0]).shape == (0, 8)
     assert teacher.describe()["kind"] == "onnx"
 
 
 @pytest.mark.parametrize("batch", [1, 4])
 def test_fixed_batch_is_padded_and_looped(tmp_path, noise_faces, batch):
     teacher = load_teacher(write_graph(tmp_path / "fixed.onnx", shape=(batch, 3, 112, 112)))
-    faces = noise_faces(6)
+    images_NHWC = noise_faces(6)
     assert teacher.fixed_batch == batch
-    assert_embeds(teacher, faces)
+    assert_embeds(teacher, images_NHWC)
 
 
-def test_batch_baked_inside_a_graph_that_declares_it_free(tmp_path, noise_faces):
+def test_constant_batch_in_a_graph_with_a_dynamic_one(tmp_path, noise_faces):
     teacher = load_teacher(write_graph(tmp_path / "mbf.onnx", baked=1))
-    faces = noise_faces(3)
+    images_NHWC = noise_faces(3)
     assert teacher.fixed_batch == 1
-    assert_embeds(teacher, faces)
+    assert_embeds(teacher, images_NHWC)
 
 
-@pytest.mark.parametrize(
-    ("names", "raw"), [(("Sub", "Mul", "fc"), True), (("_minus0", "_mulscalar0", "fc"), True)]
-)
-def test_own_normalisation_is_told_by_node_names(tmp_path, noise_faces, names, raw):
+@pytest.mark.parametrize(("names", "raw"), [(("Sub", "Mul", "fc"), True), (("_minus0", "_mulscalar0", "fc"), True)])
+def test_normalisation_inside_is_detected_by_node_names(tmp_path, noise_faces, names, raw):
     teacher = load_teacher(write_graph(tmp_path / "own.onnx", names=names, own_norm=True))
-    faces = noise_faces(3)
+    images_NHWC = noise_faces(3)
     assert teacher.raw_input is raw
-    assert_embeds(teacher, faces)
+    assert_embeds(teacher, images_NHWC)
 
 
 @pytest.mark.parametrize("names", [("/Sub", "/Mul", "fc"), ("Sub", "scale", "fc"), ("pool", "Mul", "fc")])
-def test_other_names_mean_normalised_input_as_in_insightface(tmp_path, names):
+def test_other_node_names_mean_normalised_input_as_in_insightface(tmp_path, names):
     assert load_teacher(write_graph(tmp_path / "other.onnx", names=names)).raw_input is False
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         ({"shape": ("N", 3, 16, 16)}, "112, 112"),
         ({"shape": ("N", 3, "H", "W")}, "112, 112"),
         ({"shape": ("N", 3, 112, 96)}, "112, 112"),
         ({"outputs": 2}, "1 inputs and 2 outputs"),
-        ({"baked": 5}, "no float32 .faces, width. embedding"),
+        ({"baked": 5}, "not a float32 .images, width. embedding"),
     ],
 )
-def test_graphs_that_cannot_teach_are_refused(tmp_path, options, says):
-    with pytest.raises(ValueError, match=says):
+def test_unsuitable_graph_is_rejected(tmp_path, options, message):
+    with pytest.raises(ValueError, match=message):
         load_teacher(write_graph(tmp_path / "odd.onnx", **options))
 
 
-def test_torn_graph_is_a_value_error(tmp_path):
+def test_truncated_graph_is_a_value_error(tmp_path):
     content = write_graph(tmp_path / "whole.onnx").read_bytes()
     for length in (0, 10, len(content) // 2):
-        (tmp_path / "torn.onnx").write_bytes(content[:length])
-        with pytest.raises(ValueError, match=r"torn\.onnx"):
-            load_teacher(tmp_path / "torn.onnx")
+        (tmp_path / "truncated.onnx").write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"truncated\.onnx"):
+            load_teacher(tmp_path / "truncated.onnx")
 
 
-def test_pickles_as_its_path(tmp_path, noise_faces):
+def test_teacher_pickles_as_its_path(tmp_path, noise_faces):
     teacher = load_teacher(write_graph(tmp_path / "t.onnx"))
-    faces = noise_faces(2)
-    assert np.array_equal(pickle.loads(pickle.dumps(teacher)).embed(faces), teacher.embed(faces))
+    images_NHWC = noise_faces(2)
+    assert np.array_equal(pickle.loads(pickle.dumps(teacher)).embed(images_NHWC), teacher.embed(images_NHWC))
 
 
-def test_no_gradient_passes_through(tmp_path):
+def test_output_has_no_gradient(tmp_path):
     teacher = load_teacher(write_graph(tmp_path / "t.onnx"))
     assert not teacher.embed_inputs(torch.zeros(2, 3, 112, 112, requires_grad=True)).requires_grad
 
 
-def test_missing_extra_is_named(tmp_path, monkeypatch):
+def test_missing_extra_error_gives_the_install_command(tmp_path, monkeypatch):
     path = write_graph(tmp_path / "t.onnx")
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(ImportError, match=r"pip install aird_plugin\[onnx\]"):
@@ -139,7 +135,7 @@ def test_missing_extra_is_named(tmp_path, monkeypatch):
     assert "[onnx]" in onnx_teacher.MISSING_EXTRA
 
 
-def test_cuda_without_a_cuda_onnxruntime_says_so(tmp_path):
+def test_cuda_without_a_cuda_onnxruntime_warns(tmp_path):
     import onnxruntime
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
@@ -148,36 +144,36 @@ def test_cuda_without_a_cuda_onnxruntime_says_so(tmp_path):
         assert load_teacher(write_graph(tmp_path / "t.onnx"), device="cuda").dim == 8
 
 
-def with_weights_at(path, place):
-    """The graph, its matrix in another file, whose place is then written over."""
+def with_external_weights(path, location):
+    """The graph with its matrix in an external file whose location is then replaced."""
     write_graph(path)
     onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
     model = onnx.load(path, load_external_data=False)
     for tensor in model.graph.initializer:
         for entry in tensor.external_data:
             if entry.key == "location":
-                entry.value = str(place)
+                entry.value = str(location)
     path.write_bytes(model.SerializeToString())
     return path
 
 
-def test_weights_beside_the_graph_are_read(tmp_path, noise_faces):
-    faces = noise_faces(2)
-    teacher = load_teacher(with_weights_at(tmp_path / "a.onnx", "weights.bin"))
-    assert_embeds(teacher, faces)
+def test_external_weights_in_the_folder_are_read(tmp_path, noise_faces):
+    images_NHWC = noise_faces(2)
+    teacher = load_teacher(with_external_weights(tmp_path / "a.onnx", "weights.bin"))
+    assert_embeds(teacher, images_NHWC)
 
 
-@pytest.mark.parametrize("place", ["../weights.bin", "/etc/hostname", "inner/../../weights.bin", "link/weights.bin"])
-def test_weights_elsewhere_are_not_opened(tmp_path, place):
+@pytest.mark.parametrize("location", ["../weights.bin", "/etc/hostname", "inner/../../weights.bin", "link/weights.bin"])
+def test_external_weights_outside_the_folder_are_rejected(tmp_path, location):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "link").symlink_to(tmp_path)
-    path = with_weights_at(tmp_path / "models" / "a.onnx", place)
+    path = with_external_weights(tmp_path / "models" / "a.onnx", location)
     (tmp_path / "weights.bin").write_bytes((tmp_path / "models" / "weights.bin").read_bytes())
     with pytest.raises(ValueError, match="outside its folder; it was not opened"):
         load_teacher(path)
 
 
-def test_a_constant_inside_a_branch_is_looked_at_too(tmp_path):
+def test_external_constant_in_a_nested_graph_is_rejected(tmp_path):
     write_graph(tmp_path / "a.onnx")
     model = onnx.load(tmp_path / "a.onnx")
     constant = helper.make_tensor("c", TensorProto.FLOAT, [1], [0.0])

@@ -1,4 +1,4 @@
-"""The teacher: it embeds as the plain network does, and nothing reaches into it."""
+"""The teacher: its embeddings equal the plain network's, and it is isolated from training."""
 
 import pickle
 
@@ -15,41 +15,41 @@ from aird_plugin.models.load import load_teacher
 from tests.skips import needs
 
 
-def test_no_classifier_is_none(teacher_file):
+def test_classifier_is_none_without_one_in_the_file(teacher_file):
     assert load_teacher(teacher_file).classifier is None
 
 
-def test_embeds_any_number_as_the_plain_network_does(state, teacher_file, noise_faces):
+def test_embeddings_equal_the_plain_network_for_any_count(state, teacher_file, noise_faces):
     teacher = load_teacher(teacher_file)
-    faces_NHWC = noise_faces(19)
+    images_NHWC = noise_faces(19)
     net = build("mfn", 32).eval()
     net.load_state_dict(state)
     with torch.no_grad():
-        inputs = (torch.from_numpy(faces_NHWC).permute(0, 3, 1, 2).float() - 127.5) / 127.5
+        inputs = (torch.from_numpy(images_NHWC).permute(0, 3, 1, 2).float() - 127.5) / 127.5
         expected = net(inputs).numpy()
-    embeddings_ND = teacher.embed(faces_NHWC)
+    embeddings_ND = teacher.embed(images_NHWC)
     assert embeddings_ND.dtype == np.float32
     np.testing.assert_allclose(embeddings_ND, expected, rtol=1e-3, atol=1e-4 * abs(expected).max())
-    np.testing.assert_allclose(teacher.embed(faces_NHWC[:1]), embeddings_ND[:1], rtol=1e-3, atol=1e-5)
-    assert teacher.embed(faces_NHWC[:0]).shape == (0, 32)
-    flipped = faces_NHWC[:2, :, ::-1]
+    np.testing.assert_allclose(teacher.embed(images_NHWC[:1]), embeddings_ND[:1], rtol=1e-3, atol=1e-5)
+    assert teacher.embed(images_NHWC[:0]).shape == (0, 32)
+    flipped = images_NHWC[:2, :, ::-1]
     np.testing.assert_array_equal(teacher.embed(flipped), teacher.embed(flipped.copy()))
 
 
 @pytest.mark.parametrize(
-    "faces",
+    "images",
     [
         np.zeros((2, 16, 16, 3), np.uint8),
         np.zeros((2, 112, 112, 3), np.float32),
         np.zeros((112, 112, 3), np.uint8),
     ],
 )
-def test_other_faces_are_refused(teacher_file, faces):
-    with pytest.raises(ValueError, match="uint8 faces of shape"):
-        load_teacher(teacher_file).embed(faces)
+def test_images_of_wrong_shape_or_dtype_are_rejected(teacher_file, images):
+    with pytest.raises(ValueError, match="uint8 images of shape"):
+        load_teacher(teacher_file).embed(images)
 
 
-def test_no_gradient_reaches_the_teacher_and_its_output_serves_a_loss(teacher_file):
+def test_output_is_usable_in_a_loss_without_gradient_to_the_teacher(teacher_file):
     teacher = load_teacher(teacher_file)
     inputs = torch.randn(2, 3, 112, 112, requires_grad=True)
     teacher_BD = teacher.embed_inputs(inputs)
@@ -62,7 +62,7 @@ def test_no_gradient_reaches_the_teacher_and_its_output_serves_a_loss(teacher_fi
     assert not any(p.requires_grad or p.grad is not None for p in teacher.net.parameters())
 
 
-def test_no_parent_module_can_reach_it(teacher_file):
+def test_parent_module_does_not_affect_the_teacher(teacher_file):
     parent = nn.Module()
     parent.teacher = load_teacher(teacher_file)
     before = parent.teacher.embed(np.zeros((2, 112, 112, 3), np.uint8))
@@ -72,18 +72,18 @@ def test_no_parent_module_can_reach_it(teacher_file):
     assert np.array_equal(parent.teacher.embed(np.zeros((2, 112, 112, 3), np.uint8)), before)
 
 
-def test_pickles_as_its_path_and_notices_another_file(state, teacher_file):
+def test_teacher_pickles_as_its_path_and_detects_a_changed_file(state, teacher_file):
     teacher = load_teacher(teacher_file)
     content = pickle.dumps(teacher)
-    faces = np.full((2, 112, 112, 3), 90, np.uint8)
+    images_NHWC = np.full((2, 112, 112, 3), 90, np.uint8)
     assert len(content) < 1000
-    assert np.array_equal(pickle.loads(content).embed(faces), teacher.embed(faces))
+    assert np.array_equal(pickle.loads(content).embed(images_NHWC), teacher.embed(images_NHWC))
     torch.save({key: value * 2 for key, value in state.items()}, teacher_file)
     with pytest.raises(ValueError, match="has changed since"):
         pickle.loads(content)
 
 
-def test_describes_itself(teacher_file):
+def test_describe(teacher_file):
     teacher = load_teacher(teacher_file)
     assert teacher.describe() == {
         "kind": "pt",
@@ -95,13 +95,12 @@ def test_describes_itself(teacher_file):
     assert len(teacher.sha256) == 64 and teacher.fingerprint == teacher.sha256
 
 
-def test_onnx_and_pt_of_the_real_teacher_agree_on_real_faces(aird_data):
+def test_onnx_and_pt_teachers_agree_on_lfw_images(aird_data):
     needs("onnxruntime")
     images = read_pairs(aird_data / "lfw" / "lfw_view1.bin").images[:24]
-    faces_NHWC = np.stack([decode(image, "lfw_view1.bin") for image in images])
+    images_NHWC = np.stack([decode(image, "lfw_view1.bin") for image in images])
     pt, onnx = (
-        load_teacher(aird_data / "teacher" / f"mobilefacenet_casia{suffix}").embed(faces_NHWC)
-        for suffix in (".pt", ".onnx")
+        load_teacher(aird_data / "teacher" / f"mobilefacenet_casia{suffix}").embed(images_NHWC) for suffix in (".pt", ".onnx")
     )
     cosines = (pt * onnx).sum(1) / np.linalg.norm(pt, axis=1) / np.linalg.norm(onnx, axis=1)
     assert cosines.min() > 0.99999
@@ -109,7 +108,7 @@ def test_onnx_and_pt_of_the_real_teacher_agree_on_real_faces(aird_data):
 
 
 @pytest.mark.parametrize("name", ["r18", "mbf", "mfn", "native32_0.2m"])
-def test_folding_changes_an_embedding_by_rounding_alone(name):
+def test_folding_changes_embeddings_only_by_rounding(name):
     torch.manual_seed(0)
     net = build(name, 16).eval()
     for module in net.modules():
@@ -121,21 +120,19 @@ def test_folding_changes_an_embedding_by_rounding_alone(name):
     inputs = torch.randn(2, 3, net.input_size, net.input_size)
     with torch.no_grad():
         expected = net(inputs)
-        torch.testing.assert_close(
-            folded(inputs), expected, rtol=1e-3, atol=1e-5 * expected.abs().max().item()
-        )
-    left, before = (sum(isinstance(m, nn.BatchNorm2d) for m in each.modules()) for each in (folded, net))
-    # iresnet keeps the BatchNorm that opens each of its 8 blocks and the last one.
-    assert before > 0 and left == (9 if name == "r18" else 0)
+        torch.testing.assert_close(folded(inputs), expected, rtol=1e-3, atol=1e-5 * expected.abs().max().item())
+    after, before = (sum(isinstance(m, nn.BatchNorm2d) for m in each.modules()) for each in (folded, net))
+    # iresnet keeps the first BatchNorm of each of its 8 blocks, and the last one.
+    assert before > 0 and after == (9 if name == "r18" else 0)
 
 
-def test_folding_needs_eval_mode():
+def test_folding_requires_eval_mode():
     with pytest.raises(ValueError, match="eval mode"):
         fold_batchnorms(build("native8_0.05m", 16))
 
 
-class ReadTwice(nn.Module):
-    """A convolution read by its BatchNorm and by the sum after it."""
+class SharedConv(nn.Module):
+    """A convolution whose output is used by its BatchNorm and by the sum after it."""
 
     def __init__(self):
         super().__init__()
@@ -147,6 +144,6 @@ class ReadTwice(nn.Module):
         return map_BCHW + self.bn(map_BCHW)
 
 
-def test_a_convolution_read_twice_is_not_folded():
-    net, inputs = ReadTwice().eval(), torch.randn(2, 3, 8, 8)
+def test_convolution_with_two_users_is_not_folded():
+    net, inputs = SharedConv().eval(), torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(fold_batchnorms(net)(inputs), net(inputs))

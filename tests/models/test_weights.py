@@ -1,4 +1,4 @@
-"""Weight files: every wrapping that is read, and everything that is refused without running it."""
+"""Weight files: every supported format, and the rejection of others without running their code."""
 
 import contextlib
 import pickle
@@ -13,7 +13,7 @@ from aird_plugin.models.load import load_teacher
 from aird_plugin.models.weights import detect_network, load_network, load_weights, read_weights
 
 
-class Hostile:
+class Malicious:
     def __init__(self, path):
         self.path = path
 
@@ -21,7 +21,7 @@ class Hostile:
         return open, (str(self.path), "w")
 
 
-def test_every_wrapping_gives_the_same_state(state, tmp_path):
+def test_every_wrapping_gives_the_same_state_dict(state, tmp_path):
     wrappings = {
         "plain": state,
         "module": {f"module.{key}": value for key, value in state.items()},
@@ -46,58 +46,58 @@ def test_half_precision_becomes_float32(state, tmp_path):
     assert load_teacher(tmp_path / "16backbone.pth").dim == 32
 
 
-def test_classifier_comes_from_the_checkpoint_all_ranks_joined(state, tmp_path):
-    centres_CD = torch.randn(7, 32)
-    for rank, shard in enumerate((centres_CD[:4], centres_CD[4:])):
+def test_classifier_shards_of_all_ranks_are_concatenated(state, tmp_path):
+    centers_CD = torch.randn(7, 32)
+    for rank, shard in enumerate((centers_CD[:4], centers_CD[4:])):
         content = {"state_dict_backbone": state, "state_dict_softmax_fc": {"weight": shard}}
         torch.save(content, tmp_path / f"checkpoint_gpu_{rank}.pt")
     teacher = load_teacher(tmp_path / "checkpoint_gpu_0.pt")
-    assert np.array_equal(teacher.classifier, centres_CD.numpy())
-    with pytest.raises(ValueError, match="rank 1's share"):
+    assert np.array_equal(teacher.classifier, centers_CD.numpy())
+    with pytest.raises(ValueError, match="rank 1's shard"):
         load_teacher(tmp_path / "checkpoint_gpu_1.pt")
 
 
-def test_classifier_of_another_width_is_refused(state, tmp_path):
+def test_classifier_of_another_width_is_rejected(state, tmp_path):
     content = {"state_dict_backbone": state, "state_dict_softmax_fc": {"weight": torch.randn(7, 16)}}
     torch.save(content, tmp_path / "checkpoint.pt")
-    with pytest.raises(ValueError, match="16 wide, its embedding 32"):
+    with pytest.raises(ValueError, match="classifier width 16 and embedding width 32"):
         load_teacher(tmp_path / "checkpoint.pt")
 
 
 @pytest.mark.parametrize("name", ["r18", "r34", "r50", "r100", "mbf", "mfn"])
-def test_network_is_told_by_its_keys(name):
+def test_network_is_detected_by_its_keys(name):
     with torch.device("meta"):
         assert detect_network(build(name).state_dict()) == name
 
 
-def test_wrong_network_is_named_both_ways(teacher_file):
-    with pytest.raises(ValueError, match="this is mfn, you asked for r50"):
+def test_wrong_network_error_names_both_networks(teacher_file):
+    with pytest.raises(ValueError, match="holds weights of mfn, but network=r50 is requested"):
         load_teacher(teacher_file, "r50")
 
 
-def test_native_weights_need_their_name(tmp_path):
+def test_native_weights_require_a_network_name(tmp_path):
     net = build("native112_0.1m", 16)
     torch.save(net.state_dict(), tmp_path / "model.pt")
-    with pytest.raises(ValueError, match="native student: say which"):
+    with pytest.raises(ValueError, match="native student: set network="):
         load_teacher(tmp_path / "model.pt")
     assert load_teacher(tmp_path / "model.pt", "native112_0.1m").dim == 16
     with pytest.raises(ValueError, match="does not fit native112_0.2m"):
         load_teacher(tmp_path / "model.pt", "native112_0.2m")
     small = build("native16_0.1m", 16)
     torch.save(small.state_dict(), tmp_path / "small.pt")
-    with pytest.raises(ValueError, match="takes 16 px; a teacher sees 112 px"):
+    with pytest.raises(ValueError, match="takes 16 px images; a teacher needs 112 px"):
         load_teacher(tmp_path / "small.pt", "native16_0.1m")
     assert load_network(tmp_path / "small.pt", "native16_0.1m").input_size == 16
 
 
-def test_unknown_architectures_are_refused_by_name(tmp_path):
+def test_unknown_architecture_is_rejected(tmp_path):
     with torch.device("meta"):
-        r200ish = {key: value for key, value in build("r34").state_dict().items() if "layer3.5" not in key}
-    with pytest.raises(ValueError, match=r"an iresnet with \[3, 4, 5, 3\] blocks; known are r18"):
-        detect_network(r200ish)
+        other_iresnet = {key: value for key, value in build("r34").state_dict().items() if "layer3.5" not in key}
+    with pytest.raises(ValueError, match=r"an iresnet with \[3, 4, 5, 3\] blocks; supported are r18"):
+        detect_network(other_iresnet)
     with pytest.raises(ValueError, match="IR or IR-SE network"):
         detect_network({"input_layer.0.weight": torch.zeros(1), "body.0.bn.weight": torch.zeros(1)})
-    with pytest.raises(ValueError, match="no network we know has keys like head.weight"):
+    with pytest.raises(ValueError, match="no registered network has keys like head.weight"):
         detect_network({"head.weight": torch.zeros(1)})
 
 
@@ -115,7 +115,7 @@ def test_loading_is_strict(state, tmp_path, change):
         load_teacher(tmp_path / "model.pt")
 
 
-def test_a_diverged_network_is_refused(state, tmp_path):
+def test_weights_that_are_not_finite_are_rejected(state, tmp_path):
     broken = dict(state) | {"linear1.conv.weight": state["linear1.conv.weight"] * float("nan")}
     torch.save(broken, tmp_path / "model.pt")
     with pytest.raises(ValueError, match=r"not finite, first in linear1\.conv\.weight"):
@@ -123,16 +123,16 @@ def test_a_diverged_network_is_refused(state, tmp_path):
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_hostile_file_is_refused_and_runs_nothing(state, tmp_path, legacy):
+def test_malicious_file_is_rejected_and_runs_nothing(state, tmp_path, legacy):
     trap = tmp_path / "trap"
-    content = dict(state) | {"extra": Hostile(trap)}
+    content = dict(state) | {"extra": Malicious(trap)}
     torch.save(content, tmp_path / "model.pt", _use_new_zipfile_serialization=not legacy)
-    with pytest.raises(ValueError, match="refused: it asks to run io.open"):
+    with pytest.raises(ValueError, match="refused: it would run io.open"):
         load_teacher(tmp_path / "model.pt")
     assert not trap.exists()
 
 
-def test_an_archives_names_lead_nowhere(state, tmp_path):
+def test_archive_member_names_are_not_extracted(state, tmp_path):
     (tmp_path / "models").mkdir()
     torch.save(state, tmp_path / "models" / "model.pt")
     with zipfile.ZipFile(tmp_path / "models" / "model.pt", "a") as archive:
@@ -143,36 +143,36 @@ def test_an_archives_names_lead_nowhere(state, tmp_path):
     assert [file.name for file in tmp_path.rglob("*")] == ["models", "model.pt"]
 
 
-def test_a_global_whose_name_begins_with_a_blank_is_refused_in_one_line(tmp_path):
+def test_global_with_a_leading_blank_is_rejected(tmp_path):
     with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
         for name, content in {"data.pkl": b"\x80\x02c x\ny\n.", "version": b"3\n", "byteorder": b"little"}.items():
             archive.writestr(f"archive/{name}", content)
-    with pytest.raises(ValueError, match="no readable PyTorch weight file"):
+    with pytest.raises(ValueError, match="not a readable PyTorch weight file"):
         read_weights(tmp_path / "model.pt")
 
 
-def test_bare_pickle_is_refused_and_runs_nothing(tmp_path):
+def test_bare_pickle_is_rejected_and_runs_nothing(tmp_path):
     trap = tmp_path / "trap"
-    (tmp_path / "model.pt").write_bytes(pickle.dumps(Hostile(trap), protocol=2))
+    (tmp_path / "model.pt").write_bytes(pickle.dumps(Malicious(trap), protocol=2))
     with pytest.raises(ValueError, match=r"model\.pt"):
         load_teacher(tmp_path / "model.pt")
     assert not trap.exists()
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_torn_files_are_value_errors(state, tmp_path, legacy):
+def test_truncated_file_is_a_value_error(state, tmp_path, legacy):
     whole = tmp_path / "whole.pt"
     torch.save(state, whole, _use_new_zipfile_serialization=not legacy)
     content = whole.read_bytes()
-    torn = tmp_path / "torn.pt"
+    truncated = tmp_path / "truncated.pt"
     for length in (0, 1, 7, 100, 5000, len(content) // 2, len(content) - 1):
-        torn.write_bytes(content[:length])
-        with pytest.raises(ValueError, match=r"torn\.pt"):
-            load_teacher(torn)
+        truncated.write_bytes(content[:length])
+        with pytest.raises(ValueError, match=r"truncated\.pt"):
+            load_teacher(truncated)
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_noise_is_a_value_error(tmp_path, seed):
+def test_random_bytes_are_a_value_error(tmp_path, seed):
     rng = np.random.default_rng(seed)
     (tmp_path / "noise.pt").write_bytes(bytes(rng.integers(0, 256, 300, np.uint8)))
     with pytest.raises(ValueError, match=r"noise\.pt"):
@@ -180,13 +180,13 @@ def test_noise_is_a_value_error(tmp_path, seed):
 
 
 @pytest.mark.parametrize("content", [torch.zeros(5, 3), {"epoch": 3}, {}, [1, 2], {"state_dict": {"a": 1}}])
-def test_files_without_a_state_dict_say_so(tmp_path, content):
+def test_file_without_a_state_dict_is_rejected(tmp_path, content):
     torch.save(content, tmp_path / "odd.pt")
     with pytest.raises(ValueError, match=r"odd\.pt"):
         read_weights(tmp_path / "odd.pt")
 
 
-def test_missing_and_misnamed_files(tmp_path, teacher_file):
+def test_missing_and_misnamed_files_are_rejected(tmp_path, teacher_file):
     with pytest.raises(FileNotFoundError, match="no teacher at"):
         load_teacher(tmp_path / "absent.pt")
     with pytest.raises(FileNotFoundError, match="no weight file at"):

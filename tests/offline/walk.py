@@ -22,7 +22,7 @@ def walk(folder: Path) -> None:
     pairs = str(folder / "pairs.bin")
     assert make_bin.main(["--synthetic", pairs, "--people", "40", "--first-person", "1000", "--pairs", "80"]) == 0
     for recipe in quickstart.RUNS:
-        done(["train", f"recipes/{recipe}.py", *quickstart.places(folder, recipe), *SMALL])
+        done(["train", f"recipes/quickstart/{recipe}.py", *quickstart.path_keys(folder, recipe), *SMALL])
     told = quickstart.table(quickstart.evaluate(folder))
     assert "AIRD (cls + IID + RID)" in told and "AIRD + cosine" in told
     quickstart.report(folder)
@@ -31,7 +31,7 @@ def walk(folder: Path) -> None:
     done(["evaluate", student, "--pairs", pairs, "--px", "16", "--json", str(folder / "rows.json")])
     done(["export", student, "--out", str(folder / "onnx"), "--count", "8"])
     done(["report", student, "--out", str(folder / "report.html"), "--pairs", pairs, "--px", "16", "--teacher", teacher])
-    done(["doctor", "recipes/quickstart.py"], codes=(0, 1))
+    done(["doctor", "recipes/quickstart/quickstart.py"], codes=(0, 1))
     done(["recipes", str(folder / "recipes")])
     assert Path(teacher).exists()
 

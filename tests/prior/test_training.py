@@ -1,4 +1,4 @@
-"""Training a prior: it learns, a stop changes nothing, two ranks are one; and the picture at the end."""
+"""Training a prior: it learns, resuming changes nothing, two ranks equal one; and the sample grid."""
 
 import json
 from types import SimpleNamespace
@@ -9,15 +9,15 @@ import torch
 import torch.multiprocessing as mp
 from PIL import Image
 
-from aird_plugin import distributed
 from aird_plugin.__main__ import main
-from aird_plugin.data.degrade import arrive_torch
+from aird_plugin.config.recipe import from_flat
+from aird_plugin.data.degradation import resize_to_network_torch
 from aird_plugin.data.lowres import to_input
-from aird_plugin.errors import Interrupted
 from aird_plugin.prior import training
 from aird_plugin.prior.model import build_scheduler, load_prior
-from aird_plugin.prior.pictures import sample
-from aird_plugin.recipe import from_flat
+from aird_plugin.prior.samples import sample
+from aird_plugin.utils import distributed
+from aird_plugin.utils.errors import Interrupted
 from tests.skips import needs
 
 
@@ -25,19 +25,19 @@ def weights(folder):
     return load_prior(folder)[0].state_dict()
 
 
-def test_a_run_leaves_a_prior_its_story_and_a_picture(prior_recipe):
+def test_run_folder_holds_prior_metrics_and_samples(prior_recipe):
     folder = training.train(prior_recipe())
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [3, 6, 9, 12] and lines[-1]["loss"] < lines[0]["loss"]
     assert json.loads((folder / "recipe.json").read_text())["recipe"]["prior_side"] == 32
-    picture = np.asarray(Image.open(folder / "samples.png"))
-    assert picture.shape == (2 * 96 + 4, 3 * 96 + 8, 3)
+    grid = np.asarray(Image.open(folder / "samples.png"))
+    assert grid.shape == (2 * 96 + 4, 3 * 96 + 8, 3)
     unet, _ = load_prior(folder)
     assert unet.config.sample_size == 32 and unet.config.block_out_channels == [8, 16]
 
 
-def test_a_resumed_run_equals_an_unbroken_one(prior_recipe, tmp_path, monkeypatch):
-    """Stopped at step 4, which is in the middle of an epoch."""
+def test_resumed_run_equals_an_uninterrupted_one(prior_recipe, tmp_path, monkeypatch):
+    """Stopped at step 4, in the middle of an epoch."""
     whole = training.train(prior_recipe(output=str(tmp_path / "whole")))
     take_step = training.take_step
 
@@ -68,14 +68,14 @@ def test_a_resumed_run_equals_an_unbroken_one(prior_recipe, tmp_path, monkeypatc
     assert losses[0][-1] == pytest.approx(losses[1][-1])
 
 
-def test_the_mean_of_the_weights_is_what_is_saved(prior_recipe):
+def test_saved_weights_are_the_ema(prior_recipe):
     folder = training.train(prior_recipe())
     (last,) = sorted((folder / "checkpoints").glob("step_*"))[-1:]
     state = torch.load(last / "shared.pt", weights_only=True)
     assert not torch.equal(state["unet"]["conv_in.weight"], weights(folder)["conv_in.weight"])
 
 
-def test_noise_of_a_step_is_the_same_again_and_cut_by_rank(monkeypatch):
+def test_noise_is_a_function_of_the_step_and_sharded_by_rank(monkeypatch):
     noise, timestep = training.draw_noise(0, 5, 4, 8, 1000)
     torch.testing.assert_close(training.draw_noise(0, 5, 4, 8, 1000)[0], noise)
     assert not torch.equal(training.draw_noise(0, 6, 4, 8, 1000)[0], noise)
@@ -88,16 +88,16 @@ def test_noise_of_a_step_is_the_same_again_and_cut_by_rank(monkeypatch):
     torch.testing.assert_close(torch.cat([part[1] for part in parts]), timestep)
 
 
-def test_the_network_is_taught_v_with_new_noise_each_step(prior_recipe):
-    """v = a * noise - s * face: what samples the true face in `test_a_perfect_prior_samples_the_true_face` has no loss here."""
-    run = training.assemble(prior_recipe())
+def test_loss_is_v_prediction_with_new_noise_each_step(prior_recipe):
+    """v = a * noise - s * image: the oracle of `test_perfect_prior_samples_the_true_image` has zero loss here."""
+    run = training.build_state(prior_recipe())
     batch = run.source[0]
-    face_B3SS, scheduler = to_input(batch.high_BHWC), run.scheduler
-    seen = []
+    face_B3SS, scheduler = to_input(batch.hr_BHWC), run.scheduler
+    inputs = []
 
     def oracle(inputs_B6SS, timestep_B):
-        assert torch.equal(inputs_B6SS[:, 3:], to_input(arrive_torch(batch.faces_BHWC, 32)))
-        seen.append(inputs_B6SS[:, :3])
+        assert torch.equal(inputs_B6SS[:, 3:], to_input(resize_to_network_torch(batch.images_BHWC, 32)))
+        inputs.append(inputs_B6SS[:, :3])
         signal_B111 = scheduler.alphas_cumprod[timestep_B][:, None, None, None].sqrt()
         noise_level_B111 = (1 - signal_B111**2).sqrt()
         noise_B3SS = (inputs_B6SS[:, :3] - signal_B111 * face_B3SS) / noise_level_B111
@@ -105,7 +105,7 @@ def test_the_network_is_taught_v_with_new_noise_each_step(prior_recipe):
 
     run.network = oracle
     assert training.denoising_loss(run, batch, 0) < 1e-6 and training.denoising_loss(run, batch, 1) < 1e-6
-    assert not torch.equal(*seen)
+    assert not torch.equal(*inputs)
 
 
 def on_rank(rank: int, keys: dict, place: str) -> None:
@@ -116,48 +116,51 @@ def on_rank(rank: int, keys: dict, place: str) -> None:
 
 @pytest.mark.slow
 def test_two_ranks_equal_one(prior_keys, tmp_path):
-    """Plain SGD: AdamW would make a whole step of a gradient's last digit."""
+    """Plain SGD: AdamW would turn a rounding difference of a gradient into a whole step."""
     keys = prior_keys | {"num_epoch": 1, "optimizer": "sgd", "lr": 0.1}
     one = training.train(from_flat(keys | {"output": str(tmp_path / "one")}))
     two = keys | {"output": str(tmp_path / "two"), "batch_size": 4}
-    mp.spawn(on_rank, (two, str(tmp_path / "meeting")), nprocs=2)
+    mp.spawn(on_rank, (two, str(tmp_path / "rendezvous")), nprocs=2)
     for name, value in weights(one).items():
         torch.testing.assert_close(weights(tmp_path / "two")[name], value, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize(("change", "words"), [
-    ({"px": 64}, "prior_side=32 is below px=64"),
-    ({"gradient_acc": 2}, "gradient_acc=2: a prior takes one batch a step"),
-    ({"fp16": True}, "fp16=False"),
-    ({"px_range": (8, 64)}, "terms, px_range, also_px, faces_per_person would do nothing"),
-    ({"terms": {"align": "aird_plugin.losses.alignment:Alignment"}}, "trains a prior and no student"),
-    ({"batch_size": 64}, "48 faces do not fill one batch of 64"),
-])  # fmt: skip
-def test_what_does_not_fit_is_told(prior_recipe, change, words):
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"px": 64}, "prior_side=32 is below px=64"),
+        ({"gradient_acc": 2}, "gradient_acc=2: a prior takes one batch per step"),
+        ({"fp16": True}, "fp16=False"),
+        ({"px_range": (8, 64)}, "terms, px_range, also_px, faces_per_person would do nothing"),
+        ({"terms": {"align": "aird_plugin.losses.cosine:CosineRegression"}}, "trains a prior and no student"),
+        ({"batch_size": 64}, "48 images do not fill one batch of 64"),
+    ],
+)
+def test_invalid_recipe_is_rejected(prior_recipe, change, words):
     with pytest.raises(ValueError, match=words):
         training.train(prior_recipe(**change))
 
 
-def test_the_command_trains_it_and_keeps_it_out_of_arcface_torch(prior_keys, tmp_path, capsys):
+def test_train_command_trains_a_prior_and_rejects_arcface_torch(prior_keys, tmp_path, capsys):
     recipe = tmp_path / "recipe.py"
     recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({prior_keys!r})\n")
     assert main(["train", str(recipe), "num_epoch=1"]) == 0
     assert "done: " in capsys.readouterr().out
     assert main(["train", str(recipe), "--arcface-torch", str(tmp_path)]) == 1
-    assert "which arcface_torch's loop cannot" in capsys.readouterr().err
+    assert "which arcface_torch's loop does not support" in capsys.readouterr().err
 
 
-def test_the_bank_of_a_prior_is_built_ahead(prior_keys, tmp_path, capsys):
+def test_bank_of_a_prior_is_built_in_advance(prior_keys, tmp_path, capsys):
     recipe = tmp_path / "recipe.py"
     recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({prior_keys | {'bank': str(tmp_path / 'bank')}!r})\n")
     assert main(["bank", str(recipe)]) == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for side in (16, 32):
-        assert (tmp_path / "bank" / f"low{side}-v2" / "manifest.json").exists() and f"low{side}-v2: 48 faces" in told
+        assert (tmp_path / "bank" / f"low{side}-v2" / "manifest.json").exists() and f"low{side}-v2: 48 images" in output
 
 
-def test_a_perfect_prior_samples_the_true_face():
-    """DDIM with an oracle for v: whatever the noise, the end is the face."""
+def test_perfect_prior_samples_the_true_image():
+    """DDIM with an oracle for v ends at the image from any noise."""
     needs("diffusers")
     scheduler = build_scheduler()
     face = torch.linspace(-0.9, 0.9, 2 * 3 * 8 * 8).reshape(2, 3, 8, 8)

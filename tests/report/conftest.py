@@ -1,4 +1,4 @@
-"""Run folders made by hand, with a small random student each, and pairs that chain pictures into people."""
+"""Run folders with a small random student each, and pairs that link images into identities."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.data.pairs import write_pairs
-from aird_plugin.data.synthetic import draw_person
+from aird_plugin.data.synthetic.draw import draw_person
 from aird_plugin.models import build
 from aird_plugin.models.load import load_teacher
 
@@ -28,12 +28,13 @@ def teacher(teacher_file):
 
 @pytest.fixture(scope="session")
 def pairs_file(tmp_path_factory) -> str:
-    """Five people with five pictures each: each picture with the next of its person, and with one of another person."""
-    pictures = [[encode_jpeg(draw_person(person, 10 * person + n)) for n in range(5)] for person in range(5)]
+    """Five identities with five images each: each image with the next one of its identity and one of another identity."""
+    files = [[encode_jpeg(draw_person(identity, 10 * identity + n)) for n in range(5)] for identity in range(5)]
     images, same = [], []
-    for person in range(5):
+    for identity in range(5):
         for n in range(4):
-            images += [pictures[person][n], pictures[person][n + 1], pictures[person][n], pictures[(person + n + 1) % 5][n]]
+            image = files[identity][n]
+            images += [image, files[identity][n + 1], image, files[(identity + n + 1) % 5][n]]
             same += [True, False]
     path = tmp_path_factory.mktemp("pairs") / "chained.bin"
     write_pairs(path, images, same)
@@ -42,20 +43,20 @@ def pairs_file(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def run_maker(teacher):
-    """folder -> a maker of run folders in it.
+    """Function of a folder that returns a function to create run folders in it.
 
-    recipe: keys of recipe.json; lines: of metrics.jsonl; weights: False for a run in the making; facts: beside the recipe.
+    recipe: keys of the recipe; lines: of metrics.jsonl; weights: False for an unfinished run; metadata: more of recipe.json.
     """
 
     def in_folder(parent):
-        def make(name, seed=0, lines=None, weights=True, facts=None, **recipe) -> str:
+        def make(name, seed=0, lines=None, weights=True, metadata=None, **recipe) -> str:
             folder = Path(parent) / name
             folder.mkdir(parents=True)
-            usual = {"seed": seed, "network": "native16_0.05m", "head_init": "teacher", "output": str(folder), "lr": 0.1}
-            recipe = usual | recipe
-            told = {"recipe": recipe, "network": recipe["network"], "px": 16, "parameters": 50_000}
-            told |= {"teacher": teacher.describe()} | (facts or {})
-            (folder / "recipe.json").write_text(json.dumps(told))
+            defaults = {"seed": seed, "network": "native16_0.05m", "head_init": "teacher", "output": str(folder), "lr": 0.1}
+            recipe = defaults | recipe
+            content = {"recipe": recipe, "network": recipe["network"], "px": 16, "parameters": 50_000}
+            content |= {"teacher": teacher.describe()} | (metadata or {})
+            (folder / "recipe.json").write_text(json.dumps(content))
             logged = [{"epoch": n / 4, "lr": 0.1, "loss": 9 / n, "iid": 1.5, "samples_per_s": 7} for n in range(1, 9)]
             (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, logged) if lines is None else lines))
             if weights:

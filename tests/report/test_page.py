@@ -8,23 +8,22 @@ from html.parser import HTMLParser
 import pytest
 
 from aird_plugin.__main__ import main
-from aird_plugin.models.teacher import file_sha256
-from aird_plugin.provenance import provenance
 from aird_plugin.report.style import DARK, LIGHT
+from aird_plugin.utils.files import file_sha256
+from aird_plugin.utils.provenance import provenance
 
 HOSTILE = "<script>alert(1)</script>\"'&amp;--><img src=x onerror=alert(2)>"
-KEYS = ("summary", "accuracy", "training", "scores", "errors", "people", "batchnorm", "negatives", "hardest", "numbers",
-        "origin")  # fmt: skip
+KEYS = ("summary", "accuracy", "training", "scores", "errors", "people", "batchnorm", "negatives", "hardest", "numbers", "origin")
 VOID = {"meta", "img", "input", "br"}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
 class Page(HTMLParser):
-    """Tags, attributes and words of a page; `crooked` holds end tags that close nothing."""
+    """Tags, attributes and text of a page; `unmatched` holds end tags without a start tag."""
 
     def __init__(self, html: str):
         super().__init__()
-        self.tags, self.open, self.crooked, self.words = [], [], [], []
+        self.tags, self.open, self.unmatched, self.text = [], [], [], []
         self.feed(html)
 
     def handle_starttag(self, tag, attrs):
@@ -37,10 +36,10 @@ class Page(HTMLParser):
 
     def handle_endtag(self, tag):
         if not self.open or self.open.pop() != tag:
-            self.crooked.append(tag)
+            self.unmatched.append(tag)
 
     def handle_data(self, data):
-        self.words.append(data)
+        self.text.append(data)
 
     def all(self, tag):
         return [attrs for name, attrs in self.tags if name == tag]
@@ -48,11 +47,11 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def report(tmp_path):
-    """Run `aird report` -> the page's text."""
+    """Function that runs `aird report` and returns the page."""
 
-    def make(*words) -> str:
+    def make(*arguments) -> str:
         out = tmp_path / "out" / "report.html"
-        assert main(["report", *map(str, words), "--out", str(out)]) == 0
+        assert main(["report", *map(str, arguments), "--out", str(out)]) == 0
         return out.read_text()
 
     return make
@@ -60,19 +59,19 @@ def report(tmp_path):
 
 @pytest.fixture(scope="module")
 def full(tmp_path_factory, run_maker, pairs_file, teacher_file) -> str:
-    """A page with every section drawn."""
+    """A page with data for every section."""
     folder = tmp_path_factory.mktemp("full")
     make = run_maker(folder)
     runs = [make("a-seed0", rid_negatives=4), make("a-seed1", 1, rid_negatives=4), make("b", 2, rid_negatives=16)]
-    words = ["--pairs", pairs_file, "--px", "16", "8", "--teacher", teacher_file, "--out", str(folder / "full.html")]
-    assert main(["report", *runs, *words]) == 0
+    arguments = ["--pairs", pairs_file, "--px", "16", "8", "--teacher", teacher_file, "--out", str(folder / "full.html")]
+    assert main(["report", *runs, *arguments]) == 0
     return (folder / "full.html").read_text()
 
 
-def test_every_section_is_drawn_in_a_whole_page_of_valid_svg(full):
+def test_every_section_is_drawn_as_valid_html_and_svg(full):
     page = Page(full)
     assert [attrs["id"] for attrs in page.all("section")] == list(KEYS)
-    assert not page.crooked and not page.open
+    assert not page.unmatched and not page.open
     assert 'class="missing"' not in full
     charts = re.findall(r"<svg.*?</svg>", full, re.S)
     assert len(charts) > 20
@@ -83,13 +82,13 @@ def test_every_section_is_drawn_in_a_whole_page_of_valid_svg(full):
     assert len({attrs["id"] for _, attrs in page.tags if "id" in attrs}) == len([1 for _, attrs in page.tags if "id" in attrs])
 
 
-def test_figures_have_their_numbers_in_a_table_beside_them(full):
+def test_figures_have_a_table_of_their_numbers(full):
     for section in re.findall(r"<section.*?</section>", full, re.S):
         assert "<table>" in section or 'class="verdicts"' in section, section[:200]
     assert full.count("<figure>") == full.count("<figcaption>") > 15
 
 
-def test_the_page_asks_nothing_of_anybody(full):
+def test_page_is_self_contained(full):
     page = Page(full)
     assert not page.all("script") and not page.all("link") and not page.all("iframe")
     (policy,) = [meta["content"] for meta in page.all("meta") if meta.get("http-equiv") == "Content-Security-Policy"]
@@ -102,73 +101,90 @@ def test_the_page_asks_nothing_of_anybody(full):
     assert all(attrs["alt"] for attrs in page.all("img")) and page.all("img")
 
 
-def test_what_runs_say_of_themselves_cannot_inject(report, make_run, tmp_path, pairs_file):
+def test_text_of_runs_is_escaped(report, make_run, tmp_path, pairs_file):
     name = HOSTILE.replace("/", "_")
     lines = [json.dumps({"epoch": n, HOSTILE: float(n)}) for n in range(3)] + ["junk"]
     folders = [make_run(name, lines=lines, teacher=HOSTILE, extra=HOSTILE), make_run("b", 1, extra={HOSTILE: 1})]
-    row = {"pairs": HOSTILE, "px": 16, "protocol": HOSTILE, "n_pairs": 9, "accuracy": 9, "ci95": [8, 9], "high_side": HOSTILE,
-           "facebn": HOSTILE, "degradation": HOSTILE, "tar": HOSTILE, "auc": HOSTILE}  # fmt: skip
+    row = {
+        "pairs": HOSTILE,
+        "px": 16,
+        "protocol": HOSTILE,
+        "n_pairs": 9,
+        "accuracy": 9,
+        "ci95": [8, 9],
+        "high_side": HOSTILE,
+        "facebn": HOSTILE,
+        "degradation": HOSTILE,
+        "tar": HOSTILE,
+        "auc": HOSTILE,
+    }
     (tmp_path / name / "evaluation.json").write_text(json.dumps([row, row | {"facebn": None, "centre": False}]))
     for html in (report(*folders), report(*folders, "--pairs", pairs_file, "--no-faces")):
         page = Page(html)
-        assert not page.all("script") and not page.all("img") and not page.crooked and not page.open
+        assert not page.all("script") and not page.all("img") and not page.unmatched and not page.open
         assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
-        assert any(HOSTILE in word or name in word for word in page.words)
+        assert any(HOSTILE in text or name in text for text in page.text)
         for chart in re.findall(r"<svg.*?</svg>", html, re.S):
             ElementTree.fromstring(chart)
 
 
-def test_a_section_without_data_says_what_it_would_need(report, make_run):
+def test_section_without_data_states_what_it_needs(report, make_run):
     html = report(make_run("a", lines=[], weights=False))
     assert [attrs["id"] for attrs in Page(html).all("section")] == list(KEYS)
-    assert html.count('class="missing"') == len(KEYS) - 1, "every run tells where it comes from"
-    for need in ("val_targets", "--px 8 12", "metrics.jsonl", "verification file", "chain", "BatchNorm", "rid_negatives=16"):
+    assert html.count('class="missing"') == len(KEYS) - 1, "provenance is always available"
+    for need in ("val_targets", "--px 8 12", "metrics.jsonl", "verification file", "link four", "BatchNorm", "rid_negatives=16"):
         assert need in html
 
 
-def test_who_embeds_the_sharp_side_is_told_where_it_differs(report, make_run, tmp_path):
+def test_high_side_is_stated_where_it_differs(report, make_run, tmp_path):
     row = {"pairs": "lfw.bin", "px": 16, "protocol": "lr-hr", "n_pairs": 9, "accuracy": 50, "ci95": [8, 90]}
     runs = [make_run("a"), make_run("b", lr=0.2)]
     for name, side in (("a", "student"), ("b", "teacher")):
         (tmp_path / name / "evaluation.json").write_text(json.dumps([row | {"high_side": side}]))
     html = report(*runs)
-    assert "LR-HR: sharp faces are embedded by the student for a; by the teacher for b." in html and "level with b" in html
-    assert "sharp faces are embedded" not in report(runs[0])
+    assert "LR-HR: HR images are embedded by the student for a; by the teacher for b." in html and "level with b" in html
+    assert "HR images are embedded" not in report(runs[0])
 
 
-def test_a_report_of_nobodys_face(report, make_run, pairs_file):
+def test_no_faces_omits_images(report, make_run, pairs_file):
     assert "data:image/png" not in report(make_run("a"), "--pairs", pairs_file, "--no-faces")
 
 
-@pytest.mark.parametrize(("words", "told"), [
-    (["--px", "16"], "ask something of pairs"), (["--pairs", "none.bin"], "no pairs file at none.bin"),
-    (["--pairs", "{pairs}", "--px", "3"], "px"), (["--pairs", "{pairs}", "--high-side", "me"], "--high-side is one of"),
-    (["--pairs", "{pairs}", "--teacher", "none.onnx"], "none.onnx"), (["--pairs", "{pairs}", "--degradation", "fog"], "fog"),
-    (["--pairs", "{run}/recipe.json"], "recipe.json"),
-])  # fmt: skip
-def test_a_wrong_word_is_one_line_and_leaves_no_file(make_run, tmp_path, pairs_file, capsys, words, told):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--px", "16"], "need verification files"),
+        (["--pairs", "none.bin"], "no pairs file at none.bin"),
+        (["--pairs", "{pairs}", "--px", "3"], "px"),
+        (["--pairs", "{pairs}", "--high-side", "me"], "--high-side must be one of"),
+        (["--pairs", "{pairs}", "--teacher", "none.onnx"], "none.onnx"),
+        (["--pairs", "{pairs}", "--degradation", "fog"], "fog"),
+        (["--pairs", "{run}/recipe.json"], "recipe.json"),
+    ],
+)
+def test_bad_argument_is_reported_in_one_line_and_writes_no_file(make_run, tmp_path, pairs_file, capsys, arguments, message):
     run = make_run("a")
-    words = [word.format(pairs=pairs_file, run=run) for word in words]
-    assert main(["report", run, "--out", str(tmp_path / "r.html"), *words]) == 1
+    arguments = [argument.format(pairs=pairs_file, run=run) for argument in arguments]
+    assert main(["report", run, "--out", str(tmp_path / "r.html"), *arguments]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and told in error and error.count("\n") == 1
+    assert error.startswith("error: ") and message in error and error.count("\n") == 1
     assert not (tmp_path / "r.html").exists()
 
 
 @pytest.mark.parametrize("px", [None, "16", 3])
-def test_a_run_that_does_not_know_its_px_is_one_line(make_run, tmp_path, pairs_file, capsys, px):
-    words = ["report", make_run("a", facts={"px": px}), "--pairs", pairs_file, "--out", str(tmp_path / "r.html")]
-    assert main(words) == 1
+def test_run_without_valid_px_is_reported_in_one_line(make_run, tmp_path, pairs_file, capsys, px):
+    arguments = ["report", make_run("a", metadata={"px": px}), "--pairs", pairs_file, "--out", str(tmp_path / "r.html")]
+    assert main(arguments) == 1
     assert "px" in capsys.readouterr().err and not (tmp_path / "r.html").exists()
 
 
-def test_a_name_that_is_no_unicode_is_written_all_the_same(report, make_run):
+def test_invalid_unicode_in_a_name_is_replaced(report, make_run):
     assert "?" in report(make_run("a\udce9"))
 
 
-def test_a_folder_is_no_file(make_run, tmp_path, capsys):
+def test_output_folder_is_rejected(make_run, tmp_path, capsys):
     assert main(["report", make_run("a"), "--out", str(tmp_path)]) == 1
-    assert "name the file to write" in capsys.readouterr().err
+    assert "give the file to write" in capsys.readouterr().err
 
 
 def luminance(colour: str) -> float:
@@ -178,7 +194,7 @@ def luminance(colour: str) -> float:
 
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=["light", "dark"])
-def test_colours_can_be_told_from_the_paper(theme):
+def test_colours_have_sufficient_contrast(theme):
     """WCAG 2.2: 4.5 to 1 for text, 3 to 1 for lines."""
     for name, colour in theme.items():
         for paper in (theme["paper"], theme["panel"]):
@@ -188,14 +204,14 @@ def test_colours_can_be_told_from_the_paper(theme):
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH: apt-get install chromium")
-def test_a_phone_needs_no_sideways_scrolling(full, tmp_path):
-    """A browser lays the page out 360 px wide inside a frame, opens every fold, and tells how wide it became."""
+def test_page_fits_a_phone(full, tmp_path):
+    """A browser renders the page in a frame 360 px wide, opens all details and reports the page width."""
     (tmp_path / "full.html").write_text(full)
-    measure = """<iframe id="f" src="full.html" style="width:360px;height:800px;border:0"></iframe><p id="told"></p><script>
+    measure = """<iframe id="f" src="full.html" style="width:360px;height:800px;border:0"></iframe><p id="result"></p><script>
     f.onload = () => {
       const page = f.contentDocument, charts = page.querySelectorAll("svg.chart").length;
-      page.querySelectorAll("details").forEach(fold => fold.open = true);
-      told.textContent = `width ${page.documentElement.scrollWidth} charts ${charts}`; }</script>"""
+      page.querySelectorAll("details").forEach(element => element.open = true);
+      result.textContent = `width ${page.documentElement.scrollWidth} charts ${charts}`; }</script>"""
     (tmp_path / "outer.html").write_text(measure)
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--virtual-time-budget=9000"]
     command = [CHROMIUM, *flags, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", f"file://{tmp_path / 'outer.html'}"]
@@ -204,16 +220,16 @@ def test_a_phone_needs_no_sideways_scrolling(full, tmp_path):
     assert width <= 360 and charts > 15
 
 
-def test_the_page_says_where_every_figure_comes_from(make_run, pairs_file, tmp_path):
-    told = provenance()
-    facts = told | {"records": {"sha256": "f" * 64}, "earlier": [{}, {}]}
+def test_provenance_of_runs_and_pairs_is_listed(make_run, pairs_file, tmp_path):
+    recorded = provenance()
+    metadata = recorded | {"records": {"sha256": "f" * 64}, "earlier": [{}, {}]}
     broken = {"code": 5, "machine": None, "versions": [1], "earlier": "x", "records": "y"}
-    words = ["report", make_run("a", facts=facts), make_run("b", facts=broken, lr=0.2), "--pairs", pairs_file]
-    assert main([*words, "--out", str(tmp_path / "r.html")]) == 0
+    arguments = ["report", make_run("a", metadata=metadata), make_run("b", metadata=broken, lr=0.2), "--pairs", pairs_file]
+    assert main([*arguments, "--out", str(tmp_path / "r.html")]) == 0
     page = (tmp_path / "r.html").read_text()
     section = page[page.index('<section id="origin">') : page.index("</main>")]
-    commit = told["code"]["commit"]
-    wanted = [told["code"]["tree"][:12], commit and commit[:12], "f" * 12, told["time"], file_sha256(pairs_file)[:12]]
-    assert all(words in section for words in wanted if words)
-    assert "f" * 13 not in section and f"tree {told['code']['tree']}" in page[page.index("<footer>") :]
+    commit = recorded["code"]["commit"]
+    expected = [recorded["code"]["tree"][:12], commit and commit[:12], "f" * 12, recorded["time"], file_sha256(pairs_file)[:12]]
+    assert all(text in section for text in expected if text)
+    assert "f" * 13 not in section and f"tree {recorded['code']['tree']}" in page[page.index("<footer>") :]
     assert "Impostors" in section and ">3<" in section

@@ -9,78 +9,106 @@ def methods_of(*folders):
     return group([read_run(folder) for folder in folders])
 
 
-def test_runs_that_differ_by_seed_alone_are_one_method(make_run):
+def test_runs_that_differ_in_the_seed_form_one_method(make_run):
     methods = methods_of(make_run("aird-seed0"), make_run("aird-seed10", 10), make_run("warm-seed0", lr=0.2))
     assert [(m.name, [run.seed for run in m.runs]) for m in methods] == [("aird", [0, 10]), ("warm", [0])]
 
 
-def test_keys_that_leave_the_weights_alone_do_not_part_methods(make_run):
+def test_keys_that_do_not_change_the_weights_are_ignored(make_run):
     assert len(methods_of(make_run("a", frequent=1, bank="x"), make_run("b", 1, frequent=2, bank="y"))) == 1
 
 
-def test_an_adapted_run_is_another_method(make_run):
-    assert len(methods_of(make_run("a"), make_run("b", facts={"adapted": {"keep": 0.9}}))) == 2
+def test_adapted_run_is_another_method(make_run):
+    assert len(methods_of(make_run("a"), make_run("b", metadata={"adapted": {"keep": 0.9}}))) == 2
 
 
-def test_methods_of_one_name_are_called_by_their_folders(make_run):
+def test_methods_with_equal_names_use_their_folders(make_run):
     folders = make_run("x/student"), make_run("y/student", lr=0.2)
     assert [method.name for method in methods_of(*folders)] == list(folders)
 
 
-def test_a_name_of_digits_alone_stays(make_run):
+def test_name_of_digits_is_kept(make_run):
     assert [method.name for method in methods_of(make_run("seed0"), make_run("2024", lr=0.2))] == ["seed0", "2024"]
 
 
-def test_a_run_counts_once(make_run):
+def test_duplicate_run_is_rejected(make_run):
     folder = make_run("a")
     with pytest.raises(ValueError, match="given twice"):
         methods_of(folder, folder + "/")
 
 
-def test_what_the_methods_differ_in(make_run):
+def test_differences_list_varying_keys(make_run):
     assert differences(methods_of(make_run("a"), make_run("b", 1, lr=0.2, rid_negatives=4))) == {
-        "lr": [0.1, 0.2], "rid_negatives": [None, 4]
-    }  # fmt: skip
+        "lr": [0.1, 0.2],
+        "rid_negatives": [None, 4],
+    }
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    ("", "is no JSON"), ("{", "is no JSON"), ("[" * 100_000, "is no JSON"), ("[]", "tells no recipe"),
-    ('{"recipe": []}', "tells no recipe"), ("null", "tells no recipe"),
-])  # fmt: skip
-def test_a_broken_recipe_is_told(make_run, tmp_path, text, words):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not a JSON"),
+        ("{", "is not a JSON"),
+        ("[" * 100_000, "is not a JSON"),
+        ("[]", "holds no recipe"),
+        ('{"recipe": []}', "holds no recipe"),
+        ("null", "holds no recipe"),
+    ],
+)
+def test_broken_recipe_is_rejected(make_run, tmp_path, text, message):
     folder = make_run("a")
     (tmp_path / "a" / "recipe.json").write_text(text)
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ValueError, match=message):
         read_run(folder)
 
 
-def test_a_folder_without_recipe_is_no_run(tmp_path):
-    with pytest.raises(FileNotFoundError, match="is no run folder"):
+def test_folder_without_recipe_is_rejected(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is not a run folder"):
         read_run(str(tmp_path))
 
 
 GOOD = {"pairs": "lfw.bin", "px": 16, "protocol": "lr-lr", "n_pairs": 40, "accuracy": 90.0, "ci95": [80.0, 95.0]}
 
 
-@pytest.mark.parametrize("rows", [
-    {}, [1], [GOOD | {"accuracy": None}], [GOOD | {"ci95": []}], [GOOD | {"ci95": [float("nan"), 1]}], [GOOD | {"px": "16"}],
-    [GOOD | {"px": 0}], [GOOD | {"n_pairs": 0}], [GOOD | {"accuracy": 101}], [GOOD | {"accuracy": 10**400}],
-    [GOOD | {"ci95": 9}], [GOOD | {"pairs": 1}],
-])  # fmt: skip
-def test_broken_results_are_told(make_run, tmp_path, rows):
+@pytest.mark.parametrize(
+    "rows",
+    [
+        {},
+        [1],
+        [GOOD | {"accuracy": None}],
+        [GOOD | {"ci95": []}],
+        [GOOD | {"ci95": [float("nan"), 1]}],
+        [GOOD | {"px": "16"}],
+        [GOOD | {"px": 0}],
+        [GOOD | {"n_pairs": 0}],
+        [GOOD | {"accuracy": 101}],
+        [GOOD | {"accuracy": 10**400}],
+        [GOOD | {"ci95": 9}],
+        [GOOD | {"pairs": 1}],
+    ],
+)
+def test_broken_results_are_rejected(make_run, tmp_path, rows):
     folder = make_run("a")
     (tmp_path / "a" / "evaluation.json").write_text(json.dumps([GOOD]))
     assert read_run(folder).rows == [GOOD]
     (tmp_path / "a" / "evaluation.json").write_text(json.dumps(rows))
-    with pytest.raises(ValueError, match="no list of results"):
+    with pytest.raises(ValueError, match="not a list of results"):
         read_run(folder)
 
 
-def test_curves_leave_out_what_is_no_number_and_count_what_is_no_line(tmp_path):
+def test_curves_skip_non_finite_values_and_count_invalid_lines(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    lines = ['{"step": 1, "epoch": 0.5, "lr": 1, "loss": 2, "iid": NaN}', '{"step": 2, "epoch": 1, "loss": 1, "iid": "x"}', "[1]",
-             '{"epoch": 2, "loss": 1e300, "iid": -Infinity, "rid": 1' + "0" * 400 + "}", '{"epoch": NaN, "loss": 1}',
-             '{"step": 3, "epoch": 1.5, "los', '{"step": 4}', "", '{"epoch": "a"}']  # fmt: skip
+    lines = [
+        '{"step": 1, "epoch": 0.5, "lr": 1, "loss": 2, "iid": NaN}',
+        '{"step": 2, "epoch": 1, "loss": 1, "iid": "x"}',
+        "[1]",
+        '{"epoch": 2, "loss": 1e300, "iid": -Infinity, "rid": 1' + "0" * 400 + "}",
+        '{"epoch": NaN, "loss": 1}',
+        '{"step": 3, "epoch": 1.5, "los',
+        '{"step": 4}',
+        "",
+        '{"epoch": "a"}',
+    ]
     path.write_text("\n".join(lines))
     assert read_curves(path) == ({"loss": [(0.5, 2.0), (1.0, 1.0)]}, 4)
     path.write_bytes(b"\xff\xfe\x00")

@@ -1,4 +1,4 @@
-"""The benchmarks' parts are run once each, told what they take, and put on one table."""
+"""bench.py runs each part once with its options and puts all rows on one table."""
 
 import argparse
 import importlib
@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from aird_plugin import ratios
 from tools import bench
+from tools.lib import ratios
 
 PART = """
 import json, pathlib, sys
@@ -34,12 +34,12 @@ def parts(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_a_part_that_failed_is_named_and_only_it_runs_again(parts, capsys):
+def test_failed_part_is_named_and_rerun_alone(parts, capsys):
     (parts / "broken").touch()
     assert bench.main() == 1
-    told = capsys.readouterr()
-    assert "| thing | at least 2 | 3 | 2.5 to 3.5 | met | B=1 |" in told.out and "other" not in told.out
-    assert "bad: failed, see" in told.err
+    printed = capsys.readouterr()
+    assert "| thing | at least 2 | 3 | 2.5 to 3.5 | met | B=1 |" in printed.out and "other" not in printed.out
+    assert "bad: failed, see" in printed.err
     assert "broken" in (parts / "out" / "bad.log").read_text()
     (parts / "broken").unlink()
     assert bench.main() == 0
@@ -49,19 +49,19 @@ def test_a_part_that_failed_is_named_and_only_it_runs_again(parts, capsys):
 
 
 @pytest.mark.parametrize("part", bench.PARTS)
-def test_every_part_takes_what_it_is_told(part, tmp_path, monkeypatch):
-    """The words that the whole bench gives a script are read by that script's own parser."""
-    module, told = importlib.import_module(f"tools.{Path(bench.PARTS[part][0]).stem}"), []
+def test_every_part_accepts_its_options(part, tmp_path, monkeypatch):
+    """The parser of each script accepts the command line that bench.py builds."""
+    module, namespaces = importlib.import_module(f"tools.{Path(bench.PARTS[part][0]).stem}"), []
     parse = argparse.ArgumentParser.parse_args
 
     class Parsed(Exception):
         pass
 
     def parsed(self, *args):
-        told.append(parse(self, *args))
+        namespaces.append(parse(self, *args))
         raise Parsed
 
-    def reads(command, **_):
+    def parse_only(command, **_):
         monkeypatch.setattr(sys, "argv", command[1:])
         with pytest.raises(Parsed):
             module.main()
@@ -69,10 +69,10 @@ def test_every_part_takes_what_it_is_told(part, tmp_path, monkeypatch):
 
     folders = {name: f"there/{name}" for name in ("arcface_torch", "mdistiller", "repdistiller", "mxnet_python", "pairs")}
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parsed)
-    monkeypatch.setattr(bench.subprocess, "run", reads)
-    assert bench.measured(SimpleNamespace(out=tmp_path, device="cpu", **folders), part)
-    assert told[0].json == str(tmp_path / f"{part}.json")
+    monkeypatch.setattr(bench.subprocess, "run", parse_only)
+    assert bench.measure(SimpleNamespace(out=tmp_path, device="cpu", **folders), part)
+    assert namespaces[0].json == str(tmp_path / f"{part}.json")
 
 
-def test_the_machine_is_told():
+def test_machine_line():
     assert "cores; Python 3" in bench.machine("cpu")

@@ -2,25 +2,25 @@ import json
 
 import pytest
 
-from aird_plugin.loop import train
-from aird_plugin.recipe import from_flat
+from aird_plugin.config.recipe import from_flat
+from aird_plugin.training.loop import train
 from tools import bench_facebn
 
 
 def row(model, accuracy, facebn=None, centre=False, order="file", **other):
-    question = bench_facebn.FROZEN | {"facebn": facebn, "centre": centre, "order": order}
-    place = {"model": model, "pairs": "a/lfw.bin", "px": 16, "degradation": "blur", "protocol": "lr-lr"}
-    return question | place | {"accuracy": accuracy} | other
+    setting = bench_facebn.FROZEN | {"facebn": facebn, "centre": centre, "order": order}
+    where = {"model": model, "pairs": "a/lfw.bin", "px": 16, "degradation": "blur", "protocol": "lr-lr"}
+    return setting | where | {"accuracy": accuracy} | other
 
 
-def test_the_gain_is_over_each_models_better_control():
-    """a: 83 over centred 82. b: 91 below frozen 95. On average -1.5, though the mean of 87 lies between both controls."""
+def test_gain_is_over_the_better_control_of_each_model():
+    """a: 83 over centered 82. b: 91 below frozen 95. On average -1.5, though the mean of 87 lies between both controls."""
     rows = [row("a", 80.0), row("a", 82.0, centre=True), row("b", 95.0), row("b", 90.0, centre=True)]
     rows += [row("a", 83.0, "stateless", order=0), row("b", 91.0, "stateless", order=0)]
     head, _, *lines = bench_facebn.table(rows).splitlines()
     assert head == "| | lfw 16 blur lr-lr |"
     assert lines == [
-        "| centred | 86.00 ± 5.66 |",
+        "| centered | 86.00 ± 5.66 |",
         "| frozen | 87.50 ± 10.61 |",
         "| stateless, keep 0.9, batch 96 | 87.00 ± 5.66 (-1.50) |",
     ]
@@ -41,6 +41,6 @@ def test_rows_are_measured_once(run, pairs_file, tmp_path, monkeypatch, capsys):
     assert len(rows) == 2 + 4 + 1, "two controls; every batch and order; one full pass"
     assert [row["batch"] for row in rows if row["facebn"] == "stateless"] == [8, 8, 16, 16]
     table = capsys.readouterr().out
-    monkeypatch.setattr(bench_facebn, "answer", None)
+    monkeypatch.setattr(bench_facebn, "evaluate_one", None)
     assert bench_facebn.main() == 0 and json.loads(out.read_text()) == rows
     assert capsys.readouterr().out == table

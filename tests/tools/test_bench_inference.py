@@ -16,7 +16,7 @@ def run(monkeypatch, *words) -> int:
     return bench_inference.main()
 
 
-def test_networks_are_timed_in_one_table_and_a_second_call_goes_on(tmp_path, monkeypatch, capsys):
+def test_one_table_and_a_second_call_resumes(tmp_path, monkeypatch, capsys):
     names = ["native16_0.05m", "native8_0.05m_dw_prelu"]
     words = [tmp_path / "out", *names, "--turns", 1, "--embedding-size", 16]
     assert run(monkeypatch, *words) == 0
@@ -36,7 +36,7 @@ def test_networks_are_timed_in_one_table_and_a_second_call_goes_on(tmp_path, mon
         run(monkeypatch, *words, "--px", 8)
 
 
-def test_threads_have_tables_of_their_own_and_the_small_is_held_against_the_large(tmp_path, monkeypatch, capsys):
+def test_one_table_per_thread_count_and_the_target_row(tmp_path, monkeypatch, capsys):
     names = ["native16_0.05m", "native8_0.05m_dw_prelu"]
     monkeypatch.setattr(bench_inference, "SMALL", names[0])
     monkeypatch.setattr(bench_inference, "LARGE", names[1])
@@ -49,21 +49,21 @@ def test_threads_have_tables_of_their_own_and_the_small_is_held_against_the_larg
     assert rates.keys() == {*kinds, *(f"{kind}/0" for kind in kinds)} and min(rates.values()) > 0
     [row] = json.loads((tmp_path / "rows.json").read_text())
     assert row["target"] == 150 and row["bound"] == "at least" and row["low"] <= row["ratio"] <= row["high"] and row["ratio"] > 0
-    assert f"{names[0]} at 16 px / {names[1]} at 112 px" in out and "faces/s |" in out
+    assert f"{names[0]} at 16 px / {names[1]} at 112 px" in out and "images/s |" in out
 
 
-def test_a_face_costs_what_its_turn_cost_by_the_faces_in_it(monkeypatch):
-    """Both networks answer in a second: two faces against three hundred in a turn are no difference."""
+def test_target_row_is_per_image(monkeypatch):
+    """Both networks take 1 s per image, with 2 and 300 images a turn: the ratio is 1."""
     monkeypatch.setattr(bench_inference, "prepare", lambda file, batch, threads: lambda: None)
     counted = {"mbf": [2.0, 2.0], "native16_0.2m": [300.0, 300.0]}
     monkeypatch.setattr(bench_inference, "in_turns", lambda calls, turns: counted)
     row = bench_inference.target_row(Namespace(out=Path("out"), turns=2))
-    assert row.ratio == 1 and not row.met and "1 against 1 faces/s" in row.detail
+    assert row.ratio == 1 and not row.met and "1 against 1 images/s" in row.detail
 
 
-def test_a_run_is_verified_too(tiny_run, pairs_file, tmp_path, monkeypatch, capsys):
-    from aird_plugin.loop import train
-    from aird_plugin.recipe import from_flat
+def test_run_folder_is_also_verified(tiny_run, pairs_file, tmp_path, monkeypatch, capsys):
+    from aird_plugin.config.recipe import from_flat
+    from aird_plugin.training.loop import train
 
     folder = train(from_flat(tiny_run | {"output": str(tmp_path / "run"), "num_epoch": 1}))
     words = [tmp_path / "out", folder, "--turns", 1, "--faces", pairs_file, "--count", 32, "--pairs", pairs_file]

@@ -40,7 +40,7 @@ def rkd_loss(student, teacher, distance_weight, angle_weight):
     return angle_weight * F.smooth_l1_loss(angles(student), angles(teacher))
 '''
 CRD = '''
-"""A stand-in: a memory of each side, a row of negatives for each face."""
+"""A stand-in: a memory of each side, a row of negatives for each image."""
 import torch
 from torch import nn
 import torch.nn.functional as F
@@ -75,7 +75,7 @@ class CRDLoss(nn.Module):
 
 @pytest.fixture
 def checkouts(tmp_path):
-    """The command line's words for both checkouts; what was imported from them is forgotten afterwards."""
+    """Command-line options for both checkouts; modules imported from them are removed afterwards."""
     for name, text in {"mdistiller/distillers/DKD": DKD, "mdistiller/distillers/RKD": RKD, "crd/criterion": CRD}.items():
         path = tmp_path / f"{name}.py"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,39 +85,39 @@ def checkouts(tmp_path):
         del sys.modules[name]
 
 
-def test_speeds_gradients_and_reach(checkouts, tmp_path, capsys):
+def test_speed_gradient_and_probe_rows(checkouts, tmp_path, capsys):
     out = tmp_path / "rows.json"
     before = torch.Tensor.cuda
     assert bench_losses.main([*checkouts, *SMALLEST, "--json", str(out)]) == 0
     rows = {row["what"]: row for row in json.loads(out.read_text())}
-    gradients = [f"{what}, gradients apart" for what in SPEEDS]
+    gradients = [f"{what}, gradient difference" for what in SPEEDS]
     assert set(rows) == {*SPEEDS, *gradients, "DKD, finite of 15 probes"}
     assert [rows[what]["target"] for what in SPEEDS] == [2, 8, 10]
     assert all(0 <= rows[what]["ratio"] < 1e-5 for what in gradients), rows
     assert rows["DKD, finite of 15 probes"]["ratio"] == 15
     assert "theirs 15" not in rows["DKD, finite of 15 probes"]["detail"]
     printed = capsys.readouterr()
-    assert "noise" not in printed.out and "| CRD |" in printed.out and "left out" not in printed.err
+    assert "noise" not in printed.out and "| CRD |" in printed.out and "skipped" not in printed.err
     assert torch.Tensor.cuda is before and not set(checkouts) & set(sys.path)
 
 
-def test_without_checkouts_it_says_what_is_left_out(capsys):
+def test_skipped_rows_are_reported(capsys):
     assert bench_losses.main(SMALLEST) == 0
-    assert [line.split(" is left out")[0] for line in capsys.readouterr().err.splitlines()] == ["DKD", "RKD", "CRD"]
+    assert [line.split(" is skipped")[0] for line in capsys.readouterr().err.splitlines()] == ["DKD", "RKD", "CRD"]
 
 
-def test_another_folder_is_refused(tmp_path, capsys):
+def test_folder_without_the_module_is_rejected(tmp_path, capsys):
     assert bench_losses.main(["--mdistiller", str(tmp_path), *SMALLEST]) == 1
-    assert "is no checkout with mdistiller.distillers.DKD" in capsys.readouterr().err
+    assert "is not a checkout with mdistiller.distillers.DKD" in capsys.readouterr().err
 
 
-def test_the_difference_of_gradients_is_relative():
+def test_gradient_difference_is_relative():
     x = torch.tensor([3.0, 4.0], requires_grad=True)
     assert bench_losses.difference(1.5 * x.square().sum(), x.square().sum(), x) == pytest.approx(0.5)
 
 
-def test_what_is_not_finite_is_seen():
-    """In the loss, and in the gradient alone."""
+def test_non_finite_loss_or_gradient_is_detected():
+    """In the loss, and in the gradient only."""
     probe = (torch.zeros(2, 3), torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64), 1)
     assert bench_losses.finite(instance_loss_of_four, *probe)
     assert not bench_losses.finite(lambda s, t, y, T: (s / 0).sum(), *probe)
@@ -128,15 +128,15 @@ def instance_loss_of_four(student, teacher, label, temperature):
     return instance_loss(student, teacher, label, "dkd", temperature=temperature)
 
 
-def test_twelve_of_the_fifteen_students_are_sure_of_a_wrong_class():
+def test_twelve_of_fifteen_probes_are_confidently_wrong():
     probes = list(bench_losses.probes())
     wrong = [bool((student.argmax(1) != label).all()) for student, _, label, _ in probes]
     assert len(probes) == 15 and len({student.dtype for student, *_ in probes}) == 3
     assert sum(wrong) == 12
 
 
-def test_ours_is_right_at_every_probe():
-    """Against float64, where a probability of e^-128 is still a number."""
+def test_our_loss_matches_float64_at_every_probe():
+    """In float64 a probability of e^-128 does not underflow."""
     for student, teacher, label, temperature in bench_losses.probes():
         loss = instance_loss_of_four(student, teacher, label, temperature).double()
         exact = instance_loss_of_four(student.double(), teacher.double(), label, temperature)

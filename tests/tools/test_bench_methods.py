@@ -1,4 +1,4 @@
-"""The queue of runs: what is trained, in which order, with which keys, and what a second call does."""
+"""The queue of runs: which are trained, in which order, with which keys, and that a second call resumes."""
 
 import importlib.util
 import json
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from aird_plugin.recipe import load
-from tools.methods import Method
+from aird_plugin.config.recipe import load
+from aird_plugin.config.recipe_file import recipe_path
+from tools.lib.methods import Method
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,16 +27,16 @@ def arguments(tool, monkeypatch, *words):
     return tool.arguments()
 
 
-def test_every_method_is_recipes_that_load(tool):
+def test_recipes_of_every_method_load(tool):
     for name, method in tool.METHODS.items():
         for recipe, overrides in method.stages:
             keys = [override.replace("{previous}", "runs/before").replace("{first}", "runs/first") for override in overrides]
-            loaded = load(ROOT / "recipes" / f"{recipe}.py", keys)
+            loaded = load(recipe_path(ROOT / "recipes", recipe), keys)
             assert loaded.head.head_init == "teacher" or not method.teachers_space or loaded.terms, name
     assert {tool.AIRD, tool.COSINE} <= set(tool.METHODS)
 
 
-def test_every_run_has_a_folder_of_its_own(tool, monkeypatch, tmp_path):
+def test_run_folders_are_distinct(tool, monkeypatch, tmp_path):
     args = arguments(tool, monkeypatch, tmp_path)
     folders = {tool.folder_of(args, name, seed) for name in tool.METHODS for seed in range(3)}
     assert len(folders) == 3 * len(tool.METHODS)
@@ -43,7 +44,7 @@ def test_every_run_has_a_folder_of_its_own(tool, monkeypatch, tmp_path):
 
 @pytest.fixture
 def recorded(tool, monkeypatch):
-    """Runs that are noted down instead of trained; those whose recipe is in `failing` end with status 1."""
+    """Record runs instead of training them; recipes in `failing` end with status 1."""
     calls, failing = [], set()
 
     def run_recipe(args, recipe, keys, folder, cost):
@@ -56,7 +57,7 @@ def recorded(tool, monkeypatch):
     return calls, failing
 
 
-def test_stages_follow_one_another_and_a_finished_run_is_kept(tool, monkeypatch, tmp_path, recorded):
+def test_stages_run_in_sequence_and_a_finished_run_is_kept(tool, monkeypatch, tmp_path, recorded):
     args = arguments(tool, monkeypatch, tmp_path, "--set", "lr=0.2")
     assert tool.train(args, "staged", 3) == 0
     folder = tmp_path / "staged-seed3"
@@ -68,7 +69,7 @@ def test_stages_follow_one_another_and_a_finished_run_is_kept(tool, monkeypatch,
     assert tool.train(args, "staged", 3) == 0 and len(recorded[0]) == 2
 
 
-def test_a_run_of_another_budget_is_refused(tool, monkeypatch, tmp_path, recorded, capsys):
+def test_run_of_another_budget_is_rejected(tool, monkeypatch, tmp_path, recorded, capsys):
     assert tool.train(arguments(tool, monkeypatch, tmp_path, "--set", "num_epoch=2"), "staged", 0) == 0
     assert tool.train(arguments(tool, monkeypatch, tmp_path), "staged", 0) == 1 and len(recorded[0]) == 2
     assert "was trained with --set ['num_epoch=2'], now []; name another folder" in capsys.readouterr().out
@@ -77,7 +78,7 @@ def test_a_run_of_another_budget_is_refused(tool, monkeypatch, tmp_path, recorde
     assert tool.train(arguments(tool, monkeypatch, tmp_path), "staged", 0) == 0
 
 
-def test_a_failed_stage_ends_the_run_and_is_tried_again(tool, monkeypatch, tmp_path, recorded, capsys):
+def test_failed_stage_ends_the_run_and_is_retried(tool, monkeypatch, tmp_path, recorded, capsys):
     args = arguments(tool, monkeypatch, tmp_path)
     recorded[1].add("one")
     assert tool.train(args, "staged", 0) == 1
@@ -86,7 +87,7 @@ def test_a_failed_stage_ends_the_run_and_is_tried_again(tool, monkeypatch, tmp_p
     assert tool.train(args, "staged", 0) == 0 and len(recorded[0]) == 3
 
 
-def test_what_is_trained_by_default_and_by_choice(tool, monkeypatch, tmp_path, recorded):
+def test_methods_and_seeds_trained_by_default_and_with_only(tool, monkeypatch, tmp_path, recorded):
     trained = []
     monkeypatch.setattr(tool, "train", lambda args, name, seed: trained.append((name, seed)) or 0)
     monkeypatch.setattr(tool, "evaluate", lambda args, finished: {})
@@ -104,15 +105,15 @@ def test_what_is_trained_by_default_and_by_choice(tool, monkeypatch, tmp_path, r
     assert tool.main() == 0 and trained == [("all sizes", 0)]
 
 
-def test_a_real_process_is_timed_and_weighed(tool, monkeypatch, tmp_path):
+def test_seconds_and_peak_memory_of_a_real_process(tool, monkeypatch, tmp_path):
     args = arguments(tool, monkeypatch, tmp_path)
     cost = {"seconds": 0.0, "peak_mb": 0.0}
     assert tool.run_recipe(args, "no_such_recipe", ["output=x"], tmp_path, cost) == 1
     assert cost["seconds"] > 0 and cost["peak_mb"] > 5 and "no recipe" in (tmp_path / "log").read_text()
 
 
-def test_a_relative_folder_is_the_callers(tool, monkeypatch, tmp_path):
-    """The process that trains resolves output= where the one that evaluates will look for it."""
+def test_relative_folder_is_relative_to_the_caller(tool, monkeypatch, tmp_path):
+    """The training process resolves output= to the folder that the evaluating process reads."""
     monkeypatch.chdir(tmp_path)
     script = tmp_path / "train.py"
     script.write_text("import os, sys; open('here', 'w').write(os.getcwd())")

@@ -1,4 +1,4 @@
-"""Which rows there are, and that both sides of one train."""
+"""The rows of each device, and the training of both sides of one row."""
 
 import shutil
 import sys
@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from aird_plugin import ratios
 from tools import bench_training
+from tools.lib import ratios
 
 
-def test_rows_name_what_the_device_can_do():
+def test_rows_of_each_device():
     assert "aird-r18" in bench_training.pairs("cuda") and "aird-r18" not in bench_training.pairs("cpu")
     for pair in bench_training.pairs("cuda").values():
         assert pair.teacher in bench_training.TEACHERS and pair.bound in (ratios.AT_MOST, ratios.AT_LEAST)
@@ -18,7 +18,7 @@ def test_rows_name_what_the_device_can_do():
 
 @pytest.fixture
 def small(tiny_run, tmp_path, monkeypatch):
-    """faces15k is 48 faces, and every row a tiny student's."""
+    """faces15k has 48 images, and the only row trains a tiny student."""
     shutil.copytree(tiny_run["rec"], tmp_path / "data" / "faces15k")
     monkeypatch.setenv("AIRD_DATA", str(tmp_path / "data"))
     aird, bare = (bench_training.AIRD, ["rid_negatives=8"]), (bench_training.BARE, [])
@@ -34,7 +34,7 @@ def test_both_sides_of_a_row_train(small, capsys):
     assert Path(small).exists()
 
 
-def test_a_row_that_is_not_there_is_named(small, monkeypatch, capsys):
+def test_unknown_row_is_named(small, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["x", "aird-nativ"])
     with pytest.raises(SystemExit):
         bench_training.main()

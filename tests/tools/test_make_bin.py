@@ -1,4 +1,4 @@
-"""Lists of pairs and synthetic people -> verification files."""
+"""Lists of pairs and synthetic identities -> verification files."""
 
 import importlib.util
 import re
@@ -10,7 +10,7 @@ from PIL import Image
 
 from aird_plugin.data.images import decode, encode_jpeg
 from aird_plugin.data.pairs import read_pairs
-from aird_plugin.data.synthetic import draw_person
+from aird_plugin.data.synthetic.draw import draw_person
 from tests.skips import needs
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "make_bin.py"
@@ -26,11 +26,11 @@ def tool():
 
 @pytest.fixture
 def root(tmp_path, noise_faces):
-    """LFW's tree of three people, one file of another format, and a name with a blank."""
+    """LFW's folders of three identities, with two formats and a name with a blank."""
     names = ("Ann_Lee/Ann_Lee_0001.jpg", "Ann_Lee/Ann_Lee_0002.jpg", "Bo/Bo_0010.png", "Cy No/Cy No_0001.bmp")
-    for name, face in zip(names, noise_faces(4), strict=True):
+    for name, image in zip(names, noise_faces(4), strict=True):
         (tmp_path / "faces" / name).parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(face).save(tmp_path / "faces" / name)
+        Image.fromarray(image).save(tmp_path / "faces" / name)
     return tmp_path / "faces"
 
 
@@ -51,14 +51,14 @@ LISTS = {
 
 
 @pytest.mark.parametrize("form", LISTS)
-def test_lists(tool, root, form, capsys):
+def test_every_list_format(tool, root, form, capsys):
     status, pairs = run(tool, root, LISTS[form])
     files = ["Ann_Lee/Ann_Lee_0001.jpg", "Ann_Lee/Ann_Lee_0002.jpg", "Ann_Lee/Ann_Lee_0001.jpg", "Bo/Bo_0010.png"]
     assert status == 0
     assert pairs.images == [(root / file).read_bytes() for file in files]
     assert pairs.same.tolist() == [True, False]
-    said = capsys.readouterr()
-    assert "2 pairs, 1 of one person, 3 pictures" in said.out and "ten pairs or more" in said.err
+    printed = capsys.readouterr()
+    assert "2 pairs, 1 genuine, 3 images" in printed.out and "ten pairs or more" in printed.err
 
 
 def test_names_with_blanks_and_other_formats(tool, root):
@@ -77,10 +77,10 @@ def test_names_with_blanks_and_other_formats(tool, root):
         ("a b c d e\n", "line 1: found"),
         ("broken.jpg broken.jpg 1\n", "line 1: .*broken.jpg: 6 bytes that are no readable image"),
         ("small.png small.png 1\n", "line 1: .*small.png has 16x16 pixels"),
-        ("../secret.png ../secret.png 1\n", "line 1: '../secret.png' leads out of .*it was not opened"),
-        ("Bo/../../secret.png Bo/Bo_0010.png 1\n", "line 1: .*leads out of"),
-        ("/etc/secret.png Bo/Bo_0010.png 1\n", "line 1: .*leads out of"),
-        ("../elsewhere 1 2\n", "line 1: .*leads out of"),
+        ("../secret.png ../secret.png 1\n", "line 1: '../secret.png' lies outside .*was not opened"),
+        ("Bo/../../secret.png Bo/Bo_0010.png 1\n", "line 1: .*lies outside"),
+        ("/etc/secret.png Bo/Bo_0010.png 1\n", "line 1: .*lies outside"),
+        ("../elsewhere 1 2\n", "line 1: .*lies outside"),
         ("", "0 images for 0 flags"),
     ],
 )
@@ -106,26 +106,26 @@ def test_one_sided_folds_are_reported(tool, root, capsys):
     run(tool, root, (same + other) * 10)
     assert capsys.readouterr().err == ""
     run(tool, root, same * 10 + other * 10)
-    assert "fold 1 of the ten has pairs of one kind only" in capsys.readouterr().err
+    assert "fold 1 of the ten has only genuine or only impostor pairs" in capsys.readouterr().err
 
 
-def test_synthetic_pairs_by_their_rules(tool):
-    pairs = tool.synthetic_pairs(people=25, first_person=100, count=400, seed=3)
+def test_rules_of_synthetic_pairs(tool):
+    pairs = tool.synthetic_pairs(identities=25, first_identity=100, count=400, seed=3)
     assert len(pairs) == len(set(pairs)) == 400
     folds = [pairs[start : start + 40] for start in range(0, 400, 40)]
     groups = [{shot[0] for *both, _ in fold for shot in both} for fold in folds]
     assert set().union(*groups) == set(range(100, 125)) and sum(map(len, groups)) == 25
     for fold in folds:
         assert sum(same for *_, same in fold) == 20
-    for (person_a, face_a), (person_b, face_b), same in pairs:
-        assert (person_a == person_b) is same and (person_a, face_a) != (person_b, face_b)
+    for (identity_a, image_a), (identity_b, image_b), same in pairs:
+        assert (identity_a == identity_b) is same and (identity_a, image_a) != (identity_b, image_b)
     assert pairs == tool.synthetic_pairs(25, 100, 400, 3) != tool.synthetic_pairs(25, 100, 400, 4)
 
 
-@pytest.mark.parametrize("people, count", [(19, 20), (20, 30), (20, 0)])
-def test_impossible_synthetic_pairs(tool, people, count):
-    with pytest.raises(ValueError, match=f"got {people} people, {count} pairs"):
-        tool.synthetic_pairs(people, 0, count, 0)
+@pytest.mark.parametrize("identities, count", [(19, 20), (20, 30), (20, 0)])
+def test_impossible_synthetic_pairs_are_rejected(tool, identities, count):
+    with pytest.raises(ValueError, match=f"got {identities} identities, {count} pairs"):
+        tool.synthetic_pairs(identities, 0, count, 0)
 
 
 def test_synthetic_file(tool, tmp_path):
@@ -135,29 +135,29 @@ def test_synthetic_file(tool, tmp_path):
     pairs = read_pairs(out)
     expected = tool.synthetic_pairs(20, 50, 20, 7)
     assert pairs.same.tolist() == [same for *_, same in expected]
-    for place, shot in enumerate(shot for *both, _ in expected for shot in both):
-        assert pairs.images[place] == encode_jpeg(draw_person(*shot, 7))
+    for index, shot in enumerate(shot for *both, _ in expected for shot in both):
+        assert pairs.images[index] == encode_jpeg(draw_person(*shot, 7))
     first = out.read_bytes()
     tool.main(["--synthetic", str(out), *arguments])
     assert out.read_bytes() == first
     assert np.array_equal(read_pairs(out).same, pairs.same)
 
 
-def test_the_verification_pairs_of_survface(tool, tmp_path, capsys):
+def test_verification_pairs_of_survface(tool, tmp_path, capsys):
     scipy_io = needs("scipy.io")
-    place = tmp_path / "QMUL-SurvFace" / "Face_Verification_Test_Set"
-    (place / "verification_images").mkdir(parents=True)
+    folder = tmp_path / "QMUL-SurvFace" / "Face_Verification_Test_Set"
+    (folder / "verification_images").mkdir(parents=True)
     rng = np.random.default_rng(0)
     for name in ("7_a", "7_b", "9_a"):
-        face = Image.fromarray(rng.integers(0, 256, (21, 14, 3), np.uint8))
-        face.save(place / "verification_images" / f"{name}.jpg")
+        image = Image.fromarray(rng.integers(0, 256, (21, 14, 3), np.uint8))
+        image.save(folder / "verification_images" / f"{name}.jpg")
     for kind, other in (("positive", "7_b.jpg"), ("negative", "9_a.jpg")):
         cells = np.array([["7_a.jpg", other]] * 10, dtype=object)
-        scipy_io.savemat(place / f"{kind}_pairs_names.mat", {f"{kind}_pairs_names": cells})
+        scipy_io.savemat(folder / f"{kind}_pairs_names.mat", {f"{kind}_pairs_names": cells})
     assert tool.main(["--survface", str(tmp_path / "QMUL-SurvFace"), str(tmp_path / "out.bin")]) == 0
     pairs = read_pairs(tmp_path / "out.bin")
     assert pairs.same.tolist() == [True, False] * 10 and len(set(pairs.images)) == 3
-    original = Image.open(place / "verification_images" / "9_a.jpg").resize((112, 112), Image.Resampling.BICUBIC)
+    original = Image.open(folder / "verification_images" / "9_a.jpg").resize((112, 112), Image.Resampling.BICUBIC)
     assert np.array_equal(decode(pairs.images[3], "9_a"), np.asarray(original))
     assert tool.main(["--survface", str(tmp_path), str(tmp_path / "none.bin")]) == 1
     assert "positive_pairs_names.mat" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Folders and synthetic people -> record files."""
+"""Folders and synthetic identities -> record files."""
 
 import importlib.util
 import subprocess
@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aird_plugin.data.facerec import FaceRecords
 from aird_plugin.data.images import decode, encode_jpeg
-from aird_plugin.data.synthetic import draw_person
+from aird_plugin.data.recordio.face_records import FaceRecords
+from aird_plugin.data.synthetic.draw import draw_person
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "make_rec.py"
 
@@ -26,31 +26,31 @@ def make_rec():
 
 @pytest.fixture
 def folder(tmp_path, noise_faces):
-    """Three people: one JPEG and one PNG; one PNG and a text file; one WebP."""
-    faces = [Image.fromarray(face) for face in noise_faces(4)]
-    root = tmp_path / "people"
-    for name, face in zip(("anna/1.jpg", "anna/2.PNG", "bert/1.png", "cleo/x.webp"), faces, strict=True):
+    """Three identities: one JPEG and one PNG; one PNG and a text file; one WebP."""
+    images = [Image.fromarray(array) for array in noise_faces(4)]
+    root = tmp_path / "identities"
+    for name, image in zip(("anna/1.jpg", "anna/2.PNG", "bert/1.png", "cleo/x.webp"), images, strict=True):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        face.save(root / name, lossless=True)
-    (root / "bert" / "notes.txt").write_text("no picture")
+        image.save(root / name, lossless=True)
+    (root / "bert" / "notes.txt").write_text("not an image")
     return root
 
 
-def test_a_folder_becomes_records(make_rec, folder, tmp_path, capsys):
+def test_folder_to_records(make_rec, folder, tmp_path, capsys):
     out = tmp_path / "out"
     assert make_rec([str(folder), str(out)]) == 0
-    faces = FaceRecords(out / "train.rec")
-    assert faces.labels.tolist() == [0, 0, 1, 2]
-    assert faces.payload(0) == (folder / "anna" / "1.jpg").read_bytes()
+    records = FaceRecords(out / "train.rec")
+    assert records.labels.tolist() == [0, 0, 1, 2]
+    assert records.payload(0) == (folder / "anna" / "1.jpg").read_bytes()
     for row, file in ((1, "anna/2.PNG"), (2, "bert/1.png"), (3, "cleo/x.webp")):
-        assert faces.payload(row) == encode_jpeg(decode((folder / file).read_bytes(), ""))
+        assert records.payload(row) == encode_jpeg(decode((folder / file).read_bytes(), ""))
     assert (out / "labels.txt").read_text() == "anna\nbert\ncleo\n"
     assert (out / "property").read_text() == "3,112,112\n"
     assert "num_classes=3 num_image=4" in capsys.readouterr().out
     assert sorted(path.name for path in out.iterdir()) == ["labels.txt", "property", "train.idx", "train.rec"]
 
 
-def test_a_bad_file_stops_or_is_left_out(make_rec, folder, tmp_path, capsys):
+def test_bad_file_stops_or_is_skipped(make_rec, folder, tmp_path, capsys):
     out = tmp_path / "out"
     (folder / "bert" / "1.png").write_bytes(b"broken")
     assert make_rec([str(folder), str(out)]) == 1
@@ -58,13 +58,13 @@ def test_a_bad_file_stops_or_is_left_out(make_rec, folder, tmp_path, capsys):
     assert error.startswith("error: ") and "bert/1.png" in error and "--skip-bad" in error and error.count("\n") == 1
     assert not list(out.iterdir())
     assert make_rec([str(folder), str(out), "--skip-bad"]) == 0
-    said = capsys.readouterr().out
-    assert "1 files left out" in said and "bert/1.png: 6 bytes that are no readable image" in said
+    out_text = capsys.readouterr().out
+    assert "1 files skipped" in out_text and "bert/1.png: 6 bytes that are no readable image" in out_text
     assert FaceRecords(out / "train.rec").labels.tolist() == [0, 0, 1]
     assert (out / "labels.txt").read_text() == "anna\ncleo\n"
 
 
-def test_other_sizes_need_leave(make_rec, folder, tmp_path, capsys):
+def test_other_sizes_need_an_option(make_rec, folder, tmp_path, capsys):
     out = tmp_path / "out"
     Image.open(folder / "bert" / "1.png").resize((64, 64)).save(folder / "bert" / "1.png")
     assert make_rec([str(folder), str(out)]) == 1
@@ -76,38 +76,40 @@ def test_other_sizes_need_leave(make_rec, folder, tmp_path, capsys):
     assert (out / "property").read_text() == "3,64,64\n"
 
 
-def test_folders_without_people(make_rec, tmp_path, capsys):
+def test_folders_without_identities(make_rec, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    for name, why in (("empty", "holds no person"), ("none", "is no folder")):
+    for name, why in (("empty", "contains no IDENTITY"), ("none", "is not a folder")):
         assert make_rec([str(tmp_path / name), str(tmp_path / "out")]) == 1
         assert why in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_synthetic_people(make_rec, tmp_path, workers):
+def test_synthetic_identities(make_rec, tmp_path, workers):
     arguments = ["--people", "3", "--faces-per-person", "2", "--seed", "5", "--first-person", "40", "--workers", workers]
     assert make_rec(["--synthetic", str(tmp_path), *arguments]) == 0
-    faces = FaceRecords(tmp_path / "train.rec")
-    assert faces.labels.tolist() == [0, 0, 1, 1, 2, 2]
+    records = FaceRecords(tmp_path / "train.rec")
+    assert records.labels.tolist() == [0, 0, 1, 1, 2, 2]
     for row in range(6):
-        assert faces.payload(row) == encode_jpeg(draw_person(40 + row // 2, row % 2, 5))
+        assert records.payload(row) == encode_jpeg(draw_person(40 + row // 2, row % 2, 5))
     assert (tmp_path / "labels.txt").read_text() == "synthetic 40\nsynthetic 41\nsynthetic 42\n"
 
 
-def test_impossible_requests(make_rec, folder, tmp_path, capsys):
+def test_impossible_requests_are_rejected(make_rec, folder, tmp_path, capsys):
     for arguments in ([str(folder), str(tmp_path), "--synthetic"], [str(tmp_path)]):
         with pytest.raises(SystemExit) as stop:
             make_rec(arguments)
         assert stop.value.code == 2
     assert make_rec(["--synthetic", str(tmp_path / "out"), "--people", "0"]) == 1
-    assert "need a person and a face, got 0 people" in capsys.readouterr().err
+    assert "need at least one identity and one image, got 0 identities" in capsys.readouterr().err
 
 
 def test_runs_as_a_command(folder, tmp_path):
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder), str(tmp_path / "out")], capture_output=True, text=True,
+        [sys.executable, str(SCRIPT), str(folder), str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
         env={"PYTHONPATH": str(SCRIPT.parents[1])},
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
-    assert "4 faces of 3 people" in done.stdout
+    assert "4 images of 3 identities" in done.stdout
     assert np.bincount(FaceRecords(tmp_path / "out" / "train.rec").labels).tolist() == [2, 1, 1]

@@ -5,11 +5,11 @@ from tests.faults.processes import recipe_file
 from tools import profile_step
 
 
-def test_the_table_and_the_trace_name_what_a_step_does(tiny_run, tmp_path, monkeypatch, capsys):
+def test_table_and_trace_list_the_operations(tiny_run, tmp_path, monkeypatch, capsys):
     trace = tmp_path / "new" / "trace.json"
-    recipe = recipe_file(tmp_path, tiny_run | {"output": str(tmp_path / "never")})
+    recipe = recipe_file(tmp_path, tiny_run | {"output": str(tmp_path / "unused")})
     monkeypatch.setattr(sys, "argv", ["x", str(recipe), "--steps", "2", "--trace", str(trace)])
     assert profile_step.main() == 0
-    assert "conv" in capsys.readouterr().out and not (tmp_path / "never").exists()
+    assert "conv" in capsys.readouterr().out and not (tmp_path / "unused").exists()
     names = [event["name"] for event in json.loads(trace.read_text())["traceEvents"] if "name" in event]
     assert names.count("step") == 2 and "aten::convolution" in names

@@ -1,4 +1,4 @@
-"""The command behind InsightFace's own evaluation, on the stand-in checkout; tests/bridge/test_tools.py has the figures."""
+"""The command for InsightFace's own evaluation, on the stand-in checkout; tests/bridge/test_tools.py checks the figures."""
 
 import importlib.util
 import re
@@ -30,36 +30,39 @@ def student(tmp_path):
     return str(tmp_path / "model.pt")
 
 
-def test_pairs_are_answered_in_upstreams_lines(tool, student, pairs_file, capsys):
+def test_verification_prints_upstream_lines(tool, student, pairs_file, capsys):
     words = ["verification", student, "--network", NATIVE, "--arcface-torch", STANDIN, "--pairs", pairs_file, pairs_file]
     assert tool.main(words) == 0
     accuracy, std, xnorm = verify(STANDIN, student, pairs_file, NATIVE)
-    told = f"[pairs]XNorm: {xnorm:f}\n[pairs]Accuracy-Flip: {accuracy:1.5f}+-{std:1.5f}\n"
-    assert capsys.readouterr().out.endswith(told * 2) and accuracy > 0
+    lines = f"[pairs]XNorm: {xnorm:f}\n[pairs]Accuracy-Flip: {accuracy:1.5f}+-{std:1.5f}\n"
+    assert capsys.readouterr().out.endswith(lines * 2) and accuracy > 0
 
 
-def test_ijb_says_where_the_scores_lie(tool, monkeypatch, capsys, tmp_path):
-    asked = []
-    monkeypatch.setattr("aird_plugin.bridge.tools.ijb", lambda *given: asked.append(given) or tmp_path / "ijbb.npy")
+def test_ijb_prints_the_path_of_the_scores(tool, monkeypatch, capsys, tmp_path):
+    calls = []
+    monkeypatch.setattr("aird_plugin.bridge.tools.ijb", lambda *given: calls.append(given) or tmp_path / "ijbb.npy")
     words = ["ijb", "m.onnx", "--arcface-torch", "D", "--image-path", "I", "--target", "IJBB", "--result-dir", "O"]
     assert tool.main(words) == 0
-    assert asked == [("D", "m.onnx", "I", "IJBB", "O")]
+    assert calls == [("D", "m.onnx", "I", "IJBB", "O")]
     assert capsys.readouterr().out == f"scores: {tmp_path / 'ijbb.npy'}\n"
 
 
-@pytest.mark.parametrize(("words", "message"), [
-    (["verification", "m.onnx", "--pairs", "a.bin"], "name the checkout: --arcface-torch DIR"),
-    (["verification", "m.onnx", "--pairs", "a.bin", "--arcface-torch", STANDIN], "no model at m.onnx"),
-    (["ijb", "m.onnx", "--image-path", ".", "--result-dir", "o", "--arcface-torch", "."], "no arcface_torch checkout"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["verification", "m.onnx", "--pairs", "a.bin"], "no checkout given; set --arcface-torch DIR"),
+        (["verification", "m.onnx", "--pairs", "a.bin", "--arcface-torch", STANDIN], "no model at m.onnx"),
+        (["ijb", "m.onnx", "--image-path", ".", "--result-dir", "o", "--arcface-torch", "."], "no arcface_torch checkout"),
+    ],
+)
 def test_bad_input_is_one_line(tool, words, message, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert tool.main(words) == 1
-    told = capsys.readouterr()
-    assert re.fullmatch(rf"error: [^\n]*{message}[^\n]*\n", told.err) and not told.out
+    printed = capsys.readouterr()
+    assert re.fullmatch(rf"error: [^\n]*{message}[^\n]*\n", printed.err) and not printed.out
 
 
-def test_a_damaged_bin_is_one_line(tool, student, capsys, tmp_path):
+def test_damaged_bin_is_one_line(tool, student, capsys, tmp_path):
     (tmp_path / "cut.bin").write_bytes(b"\x80\x03")
     words = ["verification", student, "--network", NATIVE, "--arcface-torch", STANDIN, "--pairs", str(tmp_path / "cut.bin")]
     assert tool.main(words) == 1

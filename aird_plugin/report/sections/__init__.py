@@ -1,1 +1,1 @@
-"""One panel of the report a file: `section(material) -> Section`, nothing but drawing."""
+"""One section of the report per file: `section(data) -> Section` draws it and computes no embeddings."""

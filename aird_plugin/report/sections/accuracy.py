@@ -1,57 +1,59 @@
-"""Accuracy against the side of the face; and the pairs files that the summary does not show."""
+"""Accuracy against px, and the pairs files that the summary does not show."""
 
 from aird_plugin.report.charts import Chart
+from aird_plugin.report.data import ReportData, file_name
 from aird_plugin.report.html import Section, figure, figures, missing, numbers, paragraph, table
-from aird_plugin.report.material import Material, file_name
 from aird_plugin.report.scales import doubling, linear
-from aird_plugin.report.sections.forest import forest, standings_table, told
-from aird_plugin.report.sections.summary import heading, headline
+from aird_plugin.report.sections.forest import forest, format_score, summary_table
+from aird_plugin.report.sections.summary import headline_specs, spec_title
 
 TITLE = "Accuracy against px"
-NEEDS = "One side of face alone is no curve: give several, such as --px 8 12 16 24 32 112."
-READ = (
-    "Bars are 95% intervals of the pairs. A student was trained at one px; how it fares at others says how far it can be "
-    "trusted beyond."
+NEEDS = "A curve needs several px: give, for example, --px 8 12 16 24 32 112."
+NOTE = (
+    "Bars are 95% intervals for the pairs. The curve shows how well a student generalises to px other than the one it was "
+    "trained at."
 )
-DODGE = 0.028
+X_OFFSET = 0.028
 
 
-def section(material: Material) -> Section:
-    """A chart for each pairs file and protocol: lines where several px were asked, else standings."""
-    shown, charts, tables = headline(material), [], []
-    for pairs, protocol in material.asked():
-        sides = sorted({answer.row["px"] for answer in material.find(pairs=pairs, protocol=protocol)})
+def section(data: ReportData) -> Section:
+    """A chart for each pairs file and protocol: lines for several px, else summaries."""
+    shown, charts, tables = headline_specs(data), [], []
+    for pairs, protocol in data.evaluated():
+        sides = sorted({result.row["px"] for result in data.find(pairs=pairs, protocol=protocol)})
         if len(sides) > 1:
-            question = {"pairs": pairs, "protocol": protocol}
-            charts.append(_lines(material, question, sides))
-            tables.append(_table(material, question, sides))
-        elif sides and (question := {"pairs": pairs, "px": sides[0], "protocol": protocol}) not in shown:
-            charts.append(forest(material, material.standings(**question), heading(question)))
-            tables.append(standings_table(material.standings(**question), heading(question)))
+            spec = {"pairs": pairs, "protocol": protocol}
+            charts.append(_lines(data, spec, sides))
+            tables.append(_table(data, spec, sides))
+        elif sides and (spec := {"pairs": pairs, "px": sides[0], "protocol": protocol}) not in shown:
+            charts.append(forest(data, data.summaries(**spec), spec_title(spec)))
+            tables.append(summary_table(data.summaries(**spec), spec_title(spec)))
     if not charts:
         return Section("accuracy", TITLE, missing(NEEDS))
-    return Section("accuracy", TITLE, paragraph(READ, "soft") + figures(charts, "wide") + numbers(*tables))
+    return Section("accuracy", TITLE, paragraph(NOTE, "soft") + figures(charts, "wide") + numbers(*tables))
 
 
-def _lines(material: Material, question: dict, sides: list[int]) -> str:
-    points = {px: material.standings(px=px, **question) for px in sides}
-    ends = [end for standings in points.values() for s in standings for end in (s.low, s.high)]
-    chart = Chart(doubling(sides), linear(min(ends), max(ends)), "side of the low face, px", "accuracy, %")
-    names = material.names
+def _lines(data: ReportData, spec: dict, sides: list[int]) -> str:
+    points = {px: data.summaries(px=px, **spec) for px in sides}
+    ends = [end for summaries in points.values() for s in summaries for end in (s.low, s.high)]
+    chart = Chart(doubling(sides), linear(min(ends), max(ends)), "side of the LR image, px", "accuracy, %")
+    names = data.names
     for index, name in enumerate(names):
-        style, aside = material.look(name), 1 + DODGE * (index - (len(names) - 1) / 2)
-        mine = [(px * aside, s) for px in sides for s in points[px] if s.name == name]
-        chart.line([(x, s.mean) for x, s in mine], style)
-        for x, s in mine:
+        style, offset = data.style_of(name), 1 + X_OFFSET * (index - (len(names) - 1) / 2)
+        points_of_name = [(px * offset, s) for px in sides for s in points[px] if s.name == name]
+        chart.line([(x, s.mean) for x, s in points_of_name], style)
+        for x, s in points_of_name:
             chart.whisker((x, s.low), (x, s.high), style)
-            chart.point(x, s.mean, style, f"{name} at {x / aside:.0f} px: {told(s)}%, 95% interval {s.low:.2f} to {s.high:.2f}")
-    title = f"{question['protocol'].upper()}, {file_name(question['pairs'])}"
-    return figure(chart.svg(f"{title}: accuracy against the side of the low face, a line a method"), title)
+            chart.point(
+                x, s.mean, style, f"{name} at {x / offset:.0f} px: {format_score(s)}%, 95% interval {s.low:.2f} to {s.high:.2f}"
+            )
+    title = f"{spec['protocol'].upper()}, {file_name(spec['pairs'])}"
+    return figure(chart.svg(f"{title}: accuracy against the side of the LR image, one line per method"), title)
 
 
-def _table(material: Material, question: dict, sides: list[int]) -> str:
-    found = {(s.name, px): s for px in sides for s in material.standings(px=px, **question)}
-    rows = [[name, *(told(found[name, px]) if (name, px) in found else None for px in sides)] for name in material.names]
-    which = f"{question['protocol'].upper()}, {file_name(question['pairs'])}"
-    caption = f"{which}: accuracy in per cent, ± standard deviation over seeds"
+def _table(data: ReportData, spec: dict, sides: list[int]) -> str:
+    found = {(s.name, px): s for px in sides for s in data.summaries(px=px, **spec)}
+    rows = [[name, *(format_score(found[name, px]) if (name, px) in found else None for px in sides)] for name in data.names]
+    title = f"{spec['protocol'].upper()}, {file_name(spec['pairs'])}"
+    caption = f"{title}: accuracy in per cent, ± standard deviation over seeds"
     return table(["Method", *(f"{px} px" for px in sides)], rows, caption)

@@ -1,47 +1,56 @@
-"""Where the figures come from: code, versions, machine and data of every run, and the files of pairs."""
+"""Provenance: code, versions, machine and data of every run, and the pairs files."""
 
+from typing import Any
+
+from aird_plugin.report.data import ReportData, file_name
 from aird_plugin.report.html import Section, paragraph, table
-from aird_plugin.report.material import Material, file_name
 
-TITLE = "Where it comes from"
-READ = (
-    "What each run tells of its last start. A commit is that of the code that ran, changed where a file of it was another; the "
-    "tree is git's own hash of the package's folder. Hashes are the first twelve digits of SHA-256."
+TITLE = "Provenance"
+NOTE = (
+    'Recorded at the last start of each run. The commit is that of the code that ran, "changed" if a file differed from it; the '
+    "tree is git's hash of the package folder. Hashes are the first twelve digits of SHA-256."
 )
-HEAD = ("Run", "Seed", "Commit", "Tree", "Versions", "Machine", "Started", "Starts", "Faces", "Teacher")
+HEAD = ("Run", "Seed", "Commit", "Tree", "Versions", "Machine", "Started", "Starts", "Records", "Teacher")
 
 
-def section(material: Material) -> Section:
-    """A row a run, and a row a file of pairs."""
-    rows = [_row(run) for method in material.methods for run in method.runs]
-    files = {answer.row["pairs"]: answer.row for answer in material.answers}
+def section(data: ReportData) -> Section:
+    """One row per run, and one row per pairs file."""
+    rows = [_row(run) for method in data.methods for run in method.runs]
+    files = {result.row["pairs"]: result.row for result in data.results}
     pairs = [[file_name(path), _short(row, "pairs_sha256"), row["n_pairs"], row.get("n_impostor")] for path, row in files.items()]
     tables = table(HEAD, rows, "Runs", "long")
-    tables += table(["Pairs", "Hash", "n", "Impostors"], pairs, "Files of pairs") if pairs else ""
-    return Section("origin", TITLE, paragraph(READ, "soft") + tables)
+    tables += table(["Pairs", "Hash", "n", "Impostors"], pairs, "Pairs files") if pairs else ""
+    return Section("origin", TITLE, paragraph(NOTE, "soft") + tables)
 
 
 def _row(run) -> list:
-    facts = run.facts
-    code, machine, versions, earlier = (facts.get(key) for key in ("code", "machine", "versions", "earlier"))
-    told = _pairs(machine, ("cpu", "kernels", "device", "threads"))
+    metadata = run.metadata
+    code, machine, versions, earlier = (metadata.get(key) for key in ("code", "machine", "versions", "earlier"))
+    hardware = _pairs(machine, ("cpu", "kernels", "device", "threads"))
     return [
-        run.name, run.seed, commit_of(code), _short(code, "tree"), _pairs(versions, ("aird_plugin", "torch", "numpy")) or None,
-        told or None, facts.get("time"), 1 + len(earlier) if isinstance(earlier, list) else 1,
-        _short(facts.get("records"), "sha256"), _short(facts.get("teacher"), "sha256"),
-    ]  # fmt: skip
+        run.name,
+        run.seed,
+        commit_of(code),
+        _short(code, "tree"),
+        _pairs(versions, ("aird_plugin", "torch", "numpy")) or None,
+        hardware or None,
+        metadata.get("time"),
+        1 + len(earlier) if isinstance(earlier, list) else 1,
+        _short(metadata.get("records"), "sha256"),
+        _short(metadata.get("teacher"), "sha256"),
+    ]
 
 
-def commit_of(code) -> str | None:
-    """The commit's first digits, and whether the code differs from it."""
+def commit_of(code: Any) -> str | None:
+    """The first digits of the commit, and whether the code differs from it."""
     commit = _short(code, "commit")
     return f"{commit}, changed" if commit and code.get("dirty") else commit
 
 
-def _short(told, key: str) -> str | None:
-    value = told.get(key) if isinstance(told, dict) else None
+def _short(values, key: str) -> str | None:
+    value = values.get(key) if isinstance(values, dict) else None
     return value[:12] if isinstance(value, str) else None
 
 
-def _pairs(told, keys: tuple[str, ...]) -> str:
-    return ", ".join(f"{key} {told[key]}" for key in keys if key in told) if isinstance(told, dict) else ""
+def _pairs(values, keys: tuple[str, ...]) -> str:
+    return ", ".join(f"{key} {values[key]}" for key in keys if key in values) if isinstance(values, dict) else ""

@@ -1,70 +1,78 @@
-"""Who does best, by how much."""
+"""The best method per protocol, and its margin."""
 
+from collections.abc import Iterator
+
+from aird_plugin.report.data import TEACHER_NAME, EvalResult, MethodSummary, ReportData, file_name
 from aird_plugin.report.html import Section, figures, missing, numbers, paragraph, text
-from aird_plugin.report.material import TEACHER_NAME, Material, Standing, file_name
-from aird_plugin.report.sections.forest import forest, standings_table, told
+from aird_plugin.report.sections.forest import forest, format_score, summary_table
 
-NEEDS = "No accuracy yet: give --pairs with a verification file, or let the runs verify themselves (val_targets in the recipe)."
-READ = (
-    "The mark is the mean over seeds, the faint marks are the seeds, the bar is the 95% interval of this one set of pairs. "
-    "Intervals that overlap decide nothing by themselves: all methods met the same pairs, so a paired test can tell more."
+NEEDS = "No accuracies: give --pairs with a verification file, or set val_targets in the recipe of the runs."
+NOTE = (
+    "Markers show the mean over seeds, faint markers the single seeds, bars the 95% interval for this set of pairs. Overlapping "
+    "intervals do not imply an insignificant difference: all methods use the same pairs, so a paired test has more power."
 )
 
 
-def section(material: Material) -> Section:
-    """A card and a chart for each protocol at the px that the report is about."""
-    questions = headline(material)
+def section(data: ReportData) -> Section:
+    """A card and a chart for each protocol at the px in focus."""
+    specs = headline_specs(data)
     cards, charts, tables = [], [], []
-    for question in questions:
-        standings, title = material.standings(**question), heading(question)
-        cards.append(_card(standings, title))
-        charts.append(forest(material, standings, title))
-        tables.append(standings_table(standings, title))
+    for spec in specs:
+        summaries, title = data.summaries(**spec), spec_title(spec)
+        cards.append(_card(summaries, title))
+        charts.append(forest(data, summaries, title))
+        tables.append(summary_table(summaries, title))
     if not cards:
-        return Section("summary", "At a glance", missing(NEEDS))
-    words = paragraph(" ".join([READ, *_sharp_sides(material, questions)]), "soft")
-    body = f'<ul class="cards">{"".join(cards)}</ul>{figures(charts, "wide")}{words}{numbers(*tables)}'
-    return Section("summary", "At a glance", body)
+        return Section("summary", "Summary", missing(NEEDS))
+    note = paragraph(" ".join([NOTE, *_high_sides(data, specs)]), "soft")
+    body = f'<ul class="cards">{"".join(cards)}</ul>{figures(charts, "wide")}{note}{numbers(*tables)}'
+    return Section("summary", "Summary", body)
 
 
-def headline(material: Material) -> list[dict]:
-    """The questions on top: every protocol on the first pairs file at the px of the report, or at the first that was answered."""
-    if not material.asked():
+def headline_specs(data: ReportData) -> list[dict]:
+    """One spec per protocol: the first pairs file at the px in focus, or at the first px with results."""
+    if not data.evaluated():
         return []
-    first = material.asked()[0][0]
-    px = material.focus.px if material.focus else next(a.row["px"] for a in material.answers if a.row["pairs"] == first)
-    questions = [{"pairs": pairs, "px": px, "protocol": protocol} for pairs, protocol in material.asked() if pairs == first]
-    return [question for question in questions if material.find(**question)]
+    first = data.evaluated()[0][0]
+    px = data.focus.px if data.focus else next(result.row["px"] for result in data.results if result.row["pairs"] == first)
+    specs = [{"pairs": pairs, "px": px, "protocol": protocol} for pairs, protocol in data.evaluated() if pairs == first]
+    return [spec for spec in specs if data.find(**spec)]
 
 
-def heading(question: dict) -> str:
-    """LR-LR at 16 px, lfw_split"""
-    return f"{question['protocol'].upper()} at {question['px']} px, {file_name(question['pairs'])}"
+def spec_title(spec: dict) -> str:
+    """Title of an evaluation, such as "LR-LR at 16 px, lfw_split"."""
+    return f"{spec['protocol'].upper()} at {spec['px']} px, {file_name(spec['pairs'])}"
 
 
-def _sharp_sides(material: Material, questions: list[dict]):
-    """Who embeds the sharp side, where that is not the same for all students."""
-    for question in questions:
-        who: dict[str, list[str]] = {}
-        for standing in material.standings(**question):
-            if standing.name != TEACHER_NAME:
-                side = material.find(name=standing.name, **question)[0].row.get("high_side")
-                who.setdefault(str(side), []).append(standing.name)
-        if len(who) > 1:
-            each = "; ".join(f"by the {side} for {', '.join(names)}" for side, names in who.items())
-            yield f"{question['protocol'].upper()}: sharp faces are embedded {each}."
+def first_scores(data: ReportData, spec: dict) -> list[tuple[str, EvalResult]]:
+    """The result of the first seed of each method, where it has scores."""
+    first = [(name, data.find(name=name, **spec)[:1]) for name in data.names]
+    return [(name, result) for name, results in first for result in results if result.scores is not None]
 
 
-def _card(standings: list[Standing], title: str) -> str:
-    students = [s for s in standings if s.name != TEACHER_NAME]
-    best = (students or standings)[0]
-    lines = [f"<span>{text(title)}</span><b>{text(told(best))}%</b><span>{text(best.name)}</span>"]
+def _high_sides(data: ReportData, specs: list[dict]) -> Iterator[str]:
+    """The network that embeds the HR side, if it differs between students."""
+    for spec in specs:
+        sides: dict[str, list[str]] = {}
+        for summary in data.summaries(**spec):
+            if summary.name != TEACHER_NAME:
+                side = data.find(name=summary.name, **spec)[0].row.get("high_side")
+                sides.setdefault(str(side), []).append(summary.name)
+        if len(sides) > 1:
+            each = "; ".join(f"by the {side} for {', '.join(names)}" for side, names in sides.items())
+            yield f"{spec['protocol'].upper()}: HR images are embedded {each}."
+
+
+def _card(summaries: list[MethodSummary], title: str) -> str:
+    students = [s for s in summaries if s.name != TEACHER_NAME]
+    best = (students or summaries)[0]
+    lines = [f"<span>{text(title)}</span><b>{text(format_score(best))}%</b><span>{text(best.name)}</span>"]
     if len(students) > 1:
         lead = best.mean - students[1].mean
-        before = f"{lead:.2f} points before" if lead >= 0.005 else "level with"
-        lines.append(f'<span class="soft">{text(f"{before} {students[1].name}")}</span>')
-    teacher = [s for s in standings if s.name == TEACHER_NAME]
+        margin = f"{lead:.2f} points above" if lead >= 0.005 else "level with"
+        lines.append(f'<span class="soft">{text(f"{margin} {students[1].name}")}</span>')
+    teacher = [s for s in summaries if s.name == TEACHER_NAME]
     if teacher and students:
-        gain = f"{best.mean - teacher[0].mean:+.2f} points on its teacher, {teacher[0].mean:.2f}%"
+        gain = f"{best.mean - teacher[0].mean:+.2f} points relative to the teacher ({teacher[0].mean:.2f}%)"
         lines.append(f'<span class="soft">{text(gain)}</span>')
     return f"<li>{''.join(lines)}</li>"

@@ -18,8 +18,14 @@ def get_dataloader(root_dir, local_rank, batch_size, dali=False, dali_aug=False,
     sampler = DistributedSampler(train_set, num_replicas=world_size, rank=rank, shuffle=True, seed=seed)
     init = None if seed is None else partial(worker_init_fn, num_workers=num_workers, rank=rank, seed=seed)
     return DataLoaderX(
-        local_rank=local_rank, dataset=train_set, batch_size=batch_size, sampler=sampler, num_workers=num_workers,
-        pin_memory=True, drop_last=True, worker_init_fn=init,
+        local_rank=local_rank,
+        dataset=train_set,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=num_workers,
+        pin_memory=True,
+        drop_last=True,
+        worker_init_fn=init,
     )
 
 

@@ -2,7 +2,7 @@ import torch
 
 
 class CombinedMarginLoss(torch.nn.Module):
-    """Margins on the target cosines, written into the given logits: out of autograd's sight for ArcFace."""
+    """Margins on the target cosines, applied to the logits in place; for ArcFace without autograd."""
 
     def __init__(self, s, m1, m2, m3, interclass_filtering_threshold=0):
         super().__init__()

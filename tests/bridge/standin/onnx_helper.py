@@ -10,10 +10,10 @@ class ArcFaceORT:
     def check(self, track="cfat", test_img=None):
         last = max(name for name in os.listdir(self.model_path) if name.endswith(".onnx"))
         session = onnxruntime.InferenceSession(os.path.join(self.model_path, last), providers=["CPUExecutionProvider"])
-        asked, told = session.get_inputs()[0], session.get_outputs()
-        if tuple(asked.shape[2:]) != (112, 112):
-            return f"input-size is inconsistent with onnx model input, {asked.shape}"
-        self.session, self.input_name, self.output_names = session, asked.name, [output.name for output in told]
+        input_node, outputs = session.get_inputs()[0], session.get_outputs()
+        if tuple(input_node.shape[2:]) != (112, 112):
+            return f"input-size is inconsistent with onnx model input, {input_node.shape}"
+        self.session, self.input_name, self.output_names = session, input_node.name, [output.name for output in outputs]
         self.input_mean = self.input_std = 127.5
-        self.feat_dim = told[0].shape[1]
+        self.feat_dim = outputs[0].shape[1]
         return "max time cost exceed, given 99"

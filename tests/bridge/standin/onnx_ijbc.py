@@ -20,8 +20,8 @@ class Crops(mx.gluon.data.Dataset):
     def __getitem__(self, idx):
         name, x, y = self.lines[idx].split(" ")[:3]
         left, top = round(float(x) - EYE[0]), round(float(y) - EYE[1])
-        face = np.asarray(Image.open(os.path.join(self.root, name)))[top : top + 112, left : left + 112]
-        return torch.from_numpy(np.stack([face, face[:, ::-1]]).astype(np.float32).transpose(0, 3, 1, 2))
+        image = np.asarray(Image.open(os.path.join(self.root, name)))[top : top + 112, left : left + 112]
+        return torch.from_numpy(np.stack([image, image[:, ::-1]]).astype(np.float32).transpose(0, 3, 1, 2))
 
 
 def read(image_path, target):
@@ -53,8 +53,8 @@ def main(args):
     model.check()
     crops = Crops(os.path.join(args.image_path, "loose_crop"), lines)
     loader = DataLoader(crops, batch_size=8, num_workers=2, collate_fn=torch.cat)
-    faces = np.concatenate([batch.numpy() for batch in loader])
-    feats = model.session.run(model.output_names, {model.input_name: (faces - model.input_mean) / model.input_std})[0]
+    images = np.concatenate([batch.numpy() for batch in loader])
+    feats = model.session.run(model.output_names, {model.input_name: (images - model.input_mean) / model.input_std})[0]
     os.makedirs(os.path.join(args.model_root, f"{args.target}_result"))
     scores = scores_of(feats, lines, templates, medias, pairs)
     np.save(os.path.join(args.model_root, f"{args.target}_result", f"{args.target}.npy"), scores)

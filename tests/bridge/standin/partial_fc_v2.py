@@ -8,8 +8,9 @@ from torch.nn.functional import linear, normalize
 class PartialFC_V2(torch.nn.Module):
     _version = 2
 
-    def __init__(self, margin_loss: Callable, embedding_size: int, num_classes: int, sample_rate: float = 1.0,
-                 fp16: bool = False):
+    def __init__(
+        self, margin_loss: Callable, embedding_size: int, num_classes: int, sample_rate: float = 1.0, fp16: bool = False
+    ):
         super(PartialFC_V2, self).__init__()  # noqa: UP008 - by its global name, as the real one
         assert distributed.is_initialized()
         self.rank, self.world_size = distributed.get_rank(), distributed.get_world_size()
@@ -60,7 +61,7 @@ class PartialFC_V2(torch.nn.Module):
 
 
 class DistCrossEntropyFunc(torch.autograd.Function):
-    """Cross-entropy of columns that are spread over the ranks; the logits given become the probabilities."""
+    """Cross-entropy over columns distributed over the ranks; overwrites the logits with the probabilities."""
 
     @staticmethod
     def forward(ctx, logits: torch.Tensor, label: torch.Tensor):
@@ -90,7 +91,7 @@ class DistCrossEntropy(torch.nn.Module):
 
 
 class AllGatherFunc(torch.autograd.Function):
-    """Gathers; the gradient is summed over the ranks and multiplied by their number."""
+    """All-gather; the gradient is summed over the ranks and multiplied by their number."""
 
     @staticmethod
     def forward(ctx, tensor, *gather_list):

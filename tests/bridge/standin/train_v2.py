@@ -1,8 +1,8 @@
-"""A stand-in for an arcface_torch checkout, so that the bridge can be tested where there is none.
+"""A stand-in for an arcface_torch checkout, to test the bridge without one.
 
-Same names and signatures as deepinsight/insightface recognition/arcface_torch, none of its code: each file keeps what
-a caller can observe (modules, classes, arguments, attributes, the order of calls, files and log lines) in as few lines
-as that takes, with one toy backbone and without wandb, DALI, scikit-learn and SciPy.
+Same names and signatures as deepinsight/insightface recognition/arcface_torch, none of its code: each file reproduces what
+a caller can observe (modules, classes, arguments, attributes, the order of calls, files and log lines) in few lines, with
+one toy backbone and without wandb, DALI, scikit-learn and SciPy.
 """
 
 import argparse
@@ -67,8 +67,12 @@ def main(args):
     cfg.total_step = cfg.num_image // cfg.total_batch_size * cfg.num_epoch
     schedule = PolynomialLRWarmup(optimizer=optimizer, warmup_iters=cfg.warmup_step, total_iters=cfg.total_step)
 
-    parts = {"state_dict_backbone": net.module, "state_dict_softmax_fc": head,
-             "state_optimizer": optimizer, "state_lr_scheduler": schedule}
+    parts = {
+        "state_dict_backbone": net.module,
+        "state_dict_softmax_fc": head,
+        "state_optimizer": optimizer,
+        "state_lr_scheduler": schedule,
+    }
     state_file = os.path.join(cfg.output, f"checkpoint_gpu_{rank}.pt")
     weights_file = os.path.join(cfg.output, "model.pt")
     first_epoch, step = 0, 0

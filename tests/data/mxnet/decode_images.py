@@ -1,4 +1,4 @@
-"""Print what MXNet decodes: `python decode_images.py FILE...`, one JSON line a file: [shape, sha256 of the RGB bytes]."""
+"""Print what MXNet decodes: `python decode_images.py FILE...`, one JSON line per file: [shape, sha256 of the RGB bytes]."""
 
 import hashlib
 import json
@@ -8,5 +8,5 @@ from mxnet import image
 
 for path in sys.argv[1:]:
     with open(path, "rb") as file:
-        face = image.imdecode(file.read()).asnumpy()
-    print(json.dumps([face.shape, hashlib.sha256(face.tobytes()).hexdigest()]))
+        rgb = image.imdecode(file.read()).asnumpy()
+    print(json.dumps([rgb.shape, hashlib.sha256(rgb.tobytes()).hexdigest()]))

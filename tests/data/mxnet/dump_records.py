@@ -1,6 +1,6 @@
-"""Print what MXNet reads from a record file: `python dump_records.py FILE.rec`, one JSON line a record.
+"""Print the records that MXNet reads from a file: `python dump_records.py FILE.rec`, one JSON line per record.
 
-A line is [key, labels as hex, id, id2, sha256 of the payload]. Runs where MXNet is installed; the tests start it.
+A line is [key, labels as hex, id, id2, sha256 of the payload]. It runs where MXNet is installed, started by the tests.
 """
 
 import hashlib

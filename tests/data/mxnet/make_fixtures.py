@@ -1,8 +1,8 @@
-"""Write the record and pairs files that the tests read, with MXNet itself.
+"""Write the record and pairs files of the tests with MXNet.
 
-Runs in an environment of its own, once: Python 3.11, `pip install mxnet==1.9.1 numpy==1.23.5`, then
-`python tests/data/mxnet/make_fixtures.py`. expected.json says what a reader has to find: for each file its records in
-file order, with the key, whether the label was given as an array, the labels, the payload, id and id2.
+Run once in a separate environment: Python 3.11, `pip install mxnet==1.9.1 numpy==1.23.5`, then
+`python tests/data/mxnet/make_fixtures.py`. expected.json lists the records of each file in file
+order, with the key, whether the label was given as an array, the labels, the payload, id and id2.
 """
 
 import base64
@@ -20,7 +20,7 @@ IMAGE = bytes(range(256))
 
 
 def variants():
-    """(label, payload, id2) of every kind of record there is."""
+    """Yield (label, payload, id2) of every kind of record."""
     rng = np.random.default_rng(0)
     for size in range(6):
         yield 1.0, IMAGE[:size], 0
@@ -44,16 +44,16 @@ def variants():
 
 
 def layouts():
-    """File name -> records (key, label, payload, id, id2) in file order."""
+    """Map file names to records (key, label, payload, id, id2) in file order."""
     mixed = [(key, label, payload, 1000 + key, id2) for key, (label, payload, id2) in enumerate(variants())]
     random.Random(0).shuffle(mixed)
-    people = [0, 0, 0, 1, 2, 2]
-    face = [(key, float(label), b"face %d" % key, key, 0) for key, label in enumerate(people, 1)]
+    labels = [0, 0, 0, 1, 2, 2]
+    images = [(key, float(label), b"face %d" % key, key, 0) for key, label in enumerate(labels, 1)]
     identities = [(7, [1.0, 4.0], b"", 7, 0), (8, [4.0, 5.0], b"", 8, 0), (9, [5.0, 7.0], b"", 9, 0)]
     scattered = [(key, float(label), b"face %d" % key, key, 0) for label, key in enumerate([3, 0, 4, 1, 2])]
     return {
         "variants": mixed,
-        "insightface": [*face, *identities, (0, [7.0, 10.0], b"", 0, 0)],
+        "insightface": [*images, *identities, (0, [7.0, 10.0], b"", 0, 0)],
         "im2rec": scattered,
         "multi_label": [(key, [float(key), 1.0, 2.0], b"face %d" % key, key, 0) for key in range(4)],
         "two_labels": [(key, [float(key + 2), 9.0], b"face %d" % key, key, 0) for key in range(4)],
@@ -64,7 +64,7 @@ def layouts():
 
 
 def write(name, records):
-    """The record file as MXNet writes it; the index lines of `variants` are shuffled once more."""
+    """Write a record file with MXNet; the index lines of `variants` are shuffled once more."""
     idx = HERE / f"{name}.idx"
     file = recordio.MXIndexedRecordIO(str(idx), str(HERE / f"{name}.rec"), "w")
     for key, label, payload, id_, id2 in records:
@@ -77,16 +77,22 @@ def write(name, records):
 
 
 def expected(records):
-    """The same records, ready for JSON."""
+    """Convert the records for JSON."""
     return [
-        {"key": key, "array": isinstance(label, list), "label": label, "id": id_, "id2": id2,
-         "payload": base64.b64encode(payload).decode()}
+        {
+            "key": key,
+            "array": isinstance(label, list),
+            "label": label,
+            "id": id_,
+            "id2": id2,
+            "payload": base64.b64encode(payload).decode(),
+        }
         for key, label, payload, id_, id2 in records
-    ]  # fmt: skip
+    ]
 
 
 def write_pairs():
-    """Pairs files with numpy inside, under every pickle protocol."""
+    """Write pairs files with numpy arrays in every pickle protocol."""
     column = [np.frombuffer(IMAGE[i:], np.uint8).reshape(-1, 1).copy() for i in range(2)]
     flat = [np.frombuffer(IMAGE[i:], np.uint8).copy() for i in range(2, 4)]
     for protocol in range(6):

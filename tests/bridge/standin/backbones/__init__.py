@@ -3,7 +3,7 @@ from torch import nn
 
 
 class ToyNet(nn.Module):
-    """Faces of 112 x 112 in, embeddings out; the last BatchNorm has a frozen weight, as the real r18 has."""
+    """112 x 112 images -> embeddings; the last BatchNorm has a frozen weight, like the real r18."""
 
     def __init__(self, dropout=0, num_features=512, fp16=False):
         super().__init__()
@@ -24,7 +24,7 @@ def get_model(name, **kwargs):
     if name == "mbf":
         from aird_plugin.models import build
 
-        return build(name, kwargs.get("num_features", 512))  # for weights that the real mbf would take
+        return build(name, kwargs.get("num_features", 512))  # accepts the weights of the real mbf
     if name != "r18":
         raise ValueError()
     return ToyNet(**kwargs)

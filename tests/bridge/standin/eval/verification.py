@@ -14,7 +14,7 @@ def _interp1d(x, y, kind):
     return lambda at: np.interp(at, np.asarray(x)[order], np.asarray(y)[order])
 
 
-interpolate = types.SimpleNamespace(interp1d=_interp1d)  # in the place of scipy's, refusing what scipy's refuses
+interpolate = types.SimpleNamespace(interp1d=_interp1d)  # replaces scipy's and rejects the same input
 
 
 def _folds(count, nrof_folds):
@@ -22,7 +22,7 @@ def _folds(count, nrof_folds):
 
 
 def _rates(threshold, dist, same):
-    """Accepted shares of the same and of the different pairs, and the accuracy, at one or at many thresholds."""
+    """True and false accept rates and the accuracy, at one or many thresholds."""
     accept, other = dist < np.asarray(threshold)[..., None], ~same
     hits, alarms = (accept & same).sum(-1), (accept & other).sum(-1)
     return hits / max(same.sum(), 1), alarms / max(other.sum(), 1), (hits + other.sum() - alarms) / dist.size
@@ -83,8 +83,8 @@ def test(data_set, backbone, batch_size, nfolds=10):
         parts = []
         for start in range(0, len(images), batch_size):
             stop = min(start + batch_size, len(images))
-            faces = images[stop - batch_size : stop]  # the last batch is full too: it looks back
-            out = backbone((faces / 255 - 0.5) / 0.5).detach().cpu().numpy()
+            batch = images[stop - batch_size : stop]  # the last batch overlaps the previous one to be full
+            out = backbone((batch / 255 - 0.5) / 0.5).detach().cpu().numpy()
             parts.append(out[batch_size - (stop - start) :])
         embeddings_list.append(np.concatenate(parts).astype(float))
     xnorm = np.linalg.norm(np.concatenate(embeddings_list), axis=1).mean()

@@ -9,15 +9,15 @@ from torch.utils.data import DistributedSampler as _DistributedSampler
 
 def setup_seed(seed, cuda_deterministic=True):
     os.environ["PYTHONHASHSEED"] = str(seed)
-    for plant in (torch.manual_seed, torch.cuda.manual_seed_all, np.random.seed, random.seed):
-        plant(seed)
+    for set_seed in (torch.manual_seed, torch.cuda.manual_seed_all, np.random.seed, random.seed):
+        set_seed(seed)
     torch.backends.cudnn.deterministic = bool(cuda_deterministic)
     torch.backends.cudnn.benchmark = not cuda_deterministic
 
 
 def worker_init_fn(worker_id, num_workers, rank, seed):
-    for plant in (np.random.seed, random.seed, torch.manual_seed):
-        plant(num_workers * rank + worker_id + seed)
+    for set_seed in (np.random.seed, random.seed, torch.manual_seed):
+        set_seed(num_workers * rank + worker_id + seed)
 
 
 def get_dist_info():

@@ -1,0 +1,129 @@
+"""OUT/align.csv: a row for every face of every photo, appended photo by photo; a rerun resumes from it.
+
+OUT/align.json holds the settings, so that one folder never mixes crops of different settings.
+"""
+
+import csv
+import io
+import json
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.utils.files import write_atomically
+
+TABLE, SETTINGS = "align.csv", "align.json"
+CROPPED, NOT_CHOSEN, TOO_SMALL, NO_FACE = "cropped", "not chosen", "too small", "no face"
+BAD_POINTS, UNREADABLE = "bad points", "unreadable"
+POINTS = tuple(f"{axis}{number}" for number in range(1, 6) for axis in "xy")
+
+
+class Row(NamedTuple):
+    """A face, or a photo without one (`faces` 0). px and points are in pixels of the photo; empty where there are none."""
+
+    source: str
+    face: str
+    faces: str
+    status: str
+    crop: str = ""
+    score: str = ""
+    px: str = ""
+    points: tuple[str, ...] = ("",) * len(POINTS)
+    note: str = ""
+
+
+class AlignmentLog:
+    """The table of a folder of crops, as a context manager. done: processed photos; unreadable ones are tried again.
+
+    Raises ValueError for a folder that holds something else, or crops made with other settings.
+    """
+
+    def __init__(self, folder: Path, settings: dict):
+        self.folder = folder
+        self.counts: Counter[str] = Counter()
+        self.px: list[float] = []
+        self.photos: dict[str, bool] = {}
+        _check_settings(folder, settings)
+        rows = _complete_photos(folder / TABLE) if (folder / TABLE).exists() else []
+        write_atomically(folder / TABLE, lambda file: file.write(_encoded([HEADER, *rows])))
+        for row in rows:
+            self._count(row)
+        self.done = {row.source for row in rows}
+
+    def __enter__(self) -> "AlignmentLog":
+        self.file = (self.folder / TABLE).open("ab")
+        return self
+
+    def __exit__(self, *failure) -> None:
+        self.file.close()
+
+    def write(self, rows: list[Row]) -> None:
+        """Append all rows of one photo, after its crops are written."""
+        self.file.write(_encoded(rows))
+        self.file.flush()
+        for row in rows:
+            self._count(row)
+
+    def _count(self, row: Row) -> None:
+        self.counts[row.status] += 1
+        if row.status == CROPPED:
+            self.px.append(float(row.px))
+        self.photos[row.source] = self.photos.get(row.source, False) or row.status == CROPPED
+
+
+HEADER = Row(*Row._fields[:7], POINTS, "note")
+
+
+def _check_settings(folder: Path, settings: dict) -> None:
+    file = folder / SETTINGS
+    if not file.exists():
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ValueError(f"--out {folder} exists and holds no {SETTINGS} of an earlier run; name another folder")
+        write_atomically(file, json.dumps(settings, indent=1).encode())
+        return
+    try:
+        before = json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is damaged ({error}); name another folder") from error
+    changed = [f"{key} was {before.get(key)!r}, is {value!r}" for key, value in settings.items() if before.get(key) != value]
+    if changed:
+        raise ValueError(f"--out {folder} has other settings: {'; '.join(changed)}; use the same ones, or name another folder")
+
+
+def _complete_photos(file: Path) -> list[Row]:
+    """The rows of completely processed photos: a killed run may leave a truncated line, or not all rows of the last photo."""
+    text = file.read_bytes().replace(b"\0", b"").decode("utf-8", "surrogateescape")
+    rows = []
+    for words in csv.reader(io.StringIO(text, newline="")):
+        if len(words) == len(Row._fields) - 1 + len(POINTS) and words[2].isdecimal():
+            rows.append(Row._make([*words[:7], tuple(words[7:-1]), words[-1]]))
+    n_rows = Counter(row.source for row in rows)
+    return [row for row in rows if row.status != UNREADABLE and n_rows[row.source] == max(1, int(row.faces))]
+
+
+def _encoded(rows: list[Row]) -> bytes:
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows([*row[:7], *row.points, row.note] for row in rows)
+    # File names are bytes; bytes that are not UTF-8 are written unchanged.
+    return text.getvalue().encode("utf-8", "surrogateescape")
+
+
+def summary(log: AlignmentLog) -> str:
+    """Counts of photos and faces, and quantiles of the faces' px."""
+    import numpy as np
+
+    counts, lines = log.counts, []
+    without = sum(not cropped for cropped in log.photos.values())
+    lines.append(f"{len(log.photos)} photos: {counts[CROPPED]} faces cropped; {without} photos without a crop")
+    skipped = [
+        f"{counts[status]} {status}" for status in (NO_FACE, UNREADABLE, TOO_SMALL, BAD_POINTS, NOT_CHOSEN) if counts[status]
+    ]
+    if skipped:
+        lines.append(f"not cropped: {', '.join(skipped)} (each with its reason in {log.folder / TABLE})")
+    if log.px:
+        low, median, high = np.percentile(log.px, (5, 50, 95))
+        lines.append(
+            f"photo pixels per side of a {FACE_SIDE} px crop: median {median:.0f}, 5% below {low:.0f}, 5% above {high:.0f}"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The `aird` command: one file per verb."""

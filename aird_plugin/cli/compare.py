@@ -1,0 +1,58 @@
+"""`aird compare`: models -> whether their difference on the same pairs is significant. Heavy imports are inside."""
+
+import argparse
+import itertools
+from pathlib import Path
+
+from aird_plugin.cli.evaluation_arguments import add_pair_arguments, load_networks, pair_specs, write_rows
+from aird_plugin.cli.tables import aligned, figure
+
+SETTINGS = ("pairs", "px", "degradation", "protocol", "facebn", "keep", "order", "centre")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `aird compare`."""
+    parser.add_argument("models", metavar="MODEL", nargs="+", help="run folders, .onnx or bare .pt files; each two are compared")
+    add_pair_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare each two models in every evaluation of every file of pairs.
+
+    Prints accuracies and a sentence for each two, writes JSON. Raises ValueError or FileNotFoundError before any image is
+    embedded if an evaluation is not possible.
+    """
+    from aird_plugin.evaluation.comparison import add_conclusions, compare_models, short_names
+    from aird_plugin.evaluation.pair_evaluator import PairEvaluator
+    from aird_plugin.utils.devices import pick_device
+
+    if len(args.models) < 2:
+        raise ValueError(f"a comparison needs two models or more, got {args.models[0]} alone")
+    files, specs = pair_specs(args)
+    device, rows, names = pick_device(), [], short_names(args.models)
+    students, teacher = load_networks(args, args.models, specs, device)
+    for pairs_file in files:
+        evaluator = PairEvaluator(None, pairs_file, teacher, args.batch, device)
+        rows += compare_models(evaluator, dict(zip(names, students, strict=True)), specs)
+    add_conclusions(rows)
+    print(report(rows))
+    write_rows(args.json, rows, device, {"teacher": args.teacher} | dict(zip(names, args.models, strict=True)))
+    return 0
+
+
+def report(rows: list[dict]) -> str:
+    """The accuracies of the models (per cent of pairs) and the conclusions, a block for each evaluation."""
+    groups = itertools.groupby(rows, lambda row: [row[key] for key in SETTINGS])
+    return "\n\n".join(_block(list(group)) for _, group in groups)
+
+
+def _block(rows: list[dict]) -> str:
+    first = rows[0] | {"pairs": Path(rows[0]["pairs"]).name}
+    setting = ", ".join(f"{key} {first[key]}" for key in SETTINGS if first[key] not in (None, False, "file"))
+    cells = {}
+    for row, side in itertools.product(rows, "ab"):
+        name = row[side]
+        cells[name] = [name, row[f"high_side_{side}"] or "-", figure(row[f"accuracy_{side}"], 2)]
+    table = aligned([["model", "high side", "accuracy"], *cells.values()])
+    head = f"{setting}: {first['n_pairs']} pairs of {first['n_people']} identities"
+    return "\n".join([head, table, *(row["sentence"] for row in rows)])

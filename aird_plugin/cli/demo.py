@@ -1,0 +1,45 @@
+"""`aird demo`: compare two faces in the browser. Heavy imports are inside the functions."""
+
+import argparse
+import functools
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `aird demo`."""
+    add = parser.add_argument
+    add("model", metavar="MODEL", help="the student: a run folder, an .onnx file, or a bare .pt file")
+    add("--teacher", metavar="FILE", help="also show the teacher, .onnx or .pt")
+    add("--thresholds", metavar="FILE", help="thresholds.json of the student, from `aird export --thresholds`")
+    add("--pairs", metavar="FILE", help="measure the thresholds of student and teacher on this .bin at the start")
+    add("--detector", metavar="FILE", help="InsightFace detector. default: the largest under ~/.insightface/models")
+    add("--network", metavar="NAME", help="architecture of a bare .pt file, for example native16_1m")
+    add("--host", metavar="ADDRESS", default="127.0.0.1", help="address to listen on. default: 127.0.0.1, this machine only")
+    add("--port", metavar="N", type=int, default=8112, help="port; 0 picks a free one. default: 8112")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve the page until Ctrl-C. Raises ValueError or OSError for bad input before serving."""
+    check(args)
+    from aird_plugin.demo.app import DemoOptions, is_loopback, open_demo
+
+    options = DemoOptions(
+        args.model, args.network, args.teacher, args.thresholds, args.pairs, args.detector, args.host, args.port
+    )
+    with open_demo(options, log=functools.partial(print, flush=True)) as server:
+        if not is_loopback(args.host):
+            print(f"warning: --host {args.host}: other machines can open the page, unencrypted, no password", file=sys.stderr)
+        print(f"{server.url} (press Ctrl-C to stop)", flush=True)
+        server.serve_forever()
+    return 0
+
+
+def check(args: argparse.Namespace) -> None:
+    """Raise ValueError or FileNotFoundError for invalid arguments."""
+    if args.thresholds and args.pairs:
+        raise ValueError("got both --thresholds (a file) and --pairs (measures thresholds); give one of the two")
+    if args.pairs and not Path(args.pairs).is_file():
+        raise FileNotFoundError(f"no pairs file at {args.pairs}; give the path of an InsightFace .bin")
+    if not 0 <= args.port <= 65535:
+        raise ValueError(f"--port must be between 0 and 65535, got {args.port}")

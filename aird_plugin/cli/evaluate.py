@@ -1,0 +1,55 @@
+"""`aird evaluate`: a model and files of pairs -> rows, printed as a table and written as JSON. Heavy imports are inside."""
+
+import argparse
+from pathlib import Path
+
+from aird_plugin.cli.evaluation_arguments import add_pair_arguments, load_networks, pair_specs, write_rows
+from aird_plugin.cli.tables import aligned, figure, interval, settings
+
+SETTINGS = ("pairs", "px", "degradation", "protocol", "high_side", "facebn", "keep", "order", "batch", "centre")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `aird evaluate`."""
+    parser.add_argument("model", metavar="MODEL", help="a run folder, an .onnx file, or a bare .pt file")
+    add_pair_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate a model on every combination of pairs file, px, degradation and protocol; print a table, write JSON.
+
+    Raises ValueError or FileNotFoundError before any image is embedded if an evaluation is not possible.
+    """
+    from aird_plugin.evaluation.pair_evaluator import PairEvaluator
+    from aird_plugin.utils.devices import pick_device
+
+    files, specs = pair_specs(args)
+    device, rows = pick_device(), []
+    [student], teacher = load_networks(args, [args.model], specs, device)
+    for pairs_file in files:
+        evaluator = PairEvaluator(student, pairs_file, teacher, args.batch, device)
+        rows += [evaluator.evaluate(spec) for spec in specs]
+    print(table(rows))
+    write_rows(args.json, rows, device, {"student": args.model, "teacher": args.teacher})
+    return 0
+
+
+def table(rows: list[dict]) -> str:
+    """Rows as aligned plain text; accuracies in per cent, auc and tar in 0..1, - for what does not apply."""
+    tars = [f"tar@{far}" for far in rows[0]["tar"]]
+    return aligned([[*SETTINGS, "accuracy", "std", "ci95", "best", "auc", *tars, "n", "impostors"], *map(_cells, rows)])
+
+
+def _cells(row: dict) -> list[str]:
+    row = row | {"pairs": Path(row["pairs"]).name, "centre": "yes" if row["centre"] else "no"}
+    return [
+        *settings(row, SETTINGS),
+        figure(row["accuracy"], 2),
+        figure(row["accuracy_std"], 2),
+        interval(row["ci95"]),
+        figure(row["accuracy_best"], 2),
+        figure(row["auc"], 4),
+        *(figure(tar, 4) for tar in row["tar"].values()),
+        str(row["n_pairs"]),
+        str(row["n_impostor"]),
+    ]

@@ -1,0 +1,159 @@
+"""The command-line arguments that describe evaluations, the `EvalSpec`s they give, and the networks. Heavy imports are inside."""
+
+import argparse
+import itertools
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from aird_plugin.evaluation.eval_spec import EvalSpec
+
+FLAGS = {
+    "--degradation": dict(
+        metavar="NAME",
+        nargs="+",
+        help="how HR images become LR and reach the network: bicubic; insightface-warp, as FaceAnalysis crops a small face; "
+        "blur, noise, jpeg, realworld: cameras other than the training's. default: bicubic",
+    ),
+    "--protocol": dict(
+        metavar="P",
+        nargs="+",
+        help="lr-lr: both images of a pair LR. lr-hr: the first one LR, the second one HR. default: lr-lr",
+    ),
+    "--high-side": dict(
+        metavar="MODEL",
+        help="model for the HR images of lr-hr: student or teacher. "
+        "default: the student if it takes 112 px images, else the teacher",
+    ),
+    "--teacher": dict(metavar="FILE", help="the teacher, .onnx or .pt, for the HR side"),
+    "--facebn": dict(
+        metavar="MODE",
+        help="adapt the student's BatchNorm to the test images. stateless: each batch by itself; stream: each batch continues "
+        "from the one before; full: one pass over all images, then frozen. default: no adaptation",
+    ),
+    "--keep": dict(
+        metavar="F",
+        type=float,
+        help="FaceBN: weight of the old statistics, 0 to 1. default: 0.9, of full 0.1; the paper prints 0.1",
+    ),
+    "--order": dict(metavar="O", default="file", help="order of the images over the batches: file, or a seed to shuffle"),
+    "--centre": dict(action="store_true", help="subtract the mean embedding of each side: the control to FaceBN"),
+    "--batch": dict(metavar="N", type=int, default=96, help="images per batch, for FaceBN. default: 96"),
+    "--network": dict(metavar="NAME", help="architecture of a bare .pt file, for example native16_1m"),
+    "--json": dict(metavar="FILE", help="write the rows to this file, with all digits"),
+}
+DEFAULTS = {"degradation": ["bicubic"], "protocol": ["lr-lr"]}
+
+
+def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of an evaluation on files of pairs."""
+    add = parser.add_argument
+    add("--pairs", metavar="FILE", nargs="+", help="InsightFace verification files (.bin)")
+    add("--px", metavar="N", nargs="+", type=int, help="sides of LR images; 112: not downsampled")
+    add(
+        "--recipe",
+        metavar="RECIPE",
+        help="evaluate as this recipe does at the end of training: its val_targets, px, degradation and protocols, and with "
+        "a FaceBN mode also centred and with FaceBN; command-line options override the recipe",
+    )
+    for flag, options in FLAGS.items():
+        add(flag, **options)
+
+
+def pair_specs(args: argparse.Namespace) -> tuple[list[str], list[EvalSpec]]:
+    """The files of pairs, and the evaluations of each: every combination.
+
+    Raises ValueError if command line and recipe name no pairs or px, FileNotFoundError for a missing file.
+    """
+    recipe = None
+    chosen: dict[str, Any] = {"pairs": None, "px": None} | DEFAULTS
+    if args.recipe:
+        from aird_plugin.config.recipe import load
+
+        recipe = load(args.recipe)
+        chosen = {
+            "pairs": recipe.run.val_targets,
+            "px": [recipe.data.px],
+            "degradation": [recipe.data.degradation],
+            "protocol": recipe.run.val_protocols,
+        }
+    chosen = {key: default if getattr(args, key) is None else getattr(args, key) for key, default in chosen.items()}
+    if not chosen["pairs"] or not chosen["px"]:
+        raise ValueError("name the pairs (--pairs FILE.bin) and their sizes (--px 16), or a --recipe with val_targets")
+    for file in chosen["pairs"]:
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"no pairs file at {file}; give the path of an InsightFace .bin")
+    specs = combinations(base_specs(args, recipe), chosen["px"], chosen["degradation"], chosen["protocol"])
+    return list(chosen["pairs"]), specs
+
+
+def combinations(bases: list[EvalSpec], sides: list, degradations: list[str], protocols: list[str]) -> list[EvalSpec]:
+    """Every px of `sides`, degradation and protocol, each with every base spec."""
+    grid = itertools.product(sides, degradations, protocols, bases)
+    return [replace(base, px=px, degradation=degradation, protocol=protocol) for px, degradation, protocol, base in grid]
+
+
+def base_spec(args: argparse.Namespace) -> EvalSpec:
+    """The high side and FaceBN of the command line. ValueError for a weight without a mode, or an unknown order."""
+    from aird_plugin.models.facebn import KEEP
+
+    if args.keep is not None and args.facebn is None:
+        raise ValueError("--keep weighs FaceBN's statistics: name a mode with --facebn, or leave it out")
+    keep = KEEP.get(args.facebn, 0.9) if args.keep is None else args.keep
+    return EvalSpec(high_side=args.high_side, facebn=args.facebn, keep=keep, order=_order(args.order))
+
+
+def base_specs(args: argparse.Namespace, recipe=None) -> list[EvalSpec]:
+    """FaceBN and centring of the command line, else of the recipe: frozen, centred (the control) and with its FaceBN."""
+    plain = base_spec(args)
+    if args.facebn or args.centre or not (recipe and recipe.run.facebn):
+        return [replace(plain, centre=args.centre)]
+    order = recipe.run.seed if plain.order == "file" else plain.order
+    return [
+        plain,
+        replace(plain, centre=True),
+        replace(plain, facebn=recipe.run.facebn, keep=recipe.run.keep, order=order),
+    ]
+
+
+def load_networks(args: argparse.Namespace, models: list[str], specs: list[EvalSpec], device) -> tuple[list, object]:
+    """Load the students `models` and the teacher, and check that they support every spec.
+
+    Raises ValueError or FileNotFoundError if networks, files and specs do not fit together.
+    """
+    from aird_plugin.data.degradation import get_degradation
+    from aird_plugin.data.lowres import check_px
+    from aird_plugin.evaluation.pair_evaluator import check_eval_spec
+    from aird_plugin.models.load import load_model, load_teacher
+
+    if args.batch < 1:
+        raise ValueError(f"--batch must be 1 or more, got {args.batch}")
+    for spec in specs:
+        get_degradation(spec.degradation)
+        if spec.px is not None:
+            check_px(spec.px)
+    students = [load_model(model, args.network, device) for model in models]
+    teacher = load_teacher(args.teacher, device=device) if args.teacher else None
+    for student, spec in itertools.product(students, specs):
+        check_eval_spec(student, teacher, spec)
+    return students, teacher
+
+
+def write_rows(file: str | None, rows: list[dict], device, models: dict[str, str | None]) -> None:
+    """Write the rows with their provenance as JSON, if a file is given. models: name -> path, None for an absent network."""
+    from aird_plugin.models.load import model_files
+    from aird_plugin.utils.files import write_atomically
+    from aird_plugin.utils.provenance import stamped
+
+    if file:
+        rows = stamped(rows, device, model_files(models))
+        write_atomically(Path(file), json.dumps(rows, indent=1).encode())
+
+
+def _order(text: str) -> str | int:
+    if text == "file":
+        return text
+    if text.isdecimal():
+        return int(text)
+    raise ValueError(f"--order must be 'file' or a seed (a whole number of 0 or more), got {text!r}")

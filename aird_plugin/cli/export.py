@@ -1,0 +1,53 @@
+"""`aird export`: a run -> a model folder for InsightFace."""
+
+import argparse
+import json
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `aird export`."""
+    add = parser.add_argument
+    add("run", metavar="RUN", help="a run folder (recipe.json, model.pt), or the model.pt in it")
+    add("--out", metavar="DIR", required=True, help="output folder; its name is the model's name")
+    add("--faces", metavar="PATH", help="images for the check of each file: a .bin, a .rec or a folder. default: the run's own")
+    add("--count", metavar="N", type=int, help="number of these images. default: 128, with --int8 512")
+    add("--thresholds", metavar="PAIRS", help="also measure the cosine threshold per px and false-accept rate on this .bin")
+    add("--server", metavar="DETECTOR", type=Path, help="also write a folder for InsightFace Server with this .onnx detector")
+    add("--int8", metavar="PAIRS", help="also write int8 files, calibrated on the images and evaluated on this .bin")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, and print the files. Raises ValueError or OSError, and then writes nothing."""
+    from aird_plugin.export.check import sample_faces
+    from aird_plugin.export.folder import check_place, export_student
+    from aird_plugin.export.manifests import check_detector
+    from aird_plugin.models.load import load_model, run_folder
+    from aird_plugin.training.run_folder import read_metadata
+
+    count = args.count if args.count is not None else 512 if args.int8 else 128
+    if count < 1:
+        raise ValueError(f"--count must be 1 or more, got {count}")
+    folder, out = run_folder(args.run), Path(args.out)
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no run folder; `aird export` needs one for its recipe.json")
+    check_place(out)
+    if args.server:
+        check_detector(args.server, out.name)
+    student = load_model(folder)
+    metadata = read_metadata(folder)
+    images_NHWC = sample_faces(args.faces or metadata["records"]["path"], count)
+    evaluation = folder / "evaluation.json"
+    rows = json.loads(evaluation.read_text()) if evaluation.exists() else []
+    result = export_student(student, metadata, out, images_NHWC, rows, args.int8, args.thresholds, args.server)
+    for file in result.files:
+        insightface = "not checked (pip install insightface)" if file.insightface is None else f"{file.insightface:.6f}"
+        text = f"minimum cosine to the student {file.onnxruntime:.6f} in onnxruntime, {insightface} in InsightFace"
+        print(f"{out / file.file}: {file.side} px, {text}")
+    for one in result.int8:
+        text = f"{one.accuracy:.2f}% on {one.pairs} at {one.px} px (fp32 {one.accuracy_fp32:.2f})"
+        print(f"{out / one.file}: {one.side} px, {text}")
+    if args.server:
+        print(f"{out / 'server'}: for InsightFace Server; add InsightFace's MODEL.LICENSE for {out.name!r}")
+    print(f"{out / 'MODEL_CARD.md'}: fill in the licence before you share the model")
+    return 0

@@ -1,0 +1,74 @@
+"""`aird report`: runs, optionally evaluated on pairs -> one HTML file. Heavy imports are inside the functions."""
+
+import argparse
+import shlex
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `aird report`."""
+    add = parser.add_argument
+    add("runs", metavar="RUN", nargs="+", help="run folders, finished or not; runs that differ only in the seed form one method")
+    add("--out", metavar="FILE", required=True, help="the .html file to write")
+    add(
+        "--pairs",
+        metavar="FILE",
+        nargs="+",
+        default=[],
+        help="evaluate the students on these verification files (.bin). default: use the evaluation.json of each run",
+    )
+    add(
+        "--px",
+        metavar="N",
+        nargs="+",
+        type=int,
+        default=[],
+        help="sides of LR images; the detailed sections use the first. default: the px of the runs' training",
+    )
+    add("--teacher", metavar="FILE", help="also evaluate the teacher, .onnx or .pt; it can embed the HR side of LR-HR")
+    add("--high-side", metavar="MODEL", help="model for the HR images of LR-HR: student or teacher. default: as `aird evaluate`")
+    add(
+        "--degradation",
+        metavar="NAME",
+        default="bicubic",
+        help="degradation, as in `aird evaluate`. default: bicubic",
+    )
+    add("--no-faces", action="store_true", help="omit the images of the hardest pairs, so that the file shows no faces")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Collect the data and write the page. Raises ValueError or OSError before anything is written."""
+    from aird_plugin.evaluation.pair_evaluator import HIGH_SIDES
+    from aird_plugin.report.collect import ReportOptions, gather
+    from aird_plugin.report.page import page
+    from aird_plugin.utils.devices import pick_device
+    from aird_plugin.utils.files import write_atomically
+
+    out = Path(args.out)
+    if out.is_dir():
+        raise ValueError(f"--out {out} is a folder; give the file to write, for example {out / 'report.html'}")
+    if not args.pairs and (args.px or args.teacher or args.high_side):
+        raise ValueError("--px, --teacher and --high-side need verification files; give them with --pairs")
+    if args.high_side not in (None, *HIGH_SIDES):
+        raise ValueError(f"--high-side must be one of {', '.join(HIGH_SIDES)}, got {args.high_side!r}")
+    for file in args.pairs:
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"no pairs file at {file}; give the path of an InsightFace .bin")
+    pairs, px = (tuple(dict.fromkeys(values)) for values in (args.pairs, args.px))
+    options = ReportOptions(pairs, px, args.teacher, args.high_side, args.degradation, not args.no_faces)
+    data = gather(args.runs, options, command_line(args), pick_device())
+    write_atomically(out, page(data).encode(errors="replace"))
+    print(f"{out}: {out.stat().st_size / 1024:.0f} kB")
+    return 0
+
+
+def command_line(args: argparse.Namespace) -> str:
+    """The command that reproduces the report."""
+    arguments = ["aird", "report", *args.runs, "--out", args.out]
+    for flag, values in (("--pairs", args.pairs), ("--px", map(str, args.px))):
+        values = list(values)
+        arguments += [flag, *values] if values else []
+    for flag, value in (("--teacher", args.teacher), ("--high-side", args.high_side)):
+        arguments += [flag, value] if value else []
+    arguments += ["--degradation", args.degradation] if args.degradation != "bicubic" else []
+    return shlex.join(arguments + ["--no-faces"] * args.no_faces)

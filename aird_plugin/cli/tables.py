@@ -1,0 +1,22 @@
+"""Plain-text tables of result rows."""
+
+
+def aligned(lines: list[list[str]]) -> str:
+    """Lines of cells as plain text, columns flush right."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+
+
+def figure(value: float | None, digits: int) -> str:
+    """A number with this many decimals, - for None."""
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def interval(ends: list[float]) -> str:
+    """A confidence interval, with two decimals."""
+    return "{:.2f}..{:.2f}".format(*ends)
+
+
+def settings(row: dict, keys: tuple[str, ...]) -> list[str]:
+    """The row's values of these keys, - for None."""
+    return ["-" if row[key] is None else str(row[key]) for key in keys]

@@ -1,0 +1,184 @@
+"""A recipe file -> frozen, checked dataclasses.
+
+A recipe is a Python file in arcface_torch's form: it leaves an EasyDict called `config`, flat, with arcface_torch's key names
+where such a key exists there. A variant begins with `config = base(__file__, "other_recipe")` and states only its difference.
+Which keys exist, their defaults and their checks stand in the dataclass beside the code that each key turns (see `SECTIONS`).
+
+`config.terms` names the losses beside the identity loss: term name -> "module:Spec". Keys that begin with a term's name go to
+its spec: `iid_weight`, `rid_negatives`. `config.margin` names another margin than the combined one in the same way, and its keys
+begin with `margin_`.
+"""
+
+import ast
+import dataclasses
+import difflib
+import importlib
+import types
+import typing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch.nn import ModuleDict
+
+from aird_plugin.config.aliases import today_in
+from aird_plugin.config.recipe_file import read_config
+from aird_plugin.config.sections import BridgeConfig, DataConfig, RunConfig, StudentConfig, TeacherConfig
+from aird_plugin.data.bank.caches import BankConfig
+from aird_plugin.data.multi_size import SizesConfig
+from aird_plugin.models.head import HeadConfig
+from aird_plugin.prior.config import PriorConfig
+from aird_plugin.training.optim import ScheduleConfig
+from aird_plugin.utils.paths import expand_user
+
+# Keys whose values are paths, or lists of them; `~` in them is the user's home folder.
+PATH_KEYS = ("rec", "bank", "output", "teacher", "student_init", "prior", "val_targets")
+SECTIONS: dict[str, type] = {
+    "data": DataConfig,
+    "bank": BankConfig,
+    "sizes": SizesConfig,
+    "student": StudentConfig,
+    "teacher": TeacherConfig,
+    "head": HeadConfig,
+    "schedule": ScheduleConfig,
+    "run": RunConfig,
+    "bridge": BridgeConfig,
+    "prior": PriorConfig,
+}
+# Names that recipes, losses of a step or lines of metrics.jsonl use otherwise.
+NOT_TERMS = frozenset({*SECTIONS, "margin", "loss", "identity", "step", "epoch", "lr", "samples_per_s"})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run, resolved: every value checked, nothing left to look up."""
+
+    data: DataConfig
+    bank: BankConfig
+    sizes: SizesConfig
+    student: StudentConfig
+    teacher: TeacherConfig
+    head: HeadConfig
+    schedule: ScheduleConfig
+    run: RunConfig
+    bridge: BridgeConfig
+    prior: PriorConfig
+    terms: dict[str, Any]
+    margin: Any = None
+
+    def flat(self) -> dict[str, Any]:
+        """Every key and value as a recipe file would state them (what recipe.json stores)."""
+        out: dict[str, Any] = {}
+        for section in SECTIONS:
+            out |= dataclasses.asdict(getattr(self, section))
+        out["terms"] = {name: f"{type(spec).__module__}:{type(spec).__qualname__}" for name, spec in self.terms.items()}
+        for name, spec in (self.terms | ({"margin": self.margin} if self.margin else {})).items():
+            out |= {f"{name}_{key}": value for key, value in dataclasses.asdict(spec).items()}
+        return out
+
+
+def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recipe:
+    """Read a recipe, apply `key=value` overrides (values are Python literals) and check everything.
+
+    Raises ValueError for an unknown key (naming the nearest), a value of a wrong type or outside its range.
+    """
+    config = dict(read_config(path))
+    for override in overrides:
+        key, value = parse_override(override)
+        config[key] = value
+    return from_flat(config)
+
+
+def parse_override(text: str) -> tuple[str, Any]:
+    """`lr=0.1` -> ("lr", 0.1). What is no Python literal is taken as text: `teacher=w600k_r50.onnx`."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise ValueError(f"{text!r} is not key=value")
+    try:
+        return key, ast.literal_eval(value)
+    # All that literal_eval may raise.
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return key, value
+
+
+def from_flat(config: dict[str, Any]) -> Recipe:
+    """Flat keys -> sections and term specs, all checked."""
+    config = {key: expand_user(value) if key in PATH_KEYS else value for key, value in today_in(config).items()}
+    terms = _of_type("terms", config.pop("terms", {}), dict)
+    term_types = {name: _import_spec(f"terms[{name!r}]", place, "term") for name, place in terms.items()}
+    for name in term_types:
+        if not isinstance(name, str) or not name.isidentifier() or name in NOT_TERMS or hasattr(ModuleDict, name):
+            raise ValueError(f"config.terms: {name!r} cannot name a term, it means something else here; choose another word")
+    spec_types = dict(term_types)
+    if config.get("margin") is not None:
+        spec_types["margin"] = _import_spec("margin", config["margin"], "margin")
+    owners = {key: (section, key) for section, kind in SECTIONS.items() for key in _fields(kind)}
+    for name, kind in spec_types.items():
+        own = {f"{name}_{key}": (name, key) for key in _fields(kind)}
+        if twice := own.keys() & owners.keys():
+            key = min(twice)
+            raise ValueError(f"{key!r} would be a key of {name} and of {owners[key][0]}; rename one of them")
+        owners |= own
+    values: dict[str, dict[str, Any]] = {owner: {} for owner in (*SECTIONS, *spec_types)}
+    for key, value in config.items():
+        if key not in owners:
+            raise ValueError(_unknown_key(key, owners))
+        owner, field = owners[key]
+        values[owner][field] = value
+    sections = {section: _make(kind, values[section]) for section, kind in SECTIONS.items()}
+    specs = {name: _make(kind, values[name], f"{name}_") for name, kind in spec_types.items()}
+    return Recipe(**sections, terms={name: specs[name] for name in term_types}, margin=specs.get("margin"))
+
+
+def _fields(kind: type) -> dict[str, Any]:
+    hints = typing.get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+
+
+def _unknown_key(key: str, known) -> str:
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
+    return f"recipe has no key {key!r}; the nearest is {near!r}. Keys of a term exist where config.terms names that term"
+
+
+def _make(kind: type, values: dict[str, Any], prefix: str = ""):
+    """Build a section; errors name the key as the recipe writes it."""
+    hints = _fields(kind)
+    checked = {key: _of_type(prefix + key, value, hints[key]) for key, value in values.items()}
+    try:
+        return kind(**checked)
+    except ValueError as error:
+        raise ValueError(f"{prefix}{error}" if prefix else str(error)) from error
+
+
+def _of_type(key: str, value: Any, hint: Any) -> Any:
+    """The value where it fits the annotation; a whole number passes for a float, a list for a tuple."""
+    allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if isinstance(value, list) and tuple in allowed:
+        value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
+    if isinstance(value, int) and not isinstance(value, bool) and float in allowed:
+        # What no float holds stays what it is, and is refused for that.
+        value = float(value) if abs(value) < 1 << 1000 else value
+    if isinstance(value, dict) and dict in allowed:
+        value = dict(value)
+    fits = any(value is None if kind is type(None) else type(value) is kind for kind in allowed)
+    if not fits:
+        names = " or ".join("None" if kind is type(None) else kind.__name__ for kind in allowed)
+        raise ValueError(f"{key} is a {names}; got {value!r} ({type(value).__name__})")
+    return value
+
+
+def _import_spec(key: str, place: Any, what: str) -> type:
+    """The spec class of a term or of the margin, named as "module:Class"."""
+    if not isinstance(place, str) or place.count(":") != 1:
+        raise ValueError(f"config.{key} is 'module:Spec'; got {place!r}")
+    module_name, _, class_name = place.partition(":")
+    try:
+        kind: Any = getattr(importlib.import_module(module_name), class_name)
+    # The TypeError is import_module's of a name that begins with a dot.
+    except (ImportError, AttributeError, TypeError) as error:
+        raise ValueError(f"config.{key}: {error}") from error
+    weighted = hasattr(kind, "weight") or "weight" in getattr(kind, "__dataclass_fields__", {})
+    buildable = dataclasses.is_dataclass(kind) and hasattr(kind, "build")
+    if not buildable or weighted != (what == "term"):
+        raise ValueError(f"config.{key}: {place} is no {what} spec (a frozen dataclass with build(), a term's with a weight)")
+    return kind

@@ -1,0 +1,154 @@
+"""Recipe keys of the run as a whole; keys of one module are defined in that module."""
+
+import os
+from dataclasses import dataclass, field
+
+from aird_plugin.data.degradation import BICUBIC, get_degradation
+from aird_plugin.data.lowres import check_px
+
+PROTOCOLS = ("lr-lr", "lr-hr")
+FACEBN_MODES = ("stateless", "stream", "full")
+FREEZABLE = (None, "trunk")
+READERS = ("bank", "upstream")
+SECRETS = ("wandb_key",)
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """rec: folder with train.rec (or of one subfolder per identity). num_image: 0, or the count that the data must have.
+
+    px: side of the LR image; 112 leaves it untouched. degradation: how images are downsampled and resized to the student's input
+    (a name of data/degradation.py); the run's verification does the same. num_workers: processes that prepare batches;
+    0 prepares them in the training process (best with the bank).
+    """
+
+    rec: str = ""
+    num_image: int = 0
+    px: int = 16
+    degradation: str = BICUBIC
+    num_workers: int = 0
+
+    def __post_init__(self):
+        if not self.rec:
+            raise ValueError("rec names the training images: a folder with train.rec, or one subfolder per identity")
+        check_px(self.px)
+        get_degradation(self.degradation)
+        for key in ("num_image", "num_workers"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """network: r18 r34 r50 r100 mbf mfn, or a native student such as native16_1m. embedding_size: 0 takes the teacher's width.
+
+    student_init: None, or a .pt file of the same network to start from. freeze: None, or "trunk": all layers before the embedding
+    layers keep their weights and BatchNorm statistics (models/freeze.py).
+    """
+
+    network: str = "r18"
+    embedding_size: int = 0
+    student_init: str | None = None
+    freeze: str | None = None
+
+    def __post_init__(self):
+        if self.embedding_size < 0:
+            raise ValueError(f"embedding_size is 0 (the teacher's width) or more; got {self.embedding_size!r}")
+        if self.freeze not in FREEZABLE:
+            raise ValueError(f"freeze is None or 'trunk'; got {self.freeze!r}")
+
+
+@dataclass(frozen=True)
+class TeacherConfig:
+    """teacher: None, a run folder, a .pt with arcface_torch's keys, or a recognition .onnx. teacher_network: for a bare .pt of a
+    network that its keys do not identify."""
+
+    teacher: str | None = None
+    teacher_network: str | None = None
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """output: the run folder. resume: continue from its newest checkpoint if there is one; False starts again.
+
+    identity_weight: weight of the margin loss. save_steps: steps between checkpoints, 0 for once an epoch. frequent: steps
+    between lines of metrics.jsonl. verbose: steps between verifications on val_targets, 0 for none before the end. facebn: None,
+    or a mode in which each verification is repeated with FaceBN; keep: weight of the old statistics (the paper: 0.1).
+    fp16, bf16: autocast of the student on CUDA (bf16 on the CPU too). compile: torch.compile the student (a minute at the start;
+    on a CPU it needs a C++ compiler). deterministic: the same bits on the same machine (deterministic.py); a run does not resume
+    with other threads, ranks or another PyTorch. device: "auto", "cpu" or "cuda". rank_timeout:
+    seconds after which ranks that wait for one another time out and report the one that does not respond.
+    """
+
+    output: str = ""
+    seed: int = 0
+    resume: bool = True
+    identity_weight: float = 1.0
+    save_steps: int = 0
+    frequent: int = 10
+    verbose: int = 0
+    val_targets: tuple = ()
+    val_protocols: tuple = PROTOCOLS
+    facebn: str | None = None
+    keep: float = 0.9
+    fp16: bool = False
+    bf16: bool = False
+    compile: bool = False
+    deterministic: bool = False
+    device: str = "auto"
+    rank_timeout: float = 1800.0
+
+    def __post_init__(self):
+        if not self.output:
+            raise ValueError("output names the run folder, for example output=runs/aird")
+        if self.frequent < 1:
+            raise ValueError(f"frequent must be 1 or more; got {self.frequent!r}")
+        for key in ("seed", "save_steps", "verbose", "identity_weight"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
+        if self.fp16 and self.bf16:
+            raise ValueError("fp16 and bf16 exclude each other; set one of them")
+        if not self.rank_timeout > 0:
+            raise ValueError(f"rank_timeout is in seconds, above 0; got {self.rank_timeout!r}")
+        if self.device not in ("auto", "cpu", "cuda"):
+            raise ValueError(f"device is auto, cpu or cuda; got {self.device!r}")
+        for target in self.val_targets:
+            if not isinstance(target, str):
+                raise ValueError(f"val_targets are paths of .bin files; got {target!r}")
+        if self.facebn not in (None, *FACEBN_MODES):
+            raise ValueError(f"facebn is None or one of {', '.join(FACEBN_MODES)}; got {self.facebn!r}")
+        if not 0 <= self.keep <= 1:
+            raise ValueError(f"keep is the weight of the old statistics, 0 to 1; got {self.keep!r}")
+        for protocol in self.val_protocols:
+            if protocol not in PROTOCOLS:
+                raise ValueError(f"val_protocols are of {', '.join(PROTOCOLS)}; got {protocol!r}")
+
+    @property
+    def checkpoints(self) -> str:
+        return os.path.join(self.output, "checkpoints")
+
+
+@dataclass(frozen=True)
+class BridgeConfig:
+    """Recipe keys that matter only inside an arcface_torch checkout (`--arcface-torch DIR`).
+
+    reader: "bank" takes batches from the bank, in the order of the native loop; "upstream" keeps arcface_torch's own reader (with
+    DALI, if upstream={"dali": True}), downsamples its images in the step and runs the teacher on each. keep_mxnet: where mxnet is
+    installed, arcface_torch reads with it instead of our reader under mxnet's names. gradient_compression: arcface_torch
+    averages the student's gradients over ranks in float16 regardless of fp16; False keeps their dtype. save_all_states:
+    arcface_torch also writes its own checkpoint_gpu_R.pt, from which it can resume without this package. upstream: further keys
+    passed to arcface_torch unchanged, such as {"using_wandb": True}.
+    """
+
+    reader: str = "bank"
+    keep_mxnet: bool = False
+    gradient_compression: bool = True
+    save_all_states: bool = False
+    upstream: dict = field(default_factory=dict)
+
+    def __post_init__(self):
+        if self.reader not in READERS:
+            raise ValueError(f"reader is one of {', '.join(READERS)}; got {self.reader!r}")
+        for key in SECRETS:
+            if key in self.upstream:
+                raise ValueError(f"upstream[{key!r}] would be printed into training.log; set WANDB_API_KEY in the environment")

@@ -1,0 +1,148 @@
+"""Build the bank: one pass over the images per cache, resumable after a kill, with only a few blocks in memory."""
+
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock, Timeout
+
+from aird_plugin.data.bank.caches import (
+    BankConfig,
+    ImageCache,
+    TeacherCache,
+    image_cache_inputs,
+    read_manifest,
+    teacher_cache_inputs,
+)
+from aird_plugin.data.bank.files import Build, check_sums, new_array
+from aird_plugin.data.bank.neighbors import class_means, hard_lists, normalised, same_identity_lists
+from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.data.degradation import BICUBIC, downsample
+from aird_plugin.data.loader import ahead
+from aird_plugin.data.records import decode_face
+from aird_plugin.data.views import jitter
+from aird_plugin.utils.progress import progress
+
+BLOCK = 256
+# Upper limit of decoding threads: more of them wait for the GIL.
+DECODERS = 16
+
+
+def open_teacher_cache(config: BankConfig, records, teacher, device: str = "cpu") -> TeacherCache:
+    """Open the teacher cache, and build it first if it is missing. records: from `open_records`."""
+    folder = config.teacher_folder
+    inputs = teacher_cache_inputs(config, records.fingerprint(), len(records), teacher.describe())
+
+    def build_cache() -> dict[str, Any]:
+        arrays = {"embeddings": ((len(records), config.views, teacher.dim), np.float16)}
+        build = Build(folder, inputs, arrays)
+        for rows, hr_RJHWC in _jittered_blocks(records, config, build.rows_done, "teacher embeddings"):
+            build.arrays["embeddings"][rows.start : rows.stop] = _embed_views(teacher, hr_RJHWC)
+            build.advance(rows)
+        _write_lists(build, records, teacher, config, device)
+        return build.finish({"teacher": teacher.describe()})
+
+    return TeacherCache(folder, found_or_built(folder, inputs, build_cache))
+
+
+def open_image_cache(config: BankConfig, records, px: int, degradation: str = BICUBIC) -> ImageCache:
+    """Open the cache of LR images at `px`, and build it first if it is missing."""
+    folder = config.low_folder(px, degradation)
+    inputs = image_cache_inputs(config, records.fingerprint(), len(records), px, degradation)
+
+    def build_cache() -> dict[str, Any]:
+        jitters = config.views // 2
+        build = Build(folder, inputs, {"low": ((len(records), jitters, px, px, 3), np.uint8)})
+        for rows, hr_RJHWC in _jittered_blocks(records, config, build.rows_done, f"LR images at {px} px"):
+            flat = hr_RJHWC.reshape(-1, FACE_SIDE, FACE_SIDE, 3)
+            low = downsample(flat, px, degradation)
+            build.arrays["low"][rows.start : rows.stop] = low.reshape(len(rows), jitters, px, px, 3)
+            build.advance(rows)
+        build.save("person", records.labels.astype(np.int32))
+        return build.finish({})
+
+    return ImageCache(folder, found_or_built(folder, inputs, build_cache))
+
+
+def found_or_built(folder: Path, inputs: dict[str, Any], build: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return the manifest of a complete folder, or else of `build`. One process builds while others wait for its lock.
+
+    Raises ValueError if the folder has other inputs (`read_manifest`) or if its files have changed since it was built.
+    """
+    manifest = read_manifest(folder, inputs)
+    if manifest is not None:
+        check_sums(folder, manifest)
+        return manifest
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"another process builds {folder}; waiting for it", file=sys.stderr, flush=True)
+        lock.acquire()
+    try:
+        return read_manifest(folder, inputs) or build()
+    finally:
+        lock.release()
+
+
+def _jittered_blocks(records, config: BankConfig, first: int, label: str) -> Iterator[tuple[range, np.ndarray]]:
+    """Yield blocks of rows with the HR image of every jitter. uint8 (rows, V/2, 112, 112, 3).
+
+    Threads decode a block or two ahead of the consumer: Pillow releases the GIL.
+    """
+    total, jitters = len(records), config.views // 2
+    blocks = [range(start, min(start + BLOCK, total)) for start in range(first, total, BLOCK)]
+
+    def jitters_of(row: int) -> list[np.ndarray]:
+        image_HWC = decode_face(records, row)
+        return [jitter(image_HWC, row, number, config.view_seed) for number in range(jitters)]
+
+    def decode_block(rows: range) -> np.ndarray:
+        hr_RJHWC = np.empty((len(rows), jitters, FACE_SIDE, FACE_SIDE, 3), np.uint8)
+        for index, images_JHWC in enumerate(pool.map(jitters_of, rows)):
+            hr_RJHWC[index] = images_JHWC
+        return hr_RJHWC
+
+    with ThreadPoolExecutor(min(torch.get_num_threads(), DECODERS)) as pool, closing(ahead(decode_block, blocks)) as decoded:
+        yield from zip(progress(blocks, total, label, "images", initial=first), decoded, strict=True)
+
+
+def _embed_views(teacher, hr_RJHWC: np.ndarray) -> np.ndarray:
+    """Embed both flips of every jitter. (rows, V, D), view = 2 * jitter + flip, normalised."""
+    rows, jitters = hr_RJHWC.shape[:2]
+    both = np.stack([hr_RJHWC, hr_RJHWC[:, :, :, ::-1]], 2)
+    embeddings = teacher.embed(np.ascontiguousarray(both.reshape(-1, *hr_RJHWC.shape[2:])))
+    if not np.isfinite(embeddings).all():
+        raise ValueError("the teacher's embeddings are not finite; check its weights and its input scaling")
+    return normalised(embeddings).reshape(rows, 2 * jitters, -1)
+
+
+def _write_lists(build: Build, records, teacher, config: BankConfig, device: str) -> None:
+    """Write the class centers and the lists, from the mean over each image's views."""
+    label_N = records.labels
+    embeddings_NVD = build.arrays["embeddings"]
+    scratch = build.folder / "mean.npy"
+    mean_ND = new_array(scratch, (len(label_N), teacher.dim), np.float32)
+    for start in range(0, len(label_N), BLOCK):
+        rows = slice(start, start + BLOCK)
+        mean_ND[rows] = normalised(embeddings_NVD[rows].astype(np.float32).mean(1))
+    centers_CD = _centers(teacher, mean_ND, label_N, records.num_classes)
+    build.save("centres", centers_CD)
+    build.save("person", label_N.astype(np.int32))
+    build.save("same", same_identity_lists(mean_ND, label_N, config.bank_same))
+    build.save("hard", hard_lists(mean_ND, label_N, config.bank_hard, device))
+    scratch.unlink()
+
+
+def _centers(teacher, mean_ND, label_N, num_classes: int) -> np.ndarray:
+    """The head in the teacher's checkpoint if it has as many classes, otherwise class means."""
+    own = teacher.classifier
+    if own is not None and own.shape == (num_classes, mean_ND.shape[1]):
+        return normalised(own).astype(np.float32)
+    return class_means(mean_ND, label_N, num_classes)

@@ -1,0 +1,174 @@
+"""The bank: outputs of the frozen teacher and LR images for the student, computed once and mapped from disk.
+
+It has two folders, each complete once manifest.json exists (it is written last):
+
+teacher-vV/   embeddings.npy  float16 (N, V, D)  embeddings of every view, normalised
+              centres.npy     float32 (C, D)     class centers: the teacher's own head, or class means
+              same.npy        int32 (N, S)       other images of the identity, most similar first, -1 filled
+              hard.npy        int32 (N, K)       images of other identities, most similar first, -1 filled
+              person.npy      int32 (N,)         label of each image
+lowPX-vV/     low.npy         uint8 (N, V/2, px, px, 3)  the LR image of every jitter; mirrored when read
+              person.npy      int32 (N,)
+
+Two more folders are optional: the embeddings projected for these images (`training/teacher_projection.py`), and features of a
+generative teacher's encoder on the LR images (`prior_cache.py`).
+
+The manifest records a folder's inputs; opening a folder with other inputs raises an error that names what changed.
+
+N = images, V = views, D = embedding width, C = identities.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from aird_plugin.data.degradation import BICUBIC, get_degradation
+from aird_plugin.data.device_array import PLACES
+from aird_plugin.data.lowres import check_px
+from aird_plugin.data.views import VIEWS_VERSION, check_views, mirror_odd
+from aird_plugin.utils.json_files import read_object
+
+TEACHER_FORMAT = "aird-bank-teacher/1"
+LOW_FORMAT = "aird-bank-low/1"
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class BankConfig:
+    """Recipe keys of the bank and of the views it holds.
+
+    views: views per image, flip times jitter; 2 is the paper's flip. bank_same, bank_hard: lengths of the lists of images of the
+    same identity and of hard negatives. online: decode, downsample and run the teacher in every step instead (RID still takes
+    its lists from the bank). bank_on: where the bank is held during training. "device": copied to the training device;
+    "memory": mapped from disk; "auto": on a GPU if it takes at most half of the free memory, else "memory". Batches are equal.
+    """
+
+    bank: str = "runs/bank"
+    views: int = 2
+    view_seed: int = 0
+    bank_same: int = 32
+    bank_hard: int = 256
+    online: bool = False
+    bank_on: str = "auto"
+
+    def __post_init__(self):
+        check_views(self.views)
+        if self.bank_on not in PLACES:
+            raise ValueError(f"bank_on is one of {', '.join(PLACES)}; got {self.bank_on!r}")
+        for key in ("bank_same", "bank_hard"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} must be 1 or more; got {getattr(self, key)!r}")
+
+    @property
+    def teacher_folder(self) -> Path:
+        return Path(self.bank) / f"teacher-v{self.views}"
+
+    def low_folder(self, px: int, degradation: str = BICUBIC) -> Path:
+        suffix = "" if get_degradation(degradation).version == get_degradation(BICUBIC).version else f"-{degradation}"
+        return Path(self.bank) / f"low{px}{suffix}-v{self.views}"
+
+
+def teacher_cache_inputs(config: BankConfig, records_fingerprint: str, num_faces: int, teacher: dict[str, Any]) -> dict[str, Any]:
+    """The inputs of the teacher cache, as its manifest records them."""
+    return {
+        "format": TEACHER_FORMAT,
+        "records": records_fingerprint,
+        "num_faces": num_faces,
+        "teacher": teacher["sha256"],
+        "views": config.views,
+        "view_seed": config.view_seed,
+        "views_version": VIEWS_VERSION,
+        "bank_same": config.bank_same,
+        "bank_hard": config.bank_hard,
+    }
+
+
+def image_cache_inputs(
+    config: BankConfig, records_fingerprint: str, num_faces: int, px: int, degradation: str = BICUBIC
+) -> dict[str, Any]:
+    """The inputs of an image cache, as its manifest records them."""
+    return {
+        "format": LOW_FORMAT,
+        "records": records_fingerprint,
+        "num_faces": num_faces,
+        "px": check_px(px),
+        "resize": get_degradation(degradation).version,
+        "views": config.views,
+        "view_seed": config.view_seed,
+        "views_version": VIEWS_VERSION,
+    }
+
+
+def read_manifest(folder: Path, inputs: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the folder's manifest, None if the folder is incomplete.
+
+    Raises ValueError if the manifest has other inputs, naming each that changed.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        return None
+    try:
+        manifest = read_object(path)
+        found = dict(manifest["inputs"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is no bank manifest ({error}); remove {folder} and build it again") from error
+    changed = [key for key in inputs if found.get(key) != inputs[key]]
+    if changed:
+        detail = "; ".join(f"{key} was {_short(found.get(key))}, now {_short(inputs[key])}" for key in changed)
+        raise ValueError(f"the bank in {folder} is stale: {detail}. Set another bank=FOLDER, or remove it and build it again")
+    return manifest
+
+
+def _short(value) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else text[:12] + "..."
+
+
+def open_array(folder: Path, name: str) -> np.ndarray:
+    """Map an array of the bank (shared pages, private writes). Raises ValueError if the file is truncated or missing."""
+    path = folder / f"{name}.npy"
+    try:
+        return np.load(path, mmap_mode="c", allow_pickle=False)
+    # numpy parses the header with Python's tokenizer and parser, which raise many error types on damaged text.
+    except Exception as error:
+        raise ValueError(f"{path} is missing or damaged ({error}); remove {folder} and build the bank again") from error
+
+
+class TeacherCache:
+    """The teacher cache: embeddings, class centers and candidate lists."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]):
+        self.manifest = manifest
+        self.embeddings_NVD = open_array(folder, "embeddings")
+        self.centers_CD = open_array(folder, "centres")
+        self.same_NS = open_array(folder, "same")
+        self.hard_NK = open_array(folder, "hard")
+        self.label_N = open_array(folder, "person")
+
+    @property
+    def dim(self) -> int:
+        return self.embeddings_NVD.shape[2]
+
+    def embeddings(self, rows_X: np.ndarray, views_X: np.ndarray) -> np.ndarray:
+        """Return the embeddings of these rows and views. float32 (..., D)."""
+        return self.embeddings_NVD[rows_X, views_X].astype(np.float32)
+
+    def project(self, embeddings_BD: torch.Tensor) -> torch.Tensor:
+        """Project embeddings of images outside the bank as those in the bank; the identity here."""
+        return embeddings_BD
+
+
+class ImageCache:
+    """The image cache: LR images and labels."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any]):
+        self.manifest = manifest
+        self.low_NJHWC = open_array(folder, "low")
+        self.label_N = open_array(folder, "person")
+
+    def faces(self, rows_B: np.ndarray, views_B: np.ndarray) -> np.ndarray:
+        """Return the LR images of these rows and views. uint8 (B, px, px, 3)."""
+        return mirror_odd(self.low_NJHWC[rows_B, views_B // 2], views_B)

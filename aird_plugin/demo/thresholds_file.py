@@ -1,0 +1,46 @@
+"""Reads and checks the thresholds.json of an exported model."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from aird_plugin.evaluation.verification import supports
+
+EXPECTED = "the thresholds.json of `aird export --thresholds PAIRS`"
+
+
+def read_thresholds(path: str | Path) -> dict:
+    """The table of a `thresholds.json`, in the format of `export.thresholds.threshold_table`.
+
+    Raises FileNotFoundError, and ValueError for other content or a threshold with too few impostor pairs.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no thresholds at {path}; give {EXPECTED}")
+    try:
+        table = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is not a JSON file ({error}); give {EXPECTED}") from error
+    if not _is_table(table):
+        raise ValueError(f"{path} holds no thresholds, or has another format version; give {EXPECTED}")
+    for point in (point for row in table["rows"] for point in row["points"]):
+        if point["cosine"] is not None and not supports(point["n_impostor"], point["far"]):
+            raise ValueError(
+                f"{path}: the threshold for a false-accept rate of {point['far']:g} was measured on {point['n_impostor']} "
+                "impostor pairs and needs 10 / FAR; measure it on more with `aird export --thresholds PAIRS`"
+            )
+    return table
+
+
+def _is_table(table: Any) -> bool:
+    try:
+        points = [point for row in table["rows"] for point in row["points"]]
+        numbers = [row["px"] for row in table["rows"]] + [point["far"] for point in points]
+        numbers += [point["n_impostor"] for point in points]
+        numbers += [point["cosine"] for point in points if point["cosine"] is not None]
+        strings = [table["pairs"], table["degradation"]]
+    except (KeyError, TypeError):
+        return False
+    fars = {tuple(point["far"] for point in row["points"]) for row in table["rows"]}
+    valid = all(isinstance(value, int | float) for value in numbers) and all(isinstance(value, str) for value in strings)
+    return valid and len(fars) == 1 and fars != {()}

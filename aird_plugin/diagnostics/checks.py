@@ -1,0 +1,66 @@
+"""The checks at the start of a run, and the full set of `aird doctor RECIPE`."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from aird_plugin.config.recipe import Recipe
+from aird_plugin.data.bank.caches import ImageCache, TeacherCache, image_cache_inputs, read_manifest, teacher_cache_inputs
+from aird_plugin.diagnostics.diagnostic import Diagnostic
+from aird_plugin.diagnostics.labels import check_labels_of_identities
+from aird_plugin.diagnostics.leaks import check_shared_identities, check_shared_images
+from aird_plugin.diagnostics.teacher_input import (
+    MAX_IDENTITIES,
+    MIN_IDENTITIES,
+    auc_diagnostic,
+    check_teacher_input,
+    normalized,
+    two_rows_per_identity,
+    verification_auc,
+)
+
+
+def at_start(recipe: Recipe, records, bank: TeacherCache | None) -> Iterator[Diagnostic]:
+    """The warnings of the cheap checks: labels, images in both training and test sets, the teacher's cached embeddings."""
+    diagnostics = [*check_labels_of_identities(np.asarray(records.labels), recipe.head.num_classes)]
+    diagnostics += [check_shared_images(records, target) for target in recipe.run.val_targets]
+    if bank is not None:
+        diagnostics += check_bank(bank)
+    yield from (diagnostic for diagnostic in diagnostics if diagnostic.status == "warning")
+
+
+def check_bank(bank: TeacherCache, seed: int = 0) -> Iterator[Diagnostic]:
+    """Check whether the teacher's cached embeddings separate the identities."""
+    rows_P2 = two_rows_per_identity(bank.label_N, MAX_IDENTITIES, np.random.default_rng(seed))
+    if len(rows_P2) >= MIN_IDENTITIES:
+        embeddings_2PD = normalized(bank.embeddings_NVD[rows_P2.ravel(), 0].astype(np.float32))
+        yield auc_diagnostic(verification_auc(embeddings_2PD), len(rows_P2))
+
+
+def check_all(recipe: Recipe, records, teacher) -> Iterator[Diagnostic]:
+    """All checks, for a recipe whose files open. A missing bank is reported, not built."""
+    yield from check_labels_of_identities(np.asarray(records.labels), recipe.head.num_classes)
+    for target in recipe.run.val_targets:
+        yield check_shared_images(records, target)
+    if teacher is None:
+        return
+    yield from check_teacher_input(teacher, records)
+    folder = recipe.bank.teacher_folder
+    inputs = teacher_cache_inputs(recipe.bank, records.fingerprint(), len(records), teacher.describe())
+    manifest = read_manifest(folder, inputs)
+    if manifest is None:
+        yield Diagnostic(
+            "note", f"no bank in {folder} yet", "with a bank, the training images are searched for identities of the test sets"
+        )
+        return
+    bank = TeacherCache(folder, manifest)
+    yield from check_bank(bank)
+    for target in recipe.run.val_targets:
+        yield check_shared_identities(bank, teacher, target)
+    for section in recipe.sizes.parts(recipe.data.px, recipe.data.degradation):
+        folder = recipe.bank.low_folder(*section)
+        manifest = read_manifest(folder, image_cache_inputs(recipe.bank, records.fingerprint(), len(records), *section))
+        if manifest and ImageCache(folder, manifest):
+            yield Diagnostic("ok", f"image cache {folder} matches the recipe")
+        else:
+            yield Diagnostic("note", f"no image cache in {folder} yet")

@@ -1,0 +1,17 @@
+"""The result of one check."""
+
+from dataclasses import dataclass
+
+MARKS = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "error": "ERROR  "}
+
+
+@dataclass(frozen=True)
+class Diagnostic:
+    """One line. status: "ok", "note" (optional), "warning" (a run works, but may be worthless) or "error" (a run fails)."""
+
+    status: str
+    what: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        return f"{MARKS[self.status]} {self.what}" + (f": {self.remedy}" if self.remedy else "")

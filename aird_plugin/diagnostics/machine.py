@@ -1,0 +1,53 @@
+"""Installed packages, devices and data folder of this machine."""
+
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+
+from aird_plugin.diagnostics.diagnostic import Diagnostic
+
+EXTRAS = {
+    "onnx": "onnxruntime",
+    "insightface": "insightface",
+    "arcface": "scipy",
+    "ijb": "menpo",
+    "report": "scikit-learn",
+    "prior": "diffusers",
+}
+
+
+def check_machine() -> Iterator[Diagnostic]:
+    """Check the Python version, packages, devices and data folder."""
+    import torch
+
+    yield Diagnostic(
+        "ok",
+        f"Python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} cores, "
+        f"{torch.get_num_threads()} torch threads",
+    )
+    for package in ("numpy", "pillow", "simplejpeg", "easydict", "filelock", "tqdm", "tensorboard"):
+        yield version_of(package)
+    if torch.cuda.is_available():
+        names = ", ".join(torch.cuda.get_device_name(n) for n in range(torch.cuda.device_count()))
+        yield Diagnostic("ok", f"CUDA {torch.version.cuda}: {names}")
+    else:
+        yield Diagnostic("note", "no CUDA device", "runs train on the CPU (small native students do so in minutes)")
+    for extra, package in EXTRAS.items():
+        found = version_of(package)
+        remedy = f"pip install 'aird_plugin[{extra}]' where needed"
+        yield found if found.status == "ok" else Diagnostic("note", f"no {package}", remedy)
+    data = Path(os.environ.get("AIRD_DATA", "data"))
+    if data.is_dir():
+        yield Diagnostic("ok", f"AIRD_DATA={data}")
+    else:
+        yield Diagnostic("note", f"no folder AIRD_DATA={data}", "recipes look there for training images and teachers")
+
+
+def version_of(package: str) -> Diagnostic:
+    """Check whether a package is installed, and report its version."""
+    try:
+        return Diagnostic("ok", f"{package} {importlib.metadata.version(package)}")
+    except importlib.metadata.PackageNotFoundError:
+        return Diagnostic("error", f"no {package}", f"pip install {package}")

@@ -1,0 +1,47 @@
+"""Checks of a recipe: its keys, and its inputs opened as a run opens them."""
+
+from collections.abc import Iterator
+
+from aird_plugin.config.recipe import Recipe
+from aird_plugin.diagnostics.diagnostic import Diagnostic
+
+
+def check_recipe(path: str, overrides: list[str]) -> Iterator[Diagnostic]:
+    """Check the recipe's keys, that each input exists, that all inputs open, and that their contents fit together."""
+    from aird_plugin.config.recipe import load
+    from aird_plugin.training.inputs import NOTHING_AT_HAND, SOURCES, inputs_of, with_target_files
+    from aird_plugin.utils.errors import EXPECTED
+
+    try:
+        recipe = load(path, overrides)
+        yield Diagnostic("ok", f"{' '.join([path, *overrides])}: every key and value is known")
+        inputs = list(inputs_of(recipe))
+        for found in inputs:
+            yield Diagnostic("error", str(found), SOURCES[found.key]) if found.problem else Diagnostic("ok", str(found))
+        if any(found.problem for found in inputs):
+            yield Diagnostic("note", NOTHING_AT_HAND)
+        else:
+            yield from check_contents(with_target_files(recipe))
+    except EXPECTED as error:
+        yield Diagnostic("error", path, " ".join(str(error).split()))
+
+
+def check_contents(recipe: Recipe) -> Iterator[Diagnostic]:
+    """Open the training images, teacher, initial weights and prior, then check that they fit together."""
+    from aird_plugin.diagnostics.checks import check_all
+    from aird_plugin.models.load import load_initial_weights, load_teacher
+    from aird_plugin.training.data import open_faces
+    from aird_plugin.training.prior_features import open_encoder
+
+    records, recipe = open_faces(recipe)
+    yield Diagnostic("ok", f"{recipe.data.rec}: {len(records)} images of {recipe.head.num_classes} identities")
+    teacher = None
+    if recipe.teacher.teacher:
+        teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network)
+        yield Diagnostic("ok", f"{recipe.teacher.teacher}: {teacher.dim}-d embeddings")
+    if recipe.student.student_init:
+        load_initial_weights(recipe.student.student_init, recipe.student.network)
+        yield Diagnostic("ok", f"{recipe.student.student_init}: initial weights of the student")
+    if encoder := open_encoder(recipe, "cpu"):
+        yield Diagnostic("ok", f"{recipe.prior.prior}: generative features of shape {encoder.shape}")
+    yield from check_all(recipe, records, teacher)

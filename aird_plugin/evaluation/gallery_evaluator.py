@@ -1,0 +1,141 @@
+"""1:N identification of a student on one identification set: image files -> embeddings -> one row of figures per `EvalSpec`.
+
+N = images, P = probes, G = gallery entries, T = tracks, E = pooled gallery entries, D = embedding width.
+"""
+
+import numpy as np
+
+from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.data.degradation import BICUBIC, get_degradation
+from aird_plugin.data.identification import IdentificationSet, ImageFile, fingerprint, read_square
+from aird_plugin.data.lowres import check_px
+from aird_plugin.evaluation.embed import embed_frozen, embed_sums, normalise
+from aird_plugin.evaluation.eval_spec import Adaptation, EvalSpec
+from aird_plugin.evaluation.identification import identify
+from aird_plugin.evaluation.pair_evaluator import as_network_input, check_eval_spec, embed_adapted, input_side
+from aird_plugin.evaluation.pooling import pool_by
+
+POOLING = ("none", "mean", "quality")
+IMAGES_AT_ONCE = 4096
+
+
+class GalleryEvaluator:
+    """Evaluates a student (and a teacher) on one identification set.
+
+    Images are decoded, downsampled and embedded in blocks of 4,096, so that a gallery of any size fits; FaceBN needs all images
+    of a side at once. The embeddings of a network with frozen statistics are kept, so an evaluator belongs to one state of the
+    weights.
+
+    data: the name of the data set in the rows. The other arguments are those of `PairEvaluator`.
+    """
+
+    def __init__(
+        self, student, identification_set: IdentificationSet, data, layout: str, teacher=None, batch: int = 96, device="cpu"
+    ):
+        self.networks = {"student": student, "teacher": teacher}
+        self.identification_set, self.data, self.layout = identification_set, str(data), layout
+        self.batch, self.device = batch, device
+        label_N = np.concatenate([identification_set.gallery_labels, identification_set.probe_labels])
+        self.data_sha256 = fingerprint(identification_set.gallery + identification_set.probes, label_N)
+        self._frozen: dict[tuple[str, tuple[int, str] | None, str], np.ndarray] = {}
+
+    def evaluate(self, *given, pooling: str = "none", **fields) -> dict:
+        """The JSON row of one evaluation. Takes an `EvalSpec`, or its fields, as `PairEvaluator.evaluate` does.
+
+        px: side of the downsampled images; None takes them as they are.
+        protocol: "lr-lr" treats the gallery like the probes; "lr-hr" takes it as it is, embedded by `high_side`.
+        pooling: "none"; "mean" or "quality" pool the gallery images of each identity and the probes of each track into one
+            embedding, the plain mean or weighted by the length of the un-normalised embedding. Distractors are not pooled.
+
+        FaceBN takes probes and gallery in batches of their own. Raises ValueError for values that do not exist or do not fit
+        together, and what `identify` and `read_square` raise.
+        """
+        spec = EvalSpec.of(*given, **fields)
+        high_side = check_eval_spec(self.networks["student"], self.networks["teacher"], spec)
+        if spec.centre:
+            raise ValueError("centre is for pairs only: leave it out of an identification")
+        if pooling not in POOLING:
+            raise ValueError(f"pooling must be one of {', '.join(POOLING)}, got {pooling!r}")
+        downsampling = check_downsampling(spec.px, spec.degradation)
+        probes_PD = self._sums("student", downsampling, "probes", spec.adaptation)
+        if high_side is None:
+            gallery_GD = self._sums("student", downsampling, "gallery", spec.adaptation)
+        else:
+            gallery_GD = self._sums(high_side, None, "gallery", spec.adaptation if high_side == "student" else None)
+        return {
+            "data": self.data,
+            "data_sha256": self.data_sha256,
+            "layout": self.layout,
+            "name": self.identification_set.name,
+            "px": spec.px,
+            "protocol": spec.protocol,
+            "high_side": high_side,
+            "facebn": spec.facebn,
+            "keep": None if spec.facebn is None else spec.keep,
+            "order": spec.order,
+            "batch": self.batch,
+            "pooling": pooling,
+            **identify(*self._pooled(probes_PD, gallery_GD, pooling)),
+            "degradation": None if spec.px is None else spec.degradation,
+            "resize": get_degradation(spec.degradation).version,
+        }
+
+    def _sums(self, role: str, downsampling: tuple[int, str] | None, part: str, adaptation: Adaptation | None) -> np.ndarray:
+        """e + e_flip of the "probes" or the "gallery", not normalised, by the network of this role. Frozen results are kept."""
+        if adaptation is None and (role, downsampling, part) in self._frozen:
+            return self._frozen[role, downsampling, part]
+        images, label = getattr(self.identification_set, part), f"{role}, {part}"
+        sums_ND = image_sums(self.networks[role], images, downsampling, adaptation, self.batch, self.device, label)
+        if adaptation is None:
+            self._frozen[role, downsampling, part] = sums_ND
+        return sums_ND
+
+    def _pooled(self, probes_PD: np.ndarray, gallery_GD: np.ndarray, pooling: str) -> tuple:
+        """Embeddings and labels of probes and gallery, pooled."""
+        label_P, label_G = self.identification_set.probe_labels, self.identification_set.gallery_labels
+        if pooling == "none":
+            return normalise(probes_PD), label_P, normalise(gallery_GD), label_G
+        if pooling == "mean":
+            probes_PD, gallery_GD = normalise(probes_PD), normalise(gallery_GD)
+        track_P = self.identification_set.probe_track
+        _, first_T = np.unique(track_P, return_index=True)
+        _, probes_TD = pool_by(probes_PD, track_P)
+        # Each distractor is an identity of its own: it gets its own number below 0.
+        entry_G = np.where(label_G < 0, -1 - np.arange(len(label_G)), label_G)
+        label_E, gallery_ED = pool_by(gallery_GD, entry_G)
+        return probes_TD, label_P[first_T], gallery_ED, label_E
+
+
+def check_downsampling(px: int | None, degradation: str = BICUBIC) -> tuple[int, str] | None:
+    """(px, degradation), None where images are taken as they are. ValueError for a degradation without a px."""
+    get_degradation(degradation)
+    if px is None and degradation != BICUBIC:
+        raise ValueError(f"degradation {degradation} downsamples images: set the side with --px")
+    return None if px is None else (check_px(px), degradation)
+
+
+def image_sums(
+    network, images: list[ImageFile], downsampling: tuple[int, str] | None, adaptation: Adaptation | None, batch, device, label
+) -> np.ndarray:
+    """e + e_flip of image files, float32 (N, D), not normalised.
+
+    downsampling: (px, degradation); None takes each image as it is, resized once to the network's input side.
+    adaptation: FaceBN's settings, None for frozen statistics.
+    """
+    side = input_side(network)
+
+    def read_inputs(block: list[ImageFile]) -> np.ndarray:
+        if downsampling is None:
+            return read_square(block, side)
+        px, degradation = downsampling
+        return as_network_input(read_square(block, FACE_SIDE), px, side, degradation)
+
+    blocks = [images[n : n + IMAGES_AT_ONCE] for n in range(0, len(images), IMAGES_AT_ONCE)]
+    if adaptation is not None:
+        images_NHWC = np.concatenate([read_inputs(block) for block in blocks])
+        return embed_adapted(network, images_NHWC, adaptation, batch, device, True, label, embed_sums)
+    sums = []
+    for n, block in enumerate(blocks, 1):
+        sum_BD = embed_frozen(network, read_inputs(block), device, True, f"{label} {n} of {len(blocks)}", embed_sums)
+        sums.append(sum_BD.astype(np.float32))
+    return np.concatenate(sums)

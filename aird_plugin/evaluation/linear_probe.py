@@ -1,0 +1,103 @@
+"""Closed-set accuracy of a linear probe on frozen embeddings: UCCS-180 (VLRR, arXiv 1601.04153; AIRD, Table IV).
+
+180 random identities, a linear softmax classifier fitted on 3,918 frozen embeddings and tested on 907. The publication does not
+list the identities, so a single draw is no result: the figure is the mean and spread over several. N = images, D = embedding
+width, C = identities.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+
+from aird_plugin.data.degradation import get_degradation
+from aird_plugin.data.folder_records import identities_in
+from aird_plugin.data.identification import ImageFile, fingerprint
+from aird_plugin.evaluation.embed import normalise
+from aird_plugin.evaluation.eval_spec import EvalSpec
+from aird_plugin.evaluation.gallery_evaluator import check_downsampling, image_sums
+
+DRAWS = 5
+IDENTITIES = 180
+TEST_SHARE = 907 / (3918 + 907)
+# Unit vectors need long weights: cosines are scaled by 16, as in IID. The penalty makes the optimum unique.
+SCALE = 16.0
+PENALTY = 1e-4
+
+
+def evaluate_linear_probe(student, data: str, specs: list[EvalSpec], batch: int = 96, device="cpu") -> list[dict]:
+    """A row of figures for each spec, on a folder with one subfolder per identity.
+
+    Raises what `linear_probe_accuracies` and `read_square` raise.
+    """
+    identities = identities_in(Path(data))
+    images = [ImageFile(str(file)) for _, files in identities for file in files]
+    label_N = np.repeat(np.arange(len(identities)), [len(files) for _, files in identities])
+    rows = []
+    for spec in specs:
+        downsampling = check_downsampling(spec.px, spec.degradation)
+        sums_ND = image_sums(student, images, downsampling, spec.adaptation, batch, device, "student")
+        draws = linear_probe_accuracies(normalise(sums_ND), label_N, DRAWS)
+        rows.append(
+            {
+                "data": data,
+                "data_sha256": fingerprint(images, label_N),
+                "layout": "uccs",
+                "px": spec.px,
+                "facebn": spec.facebn,
+                "n_faces": len(images),
+                "n_people": len(identities),
+                "accuracy": float(np.mean(draws)),
+                "accuracy_std": float(np.std(draws, ddof=1)),
+                "draws": draws,
+                "degradation": None if spec.px is None else spec.degradation,
+                "resize": get_degradation(spec.degradation).version,
+            }
+        )
+    return rows
+
+
+def linear_probe_accuracies(
+    embeddings_ND: np.ndarray, label_N: np.ndarray, draws: int = DRAWS, identities: int = IDENTITIES
+) -> list[float]:
+    """Top-1 accuracy in per cent of each draw: the seeds 0 to `draws` - 1 draw the identities, then their test images.
+
+    embeddings_ND: L2-normalised. 18.8% of each identity's images are tested, at least one, and at least one is fitted. Raises
+    ValueError with fewer than `identities` identities of two images.
+    """
+    labels, counts = np.unique(label_N, return_counts=True)
+    eligible = labels[counts > 1]
+    if len(eligible) < identities:
+        raise ValueError(f"a draw takes {identities} identities with two images or more; there are {len(eligible)}")
+    accuracies = []
+    for seed in range(draws):
+        rng = np.random.default_rng(seed)
+        drawn = rng.choice(eligible, identities, replace=False)
+        rows = [rng.permutation(np.flatnonzero(label_N == label)) for label in drawn]
+        cuts = [int(np.clip(round(len(own) * TEST_SHARE), 1, len(own) - 1)) for own in rows]
+        test = [own[:cut] for own, cut in zip(rows, cuts, strict=True)]
+        fit = [own[cut:] for own, cut in zip(rows, cuts, strict=True)]
+        accuracies.append(_accuracy(embeddings_ND, fit, test))
+    return accuracies
+
+
+def _accuracy(embeddings_ND, fit_C: list[np.ndarray], test_C: list[np.ndarray]) -> float:
+    """Fit on the rows of each identity in `fit_C`, test on those in `test_C`; per cent."""
+    (fit_ND, fit_N), (test_ND, test_N) = (_tensors(embeddings_ND, rows_C) for rows_C in (fit_C, test_C))
+    weight_CD = torch.zeros(len(fit_C), embeddings_ND.shape[1], requires_grad=True)
+    optimiser = torch.optim.LBFGS([weight_CD], max_iter=200, line_search_fn="strong_wolfe")
+
+    def loss():
+        optimiser.zero_grad()
+        value = cross_entropy(SCALE * fit_ND @ weight_CD.T, fit_N) + PENALTY * weight_CD.square().sum()
+        value.backward()
+        return value
+
+    optimiser.step(loss)
+    return 100 * float(((test_ND @ weight_CD.detach().T).argmax(1) == test_N).float().mean())
+
+
+def _tensors(embeddings_ND, rows_C: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    label_N = np.repeat(np.arange(len(rows_C)), [len(rows) for rows in rows_C])
+    return torch.from_numpy(np.float32(embeddings_ND[np.concatenate(rows_C)])), torch.from_numpy(label_N)

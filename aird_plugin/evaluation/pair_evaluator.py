@@ -1,0 +1,184 @@
+"""LR-LR and LR-HR verification of a student on a file of image pairs: one row of figures per `EvalSpec`.
+
+N = pairs, 2N = their images, side by side, U = distinct images, M = requested images, D = embedding width.
+"""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.data.degradation import BICUBIC, downsample, get_degradation, resize_to_network
+from aird_plugin.data.lowres import check_px
+from aird_plugin.data.pairs import distinct_faces, read_pairs
+from aird_plugin.evaluation.degraded_faces import DegradedFaces
+from aird_plugin.evaluation.embed import embed, embed_frozen, eval_mode, network_inputs, normalise
+from aird_plugin.evaluation.eval_spec import Adaptation, EvalSpec
+from aird_plugin.evaluation.verification import verify
+from aird_plugin.models.facebn import FaceBN
+from aird_plugin.utils.files import file_sha256
+
+PROTOCOLS = ("lr-lr", "lr-hr")
+HIGH_SIDES = ("student", "teacher")
+
+
+def evaluate(
+    student, pairs_file: str | Path, px: int, protocol: str, high_side=None, teacher=None, batch=96, device="cpu", **options
+) -> dict:
+    """The row of one evaluation. options: further fields of `EvalSpec`. Use a `PairEvaluator` for several rows of one file."""
+    spec = EvalSpec(px, protocol, high_side, **options)
+    return PairEvaluator(student, pairs_file, teacher, batch, device).evaluate(spec)
+
+
+class PairEvaluator:
+    """Evaluates a student (and a teacher) on one file of pairs.
+
+    Each distinct image is decoded once and held once, as uint8 (LFW's 12,000 images are 7,701 distinct ones); the network inputs
+    are made batch by batch. The embeddings of a network with frozen statistics are computed once for each image and px, so an
+    evaluator belongs to one state of the weights.
+
+    `evaluate`, `setting` and `embeddings` take an `EvalSpec`, or its fields: `evaluate(16, "lr-lr", facebn="full", keep=0.1)`.
+
+    student, teacher: nn.Module, or an object with `embed(images) -> (N, D)` such as a Teacher.
+    batch: images per batch under FaceBN, with both flips of each; without FaceBN no result depends on the batch.
+    flip: False leaves the mirrored image out of the embedding.
+
+    Raises FileNotFoundError, and ValueError for a file that is no list of pairs or holds an unreadable image.
+    """
+
+    def __init__(self, student, pairs_file: str | Path, teacher=None, batch: int = 96, device="cpu", flip: bool = True):
+        self.networks = {"student": student, "teacher": teacher}
+        self.pairs_file, self.batch, self.device, self.flip = str(pairs_file), batch, device, flip
+        pairs = read_pairs(pairs_file)
+        self.same_N, self.pairs_sha256 = pairs.same, file_sha256(pairs_file)
+        try:
+            self.images_UHWC, self.face_2N = distinct_faces(pairs)
+        except ValueError as error:
+            raise ValueError(f"{pairs_file}: {error}") from error
+        self._frozen: dict[tuple[str, int, str], dict[int, np.ndarray]] = {}
+
+    def with_student(self, student) -> "PairEvaluator":
+        """An evaluator of another student that shares the decoded images and the teacher's embeddings."""
+        other = copy.copy(self)
+        other.networks = self.networks | {"student": student}
+        other._frozen = {key: known for key, known in self._frozen.items() if key[0] == "teacher"}
+        return other
+
+    def evaluate(self, *given, **fields) -> dict:
+        """The JSON row of one evaluation.
+
+        Raises ValueError for values that do not exist or do not fit together, and what `verify` and `FaceBN` raise.
+        """
+        spec = EvalSpec.of(*given, **fields)
+        return {**self.setting(spec), **verify(self.embeddings(spec), self.same_N)}
+
+    def setting(self, *given, **fields) -> dict:
+        """The settings part of a row, without the figures. Takes and raises what `evaluate` does."""
+        spec = EvalSpec.of(*given, **fields)
+        return {
+            "pairs": self.pairs_file,
+            "pairs_sha256": self.pairs_sha256,
+            "px": check_px(spec.px),
+            "protocol": spec.protocol,
+            "high_side": check_eval_spec(self.networks["student"], self.networks["teacher"], spec),
+            "facebn": spec.facebn,
+            "keep": None if spec.facebn is None else spec.keep,
+            "order": spec.order,
+            "batch": self.batch,
+            "centre": spec.centre,
+            "degradation": spec.degradation,
+            "resize": get_degradation(spec.degradation).version,
+        }
+
+    def embeddings(self, *given, **fields) -> np.ndarray:
+        """The embeddings behind a row, (2N, D), pair by pair. Takes and raises what `evaluate` does."""
+        spec = EvalSpec.of(*given, **fields)
+        px, _, order = check_px(spec.px), get_degradation(spec.degradation), spec.order
+        high_side = check_eval_spec(self.networks["student"], self.networks["teacher"], spec)
+        if not (order == "file" or isinstance(order, int) and not isinstance(order, bool) and order >= 0):
+            raise ValueError(f"order must be 'file' or a seed of 0 or more, got {order!r}")
+        if spec.protocol == "lr-lr":
+            sides = [self._embed("student", px, spec.degradation, self.face_2N, spec.adaptation)]
+        else:
+            lr_ND = self._embed("student", px, spec.degradation, self.face_2N[0::2], spec.adaptation)
+            hr_adaptation = spec.adaptation if high_side == "student" else None
+            sides = [lr_ND, self._embed(high_side, FACE_SIDE, BICUBIC, self.face_2N[1::2], hr_adaptation)]
+        if spec.centre:
+            sides = [normalise(e_ND - e_ND.mean(axis=0)) for e_ND in sides]
+        return _interleave(sides)
+
+    def _embed(self, role: str, px: int, degradation: str, face_M: np.ndarray, adaptation: Adaptation | None) -> np.ndarray:
+        """Embeddings (M, D) of the images `face_M` at `px` by the network of this role, "student" or "teacher"."""
+        network, label = self.networks[role], f"{role}, {px} px"
+        side = input_side(network)
+        if adaptation is not None:
+            images = DegradedFaces(self.images_UHWC, face_M, px, side, degradation)
+            return embed_adapted(network, images, adaptation, self.batch, self.device, self.flip, label)
+        known = self._frozen.setdefault((role, px, degradation), {})
+        missing = [face for face in np.unique(face_M).tolist() if face not in known]
+        if missing:
+            images = DegradedFaces(self.images_UHWC, np.array(missing), px, side, degradation)
+            e_MD = embed_frozen(network, images, self.device, self.flip, label)
+            known.update(zip(missing, e_MD, strict=True))
+        return np.stack([known[face] for face in face_M.tolist()])
+
+
+def check_eval_spec(student, teacher, spec: EvalSpec) -> str | None:
+    """The role of the network that embeds the HR side, None in lr-lr. ValueError for a spec these networks do not support."""
+    if spec.protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {spec.protocol!r}")
+    if spec.high_side not in (None, *HIGH_SIDES):
+        raise ValueError(f"high_side must be one of {', '.join(HIGH_SIDES)}, got {spec.high_side!r}")
+    if spec.facebn is not None:
+        if not isinstance(student, nn.Module):
+            raise ValueError("FaceBN adapts BatchNorm layers in PyTorch; an .onnx has none left: give the .pt")
+        FaceBN(student, spec.keep, spec.facebn)
+    if spec.protocol == "lr-lr":
+        return None
+    side = input_side(student)
+    high_side = spec.high_side or ("student" if side == FACE_SIDE else "teacher")
+    if high_side == "teacher" and teacher is None:
+        why = f" (the default for a student of {side} px)" if side != FACE_SIDE else ""
+        raise ValueError(f"lr-hr with the teacher on the high side{why} needs a teacher: name its file")
+    return high_side
+
+
+def input_side(network) -> int:
+    """Side in pixels of a network's input images; 112 for a teacher."""
+    return getattr(network, "input_size", FACE_SIDE)
+
+
+def as_network_input(images_NHWC: np.ndarray, px: int, side: int, degradation: str = BICUBIC) -> np.ndarray:
+    """112 px images -> images of `px` at the input side of a network. uint8 (N, 112, 112, 3) -> uint8 (N, side, side, 3).
+
+    A 112 px network gets the image downsampled to px and upsampled to 112. A native one gets the downsampled image itself,
+    resized once more where px is not its own side. px 112 downsamples nothing.
+    """
+    return resize_to_network(downsample(images_NHWC, px, degradation), side, degradation)
+
+
+def embed_adapted(student, images_NHWC, adaptation: Adaptation, batch, device, flip, label, embed_fn=embed) -> np.ndarray:
+    """`embed_fn` (`embed` or `embed_sums`) under FaceBN; mode "full" first measures the statistics of all images in one pass."""
+    mode, keep, order = adaptation
+    with FaceBN(student, keep, mode) as bn:
+        if mode == "full":
+            with eval_mode(student), torch.inference_mode():
+                inputs = network_inputs(images_NHWC, batch, order, device, flip, f"{label}, FaceBN statistics")
+                bn.adapt(x_B3SS for _, x_B3SS in inputs)
+        return embed_fn(student, images_NHWC, batch, order, device, flip, f"{label}, FaceBN {mode}")
+
+
+def _interleave(sides: list[np.ndarray]) -> np.ndarray:
+    """[(2N, D)] as it is, [(N, D), (N, D)] pair by pair -> (2N, D)."""
+    if len(sides) == 1:
+        return sides[0]
+    lr_ND, hr_ND = sides
+    if lr_ND.shape != hr_ND.shape:
+        raise ValueError(
+            f"the student's embeddings are {lr_ND.shape[1]} wide, the teacher's {hr_ND.shape[1]}: lr-hr "
+            "compares them directly; use a student trained at the teacher's width"
+        )
+    return np.stack(sides, axis=1).reshape(-1, lr_ND.shape[1])

@@ -1,0 +1,58 @@
+"""Base classes of the specs that a recipe names, and the inputs that a spec may require.
+
+A spec is a frozen dataclass; its fields are recipe keys with the term's name (or `margin`) as prefix.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from torch import nn
+
+
+class Needs(StrEnum):
+    """Inputs of a term or margin that are not always present. A member equals its string."""
+
+    # Teacher embeddings of any width.
+    TEACHER = "teacher"
+    # Teacher embeddings of the student's width; for a margin, the cosine between the two networks' embeddings.
+    TEACHER_WIDTH = "teacher_width"
+    # Cosines of the teacher embeddings to the teacher's class centers.
+    TEACHER_COSINE = "teacher_cosine"
+    # An anchor (positive) and hard negatives of each image, from the lists of the teacher cache.
+    NEIGHBOURS = "neighbours"
+    # Teacher embeddings after the learned linear projection of Bridge Distillation.
+    ADAPTED = "adapted"
+    # Index of each image in the training set.
+    ROWS = "rows"
+    # Pairs of intermediate feature maps of student and teacher.
+    MAPS = "maps"
+    # Features of a diffusion prior, and the student's feature maps.
+    GENERATIVE = "generative"
+    # Margins only: the norm of each student embedding.
+    NORM = "norm"
+
+
+@dataclass(frozen=True)
+class TermConfig:
+    """Spec of a term. The total loss adds `weight` * term; the weight grows linearly over the first `warmup_epochs`."""
+
+    weight: float = 1.0
+    warmup_epochs: float = 0.0
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def build(self, dims: Any) -> nn.Module:
+        """The term as a module LossInputs -> scalar. dims: a `LossDims`, the dimensions of its parameters and buffers."""
+        raise NotImplementedError(f"{type(self).__name__} must define build(dims)")
+
+
+@dataclass(frozen=True)
+class MarginConfig:
+    """Spec of a margin: no weight, and a scale that the head passes to `build`."""
+
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def build(self, scale: float) -> nn.Module:
+        """The margin as a module (see `losses/margin.py`): cosines -> scaled logits and a regulariser or None."""
+        raise NotImplementedError(f"{type(self).__name__} must define build(scale)")

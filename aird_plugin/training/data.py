@@ -1,0 +1,122 @@
+"""A recipe -> its training images, its bank, and the source of its batches."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from aird_plugin.config.recipe import Recipe
+from aird_plugin.data.bank.build import open_image_cache, open_teacher_cache
+from aird_plugin.data.bank.caches import ImageCache, TeacherCache
+from aird_plugin.data.batches import BankFaces, Neighbours, OnlineFaces
+from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.data.degradation import get_degradation
+from aird_plugin.data.device_array import bank_device
+from aird_plugin.data.folder_records import FolderRecords
+from aird_plugin.data.lowres import RESIZE
+from aird_plugin.data.multi_size import DrawnSizes
+from aird_plugin.data.recordio.face_records import FaceRecords
+from aird_plugin.data.records import open_records
+from aird_plugin.data.sampler import BatchSampler, MPerClassSampler
+from aird_plugin.losses.term import Needs
+from aird_plugin.models.teacher import Teacher
+from aird_plugin.training.objective import Objective
+from aird_plugin.training.teacher_projection import open_projected_cache
+from aird_plugin.utils import distributed
+
+
+def open_faces(recipe: Recipe) -> tuple[FaceRecords | FolderRecords, Recipe]:
+    """The training images, and the recipe with num_classes filled in. ValueError where recipe and data disagree."""
+    records = open_records(recipe.data.rec)
+    wanted = recipe.data.num_image
+    if wanted and wanted != len(records):
+        raise ValueError(f"num_image={wanted}, but {recipe.data.rec} holds {len(records)} images")
+    classes = recipe.head.num_classes or records.num_classes
+    labels = np.asarray(records.labels)
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(
+            f"labels in {recipe.data.rec} run from {labels.min()} to {labels.max()}, but num_classes={classes}; "
+            "num_classes=0 takes as many as the data have"
+        )
+    return records, replace(recipe, head=replace(recipe.head, num_classes=classes))
+
+
+def open_caches(
+    recipe: Recipe, records: FaceRecords | FolderRecords, teacher: Teacher | None, device: torch.device
+) -> tuple[list[ImageCache], TeacherCache | None]:
+    """Image caches at each of the recipe's sizes, and the teacher cache; rank 0 builds what is missing, the others wait.
+
+    There is no teacher cache without a teacher, and no image cache on the online path.
+    """
+
+    def opened() -> tuple[list[ImageCache], TeacherCache | None]:
+        parts = [] if recipe.bank.online else recipe.sizes.parts(recipe.data.px, recipe.data.degradation)
+        images = [open_image_cache(recipe.bank, records, *part) for part in parts]
+        if teacher is None:
+            return images, None
+        bank = open_teacher_cache(recipe.bank, records, teacher, device.type)
+        return images, open_projected_cache(recipe.bank, recipe.terms, bank, device)
+
+    if distributed.rank() == 0:
+        caches = opened()
+    distributed.wait_for_rank0()
+    return caches if distributed.rank() == 0 else opened()
+
+
+def teacher_needs(recipe: Recipe, objective: Objective) -> frozenset[str]:
+    """The teacher outputs that terms, margin and head need together."""
+    needed = set(objective.needs) | ({Needs.TEACHER_WIDTH} if recipe.head.head_adaptive else set())
+    return frozenset(needed | (recipe.margin.needs - {Needs.NORM} if recipe.margin else set()))
+
+
+def candidates_spec(objective: Objective) -> Any | None:
+    """The spec of a term that needs relation candidates, None without one. ValueError where two need different ones."""
+    users = {name: spec for name, spec in objective.specs.items() if Needs.NEIGHBOURS in spec.needs}
+    if len({(spec.negatives, spec.lone_faces) for spec in users.values()}) > 1:
+        raise ValueError(f"{', '.join(users)} share one sample of candidates: give them the same negatives and lone_faces")
+    return next(iter(users.values()), None)
+
+
+def build_source(
+    recipe: Recipe,
+    records: FaceRecords | FolderRecords,
+    images: list[ImageCache],
+    bank: TeacherCache | None,
+    objective: Objective,
+    side: int,
+    device: torch.device,
+) -> BankFaces | OnlineFaces | DrawnSizes:
+    """The source of batches. side: the student's input size, for images whose px is drawn. device: where the student trains."""
+    sizes = recipe.sizes
+    draws = (
+        recipe.bank.views,
+        recipe.schedule.batch_size,
+        recipe.run.seed,
+        distributed.rank(),
+        distributed.world_size(),
+    )
+    if sizes.faces_per_person > 1:
+        sampler: BatchSampler = MPerClassSampler(records.labels, sizes.faces_per_person, *draws)
+    else:
+        sampler = BatchSampler(len(records), *draws)
+    relation = candidates_spec(objective)
+    cache = bank if teacher_needs(recipe, objective) else None
+    array_device = None
+    if not recipe.bank.online:
+        lists = cache.hard_NK[:, : relation.negatives].nbytes if relation else 0
+        embeddings = cache.embeddings_NVD.nbytes if cache else 0
+        array_device = bank_device(recipe.bank.bank_on, device, sum(one.low_NJHWC.nbytes for one in images) + embeddings + lists)
+    neighbours = Neighbours(bank, relation.negatives, relation.lone_faces, array_device) if relation else None
+    if recipe.bank.online:
+        data, seed = recipe.data, recipe.bank.view_seed
+        px = FACE_SIDE if sizes.px_range else data.px
+        # A GPU runs the reference resize on a whole batch; every other degradation runs image by image on the CPU.
+        downsamples = device.type == "cpu" or bool(sizes.px_range) or get_degradation(data.degradation).version != RESIZE
+        with_hr = cache is not None
+        source: BankFaces | OnlineFaces = OnlineFaces(
+            sampler, records, px, data.degradation, seed, with_hr, neighbours, sizes.also_px, downsamples
+        )
+    else:
+        source = BankFaces(sampler, images[0], cache, neighbours, tuple(images[1:]), array_device)
+    return DrawnSizes(source, sizes.px_range, side, recipe.data.degradation) if sizes.px_range else source

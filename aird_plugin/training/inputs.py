@@ -1,0 +1,102 @@
+"""The input files of a recipe: which exist, and where to get the others. All are checked together, before any work."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from aird_plugin.config.recipe import Recipe
+from aird_plugin.data.pairs import read_pairs
+from aird_plugin.evaluation.distances import FOLDS, check_labels
+from aird_plugin.models.load import find_model
+from aird_plugin.utils.errors import MissingInputs
+
+SOURCES = {
+    "rec": "CASIA-WebFace: 'CASIA-Webface' on InsightFace's page Face Recognition Datasets (recognition/_datasets_ of its "
+    "repository), unpacked. Your own photos: `aird align PHOTOS --out FOLDER`, then rec=FOLDER num_classes=0",
+    "teacher": "an .onnx recognition model of InsightFace's Model Zoo (model_zoo of its repository; the R50 of CASIA-WebFace is "
+    "its row 'CISIA'; packs are under ~/.insightface/models, e.g. buffalo_l/w600k_r50.onnx), an arcface_torch model.pt, or a "
+    "run folder",
+    "student_init": "a run folder, or a .pt file of this recipe's network",
+    "prior": "the run folder of a recipe that trains a prior (gdrd_prior.py), or a diffusion model in diffusers' format",
+    "val_targets": "lfw.bin, agedb_30.bin and others come with InsightFace's training sets; your own pairs: tools/make_bin.py; "
+    "val_targets='()' verifies nothing",
+}
+NOTHING_AT_HAND = "No data yet? `make quickstart` draws its own images and trains a teacher and a student in ten minutes."
+
+
+@dataclass(frozen=True)
+class Input:
+    """A file or folder that a recipe names. key: the recipe's key; problem: why it cannot be used, None where it can."""
+
+    key: str
+    path: str
+    what: str
+    problem: str | None
+
+    def __str__(self) -> str:
+        return f"{self.key}={self.path} ({self.what})" + (f": {self.problem}" if self.problem else "")
+
+
+def inputs_of(recipe: Recipe, verification: bool = True) -> Iterator[Input]:
+    """Every input that the recipe names. verification: also the files of val_targets, each opened and its pairs counted."""
+    rec = recipe.data.rec
+    there = Path(rec).is_file() if rec.endswith(".rec") else Path(rec).is_dir()
+    yield Input("rec", rec, "training images", None if there else "not there")
+    for key, path, what in (
+        ("teacher", recipe.teacher.teacher, "teacher"),
+        ("student_init", recipe.student.student_init, "initial weights of the student"),
+    ):
+        if path:
+            yield Input(key, path, what, model_problem(path))
+    if recipe.prior.prior:
+        yield Input("prior", recipe.prior.prior, "diffusion prior", None if Path(recipe.prior.prior).is_dir() else "not there")
+    for target in target_files(recipe) if verification else ():
+        yield Input("val_targets", target, "verification pairs", target_problem(target))
+
+
+def check_inputs(recipe: Recipe, verification: bool = True) -> None:
+    """Raises MissingInputs, one message for all of them, where an input cannot be used."""
+    problems = [found for found in inputs_of(recipe, verification) if found.problem]
+    if not problems:
+        return
+    lines = [f"{len(problems)} of this recipe's inputs cannot be used:", *(f"  {found}" for found in problems)]
+    lines += [f"  {key}: {SOURCES[key]}" for key in dict.fromkeys(found.key for found in problems)]
+    raise MissingInputs("\n".join([*lines, f"  {NOTHING_AT_HAND}"]))
+
+
+def model_problem(path: str) -> str | None:
+    """Why there is no weight file behind `path`; None where there is one."""
+    try:
+        find_model(path)
+    except FileNotFoundError as error:
+        return str(error) if Path(path).exists() else "not there"
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def target_problem(path: str) -> str | None:
+    """Why a .bin cannot be verified by ten folds; None where it can."""
+    if not Path(path).is_file():
+        return "not there"
+    try:
+        check_labels(read_pairs(path).same, FOLDS)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def target_files(recipe: Recipe) -> list[str]:
+    """Each of val_targets as a file. A bare name, as in arcface_torch (`lfw`), is looked up beside the training set."""
+    rec = Path(recipe.data.rec)
+    beside = rec.parent if rec.suffix == ".rec" else rec
+    files = []
+    for target in recipe.run.val_targets:
+        bare = Path(target).name == target and not Path(target).is_file()
+        files.append(str(beside / (target if target.endswith(".bin") else f"{target}.bin")) if bare else target)
+    return files
+
+
+def with_target_files(recipe: Recipe) -> Recipe:
+    """The recipe with val_targets as paths of files."""
+    return replace(recipe, run=replace(recipe.run, val_targets=tuple(target_files(recipe))))

@@ -1,0 +1,44 @@
+"""One step over images of several sizes: the student's inputs, and the identity loss over its embeddings.
+
+B, G = images on this rank, on all ranks; P = additional sizes; D = embedding width.
+"""
+
+import math
+
+import torch
+
+from aird_plugin.data.batches import Batch
+from aird_plugin.data.multi_size import SizesConfig
+from aird_plugin.models.head import Head
+from aird_plugin.training.objective import LossInputs
+from aird_plugin.training.setup import TrainingSetup, student_input
+from aird_plugin.utils import distributed
+
+
+def all_inputs(setup: TrainingSetup, batch: Batch) -> torch.Tensor:
+    """The images, followed by the same images at each additional size, as network inputs: (B + P * B, 3, S, S)."""
+    sizes = (batch.images_BHWC, *batch.also_PBSSC)
+    inputs = [student_input(setup.student, images_BSSC, setup.input_degradation) for images_BSSC in sizes]
+    return torch.cat(inputs) if len(inputs) > 1 else inputs[0]
+
+
+def identity_loss(head: Head, inputs: LossInputs, sizes: SizesConfig, batch_index: int) -> torch.Tensor:
+    """The head's loss over the images, or its mean over all sizes; with one margin per image if margin_small is set."""
+    angle_G1 = None
+    if sizes.margin_small is not None:
+        angle_G1 = size_margins(distributed.gather_rows(inputs.px_B), sizes, head.config.margin_list[1])
+    loss = head.loss(inputs.student_cosine_GC, inputs.label_G, inputs.student_BD, inputs.teacher_BD, angle_G1)
+    if not sizes.identity_also:
+        return loss
+    also = len(inputs.also_PBD)
+    also_XD = inputs.also_PBD.flatten(0, 1)
+    teacher_XD = None if inputs.teacher_BD is None else inputs.teacher_BD.repeat(also, 1)
+    cosines = head.cosines(also_XD, teacher_XD, inputs.label_B.repeat(also), batch_index)
+    return (loss + also * head.loss(cosines.student_GC, cosines.label_G, also_XD, teacher_XD)) / (1 + also)
+
+
+def size_margins(px_G: torch.Tensor, sizes: SizesConfig, largest: float) -> torch.Tensor:
+    """The angular margin of each image, linear in log px from `margin_small` to `largest`. (G, 1), in radians."""
+    first, last = (math.log(px) for px in sizes.px_range)
+    share_G1 = (px_G[:, None].float().log() - first) / (last - first)
+    return sizes.margin_small + (largest - sizes.margin_small) * share_G1

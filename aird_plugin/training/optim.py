@@ -1,0 +1,76 @@
+"""Optimizers and learning-rate schedules."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+SCHEDULES = ("step", "poly", "cosine")
+OPTIMIZERS = ("sgd", "adamw")
+
+
+@dataclass(frozen=True)
+class ScheduleConfig:
+    """Recipe keys of the optimizer and its schedule.
+
+    batch_size is per rank, and the learning rate is not scaled with the number of ranks (as arcface_torch). schedule: "step"
+    multiplies by `decay` at each of `milestones` (epochs, from 0); "poly" falls linearly to 0, as in arcface_torch's train_v2;
+    "cosine" ends at 0. warmup_epoch: linear from 0. gradient_acc: batches whose mean gradient makes one step. clip: largest norm
+    of the student's gradient, 0 for none.
+    """
+
+    batch_size: int = 96
+    optimizer: str = "sgd"
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    num_epoch: int = 35
+    warmup_epoch: float = 0
+    schedule: str = "step"
+    milestones: tuple = (21, 28, 32)
+    decay: float = 0.1
+    gradient_acc: int = 1
+    clip: float = 5.0
+
+    def __post_init__(self):
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule is one of {', '.join(SCHEDULES)}; got {self.schedule!r}")
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer is one of {', '.join(OPTIMIZERS)}; got {self.optimizer!r}")
+        for key in ("batch_size", "num_epoch", "gradient_acc"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"{key} must be 1 or more; got {getattr(self, key)!r}")
+        if not self.lr > 0:
+            raise ValueError(f"lr must be above 0; got {self.lr!r}")
+        for key in ("weight_decay", "warmup_epoch", "clip"):
+            if not getattr(self, key) >= 0:
+                raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum is from 0 to below 1; got {self.momentum!r}")
+
+
+def learning_rate(config: ScheduleConfig, step: int, steps_per_epoch: int) -> float:
+    """The learning rate of optimizer step `step`, counted from 0."""
+    epoch = step / steps_per_epoch
+    if epoch < config.warmup_epoch:
+        return config.lr * (step + 1) / (config.warmup_epoch * steps_per_epoch)
+    if config.schedule == "step":
+        return config.lr * config.decay ** sum(epoch >= milestone for milestone in config.milestones)
+    share = (epoch - config.warmup_epoch) / max(config.num_epoch - config.warmup_epoch, 1e-9)
+    if config.schedule == "poly":
+        return config.lr * (1 - share)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def build_optimizer(config: ScheduleConfig, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    """SGD with momentum, or AdamW, over the trainable parameters; there may be none. Fused: see `NonFiniteGuard`."""
+    groups = [{"params": [parameter for parameter in parameters if parameter.requires_grad]}]
+    if config.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    optimizer = torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay, fused=True)
+    if config.momentum:
+        # A nonfinite first step is skipped on the device, which would leave the buffers uninitialized.
+        for parameter in groups[0]["params"]:
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+    return optimizer

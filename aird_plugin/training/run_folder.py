@@ -1,0 +1,129 @@
+"""recipe.json: a run's metadata beside its weights, and the check that a run to be resumed is the same run."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from aird_plugin.config.aliases import today_in
+from aird_plugin.config.recipe import Recipe, from_flat
+from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.data.degradation import get_degradation
+from aird_plugin.models.load import find_model
+from aird_plugin.utils import distributed
+from aird_plugin.utils.files import file_sha256, write_atomically
+from aird_plugin.utils.json_files import read_object
+from aird_plugin.utils.provenance import provenance
+
+RESUMABLE_KEYS = frozenset(
+    {
+        "output",
+        "resume",
+        "frequent",
+        "verbose",
+        "save_steps",
+        "num_workers",
+        "val_targets",
+        "val_protocols",
+        "facebn",
+        "keep",
+        "bank",
+        "bank_on",
+        "device",
+        "rank_timeout",
+        "deterministic",
+        "keep_mxnet",
+        "gradient_compression",
+        "save_all_states",
+        "upstream",
+    }
+)
+# Entries that export, adapt and report read.
+REQUIRED = {
+    "network": str,
+    "embedding_size": int,
+    "input_size": int,
+    "px": int,
+    "resize": str,
+    "parameters": int,
+    "recipe": dict,
+    "records": dict,
+    "versions": dict,
+}
+# Recorded at each start; a resumed run keeps those of earlier starts under `earlier`.
+OF_A_START = ("versions", "code", "machine", "time", "world_size")
+
+
+def run_metadata(recipe: Recipe, records: Any, teacher: Any, student: nn.Module, embedding_size: int) -> dict:
+    """The contents of recipe.json, also stored in every checkpoint and exported file."""
+    first = recipe.student.student_init
+    return {
+        "recipe": recipe.flat() | {"embedding_size": embedding_size},
+        "network": recipe.student.network,
+        "embedding_size": embedding_size,
+        "input_size": student.input_size,
+        "px": recipe.data.px,
+        "resize": get_degradation(recipe.data.degradation).version,
+        "face_side": FACE_SIDE,
+        "parameters": sum(p.numel() for p in student.parameters()),
+        "records": {"path": str(records.path), "sha256": records.fingerprint(), "faces": len(records)},
+        "teacher": teacher.describe() if teacher else None,
+        "student_init": {"file": Path(first).name, "sha256": file_sha256(find_model(first).file)} if first else None,
+        **provenance(next(student.parameters()).device),
+        "world_size": distributed.world_size(),
+    }
+
+
+def read_metadata(folder: Path) -> dict:
+    """Read recipe.json of a run. Raises OSError, and ValueError naming the entries that it lacks."""
+    path = folder / "recipe.json"
+    metadata = read_object(path)
+    lacking = [key for key, kind in REQUIRED.items() if not isinstance(metadata.get(key), kind)]
+    lacking = lacking or [f"records.{key}" for key in ("path", "sha256", "faces") if key not in metadata["records"]]
+    if lacking:
+        raise ValueError(f"{path} has no {', '.join(lacking)}; give a folder that `aird train` made")
+    return metadata
+
+
+def write_or_verify_run(recipe: Recipe, metadata: dict) -> None:
+    """Write recipe.json, or check that the run to be resumed has this recipe. ValueError naming the keys that differ."""
+    run = recipe.run
+    path = Path(run.output) / "recipe.json"
+    if distributed.rank() != 0:
+        return
+    if run.resume and path.exists() and os.path.isdir(run.checkpoints):
+        saved = read_object(path)
+        if not isinstance(saved.get("recipe"), dict):
+            raise ValueError(f"{path} has no recipe; use another output=, or resume=False to start again")
+        before, now = today_in(saved["recipe"]), json.loads(json.dumps(metadata["recipe"]))
+        # A run of an older version had the defaults of keys that are newer.
+        before = json.loads(json.dumps(from_flat({"rec": "-", "output": "-"}).flat())) | before
+        changed = [key for key in now if key in before and key not in RESUMABLE_KEYS and before[key] != now[key]]
+        if changed:
+            detail = "; ".join(f"{key} was {before[key]!r}, now {now[key]!r}" for key in changed)
+            raise ValueError(f"{run.output} holds another run: {detail}. Use another output=, or resume=False to start again")
+        if run.deterministic:
+            check_reproducible(saved, metadata)
+        start = {key: saved[key] for key in OF_A_START if key in saved}
+        metadata["earlier"] = [*saved.get("earlier", []), start]
+    write_atomically(path, json.dumps(metadata, indent=1).encode())
+
+
+def check_reproducible(before: dict, now: dict) -> None:
+    """ValueError where a deterministic run would resume with other threads, ranks or another PyTorch, which change the bits."""
+    for what, path in {"threads": ("machine", "threads"), "ranks": ("world_size",), "PyTorch": ("versions", "torch")}.items():
+        was, is_now = (_at(metadata, path) for metadata in (before, now))
+        if was is not None and was != is_now:
+            raise ValueError(
+                f"deterministic=True: this run began with {what} {was}, now {is_now}, and the bits would differ. "
+                "Start it as before (OMP_NUM_THREADS sets the threads), or set deterministic=False"
+            )
+
+
+def _at(metadata: Any, path: tuple[str, ...]) -> Any:
+    """A value of nested dicts, None where it is missing: older versions recorded less."""
+    for key in path:
+        metadata = metadata.get(key) if isinstance(metadata, dict) else None
+    return metadata

@@ -1,0 +1,154 @@
+"""Logging of a run: a progress bar, metrics.jsonl, TensorBoard."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
+
+from aird_plugin.utils import distributed
+from aird_plugin.utils.progress import SECONDS_BETWEEN_LINES
+
+METRICS = "metrics.jsonl"
+NO_TERMS = ("step", "epoch", "lr", "samples_per_s")
+
+
+class Metrics:
+    """metrics.jsonl: means of every term since the last line. All ranks compute the means, rank 0 writes.
+
+    A resumed run first drops the lines after its checkpoint, so that the file has one line per logged step.
+    """
+
+    def __init__(self, setup: Any, first: int):
+        self.setup = setup
+        self.sums: dict[str, torch.Tensor] = {}
+        self.count = 0
+        self.started = time.monotonic()
+        self.file = None
+        if distributed.rank() == 0:
+            path = Path(setup.recipe.run.output) / METRICS
+            drop_lines_after(path, first)
+            self.file = path.open("a", buffering=1)
+
+    def add(self, out: dict[str, torch.Tensor]) -> None:
+        """Add one step's terms."""
+        for name, value in out.items():
+            self.sums[name] = self.sums.get(name, 0) + value.detach()
+        self.count += 1
+
+    def line(self, done: int, rate: float) -> dict | None:
+        """Write the line of step `done` and return it; None on the other ranks."""
+        # One tensor, so that the device is synchronized once.
+        values = distributed.mean_over_ranks(torch.stack(list(self.sums.values())) / self.count).tolist()
+        means = dict(zip(self.sums, values, strict=True))
+        now = time.monotonic()
+        images = self.count * self.setup.recipe.schedule.batch_size * self.setup.recipe.schedule.gradient_acc
+        speed = images * distributed.world_size() / max(now - self.started, 1e-9)
+        self.sums, self.count, self.started = {}, 0, now
+        if self.file is None:
+            return None
+        epoch = round(done / self.setup.steps_per_epoch, 4)
+        line = {"step": done, "epoch": epoch, "lr": rate, **means, "samples_per_s": round(speed, 1)}
+        self.file.write(json.dumps(line) + "\n")
+        return line
+
+    def flush(self) -> None:
+        """Sync the lines to disk before the next checkpoint."""
+        if self.file is not None:
+            self.file.flush()
+            os.fsync(self.file.fileno())
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.flush()
+            self.file.close()
+
+
+def terms_of(line: dict) -> dict[str, float]:
+    """The losses in a line of metrics.jsonl."""
+    return {name: value for name, value in line.items() if name not in NO_TERMS}
+
+
+class RunLog:
+    """metrics.jsonl, a progress bar and TensorBoard of the native loop. Only rank 0 writes."""
+
+    def __init__(self, setup: Any, first: int):
+        self.setup, self.first = setup, first
+        self.is_writer = distributed.rank() == 0
+        self.last_print = time.monotonic()
+
+    def __enter__(self) -> "RunLog":
+        self.metrics = Metrics(self.setup, self.first)
+        if self.is_writer:
+            output = Path(self.setup.recipe.run.output)
+            self.board = SummaryWriter(str(output / "tensorboard"), purge_step=self.first)
+            total = self.setup.total_steps
+            terminal = sys.stderr.isatty()
+            self.bar = tqdm(total=total, initial=self.first, desc="train", unit="step", disable=not terminal, dynamic_ncols=True)
+        return self
+
+    def __exit__(self, *failure) -> None:
+        self.metrics.close()
+        if self.is_writer:
+            self.bar.close()
+            self.board.close()
+
+    def due(self, done: int) -> bool:
+        """Whether a line is written at this step."""
+        return done % self.setup.recipe.run.frequent == 0 or done == self.setup.total_steps
+
+    def step(self, done: int, rate: float, out: dict[str, torch.Tensor]) -> None:
+        """Add one step's terms; write a line where one is due."""
+        self.metrics.add(out)
+        if self.due(done):
+            line = self.metrics.line(done, rate)
+            if line:
+                self._write(line)
+        if self.is_writer:
+            self.bar.update(1)
+
+    def _write(self, line: dict) -> None:
+        done, terms, speed = line["step"], terms_of(line), line["samples_per_s"]
+        for name, value in terms.items():
+            self.board.add_scalar(f"loss/{name}", value, done)
+        self.board.add_scalar("lr", line["lr"], done)
+        self.board.add_scalar("samples_per_s", speed, done)
+        text = f"epoch {line['epoch']:.1f} " + " ".join(f"{name} {value:.3f}" for name, value in terms.items())
+        self.bar.set_postfix_str(text, refresh=False)
+        total = self.setup.total_steps
+        if self.bar.disable and (time.monotonic() - self.last_print >= SECONDS_BETWEEN_LINES or done == total):
+            self.last_print = time.monotonic()
+            images_left = (total - done) * self.setup.recipe.schedule.batch_size * distributed.world_size()
+            left = tqdm.format_interval(images_left / max(speed, 1e-9))
+            print(f"step {done}/{total} {text} {speed:.0f} images/s, {left} left", file=sys.stderr, flush=True)
+
+    def verification(self, done: int, specs: list, rows: list[dict]) -> None:
+        """Write the accuracies of a periodic validation to TensorBoard and the terminal."""
+        if self.is_writer:
+            for spec, row in zip(specs, rows, strict=True):
+                self.board.add_scalar(f"accuracy/{spec.name}", row["accuracy"], done)
+                self.bar.write(f"step {done} {spec.name}: {row['accuracy']:.2f}", file=sys.stderr)
+
+    def flush(self) -> None:
+        """Sync the lines to disk before the next checkpoint."""
+        self.metrics.flush()
+
+
+def drop_lines_after(path: Path, step: int) -> None:
+    """Keep the lines up to `step`; a last line truncated by a kill is dropped too."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            record = json.loads(line)
+        except ValueError:
+            break
+        if record["step"] <= step:
+            kept.append(line)
+    path.write_text("".join(line + "\n" for line in kept))

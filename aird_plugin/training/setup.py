@@ -1,0 +1,189 @@
+"""A recipe -> data, bank, teacher, student and objective. Both hosts, the embedded loop and arcface_torch, start here."""
+
+import sys
+from contextlib import nullcontext
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import nn
+
+from aird_plugin.config.recipe import Recipe
+from aird_plugin.data.bank.caches import TeacherCache
+from aird_plugin.data.batches import BankFaces, Batch, OnlineFaces
+from aird_plugin.data.degradation import BICUBIC, downsample_torch, resize_to_network_torch
+from aird_plugin.data.lowres import to_input
+from aird_plugin.data.multi_size import DrawnSizes
+from aird_plugin.diagnostics.checks import at_start
+from aird_plugin.losses.term import Needs
+from aird_plugin.models import build
+from aird_plugin.models.feature_maps import map_shapes, recorded_maps
+from aird_plugin.models.freeze import freeze_trunk
+from aird_plugin.models.load import load_initial_weights, load_teacher
+from aird_plugin.models.teacher import Teacher
+from aird_plugin.models.teacher_feature_maps import TeacherMaps
+from aird_plugin.training.data import build_source, open_caches, open_faces, teacher_needs
+from aird_plugin.training.feature_maps import open_maps
+from aird_plugin.training.inputs import check_inputs, with_target_files
+from aird_plugin.training.objective import LossDims, Objective
+from aird_plugin.training.prior_features import WithFeatures, open_encoder, open_features
+from aird_plugin.training.run_folder import run_metadata
+from aird_plugin.training.teacher_projection import projected_width
+from aird_plugin.utils import distributed
+from aird_plugin.utils.devices import pick_device
+
+
+@dataclass(kw_only=True)
+class TrainingSetup:
+    """What both hosts share. `student` is the bare network; `bank` is the teacher cache, None without a teacher."""
+
+    recipe: Recipe
+    device: torch.device
+    records: object
+    teacher: Teacher | None
+    bank: TeacherCache | None
+    student: nn.Module
+    objective: Objective
+    source: BankFaces | OnlineFaces | DrawnSizes | WithFeatures
+    metadata: dict
+    maps: TeacherMaps | None = None
+    evaluators: dict = field(default_factory=dict)
+
+    @property
+    def embedding_size(self) -> int:
+        return self.metadata["embedding_size"]
+
+    @property
+    def teacher_centers_CD(self) -> torch.Tensor | None:
+        """The teacher's classifier, of all ranks, mapped from the bank."""
+        return None if self.bank is None else torch.from_numpy(self.bank.centers_CD)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.source.sampler.batches_per_epoch // self.recipe.schedule.gradient_acc
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps_per_epoch * self.recipe.schedule.num_epoch
+
+    @property
+    def input_degradation(self) -> str:
+        """How a step's images are resized to the student's input; images of a drawn px were resized in the source."""
+        return BICUBIC if self.recipe.sizes.px_range else self.recipe.data.degradation
+
+    @property
+    def uses_teacher(self) -> bool:
+        """Whether a term, the margin or the head needs the teacher's outputs."""
+        return self.bank is not None and bool(teacher_needs(self.recipe, self.objective))
+
+    def to_device(self, batch: Batch) -> Batch:
+        """The batch on the training device; downsampled there where the source left that to it."""
+        batch = batch.to(self.device)
+        if batch.images_BHWC is not None:
+            return batch
+        data, sizes = self.recipe.data, self.recipe.sizes
+        first, *also = (downsample_torch(batch.hr_BHWC, px, data.degradation) for px in (data.px, *sizes.also_px))
+        return replace(batch, images_BHWC=first, also_PBSSC=tuple(also))
+
+    def add_teacher_outputs(self, batch: Batch) -> Batch:
+        """The batch with the teacher's embeddings, computed now where the bank did not provide them (the online path)."""
+        if self.maps is not None and not batch.teacher_maps:
+            embeddings_BD, maps = self.maps(batch.hr_BHWC)
+            return replace(batch, teacher_BD=self.bank.project(embeddings_BD).to(self.device), teacher_maps=maps)
+        if batch.teacher_BD is None and batch.hr_BHWC is not None and self.uses_teacher:
+            embeddings_BD = self.teacher.embed_torch(batch.hr_BHWC)
+            return replace(batch, teacher_BD=self.bank.project(embeddings_BD).to(self.device))
+        return batch
+
+    def record_feature_maps(self):
+        """A context that records the student's feature maps in a list; empty where no term compares maps."""
+        return recorded_maps(self.student) if self.objective.needs & {Needs.MAPS, Needs.GENERATIVE} else nullcontext(())
+
+
+def build_setup(recipe: Recipe) -> TrainingSetup:
+    """Open the data, build or open the bank, build the student. Raises ValueError for a recipe that does not fit its inputs."""
+    device = pick_device(recipe.run.device)
+    check_inputs(recipe)
+    recipe = with_target_files(recipe)
+    recipe.sizes.check_against(recipe.data.px, recipe.head)
+    records, recipe = open_faces(recipe)
+    teacher = None
+    if recipe.teacher.teacher:
+        teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network, device.type)
+    embedding_size = recipe.student.embedding_size or (projected_width(recipe.terms, teacher) if teacher else 512)
+    student = build_student(recipe, embedding_size)
+    maps = open_maps(recipe, student, teacher)
+    encoder = open_encoder(recipe, device)
+    sizes = LossDims(
+        embedding_size,
+        len(records),
+        recipe.head.num_classes,
+        len(recipe.sizes.also_px),
+        student_channels=tuple(shape[0] for shape in map_shapes(student)) if maps or encoder else (),
+        teacher_channels=maps.teacher_channels if maps else (),
+        generative_channels=encoder.shape[0] if encoder else 0,
+    )
+    objective = Objective(recipe.terms, sizes, recipe.run.identity_weight)
+    check_teacher_fits(recipe, objective, teacher, embedding_size)
+    images, bank = open_caches(recipe, records, teacher, device)
+    if distributed.rank() == 0:
+        for finding in at_start(recipe, records, bank):
+            print(finding, file=sys.stderr)
+    source: BankFaces | OnlineFaces | DrawnSizes | WithFeatures = build_source(
+        recipe, records, images, bank, objective, student.input_size, device
+    )
+    if encoder:
+        source = WithFeatures(source, open_features(recipe, records, encoder))
+    student = student.to(device, memory_format=torch.channels_last)
+    metadata = run_metadata(recipe, records, teacher, student, embedding_size)
+    if encoder:
+        metadata["prior"] = encoder.describe()
+    return TrainingSetup(
+        recipe=recipe,
+        device=device,
+        records=records,
+        teacher=teacher,
+        bank=bank,
+        student=student,
+        objective=objective.to(device),
+        source=source,
+        metadata=metadata,
+        maps=maps,
+    )
+
+
+def build_student(recipe: Recipe, embedding_size: int) -> nn.Module:
+    """The student, initialised from the seed or from student_init; its trunk frozen if the recipe sets freeze."""
+    torch.manual_seed(recipe.run.seed)
+    student = build(recipe.student.network, embedding_size)
+    if recipe.student.student_init:
+        weights = load_initial_weights(recipe.student.student_init, recipe.student.network)
+        try:
+            student.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(
+                f"student_init={recipe.student.student_init} does not fit network={recipe.student.network} with "
+                f"embedding_size={embedding_size}: {str(error).splitlines()[-1].strip()}"
+            ) from error
+    if recipe.student.freeze == "trunk":
+        freeze_trunk(student)
+    return student
+
+
+def student_input(student: nn.Module, images_BHWC: torch.Tensor, degradation: str) -> torch.Tensor:
+    """LR images as the student's input: resized to its side as the degradation defines, then normalised."""
+    return to_input(resize_to_network_torch(images_BHWC, student.input_size, degradation))
+
+
+def check_teacher_fits(recipe: Recipe, objective: Objective, teacher, embedding_size: int) -> None:
+    """ValueError where the terms or the head need what the teacher cannot provide."""
+    needs = teacher_needs(recipe, objective)
+    wants_width = bool(needs & {Needs.TEACHER_WIDTH, Needs.NEIGHBOURS, Needs.ADAPTED}) or recipe.head.head_init == "teacher"
+    if teacher is None and (needs - {Needs.GENERATIVE} or recipe.head.head_init == "teacher"):
+        head = "head_init='teacher'" if recipe.head.head_init == "teacher" else recipe.head.margin or "head_adaptive"
+        wanting = ", ".join(name for name, spec in objective.specs.items() if spec.needs - {Needs.GENERATIVE}) or head
+        raise ValueError(f"{wanting} needs a teacher; set teacher=FILE (.pt or .onnx)")
+    if teacher is not None and wants_width and (width := projected_width(recipe.terms, teacher)) != embedding_size:
+        raise ValueError(
+            f"embedding_size={embedding_size}, but the teacher's is {width}; these terms and head_init='teacher' need "
+            "one width (embedding_size=0 takes the teacher's)"
+        )

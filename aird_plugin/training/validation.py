@@ -1,0 +1,105 @@
+"""Validation during training: val_targets at the recipe's px, in its protocols. Used by the native loop and arcface_torch."""
+
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.evaluation.pair_evaluator import PairEvaluator, input_side
+from aird_plugin.models.load import model_files
+from aird_plugin.training.setup import TrainingSetup
+from aird_plugin.utils import distributed
+from aird_plugin.utils.files import write_atomically
+from aird_plugin.utils.provenance import stamped
+
+
+@dataclass(frozen=True)
+class ValidationSpec:
+    """One row of the validation. facebn: None or a mode."""
+
+    target: str
+    px: int
+    protocol: str
+    facebn: str | None
+
+    @property
+    def name(self) -> str:
+        """Its name in logs: `lfw` for 112 px images, as in arcface_torch, else `lfw/lr-lr/16px`; with FaceBN `.../facebn`."""
+        suffix = "" if self.px == FACE_SIDE else f"/{self.protocol}/{self.px}px"
+        return Path(self.target).stem + suffix + ("/facebn" if self.facebn else "")
+
+
+def eval_specs(setup: TrainingSetup, untouched: bool = False) -> list[ValidationSpec]:
+    """The recipe's specs for each target; with `untouched`, first the images at full size, where the student takes 112 px.
+
+    LR-HR is left out for a student trained without a teacher that takes LR images only: no network embeds its HR side.
+    """
+    recipe = setup.recipe
+    specs = [(recipe.data.px, protocol) for protocol in recipe.run.val_protocols]
+    if not has_high_side(setup):
+        specs = [(px, protocol) for px, protocol in specs if protocol != "lr-hr"]
+    if untouched and input_side(setup.student) == FACE_SIDE and recipe.data.px != FACE_SIDE:
+        specs.insert(0, (FACE_SIDE, "lr-lr"))
+    modes = [None, recipe.run.facebn] if recipe.run.facebn else [None]
+    return [
+        ValidationSpec(target, *px_protocol, mode) for target in recipe.run.val_targets for px_protocol in specs for mode in modes
+    ]
+
+
+def renew_evaluators(setup: TrainingSetup) -> None:
+    """Point the evaluators at the updated student; decoded images and the teacher's embeddings are kept."""
+    for target, evaluator in setup.evaluators.items():
+        setup.evaluators[target] = evaluator.with_student(setup.student)
+
+
+def evaluate_one(setup: TrainingSetup, spec: ValidationSpec) -> dict:
+    """The row of one spec, for the student as it was at the last `renew_evaluators`."""
+    if spec.target not in setup.evaluators:
+        setup.evaluators[spec.target] = PairEvaluator(setup.student, spec.target, setup.teacher, device=setup.device)
+    run = setup.recipe.run
+    options = {"facebn": spec.facebn, "keep": run.keep, "order": run.seed} if spec.facebn else {}
+    degradation = setup.recipe.data.degradation
+    return setup.evaluators[spec.target].evaluate(spec.px, spec.protocol, degradation=degradation, **options)
+
+
+def evaluate_run(setup: TrainingSetup, write: bool = False, untouched: bool = False) -> list[dict]:
+    """A row for each spec; rank 0 evaluates, the others wait. `write` puts the rows into evaluation.json."""
+    rows: list[dict] = []
+    try:
+        if distributed.rank() == 0:
+            renew_evaluators(setup)
+            rows = [evaluate_one(setup, spec) for spec in eval_specs(setup, untouched)]
+            if write:
+                write_rows(setup, rows)
+    # Also if a signal interrupts rank 0.
+    finally:
+        distributed.wait_for_rank0()
+    return rows
+
+
+def write_rows(setup: TrainingSetup, rows: list[dict]) -> None:
+    """OUTPUT/evaluation.json, of the student in model.pt beside it. Rank 0 calls it, once model.pt is written."""
+    run, teacher = setup.recipe.run, setup.recipe.teacher.teacher
+    rows = stamped(rows, setup.device, model_files({"student": run.output, "teacher": teacher}))
+    write_atomically(Path(run.output) / "evaluation.json", json.dumps(rows, indent=1).encode())
+
+
+def has_high_side(setup: TrainingSetup) -> bool:
+    """Whether a network can embed the HR side in the embedding space of the student."""
+    takes_hr = input_side(setup.student) == FACE_SIDE
+    if takes_hr or setup.teacher is None:
+        return takes_hr
+    # A student of an adapted teacher is comparable with the teacher only at the teacher's width.
+    return setup.recipe.head.head_init == "teacher" and setup.teacher.dim == setup.embedding_size
+
+
+def write_student(setup: TrainingSetup) -> None:
+    """OUTPUT/model.pt: the bare student's state dict, written atomically by rank 0."""
+    if distributed.rank() == 0:
+        state = {name: value.detach().cpu().contiguous() for name, value in setup.student.state_dict().items()}
+        content = io.BytesIO()
+        torch.save(state, content)
+        write_atomically(Path(setup.recipe.run.output) / "model.pt", content.getvalue())

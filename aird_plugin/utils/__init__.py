@@ -1,0 +1,1 @@
+"""What every other folder may use: files, processes, progress, provenance."""

@@ -1,0 +1,41 @@
+"""The progress bar of all long operations."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+SECONDS_BETWEEN_LINES = 30.0
+
+
+def progress(items: Iterable[Item], total: int | None, label: str, unit: str = "it", initial: int = 0) -> Iterator[Item]:
+    """Yield `items` under a bar with rate and time left; if stderr is no terminal, print a plain line every 30 seconds.
+
+    A single item shows no bar. Each item counts as one `unit`, or as `len(item)`
+    units where it is a `range` (a block of rows).
+    """
+    terminal = sys.stderr.isatty()
+    bar = tqdm(total=total, desc=label, unit=unit, initial=initial, disable=not terminal or total == 1, dynamic_ncols=True)
+    done, started, printed = initial, time.monotonic(), time.monotonic()
+    with bar:
+        for item in items:
+            yield item
+            step = len(item) if isinstance(item, range) else 1
+            done += step
+            bar.update(step)
+            now = time.monotonic()
+            if not terminal and now - printed >= SECONDS_BETWEEN_LINES:
+                printed = now
+                print(plain_line(label, done, initial, total, unit, now - started), file=sys.stderr, flush=True)
+
+
+def plain_line(label: str, done: int, initial: int, total: int | None, unit: str, seconds: float) -> str:
+    """The line printed to a log file instead of a bar: `label: 120/600 images, 40.0 images/s, 0:12 left`."""
+    rate = (done - initial) / max(seconds, 1e-9)
+    if total is None:
+        return f"{label}: {done} {unit}, {rate:.1f} {unit}/s"
+    left = (total - done) / max(rate, 1e-9)
+    return f"{label}: {done}/{total} {unit}, {rate:.1f} {unit}/s, {tqdm.format_interval(left)} left"

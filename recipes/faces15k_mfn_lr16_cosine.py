@@ -1,7 +1,0 @@
-"""Rival of faces15k_mfn_lr16 for the same time: cosine regression and a little identity loss."""
-
-from aird_plugin.recipe import base, drop_terms
-
-config = base(__file__, "faces15k_mfn_lr16")
-drop_terms(config, "iid", "rid")
-config.output = "runs/faces15k_mfn_lr16_cosine"

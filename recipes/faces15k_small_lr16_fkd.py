@@ -1,9 +1,0 @@
-"""Rival: F-KD, feature regression beside the identity loss, with its paper's weight of 0.1."""
-
-from aird_plugin.recipe import base, drop_terms
-
-config = base(__file__, "faces15k_small_lr16")
-drop_terms(config, "iid", "rid")
-config.terms.fkd = "aird_plugin.losses.feature:Feature"
-config.fkd_weight = 0.1
-config.output = "runs/faces15k_small_lr16_fkd"

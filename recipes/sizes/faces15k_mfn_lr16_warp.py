@@ -1,0 +1,7 @@
+"""faces15k_mfn_lr16 for images that InsightFace's FaceAnalysis warps up to 112 px."""
+
+from aird_plugin.recipe import base
+
+config = base(__file__, "faces15k_mfn_lr16")
+config.degradation = "insightface-warp"
+config.output = "runs/faces15k_mfn_lr16_warp"

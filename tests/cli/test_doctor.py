@@ -1,0 +1,76 @@
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from aird_plugin.__main__ import main
+from aird_plugin.diagnostics.machine import EXTRAS
+
+STANDIN = Path(__file__).parents[1] / "bridge" / "standin"
+
+
+def test_complete_checkout_has_no_error(capsys):
+    assert main(["doctor", "--arcface-torch", str(STANDIN)]) == 0
+    text = capsys.readouterr().out
+    assert "hook train_v2.PartialFC_V2 (" in text and "ERROR" not in text and text.endswith("no error found\n")
+    assert "compatibility patch of mxnet will be applied (its last release needs numpy below 1.24" in text
+
+
+def test_checkout_without_a_hook(capsys, tmp_path):
+    shutil.copytree(STANDIN, tmp_path / "a")
+    entry = tmp_path / "a" / "train_v2.py"
+    entry.write_text(entry.read_text().replace("import CombinedMarginLoss", "import CombinedMarginLoss as Margin"))
+    assert main(["doctor", "--arcface-torch", str(tmp_path / "a")]) == 1
+    text = capsys.readouterr().out
+    assert "ERROR   hook train_v2.CombinedMarginLoss is missing: check out one of ab27f4d6" in text and "1 error(s)" in text
+
+
+def test_missing_checkout_is_an_error(capsys, tmp_path):
+    assert main(["doctor", "--arcface-torch", str(tmp_path)]) == 1
+    assert "ERROR   arcface_torch: " in capsys.readouterr().out
+
+
+def test_machine_only(capsys, monkeypatch):
+    monkeypatch.setenv("AIRD_DATA", "/nowhere")
+    assert main(["doctor"]) == 0
+    text = capsys.readouterr().out
+    assert "Python 3." in text and "note    no folder AIRD_DATA=/nowhere" in text and "hook" not in text
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "words"),
+    [
+        ({}, 0, "48 images of 8 identities"),
+        ({"num_image": 47}, 1, "num_image=47, but"),
+        ({"val_targets": ("lfw",)}, 1, "ERROR   val_targets="),
+        ({"teacher": "gone.pt"}, 1, "gone.pt"),
+        ({"leaning_rate": 1}, 1, "the nearest is"),
+        ({"student_init": "gone.pt"}, 1, "gone.pt"),
+        ({"terms": {"gen": "aird_plugin.losses.gdrd:GDRD"}, "prior": "gone"}, 1, "ERROR   prior=gone"),
+    ],
+)
+def test_recipe_inputs_are_opened(change, status, words, tiny_run, tmp_path, capsys):
+    recipe = tmp_path / "recipe.py"
+    keys = {key: value for key, value in tiny_run.items() if key != "rid_negatives" or "terms" not in change} | change
+    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
+    assert main(["doctor", str(recipe)]) == status
+    assert words in capsys.readouterr().out
+
+
+def test_overrides_are_checked_with_the_recipe(tiny_run, tmp_path, capsys):
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({tiny_run!r})\n")
+    assert main(["doctor", str(recipe), "batch_size=6", f"teacher={tmp_path / 'gone.onnx'}"]) == 1
+    text = capsys.readouterr().out
+    assert f"{recipe} batch_size=6 teacher={tmp_path / 'gone.onnx'}: every key and value is known" in text
+    assert f"ERROR   teacher={tmp_path / 'gone.onnx'} (teacher): not there" in text and "Model Zoo" in text
+    assert main(["doctor", str(recipe), "lrr=1"]) == 1
+    assert "the nearest is 'lr'" in capsys.readouterr().out
+
+
+def test_every_extra_is_checked():
+    """Each extra has an entry: its name, and a package that only it installs."""
+    text = (Path(__file__).parents[2] / "setup.py").read_text()
+    extras = set(re.findall(r'^    "(\w+)": \[', text, re.M)) | set(re.findall(r'^EXTRAS\["(\w+)"\]', text, re.M))
+    assert set(EXTRAS) == extras - {"dev"}

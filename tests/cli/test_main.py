@@ -1,0 +1,132 @@
+"""The command line: exit codes, one-line errors, help."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aird_plugin.__main__ import main, parse
+from aird_plugin.utils.errors import Interrupted, describe
+from aird_plugin.utils.package_recipes import copy_recipes
+
+ROOT = Path(__file__).parents[2]
+
+
+def write_recipe(folder: Path, keys: dict) -> Path:
+    path = folder / "tiny.py"
+    path.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
+    return path
+
+
+def test_train_script_writes_a_run_folder(tiny_run, tmp_path):
+    recipe = write_recipe(tmp_path, tiny_run | {"output": str(tmp_path / "run"), "num_epoch": 1})
+    done = subprocess.run([sys.executable, str(ROOT / "train.py"), str(recipe), "frequent=2"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"done: {tmp_path / 'run'}\n"
+    assert [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()] == [2, 4, 6]
+    assert (tmp_path / "run" / "model.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "none.py"], "error: no recipe none.py"),
+        (["train", "recipes/quickstart/quickstart.py", "lrr=1"], "error: recipe has no key 'lrr'; the nearest is 'lr'"),
+        (["train", "recipes/quickstart/quickstart.py", "lr=-1"], "error: lr must be above 0; got -1"),
+        (["evaluate", "nowhere", "--pairs", "README.md", "--px", "16"], "error: no model at nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_1(words, message, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.delenv("AIRD_DEBUG", raising=False)
+    assert main(words) == 1
+    line = capsys.readouterr().err
+    assert line.startswith(message) and line.count("\n") == 1
+
+
+def test_traceback_with_aird_debug(monkeypatch):
+    monkeypatch.setenv("AIRD_DEBUG", "1")
+    with pytest.raises(ValueError, match="no recipe"):
+        main(["train", "none.py"])
+
+
+def test_interruption_exits_with_130(monkeypatch, capsys):
+    import aird_plugin.training.loop
+
+    def stopped(recipe):
+        raise Interrupted("stopped at step 3 of 9")
+
+    monkeypatch.setattr(aird_plugin.training.loop, "train", stopped)
+    assert main(["train", str(ROOT / "recipes" / "quickstart" / "quickstart.py")]) == 130
+    assert capsys.readouterr().err == "stopped at step 3 of 9\n"
+
+
+def test_bank_builds_the_caches(tiny_run, tmp_path, capsys):
+    recipe = write_recipe(tmp_path, tiny_run | {"bank": str(tmp_path / "bank")})
+    assert main(["bank", str(recipe)]) == 0
+    assert "48 images, 2 views, width 8" in capsys.readouterr().out
+    assert (tmp_path / "bank" / "teacher-v2" / "manifest.json").exists()
+    assert (tmp_path / "bank" / "low16-v2" / "manifest.json").exists()
+
+
+def test_recipes_are_not_overwritten(tmp_path, capsys):
+    assert main(["recipes", str(tmp_path)]) == 0
+    names = {path.name for path in tmp_path.rglob("*.py")}
+    assert names == {path.name for path in (ROOT / "recipes").rglob("*.py")}
+    with pytest.raises(ValueError, match="is there already; name an empty folder"):
+        copy_recipes(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["evaluate", "--help"],
+        ["compare", "--help"],
+        ["bank", "--help"],
+        ["report", "--help"],
+        ["--version"],
+    ],
+)
+def test_help_exits_with_0(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 0 and capsys.readouterr().out
+
+
+def test_unexpected_error_names_its_type():
+    assert describe(KeyError("x")) == "KeyError: 'x' (AIRD_DEBUG=1 shows where)"
+    assert describe(ValueError("a\n b")) == "a b"
+
+
+def test_overrides_before_and_after_an_option():
+    args = parse(["train", "r.py", "lr=1", "--arcface-torch", "DIR", "px=8"])
+    assert (args.recipe, args.overrides, args.arcface_torch) == ("r.py", ["lr=1", "px=8"], "DIR")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "r.py", "--arcface-torch", "DIR", "px"],
+        ["train", "r.py", "--no=1"],
+        ["recipes", "a", "b=1"],
+    ],
+)
+def test_unrecognized_arguments_are_rejected(words, capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse(words)
+    assert stop.value.code == 2 and "unrecognized arguments: " in capsys.readouterr().err
+
+
+def test_environment_variable_names_the_checkout(monkeypatch):
+    monkeypatch.setenv("ARCFACE_TORCH", "/checkout")
+    assert parse(["train", "r.py"]).arcface_torch == "/checkout"
+
+
+def test_folder_without_checkout_is_a_one_line_error(tiny_run, tmp_path, capsys):
+    assert main(["train", str(write_recipe(tmp_path, tiny_run)), "--arcface-torch", str(tmp_path)]) == 1
+    line = capsys.readouterr().err
+    assert line.startswith("error: ") and "is no arcface_torch checkout" in line and line.count("\n") == 1

@@ -1,0 +1,289 @@
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from aird_plugin.data.bank import build
+from aird_plugin.data.bank.build import found_or_built, open_image_cache, open_teacher_cache
+from aird_plugin.data.bank.caches import BankConfig, read_manifest
+from aird_plugin.data.bank.files import Build
+from aird_plugin.data.degradation import downsample, get_degradation
+from aird_plugin.data.lowres import low_faces
+from aird_plugin.data.records import open_records
+from aird_plugin.data.views import view_of
+
+LABELS = np.repeat([0, 1, 2, 3], [3, 1, 4, 2])
+
+
+class Records:
+    """Ten images in memory."""
+
+    path = "memory"
+    labels = LABELS
+    num_classes = 4
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def payload(self, row):
+        import io
+
+        from PIL import Image
+
+        out = io.BytesIO()
+        Image.fromarray(self.images[row]).save(out, "PNG")
+        return out.getvalue()
+
+    def fingerprint(self):
+        return "records-1"
+
+
+class Teacher:
+    """Mean colors of a 2 x 2 grid; sensitive to the flip."""
+
+    dim, classifier = 12, None
+
+    def __init__(self, name="teacher-1"):
+        self.name, self.calls = name, 0
+
+    def embed(self, images_NHWC):
+        self.calls += len(images_NHWC)
+        grid = images_NHWC.reshape(-1, 2, 56, 2, 56, 3).astype(np.float32).mean((2, 4))
+        return grid.reshape(len(images_NHWC), -1) - 100
+
+    def describe(self):
+        return {"sha256": self.name}
+
+
+@pytest.fixture
+def records(noise_faces):
+    return Records(noise_faces(10, seed=3))
+
+
+def config(folder, **keys):
+    return BankConfig(bank=str(folder / "bank"), views=4, bank_same=3, bank_hard=5, **keys)
+
+
+def test_embeddings_match_the_teacher_on_every_view(records, tmp_path):
+    bank = open_teacher_cache(config(tmp_path), records, Teacher())
+    assert bank.embeddings_NVD.shape == (10, 4, 12) and bank.embeddings_NVD.dtype == np.float16
+    for row, view in ((0, 0), (4, 1), (9, 2), (9, 3)):
+        expected = Teacher().embed(view_of(records.images[row], row, view)[None])[0]
+        expected /= np.linalg.norm(expected)
+        np.testing.assert_allclose(bank.embeddings(np.array([row]), np.array([view]))[0], expected, atol=1e-3)
+
+
+def test_lr_images_match_the_reference_resize_of_every_view(records, tmp_path):
+    bank = open_image_cache(config(tmp_path), records, 16)
+    for view in range(4):
+        expected = np.stack([low_faces(view_of(records.images[r], r, view)[None], 16, grow=False)[0] for r in range(10)])
+        np.testing.assert_array_equal(bank.faces(np.arange(10), np.full(10, view)), expected)
+
+
+@pytest.mark.parametrize(("degradation", "folder"), [("insightface-warp", "low16-v4"), ("jpeg", "low16-jpeg-v4")])
+def test_lr_images_of_another_degradation_have_their_own_folder(records, tmp_path, degradation, folder):
+    """A degradation that changes only the upsampling shares the folder of the reference resize."""
+    bank = open_image_cache(config(tmp_path), records, 16, degradation)
+    assert [path.name for path in tmp_path.rglob("low16*") if path.is_dir()] == [folder]
+    hr = np.stack([view_of(records.images[r], r, 2) for r in range(10)])
+    np.testing.assert_array_equal(bank.faces(np.arange(10), np.full(10, 2)), downsample(hr, 16, degradation))
+    assert bank.manifest["inputs"]["resize"] == get_degradation(degradation).version
+
+
+def test_lists_hold_the_same_identity_and_hard_negatives(records, tmp_path):
+    bank = open_teacher_cache(config(tmp_path), records, Teacher())
+    for row in range(10):
+        same = [r for r in bank.same_NS[row] if r >= 0]
+        assert all(LABELS[r] == LABELS[row] and r != row for r in same)
+        assert len(same) == min(3, (LABELS == LABELS[row]).sum() - 1)
+        assert all(LABELS[r] != LABELS[row] for r in bank.hard_NK[row])
+    np.testing.assert_allclose(np.linalg.norm(bank.centers_CD, axis=1), 1, atol=1e-5)
+
+
+def test_class_centers_come_from_a_matching_checkpoint_head(records, tmp_path):
+    teacher = Teacher()
+    teacher.classifier = np.eye(4, 12, dtype=np.float32) * 3
+    np.testing.assert_allclose(open_teacher_cache(config(tmp_path), records, teacher).centers_CD, np.eye(4, 12))
+
+
+def test_reopening_computes_nothing(records, tmp_path):
+    open_teacher_cache(config(tmp_path), records, Teacher())
+    reopened = Teacher()
+    open_teacher_cache(config(tmp_path), records, reopened)
+    assert reopened.calls == 0
+
+
+def test_an_interrupted_build_resumes(records, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "BLOCK", 3)
+    whole = open_teacher_cache(config(tmp_path / "whole"), records, Teacher())
+
+    class Killed(Teacher):
+        def embed(self, images_NHWC):
+            if self.calls >= 24:
+                raise KeyboardInterrupt
+            return super().embed(images_NHWC)
+
+    with pytest.raises(KeyboardInterrupt):
+        open_teacher_cache(config(tmp_path / "cut"), records, Killed())
+    state = json.loads((config(tmp_path / "cut").teacher_folder / "building.json").read_text())
+    assert state["rows_done"] == 6
+    rest = Teacher()
+    bank = open_teacher_cache(config(tmp_path / "cut"), records, rest)
+    assert rest.calls == 4 * 4
+    for name in ("embeddings_NVD", "centers_CD", "same_NS", "hard_NK"):
+        np.testing.assert_array_equal(getattr(bank, name), getattr(whole, name))
+
+
+def test_an_interrupted_build_of_other_inputs_restarts(records, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "BLOCK", 3)
+
+    class Killed(Teacher):
+        def embed(self, images_NHWC):
+            if self.calls >= 12:
+                raise KeyboardInterrupt
+            return super().embed(images_NHWC)
+
+    with pytest.raises(KeyboardInterrupt):
+        open_teacher_cache(config(tmp_path), records, Killed("teacher-0"))
+    other = Teacher("teacher-1")
+    open_teacher_cache(config(tmp_path), records, other)
+    assert other.calls == 40
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r, c: (r, Teacher("teacher-2"), c), "teacher was teacher-1, now teacher-2"),
+        (lambda r, c: (r, Teacher(), replace(c, view_seed=1)), "view_seed was 0, now 1"),
+        (lambda r, c: (r, Teacher(), replace(c, bank_hard=6)), "bank_hard was 5, now 6"),
+    ],
+)
+def test_a_stale_bank_is_rejected_naming_the_change(records, tmp_path, change, words):
+    open_teacher_cache(config(tmp_path), records, Teacher())
+    changed_records, teacher, keys = change(records, config(tmp_path))
+    with pytest.raises(ValueError, match=f"stale: {words}"):
+        open_teacher_cache(keys, changed_records, teacher)
+
+
+def test_other_records_make_the_image_cache_stale(records, tmp_path):
+    open_image_cache(config(tmp_path), records, 16)
+    records.fingerprint = lambda: "records-2"
+    with pytest.raises(ValueError, match="records was records-1, now records-2"):
+        open_image_cache(config(tmp_path), records, 16)
+
+
+def test_another_px_needs_no_teacher_forward(records, tmp_path):
+    open_teacher_cache(config(tmp_path), records, Teacher())
+    assert open_image_cache(config(tmp_path), records, 32).low_NJHWC.shape == (10, 2, 32, 32, 3)
+
+
+def test_a_truncated_array_is_reported_with_a_remedy(records, tmp_path):
+    open_teacher_cache(config(tmp_path), records, Teacher())
+    path = config(tmp_path).teacher_folder / "embeddings.npy"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="embeddings.npy is missing or damaged .*; remove .* and build the bank again"):
+        open_teacher_cache(config(tmp_path), records, Teacher())
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"inputs": 1}', '{"inputs": null}', "[" * 100_000, "\udcff"])
+def test_a_broken_manifest_is_reported(tmp_path, content):
+    (tmp_path / "manifest.json").write_bytes(content.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ValueError, match="no bank manifest"):
+        read_manifest(tmp_path, {})
+
+
+def test_nan_embeddings_are_rejected(records, tmp_path):
+    teacher = SimpleNamespace(
+        dim=12,
+        classifier=None,
+        describe=lambda: {"sha256": "x"},
+        embed=lambda images: np.full((len(images), 12), np.nan, np.float32),
+    )
+    with pytest.raises(ValueError, match="not finite"):
+        open_teacher_cache(config(tmp_path), records, teacher)
+
+
+def test_images_of_another_size_are_rejected(noise_faces, tmp_path):
+    with pytest.raises(ValueError, match="image 0 of memory is 96x96, but training needs aligned 112x112"):
+        open_image_cache(config(tmp_path), Records(noise_faces(10, side=96)), 16)
+
+
+def test_open_records_reports_missing_data(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no such folder or .rec"):
+        open_records(str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="neither train.rec nor subfolders"):
+        open_records(str(tmp_path))
+
+
+def test_a_folder_of_images_is_a_training_set(noise_faces, tmp_path):
+    from PIL import Image
+
+    for name, count in (("zoe", 1), ("ann", 2)):
+        (tmp_path / name).mkdir()
+        for n, image in enumerate(noise_faces(count, seed=len(name))):
+            Image.fromarray(image).save(tmp_path / name / f"{n}.png")
+    (tmp_path / "zoe" / "notes.txt").write_text("no image")
+    records = open_records(str(tmp_path))
+    assert list(records.labels) == [0, 0, 1] and records.names == ["ann", "zoe"] and records.num_classes == 2
+    before = records.fingerprint()
+    Image.fromarray(noise_faces(1, seed=9)[0]).save(tmp_path / "ann" / "0.png")
+    assert open_records(str(tmp_path)).fingerprint() != before
+    assert open_image_cache(config(tmp_path), records, 16).label_N.tolist() == [0, 0, 1]
+
+
+def test_two_processes_build_a_cache_once(tmp_path, capsys):
+    folder, begun, go = tmp_path / "bank" / "cache", threading.Event(), threading.Event()
+
+    def build():
+        begun.set()
+        assert go.wait(20)
+        return Build(folder, {"a": 1}, {}).finish({"by": "the first"})
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(found_or_built, folder, {"a": 1}, build)
+        assert begun.wait(20)
+        second = pool.submit(found_or_built, folder, {"a": 1}, lambda: pytest.fail("built twice"))
+        time.sleep(0.2)
+        assert not second.done()
+        go.set()
+        assert first.result(20)["by"] == second.result(20)["by"] == "the first"
+    assert f"another process builds {folder}; waiting" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="stale: a was 1, now 2"):
+        found_or_built(folder, {"a": 2}, build)
+
+
+def test_a_failed_build_releases_the_lock(tmp_path):
+    def broken():
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        found_or_built(tmp_path / "cache", {}, broken)
+    assert found_or_built(tmp_path / "cache", {}, lambda: {"inputs": {}}) == {"inputs": {}}
+
+
+def test_files_do_not_depend_on_the_number_of_decoding_threads(records, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "BLOCK", 3)
+    sums = []
+    for threads in (1, 5):
+        monkeypatch.setattr(build.torch, "get_num_threads", lambda count=threads: count)
+        bank = config(tmp_path / str(threads))
+        caches = open_image_cache(bank, records, 16), open_teacher_cache(bank, records, Teacher())
+        sums.append([cache.manifest["crc32"] for cache in caches])
+    assert sums[0] == sums[1] and {"low.npy", "person.npy"} <= set(sums[0][0]) and "hard.npy" in sums[0][1]
+    assert not any(thread.name.startswith("ahead") for thread in threading.enumerate())
+
+
+def test_an_unreadable_image_is_named_and_leaves_no_thread(records, tmp_path):
+    payload = records.payload
+    records.payload = lambda row: b"no image" if row == 7 else payload(row)
+    with pytest.raises(ValueError, match="image 7 of memory"):
+        open_image_cache(config(tmp_path), records, 16)
+    assert not any(thread.name.startswith("ahead") for thread in threading.enumerate())

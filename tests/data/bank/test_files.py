@@ -1,0 +1,76 @@
+import os
+import resource
+
+import numpy as np
+import pytest
+
+from aird_plugin.data.bank.build import found_or_built
+from aird_plugin.data.bank.files import Build, check_sums, new_array
+from aird_plugin.utils.files import checksum
+
+
+def build(folder, rows: int = 4) -> dict:
+    builder = Build(folder, {"a": 1}, {"x": ((rows, 3), np.float32)})
+    for row in range(builder.rows_done, rows):
+        builder.arrays["x"][row] = row
+        builder.advance(range(row, row + 1))
+    builder.save("y", np.arange(5))
+    return builder.finish({"by": "us"})
+
+
+def test_an_unchanged_bank_opens(tmp_path):
+    manifest = build(tmp_path / "bank")
+    assert manifest["crc32"] == {name: checksum(tmp_path / "bank" / name) for name in ("x.npy", "y.npy")}
+    assert found_or_built(tmp_path / "bank", {"a": 1}, lambda: pytest.fail("built again")) == manifest
+
+
+@pytest.mark.parametrize("position", [0, 70, -1])
+def test_a_flipped_bit_is_reported(tmp_path, position):
+    build(tmp_path / "bank")
+    path = tmp_path / "bank" / "y.npy"
+    data = bytearray(path.read_bytes())
+    data[position] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"y.npy is missing or damaged \(its bytes have changed since\); remove"):
+        found_or_built(tmp_path / "bank", {"a": 1}, pytest.fail)
+    path.unlink()
+    with pytest.raises(ValueError, match=r"y.npy is missing or damaged \(.*No such file"):
+        found_or_built(tmp_path / "bank", {"a": 1}, pytest.fail)
+
+
+def test_a_bank_without_checksums_opens(tmp_path):
+    check_sums(tmp_path, {"inputs": {}, "sha256": {"x.npy": "0"}})
+
+
+@pytest.mark.parametrize("state", ["", "{", "[]", '{"inputs": {"a": 1}}', '{"inputs": {"a": 2}, "rows_done": 2}'])
+def test_an_unusable_state_restarts_the_build(tmp_path, state):
+    (tmp_path / "building.json").write_text(state)
+    (tmp_path / "x.npy").write_bytes(b"left behind")
+    build(tmp_path)
+    assert np.load(tmp_path / "x.npy")[:, 0].tolist() == [0, 1, 2, 3]
+    assert not (tmp_path / "building.json").exists()
+
+
+def test_a_build_resumes(tmp_path):
+    builder = Build(tmp_path, {"a": 1}, {"x": ((4, 3), np.float32)})
+    builder.arrays["x"][:2] = 7
+    builder.advance(range(0, 2))
+    build(tmp_path)
+    assert np.load(tmp_path / "x.npy")[:, 0].tolist() == [7, 7, 2, 3]
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system has no posix_fallocate")
+def test_an_array_is_allocated_before_writing(tmp_path):
+    new_array(tmp_path / "x.npy", (1000, 1000), np.float32)
+    assert (tmp_path / "x.npy").stat().st_blocks * 512 >= 4_000_000
+
+
+def test_a_full_disk_reports_the_bytes_needed(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"4,000,000 bytes are needed: '.*x.npy'"):
+            new_array(tmp_path / "x.npy", (1000, 1000), np.float32)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not list(tmp_path.iterdir())

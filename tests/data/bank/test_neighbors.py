@@ -1,0 +1,58 @@
+import numpy as np
+import pytest
+
+from aird_plugin.data.bank import neighbors
+from aird_plugin.data.bank.neighbors import class_means, hard_lists, normalised, same_identity_lists
+from tests.exact import rounding
+
+
+def on_circle(*degrees):
+    return np.stack([np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))], 1).astype(np.float32)
+
+
+EMBEDDINGS, LABELS = on_circle(0, 10, 40, 50, 90), np.array([0, 0, 1, 0, 2])
+
+
+def test_same_identity_lists_are_sorted_and_padded():
+    np.testing.assert_array_equal(
+        same_identity_lists(EMBEDDINGS, LABELS, 3), [[1, 3, -1], [0, 3, -1], [-1] * 3, [1, 0, -1], [-1] * 3]
+    )
+    np.testing.assert_array_equal(same_identity_lists(EMBEDDINGS, LABELS, 1)[:, 0], [1, 0, -1, 1, -1])
+
+
+def test_hard_lists_hold_the_nearest_images_of_other_identities():
+    np.testing.assert_array_equal(
+        hard_lists(EMBEDDINGS, LABELS, 4),
+        [[2, 4, -1, -1], [2, 4, -1, -1], [3, 1, 0, 4], [2, 4, -1, -1], [3, 2, 1, 0]],
+    )
+
+
+def test_blocks_change_nothing(monkeypatch):
+    rng = np.random.default_rng(0)
+    embeddings = normalised(rng.normal(size=(60, 5))).astype(np.float32)
+    labels = rng.integers(0, 9, 60)
+    expected = hard_lists(embeddings, labels, 7)
+    monkeypatch.setattr(neighbors, "ROW_BLOCK", 11)
+    monkeypatch.setattr(neighbors, "COLUMN_BLOCK", 13)
+    np.testing.assert_array_equal(hard_lists(embeddings, labels, 7), expected)
+
+
+def test_lists_match_a_naive_loop():
+    rng = np.random.default_rng(1)
+    embeddings = normalised(rng.normal(size=(30, 4))).astype(np.float32)
+    labels = rng.integers(0, 5, 30)
+    hard, same = hard_lists(embeddings, labels, 6), same_identity_lists(embeddings, labels, 6)
+    for i in range(30):
+        order = np.argsort(-(embeddings @ embeddings[i]))
+        impostors = [j for j in order if labels[j] != labels[i]]
+        mates = [j for j in order if labels[j] == labels[i] and j != i]
+        assert list(hard[i]) == impostors[:6]
+        assert [j for j in same[i] if j >= 0] == mates[:6]
+
+
+def test_class_means_are_normalised_and_zero_for_a_missing_identity():
+    means = class_means(EMBEDDINGS, LABELS, 4)
+    # Rows of length one in float32, divided by their length: each of a few steps rounds by u.
+    np.testing.assert_allclose(np.linalg.norm(means, axis=1), [1, 1, 1, 0], atol=rounding(8))
+    np.testing.assert_allclose(means[1], EMBEDDINGS[2], atol=rounding(8))
+    assert np.rad2deg(np.arctan2(means[0, 1], means[0, 0])) == pytest.approx(20, abs=0.5)

@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+import torch
+
+from aird_plugin.data.batches import Batch
+from aird_plugin.data.degradation import downsample, resize_to_network
+from aird_plugin.data.lowres import low_faces, resize_faces
+from aird_plugin.data.multi_size import DrawnSizes, SizesConfig, draw_px, resize_each
+from aird_plugin.data.sampler import BatchSampler
+from aird_plugin.models.head import HeadConfig
+
+
+def test_sizes_are_log_uniform_in_their_range():
+    px_N = draw_px(np.random.default_rng(0), (8, 64), 40_000)
+    assert px_N.dtype == np.int64 and set(px_N) == set(range(8, 65))
+    for first, last in ((8, 15), (16, 31), (32, 64)):
+        share = np.log((last + 1) / first) / np.log(65 / 8)
+        assert ((px_N >= first) & (px_N <= last)).mean() == pytest.approx(share, abs=0.01)
+
+
+@pytest.mark.parametrize("degradation", ["bicubic", "insightface-warp", "noise", "realworld"])
+def test_each_image_is_resized_as_if_alone(noise_faces, degradation):
+    images, px_B = noise_faces(6), np.array([8, 33, 8, 112, 20, 64])
+    resized = resize_each(torch.from_numpy(images), px_B, 32, degradation).numpy()
+    assert resized.shape == (6, 32, 32, 3) and resized.dtype == np.uint8
+    for image, px, actual in zip(images, px_B, resized, strict=True):
+        expected = resize_to_network(downsample(image[None], int(px), degradation), 32, degradation)[0]
+        np.testing.assert_array_equal(expected, actual)
+    if degradation == "bicubic":
+        np.testing.assert_array_equal(resized[1], resize_faces(low_faces(images[1:2], 33, grow=False), 32)[0])
+
+
+class Source:
+    """The same 112 px images in every batch."""
+
+    neighbours, on_device = None, False
+
+    def __init__(self, images, rank=0):
+        self.sampler, self.images = BatchSampler(24, 2, len(images), seed=3, rank=rank, world_size=2), images
+
+    def __getitem__(self, number):
+        return Batch(torch.from_numpy(self.images), torch.arange(len(self.images)), hr_BHWC=torch.from_numpy(self.images))
+
+
+def test_a_batch_depends_only_on_its_number_and_rank(noise_faces):
+    images = noise_faces(6)
+    sizes = [DrawnSizes(Source(images, rank), (8, 64), 32, "bicubic") for rank in (0, 0, 1)]
+    forward = [sizes[0][n] for n in range(4)]
+    for n in reversed(range(4)):
+        again = sizes[1][n]
+        assert torch.equal(again.px_B, forward[n].px_B) and torch.equal(again.images_BHWC, forward[n].images_BHWC)
+        assert torch.equal(again.images_BHWC, resize_each(torch.from_numpy(images), again.px_B.numpy(), 32, "bicubic"))
+        assert torch.equal(again.hr_BHWC, torch.from_numpy(images))
+        assert not torch.equal(sizes[2][n].px_B, forward[n].px_B)
+    assert not torch.equal(forward[0].px_B, forward[1].px_B)
+
+
+def test_image_caches_of_the_bank():
+    assert SizesConfig().parts(16, "noise") == [(16, "noise")]
+    assert SizesConfig(also_px=(8, 112)).parts(16, "noise") == [(16, "noise"), (8, "noise"), (112, "bicubic")]
+    assert SizesConfig(px_range=(8, 64)).parts(16, "noise") == [(112, "bicubic")]
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ({"also_px": (3,)}, "whole number from 4 to 112; got 3"),
+        ({"also_px": ("8",)}, "got '8'"),
+        ({"px_range": (8,)}, r"\(smallest, largest\) with smallest < largest; got \(8,\)"),
+        ({"px_range": (64, 8)}, "with smallest < largest"),
+        ({"px_range": (8, 113)}, "got 113"),
+        ({"px_range": (8.5, 64)}, "got 8.5"),
+        ({"px_range": (8, 64), "also_px": (8,)}, "exclude each other"),
+        ({"identity_also": True}, "also_px, which is empty"),
+        ({"margin_small": 0.1}, "set px_range"),
+        ({"faces_per_person": 0}, "1 or more; got 0"),
+    ],
+)
+def test_invalid_keys_are_rejected(keys, words):
+    with pytest.raises(ValueError, match=words):
+        SizesConfig(**keys)
+
+
+@pytest.mark.parametrize(
+    ("keys", "head", "words"),
+    [
+        (
+            {"px_range": (8, 64), "margin_small": 0.1},
+            {"margin": "a:B"},
+            "margin_small=0.1 scales the combined margin; it does not apply to margin='a:B'",
+        ),
+        ({"also_px": (8,), "identity_also": True}, {"head_adaptive": True}, "would update the class centers once per size"),
+    ],
+)
+def test_conflicting_keys_of_the_head_are_rejected(keys, head, words):
+    with pytest.raises(ValueError, match=words):
+        SizesConfig(**keys).check_against(16, HeadConfig(**head))
+
+
+@pytest.mark.parametrize("also", [(16,), (8, 8)])
+def test_a_repeated_size_is_rejected(also):
+    SizesConfig(also_px=(8, 12)).check_against(16, HeadConfig())
+    with pytest.raises(ValueError, match="with px=16 contains a size twice"):
+        SizesConfig(also_px=also).check_against(16, HeadConfig())
+
+
+def test_moving_a_batch_moves_all_its_sizes():
+    batch = Batch(torch.zeros(2, 4, 4, 3), torch.arange(2), also_PBSSC=(torch.ones(2, 8, 8, 3),), px_B=torch.tensor([8, 9]))
+    moved = batch.to(torch.device("meta"))
+    assert [tensor.device.type for tensor in (moved.images_BHWC, *moved.also_PBSSC, moved.px_B)] == ["meta"] * 3
+    assert moved.also_PBSSC[0].shape == (2, 8, 8, 3)

@@ -1,0 +1,57 @@
+"""Warnings at the start of a run, and in `aird doctor`."""
+
+import pytest
+
+from aird_plugin.__main__ import main
+from aird_plugin.config.recipe import from_flat
+from aird_plugin.data.pairs import write_pairs
+from aird_plugin.data.records import open_records
+from aird_plugin.training.setup import build_setup
+
+
+def leaking(tiny_run, tmp_path) -> dict:
+    """The tiny run, with its own training images as test set."""
+    records = open_records(tiny_run["rec"])
+    images = [bytes(records.payload(row)) for row in (0, 1, 0, 20)] * 10
+    write_pairs(tmp_path / "own.bin", images, [1, 0] * 10)
+    return tiny_run | {"output": str(tmp_path / "run"), "val_targets": (str(tmp_path / "own.bin"),)}
+
+
+def test_run_start_prints_warnings(tiny_run, tmp_path, capsys):
+    build_setup(from_flat(leaking(tiny_run, tmp_path)))
+    assert "WARNING 3 of 3 images of own.bin are training images" in capsys.readouterr().err
+
+
+def test_run_start_without_warnings_prints_none(tiny_run, tmp_path, capsys):
+    build_setup(from_flat(tiny_run | {"output": str(tmp_path / "run")}))
+    assert "WARNING" not in capsys.readouterr().err
+
+
+def test_implausible_teacher_cache_is_a_warning(tmp_path, tiny_run, capsys, monkeypatch):
+    from aird_plugin.diagnostics import checks, teacher_input
+
+    monkeypatch.setattr(checks, "MIN_IDENTITIES", 5)
+    monkeypatch.setattr(teacher_input, "MIN_AUC", 1.01)
+    build_setup(from_flat(tiny_run | {"output": str(tmp_path / "run")}))
+    assert "WARNING the teacher's verification AUC on 8 identities is" in capsys.readouterr().err
+
+
+def test_doctor_counts_warnings_and_exits_with_zero(tiny_run, tmp_path, capsys):
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({leaking(tiny_run, tmp_path)!r})\n")
+    assert main(["doctor", str(recipe)]) == 0
+    text = capsys.readouterr().out
+    assert "WARNING 3 of 3 images" in text and "training and test set probably share identities" in text
+    assert text.endswith("no error found, 2 warning(s)\n")
+
+
+@pytest.mark.slow
+def test_faces15k_shares_images_with_lfw_but_not_with_its_splits(aird_data, tmp_path):
+    from aird_plugin.diagnostics.leaks import check_shared_images
+
+    records = open_records(str(aird_data / "faces15k"))
+    assert (
+        "6152 of 7701 images of lfw.bin are training images" in check_shared_images(records, aird_data / "lfw" / "lfw.bin").what
+    )
+    for name in ("lfw_split", "lfw_folds9_10"):
+        assert check_shared_images(records, aird_data / "lfw" / f"{name}.bin").status == "ok"

@@ -1,0 +1,65 @@
+"""Terms on intermediate maps: two ranks equal one, in value and in every gradient, with BatchNorms frozen."""
+
+import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from aird_plugin.losses.askd import ASKD
+from aird_plugin.losses.at import AT
+from aird_plugin.losses.fitnet import FitNet
+from aird_plugin.losses.fskd import FSKD
+from aird_plugin.losses.sharding import SINGLE_SHARD
+from aird_plugin.models.feature_maps import recorded_maps
+from aird_plugin.training.objective import LossDims, LossInputs, Objective
+from aird_plugin.utils import distributed
+from tests.exact import assert_equal_up_to_order, float64
+from tests.ranks import on_ranks
+
+FACES = 8
+
+
+class Student(nn.Module):
+    """Two stages and no BatchNorm."""
+
+    stage_names = ("stages.0", "stages.1")
+
+    def __init__(self):
+        super().__init__()
+        self.stages = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.Sequential(nn.Tanh(), nn.Conv2d(4, 5, 3, 2)))
+
+    def forward(self, x_B3HW):
+        return self.stages(x_B3HW).mean((2, 3))
+
+
+def values_and_gradients() -> dict[str, torch.Tensor]:
+    """One step on this rank's images, channels last as in training; gradients as the optimizer gets them."""
+    torch.manual_seed(1)
+    student = Student().to(memory_format=torch.channels_last)
+    terms = {"at": AT(), "fitnet": FitNet(), "askd": ASKD(), "fskd": FSKD()}
+    objective = Objective(terms, LossDims(5, student_channels=(4, 5), teacher_channels=(6, 5))).eval()
+    ranks, rank = distributed.world_size(), distributed.rank()
+    part = slice(rank * FACES // ranks, (rank + 1) * FACES // ranks)
+    images, *teacher_maps = (torch.randn(FACES, *shape)[part] for shape in ((3, 7, 7), (6, 7, 7), (5, 3, 3)))
+    network = DistributedDataParallel(student) if ranks > 1 else student
+    with recorded_maps(student) as maps:
+        student_BD = network(images.contiguous(memory_format=torch.channels_last))
+    shards = distributed.ClassShards() if ranks > 1 else SINGLE_SHARD
+    inputs = LossInputs(
+        student_BD, torch.arange(len(images)), student_maps=tuple(maps), teacher_maps=tuple(teacher_maps), shards=shards
+    )
+    # A loss on the embedding keeps every parameter in DDP's graph, as the identity loss does.
+    out = objective(inputs, identity=student_BD.square().mean())
+    out["loss"].backward()
+    distributed.average_gradients(objective.parameters())
+    found = {f"loss/{name}": distributed.mean_over_ranks(value.detach()) for name, value in out.items()}
+    found |= {f"student/{name}": p.grad for name, p in student.named_parameters()}
+    return found | {f"objective/{name}": p.grad for name, p in objective.named_parameters()}
+
+
+def test_two_ranks_equal_one(tmp_path):
+    with float64():
+        whole = values_and_gradients()
+    for part in on_ranks(values_and_gradients, tmp_path):
+        assert_equal_up_to_order(part, whole)
+    assert all(value.abs().sum() > 0 for value in whole.values())
+    assert {"student/stages.0.weight", "objective/terms.fskd.adapters.pairs.1.0.weight"} < whole.keys()

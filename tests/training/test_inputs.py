@@ -1,0 +1,92 @@
+"""Input files of a recipe: all unusable ones are reported together, before any work, with their source."""
+
+from pathlib import Path
+
+import pytest
+
+from aird_plugin.__main__ import main
+from aird_plugin.config.recipe import PATH_KEYS, from_flat, load
+from aird_plugin.data.pairs import read_pairs, write_pairs
+from aird_plugin.training.inputs import SOURCES, check_inputs, inputs_of, target_files
+from aird_plugin.utils.errors import MissingInputs
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def recipe(tiny_run):
+    return lambda **keys: from_flat(tiny_run | keys)
+
+
+def test_complete_run_has_no_problems(recipe, pairs_file):
+    found = list(inputs_of(recipe(val_targets=(pairs_file,))))
+    assert [one.key for one in found] == ["rec", "teacher", "val_targets"] and not any(one.problem for one in found)
+    check_inputs(recipe(val_targets=(pairs_file,)))
+
+
+def test_paper_recipe_reports_all_missing_inputs_at_once(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AIRD_DATA", "data")
+    monkeypatch.delenv("AIRD_DEBUG", raising=False)
+    assert main(["train", str(ROOT / "recipes" / "aird_r18_lr16.py")]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: 4 of this recipe's inputs cannot be used:\n")
+    rec = "data/faces_webface_112x112"
+    for line in (
+        f"  rec={rec} (training images): not there",
+        "  teacher=data/teacher/casia_r50.pt (teacher): not there",
+        f"  val_targets={rec}/lfw.bin (verification pairs): not there",
+        f"  val_targets={rec}/agedb_30.bin (verification pairs): not there",
+    ):
+        assert f"{line}\n" in error
+    assert "CASIA-Webface" in error and "Model Zoo" in error and "aird align" in error and "make quickstart" in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_every_input_path_has_a_source():
+    assert set(SOURCES) == set(PATH_KEYS) - {"bank", "output"}
+
+
+@pytest.mark.parametrize(
+    ("target", "expected"),
+    [
+        ("lfw", "{rec}/lfw.bin"),
+        ("lfw.bin", "{rec}/lfw.bin"),
+        ("other/lfw.bin", "other/lfw.bin"),
+        ("{pairs}", "{pairs}"),
+        ("{rec}/lfw.bin", "{rec}/lfw.bin"),
+    ],
+)
+@pytest.mark.parametrize("record", ["", "/train.rec"])
+def test_bare_target_name_is_looked_up_beside_the_training_set(recipe, pairs_file, tiny_run, target, expected, record):
+    target, expected = (text.format(rec=tiny_run["rec"], pairs=pairs_file) for text in (target, expected))
+    assert target_files(recipe(rec=tiny_run["rec"] + record, val_targets=(target,))) == [expected]
+
+
+def test_unusable_pairs_are_rejected_before_training(recipe, pairs_file, tmp_path):
+    images, same = read_pairs(pairs_file)
+    write_pairs(tmp_path / "alike.bin", images, [True] * len(same))
+    write_pairs(tmp_path / "few.bin", images[:6], same[:3])
+    (tmp_path / "torn.bin").write_bytes(Path(pairs_file).read_bytes()[:500])
+    with pytest.raises(MissingInputs) as caught:
+        check_inputs(recipe(val_targets=tuple(str(tmp_path / name) for name in ("alike.bin", "few.bin", "torn.bin"))))
+    message = str(caught.value)
+    assert message.startswith("3 of this recipe's inputs")
+    assert "alike.bin (verification pairs): all 40 pairs are 'same'" in message
+    assert "few.bin (verification pairs): 3 pairs do not fill 10 folds" in message and "no InsightFace pairs file" in message
+
+
+def test_unusable_model_files_are_named(recipe, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "t.bin").write_bytes(b"")
+    with pytest.raises(MissingInputs, match="no model in .*empty") as caught:
+        check_inputs(recipe(teacher=str(tmp_path / "empty"), student_init=str(tmp_path / "t.bin"), prior=str(tmp_path / "gone")))
+    assert "a .pt, .pth or .onnx file is expected, got '.bin'" in str(caught.value)
+    assert "prior=" in str(caught.value) and "val_targets" not in str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "recipes").rglob("*.py")), ids=lambda path: path.stem)
+def test_every_recipe_reports_missing_inputs(path, monkeypatch):
+    monkeypatch.setenv("AIRD_DATA", "/nowhere")
+    with pytest.raises(MissingInputs, match=r"rec=.*: not there"):
+        check_inputs(load(path))

@@ -1,0 +1,35 @@
+import pytest
+import torch
+
+from aird_plugin.training.optim import ScheduleConfig, build_optimizer, learning_rate
+
+
+def rates(config, per_epoch=10):
+    return [learning_rate(config, step, per_epoch) for step in range(config.num_epoch * per_epoch)]
+
+
+def test_step_schedule_of_the_paper():
+    """AIRD, section IV: 0.05, times 0.1 at epochs 21, 28 and 32."""
+    at = rates(ScheduleConfig())
+    assert at[0] == at[209] == 0.05
+    assert [at[epoch * 10] for epoch in (21, 27, 28, 32, 34)] == pytest.approx([5e-3, 5e-3, 5e-4, 5e-5, 5e-5])
+
+
+def test_polynomial_schedule_of_arcface_torch():
+    """PolynomialLRWarmup: up linearly, then down linearly (its power defaults to 1, and train_v2 leaves it there)."""
+    at = rates(ScheduleConfig(lr=0.1, num_epoch=12, warmup_epoch=2, schedule="poly"))
+    assert at[:20] == pytest.approx([0.1 * (n + 1) / 20 for n in range(20)])
+    assert at[20] == pytest.approx(0.1) and at[70] == pytest.approx(0.1 * 0.5)
+
+
+def test_cosine_schedule_ends_near_zero():
+    at = rates(ScheduleConfig(lr=1.0, num_epoch=4, schedule="cosine"))
+    assert at[0] == 1 and at[20] == pytest.approx(0.5) and at[-1] < 0.01
+    assert at == sorted(at, reverse=True)
+
+
+def test_frozen_parameters_stay_out_of_the_optimizer():
+    free, frozen = torch.nn.Parameter(torch.ones(1)), torch.nn.Parameter(torch.ones(1), requires_grad=False)
+    for name in ("sgd", "adamw"):
+        optimizer = build_optimizer(ScheduleConfig(optimizer=name), [free, frozen])
+        assert optimizer.param_groups[0]["params"] == [free]

@@ -1,0 +1,117 @@
+"""Two ranks equal one, in loss and in every gradient: head, IID and RID together, with a student without BatchNorm."""
+
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
+
+from aird_plugin.losses.instance import IID
+from aird_plugin.losses.relation import RID
+from aird_plugin.models.head import Head, HeadConfig
+from aird_plugin.training.objective import LossDims, Objective, build_loss_inputs
+from aird_plugin.utils import distributed
+from tests.exact import assert_equal_up_to_order, float64
+from tests.ranks import free_port, on_ranks
+
+FACES, CLASSES, WIDTH, NEGATIVES = 8, 7, 5, 3
+
+
+class Batch:
+    """Eight images, or one rank's part of them."""
+
+    teacher_maps, generative_BCHW = (), None
+
+    def __init__(self, part: slice):
+        generator = torch.Generator().manual_seed(0)
+
+        def draw(*shape):
+            return F.normalize(torch.randn(*shape, generator=generator), dim=-1)
+
+        self.x = draw(FACES, 6)[part]
+        self.row_B = torch.arange(FACES)[part]
+        self.teacher_BD = draw(FACES, WIDTH)[part]
+        self.anchor_BD = draw(FACES, WIDTH)[part]
+        self.negative_BKD = draw(FACES, NEGATIVES, WIDTH)[part]
+        self.negative_exists_BK = torch.ones(FACES, NEGATIVES, dtype=torch.bool)[part]
+        self.has_anchor_B = torch.tensor([True, True, False, True, True, True, True, False])[part]
+        self.label_B = torch.tensor([0, 6, 3, 3, 1, 5, 2, 4])[part]
+        self.px_B = torch.tensor([8, 16, 31, 64, 9, 50, 12, 20])[part]
+
+
+def losses_and_gradients(sample_rate: float, variant: str, contrast: str) -> dict[str, torch.Tensor]:
+    """One step on this rank's images; gradients as the optimizer gets them, as dense tensors."""
+    torch.manual_seed(1)
+    student = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, WIDTH))
+    centers = torch.randn(CLASSES, WIDTH, generator=torch.Generator().manual_seed(2))
+    head = Head(HeadConfig(CLASSES, margin_scale=8.0, sample_rate=sample_rate), WIDTH, centers, centers, seed=4)
+    terms = {"iid": IID(variant=variant), "rid": RID(width=4, contrast=contrast, negatives=NEGATIVES)}
+    objective = Objective(terms, LossDims(WIDTH))
+    ranks, rank = distributed.world_size(), distributed.rank()
+    network = DistributedDataParallel(student) if ranks > 1 else student
+    count = FACES // ranks
+    batch = Batch(slice(rank * count, rank * count + count))
+    inputs = build_loss_inputs(network(batch.x), batch, head)
+    out = objective(inputs, identity=head.loss(inputs.student_cosine_GC, inputs.label_G))
+    out["loss"].backward()
+    distributed.average_gradients(objective.parameters())
+    found = {f"loss/{name}": distributed.mean_over_ranks(value.detach()) for name, value in out.items()}
+    found |= {f"student/{name}": p.grad for name, p in student.named_parameters()}
+    found |= {f"objective/{name}": p.grad for name, p in objective.named_parameters() if p.grad is not None}
+    head_grad = head.weight.grad.to_dense()
+    return found | {"head": head_grad, "shard": torch.tensor([head.shard.start, head.shard.stop])}
+
+
+@pytest.mark.parametrize("settings", [(1.0, "kl", "nce"), (1.0, "dkd", "infonce")])
+def test_two_ranks_equal_one(settings, tmp_path):
+    with float64():
+        whole = losses_and_gradients(*settings)
+    parts = on_ranks(losses_and_gradients, tmp_path, *settings)
+    for part in parts:
+        shared = whole.keys() - {"head", "shard"}
+        assert_equal_up_to_order({name: part[name] for name in shared}, {name: whole[name] for name in shared})
+    assert [part["shard"].tolist() for part in parts] == [[0, 4], [4, 7]]
+    assert_equal_up_to_order(torch.cat([part["head"] for part in parts]), whole["head"])
+    assert whole["head"].abs().sum() > 0 and all(whole[n].abs().sum() > 0 for n in whole if n.startswith("objective/"))
+
+
+def test_two_ranks_with_sampled_classes_keep_every_class_of_the_batch(tmp_path):
+    parts = on_ranks(losses_and_gradients, tmp_path, 0.5, "kl", "nce")
+    for part in parts:
+        assert all(torch.isfinite(value).all() for value in part.values())
+    for name in parts[0]:
+        if name == "loss/loss" or name.startswith("student/"):
+            assert_equal_up_to_order(parts[0][name], parts[1][name])
+
+
+def test_one_process_needs_no_process_group():
+    x = torch.ones(3, 2, requires_grad=True)
+    assert distributed.world_size() == 1 and distributed.rank() == 0
+    assert distributed.gather_rows(x) is x and distributed.mean_over_ranks(x) is x
+    assert distributed.any_rank(True, torch.device("cpu")) and not distributed.any_rank(False, torch.device("cpu"))
+    distributed.barrier()
+    distributed.average_gradients([x])
+
+
+def on_impatient_rank(rank: int, port: int, folder: str) -> None:
+    """The group times out after two seconds; rank 0 works for four. Writes when rank 0 was done and when rank 1 continued."""
+    place = f"tcp://127.0.0.1:{port}"
+    torch.distributed.init_process_group("gloo", place, rank=rank, world_size=2, timeout=timedelta(seconds=2))
+    if rank == 0:
+        time.sleep(4)
+        Path(folder, "0").write_text(str(time.time()))
+    distributed.wait_for_rank0()
+    if rank == 1:
+        Path(folder, "1").write_text(str(time.time()))
+    distributed.stop()
+
+
+def test_wait_for_rank0_outlasts_the_group_timeout(tmp_path):
+    mp.spawn(on_impatient_rank, (free_port(), str(tmp_path)), nprocs=2)
+    done, continued = (float((tmp_path / name).read_text()) for name in "01")
+    assert continued >= done

@@ -1,0 +1,32 @@
+import errno
+
+import pytest
+
+from aird_plugin.utils.files import write_atomically
+
+
+def test_write_atomically_accepts_bytes_and_writers(tmp_path):
+    path = tmp_path / "new" / "file"
+    write_atomically(path, b"one")
+    assert path.read_bytes() == b"one"
+    write_atomically(path, lambda file: file.write(b"two"))
+    assert path.read_bytes() == b"two" and list(path.parent.iterdir()) == [path]
+
+
+def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def full(file):
+        file.write(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_atomically(path, full)
+    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_full_device_raises():
+    with pytest.raises(OSError):
+        with open("/dev/full", "wb") as full:
+            full.write(b"x" * 100_000)
