@@ -15,7 +15,7 @@ $(SET_UP): setup.py constraints.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-quickstart: $(SET_UP)   ## draw images, train a teacher, distil a 16 px student, compare: about ten minutes on two cores
+quickstart: $(SET_UP)   ## draw images, train a teacher and three 16 px students, compare: 10 to 15 minutes on two cores
 	$(RUN) tools/quickstart.py
 
 test: lint              ## lint, and every test that needs no minutes, on all cores

@@ -1,4 +1,4 @@
-"""Train a teacher and three 16 px students on synthetic images, on a CPU, in about ten minutes.
+"""Train a teacher and three 16 px students on synthetic images, on a CPU, in 10 to 15 minutes.
 
     python tools/quickstart.py [--folder runs/quickstart]
 

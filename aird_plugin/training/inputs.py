@@ -21,7 +21,7 @@ SOURCES = {
     "val_targets": "lfw.bin, agedb_30.bin and others come with InsightFace's training sets; your own pairs: tools/make_bin.py; "
     "val_targets='()' verifies nothing",
 }
-NOTHING_AT_HAND = "No data yet? `make quickstart` draws its own images and trains a teacher and a student in ten minutes."
+NOTHING_AT_HAND = "No data yet? `make quickstart` renders its own images and trains a teacher and students in 10 to 15 minutes."
 
 
 @dataclass(frozen=True)
