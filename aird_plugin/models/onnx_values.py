@@ -1,0 +1,105 @@
+"""What each value of an ONNX graph is: a constant, a weight, the image, or a feature; and the constants' values.
+
+Constants are whatever depends neither on the image nor on a weight: numbers, shapes, position encodings. onnxruntime computes
+them once, at two batch sizes, so a value that depends on the batch size is found, and as a function of it.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aird_plugin.models.onnx_operators import LEARNED
+
+# Operators whose output is a weight if their input is one.
+RESHAPING = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Identity", "Flatten"})
+BATCHES = (2, 3)
+
+
+class Kind(Enum):
+    CONSTANT = auto()
+    # A float tensor of the file that is trained.
+    WEIGHT = auto()
+    # The image, up to the first operator with weights: what normalises it is not trained.
+    IMAGE = auto()
+    FEATURE = auto()
+
+
+@dataclass(frozen=True)
+class ByBatch:
+    """A constant that depends on the batch size B: `values` are those at B = 2 and B = 3."""
+
+    values: tuple[np.ndarray, np.ndarray]
+
+
+def kinds_of(model: Any, image: str) -> dict[str, Kind]:
+    """Kind of every value by name. `image` is the name of the graph's input."""
+    tensors = file_tensors(model)
+    kinds = {name: Kind.WEIGHT if array.dtype.kind == "f" and array.size > 1 else Kind.CONSTANT for name, array in tensors.items()}
+    kinds[image] = Kind.IMAGE
+    for node in model.graph.node:
+        for name, array in ((name, tensors[name]) for name in node.input if name in tensors):
+            if node.op_type in LEARNED and array.dtype.kind == "f":
+                kinds[name] = Kind.WEIGHT
+        if node.op_type != "Constant":
+            kind = _output_kind(node, [kinds[name] for name in node.input if name])
+            kinds |= dict.fromkeys(node.output, kind)
+    return kinds
+
+
+def _output_kind(node: Any, inputs: list[Kind]) -> Kind:
+    if node.op_type in ("Shape", "Size"):
+        return Kind.CONSTANT
+    if Kind.FEATURE in inputs or (node.op_type in LEARNED and len(set(inputs)) > 1):
+        return Kind.FEATURE
+    if Kind.IMAGE in inputs:
+        return Kind.IMAGE
+    return Kind.WEIGHT if Kind.WEIGHT in inputs and Kind.CONSTANT not in inputs else Kind.CONSTANT
+
+
+def file_tensors(model: Any) -> dict[str, np.ndarray]:
+    """Every tensor stored in the file, by name: the initializers and the Constant nodes'."""
+    from onnx import helper, numpy_helper
+
+    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        if node.op_type == "Constant":
+            value = helper.get_attribute_value(node.attribute[0])
+            numbers = isinstance(value, int | float | list)
+            kind = np.int64 if isinstance(value, int) or (numbers and all(isinstance(v, int) for v in np.atleast_1d(value).tolist())) else np.float32
+            arrays[node.output[0]] = np.asarray(value, kind) if numbers else numpy_helper.to_array(value)
+    return arrays
+
+
+def constant_values(model: Any, names: set[str], image: str, side: tuple[int, ...], fixed_batch: int | None) -> dict[str, Any]:
+    """The value of each constant in `names`: an array, or `ByBatch`.
+
+    side: the shape of one image. fixed_batch: the only batch size of the graph, None for any.
+    """
+    arrays = file_tensors(model)
+    wanted = sorted(names - arrays.keys())
+    if not wanted:
+        return {name: arrays[name] for name in names}
+    runs = [_run(model, wanted, image, (batch, *side)) for batch in ([fixed_batch] if fixed_batch else BATCHES)]
+    values: dict[str, Any] = {name: arrays[name] for name in names & arrays.keys()}
+    for name, *found in zip(wanted, *runs, strict=True):
+        same = len(found) == 1 or (found[0].shape == found[1].shape and np.array_equal(found[0], found[1]))
+        values[name] = found[0] if same else ByBatch((found[0], found[1]))
+    return values
+
+
+def _run(model: Any, names: list[str], image: str, shape: tuple[int, ...]) -> list[np.ndarray]:
+    import onnx
+    import onnxruntime
+
+    part = onnx.ModelProto()
+    part.CopyFrom(model)
+    del part.graph.output[:]
+    part.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return session.run(names, {image: np.zeros(shape, np.float32)})
