@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.models.onnx_file import MISSING_EXTRA, check_external_data, normalises_inside, read_onnx
 from aird_plugin.models.teacher import Teacher
-
-MISSING_EXTRA = "an .onnx teacher needs the onnx extra: `pip install aird_plugin[onnx]`"
 
 
 class OnnxTeacher(Teacher):
@@ -27,11 +26,11 @@ class OnnxTeacher(Teacher):
 
     def __init__(self, path: Path, device: str | torch.device = "cpu"):
         super().__init__(path, device)
-        model = _read_model(path)
-        _check_external_data(path, model)
+        model = read_onnx(path)
+        check_external_data(path, model)
         self.session = _open_session(path, self.device)
         self.input_name, declared_batch, self.input_size = _check_graph(path, self.session)
-        self.raw_input = _normalises_inside(model)
+        self.raw_input = normalises_inside(model)
         self.fixed_batch, self.dim = self._probe(declared_batch)
 
     def embed_inputs(self, inputs_B3HW: Tensor) -> Tensor:
@@ -111,42 +110,3 @@ def _check_graph(path: Path, session) -> tuple[str, int | None, int]:
             f"a teacher needs tensor(float) of shape [batch, 3, {FACE_SIDE}, {FACE_SIDE}]"
         )
     return inputs[0].name, shape[0] if isinstance(shape[0], int) else None, shape[2]
-
-
-def _read_model(path: Path):
-    """The file as an onnx ModelProto, without the weights in external files."""
-    try:
-        import onnx
-    except ImportError as error:
-        raise ImportError(MISSING_EXTRA) from error
-    # protobuf's exceptions have no common base class.
-    try:
-        return onnx.load(str(path), load_external_data=False)
-    except Exception as error:
-        raise ValueError(f"teacher {path} is not a readable ONNX graph (corrupt or truncated?): {error}") from error
-
-
-def _check_external_data(path: Path, model) -> None:
-    """Raise ValueError for external weights outside the graph's folder: a graph could name any file of the machine."""
-    folder = path.resolve().parent
-    for tensor in _tensors_of(model.graph):
-        for location in (entry.value for entry in tensor.external_data if entry.key == "location"):
-            if folder not in (folder / location).resolve().parents:
-                raise ValueError(f"teacher {path} has external weights at {location!r}, outside its folder; it was not opened")
-
-
-def _tensors_of(graph):
-    """Weights and constants of a graph and of its nested graphs."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                if inner.node or inner.initializer:
-                    yield from _tensors_of(inner)
-
-
-def _normalises_inside(model) -> bool:
-    """Whether the input is raw 0..255. InsightFace's rule: a Sub and a Mul, by node NAME, in the first 8 nodes."""
-    names = [node.name for node in model.graph.node[:8]]
-    return any(name.startswith(("Sub", "_minus")) for name in names) and any(name.startswith(("Mul", "_mul")) for name in names)

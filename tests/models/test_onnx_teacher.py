@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from aird_plugin.models import onnx_teacher
+from aird_plugin.models import onnx_file
 from aird_plugin.models.load import load_teacher
 from tests.exact import rounding
 from tests.skips import needs
@@ -132,7 +132,7 @@ def test_missing_extra_error_gives_the_install_command(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(ImportError, match=r"pip install aird_plugin\[onnx\]"):
         load_teacher(path)
-    assert "[onnx]" in onnx_teacher.MISSING_EXTRA
+    assert "[onnx]" in onnx_file.MISSING_EXTRA
 
 
 def test_cuda_without_a_cuda_onnxruntime_warns(tmp_path):

@@ -1,0 +1,44 @@
+"""An ONNX file as a graph: read it, check where its weights lie, and derive how its input is normalised."""
+
+from pathlib import Path
+
+MISSING_EXTRA = "an .onnx teacher needs the onnx extra: `pip install aird_plugin[onnx]`"
+
+
+def read_onnx(path: Path):
+    """The file as an onnx ModelProto, without the weights in external files."""
+    try:
+        import onnx
+    except ImportError as error:
+        raise ImportError(MISSING_EXTRA) from error
+    # protobuf's exceptions have no common base class.
+    try:
+        return onnx.load(str(path), load_external_data=False)
+    except Exception as error:
+        raise ValueError(f"teacher {path} is not a readable ONNX graph (corrupt or truncated?): {error}") from error
+
+
+def check_external_data(path: Path, model) -> None:
+    """Raise ValueError for external weights outside the graph's folder: a graph could name any file of the machine."""
+    folder = path.resolve().parent
+    for tensor in tensors_of(model.graph):
+        for location in (entry.value for entry in tensor.external_data if entry.key == "location"):
+            if folder not in (folder / location).resolve().parents:
+                raise ValueError(f"teacher {path} has external weights at {location!r}, outside its folder; it was not opened")
+
+
+def tensors_of(graph):
+    """Weights and constants of a graph and of its nested graphs."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node or inner.initializer:
+                    yield from tensors_of(inner)
+
+
+def normalises_inside(model) -> bool:
+    """Whether the input is raw 0..255. InsightFace's rule: a Sub and a Mul, by node NAME, in the first 8 nodes."""
+    names = [node.name for node in model.graph.node[:8]]
+    return any(name.startswith(("Sub", "_minus")) for name in names) and any(name.startswith(("Mul", "_mul")) for name in names)
