@@ -14,6 +14,7 @@ from aird_plugin.data.lowres import check_px, low_faces
 from aird_plugin.data.records import read_faces
 from aird_plugin.evaluation.pair_evaluator import as_network_input
 from aird_plugin.models.load import load_model, run_folder
+from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
 from aird_plugin.training.run_folder import read_metadata
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.provenance import provenance
@@ -43,6 +44,8 @@ def adapt_run(run: str | Path, images: str | Path, out: str | Path, px: int | No
         "warnings": dataset_warnings(low_faces(images_NHWC, side), result.before.mean, metadata["px"]),
         "made": provenance(),
     }
+    if isinstance(student, OnnxNetwork):
+        write_atomically(out / GRAPH_FILE, student.path.read_bytes())
     write_run(out, result.state, metadata | {"adapted": adapted})
     return adapted
 

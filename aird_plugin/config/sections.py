@@ -9,6 +9,7 @@ from aird_plugin.data.lowres import check_px
 PROTOCOLS = ("lr-lr", "lr-hr")
 FACEBN_MODES = ("stateless", "stream", "full")
 FREEZABLE = (None, "trunk")
+BATCHNORMS = ("auto", "train", "frozen")
 READERS = ("bank", "upstream")
 SECRETS = ("wandb_key",)
 
@@ -40,18 +41,23 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """network: r18 r34 r50 r100 mbf mfn, or a native student such as native16_1m. embedding_size: 0 takes the teacher's width.
+    """network: r18 r34 r50 r100 mbf mfn, a native student such as native16_1m, or onnx: the graph of an .onnx file.
 
-    student_init: None, or a .pt file of the same network to start from. freeze: None, or "trunk": all layers before the embedding
-    layers keep their weights and BatchNorm statistics (models/freeze.py).
+    embedding_size: 0 takes the teacher's width, or that of the .onnx file. student_init: None, or a run folder or .pt file of the
+    same network to start from; of network="onnx" an .onnx file, None for the teacher's own. freeze: None, or "trunk": all layers
+    before the embedding layers keep their weights and BatchNorm statistics (models/freeze.py). batchnorm: "train" measures
+    BatchNorm statistics on the student's batches, "frozen" keeps those it starts with, "auto" is "frozen" for network="onnx".
     """
 
     network: str = "r18"
     embedding_size: int = 0
     student_init: str | None = None
     freeze: str | None = None
+    batchnorm: str = "auto"
 
     def __post_init__(self):
+        if self.batchnorm not in BATCHNORMS:
+            raise ValueError(f"batchnorm is one of {', '.join(BATCHNORMS)}; got {self.batchnorm!r}")
         if self.embedding_size < 0:
             raise ValueError(f"embedding_size is 0 (the teacher's width) or more; got {self.embedding_size!r}")
         if self.freeze not in FREEZABLE:

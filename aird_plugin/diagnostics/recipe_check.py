@@ -9,7 +9,7 @@ from aird_plugin.diagnostics.diagnostic import Diagnostic
 def check_recipe(path: str, overrides: list[str]) -> Iterator[Diagnostic]:
     """Check the recipe's keys, that each input exists, that all inputs open, and that their contents fit together."""
     from aird_plugin.config.recipe import load
-    from aird_plugin.training.inputs import NOTHING_AT_HAND, SOURCES, inputs_of, with_target_files
+    from aird_plugin.training.inputs import NOTHING_AT_HAND, SOURCES, inputs_of, with_student_init, with_target_files
     from aird_plugin.utils.errors import EXPECTED
 
     try:
@@ -21,7 +21,7 @@ def check_recipe(path: str, overrides: list[str]) -> Iterator[Diagnostic]:
         if any(found.problem for found in inputs):
             yield Diagnostic("note", NOTHING_AT_HAND)
         else:
-            yield from check_contents(with_target_files(recipe))
+            yield from check_contents(with_student_init(with_target_files(recipe)))
     except EXPECTED as error:
         yield Diagnostic("error", path, " ".join(str(error).split()))
 
@@ -29,7 +29,8 @@ def check_recipe(path: str, overrides: list[str]) -> Iterator[Diagnostic]:
 def check_contents(recipe: Recipe) -> Iterator[Diagnostic]:
     """Open the training images, teacher, initial weights and prior, then check that they fit together."""
     from aird_plugin.diagnostics.checks import check_all
-    from aird_plugin.models.load import load_initial_weights, load_teacher
+    from aird_plugin.models.load import load_initial_weights, load_onnx_student, load_teacher
+    from aird_plugin.models.registry import ONNX
     from aird_plugin.training.data import open_faces
     from aird_plugin.training.prior_features import open_encoder
 
@@ -39,7 +40,11 @@ def check_contents(recipe: Recipe) -> Iterator[Diagnostic]:
     if recipe.teacher.teacher:
         teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network)
         yield Diagnostic("ok", f"{recipe.teacher.teacher}: {teacher.dim}-d embeddings")
-    if recipe.student.student_init:
+    if recipe.student.network == ONNX:
+        student = load_onnx_student(recipe.student.student_init)
+        parameters = sum(parameter.numel() for parameter in student.parameters())
+        yield Diagnostic("ok", f"{recipe.student.student_init}: trainable, {parameters:,} parameters, {student.dim}-d embeddings")
+    elif recipe.student.student_init:
         load_initial_weights(recipe.student.student_init, recipe.student.network)
         yield Diagnostic("ok", f"{recipe.student.student_init}: initial weights of the student")
     if encoder := open_encoder(recipe, "cpu"):

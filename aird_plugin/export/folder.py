@@ -22,7 +22,7 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.evaluation.embed import embed
 from aird_plugin.export.card import model_card
 from aird_plugin.export.check import compare_insightface, compare_onnxruntime, resize_to_side
-from aird_plugin.export.graph import for_112_px, write_onnx
+from aird_plugin.export.graph import write_onnx, write_student
 from aird_plugin.export.manifests import write_package_manifest, write_server_folder
 from aird_plugin.export.origin import origin
 from aird_plugin.export.quantise import Quantised, compare_accuracy, quantise
@@ -79,7 +79,7 @@ def export_student(
         expected_ND = embed(student, resize_to_side(student.input_size, images_NHWC), flip=False, label="student")
         provenance = origin(metadata)
         wide = partial / f"{out.name}.onnx"
-        write_onnx(for_112_px(student), wide, provenance)
+        write_student(student, wide, provenance)
         result.files.append(verify_file(wide, partial, FACE_SIDE, images_NHWC, expected_ND))
         if student.input_size != FACE_SIDE:
             small = partial / "native" / f"{out.name}_{student.input_size}.onnx"

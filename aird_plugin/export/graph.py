@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.lowres import RESIZE, fixed_point_weights
+from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.utils.files import write_atomically
 
 # Supported since onnxruntime 1.12; these graphs need no later operators.
@@ -46,6 +47,14 @@ class WithDownsampling(nn.Module):
 
 def _round(grey_levels: Tensor) -> Tensor:
     return torch.floor(grey_levels + 0.5).clamp(0.0, 255.0)
+
+
+def write_student(student: nn.Module, path: Path, metadata: dict) -> None:
+    """Write a student with 112 px input. One that came from an .onnx file goes back into that file's graph."""
+    if isinstance(student, OnnxNetwork):
+        student.to_onnx(path, {METADATA: json.dumps({"input_size": student.input_size, "resize": RESIZE} | metadata)})
+    else:
+        write_onnx(for_112_px(student), path, metadata)
 
 
 def for_112_px(student: nn.Module) -> nn.Module:

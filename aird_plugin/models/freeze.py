@@ -1,4 +1,4 @@
-"""Freeze a network's trunk: every layer before the embedding layers keeps its weights and BatchNorm statistics."""
+"""Freeze parts of a network: its trunk (every layer before the embedding layers), or its BatchNorm statistics alone."""
 
 from functools import partial
 from typing import Any
@@ -25,6 +25,14 @@ def freeze_trunk(network: nn.Module) -> None:
         if last in set(child.modules()):
             return
     raise AssertionError(f"no child of {type(network).__name__} contains the last stage")
+
+
+def freeze_statistics(network: nn.Module) -> None:
+    """Keep the statistics of every BatchNorm, also after `network.train()`; their weights stay trainable."""
+    layers: list[Any] = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    for layer in layers:
+        layer.eval()
+        layer.train = partial(_ignore_mode, layer)
 
 
 def _ignore_mode(module: nn.Module, mode: bool = True) -> nn.Module:

@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
 from aird_plugin.models.onnx_teacher import OnnxTeacher
-from aird_plugin.models.teacher import Teacher, TorchTeacher
+from aird_plugin.models.registry import ONNX
+from aird_plugin.models.teacher import Teacher
+from aird_plugin.models.torch_teacher import TorchTeacher
 from aird_plugin.models.weights import load_network, load_weights
 from aird_plugin.utils.json_files import read_object
 
@@ -94,10 +97,34 @@ def load_initial_weights(path: str | Path, network: str) -> dict[str, Tensor]:
     """Initial state dict of a student. Raises what `find_model` raises, and ValueError for a run of another network."""
     found = find_model(path, "student_init")
     if found.file.suffix == ".onnx":
-        raise ValueError(f"student_init={path}: an .onnx file holds no state dict; give {KINDS.replace('an .onnx file or ', '')}")
+        raise ValueError(
+            f"student_init={path} is an .onnx file, which only network='onnx' starts from; set network=onnx, or give "
+            f"{KINDS.replace('an .onnx file or ', '')}"
+        )
     if found.network not in (None, network):
         raise ValueError(f"student_init={path} is a run of network={found.network}, but this recipe has network={network}")
     return load_weights(found.file)
+
+
+def load_onnx_student(path: str | Path) -> OnnxNetwork:
+    """A trainable network from an .onnx file, an exported folder, or the run folder of another such student.
+
+    Raises what `find_model` and `OnnxNetwork` raise, and ValueError for a model of another kind.
+    """
+    found = find_model(path, "student_init")
+    if found.file.suffix == ".onnx":
+        return OnnxNetwork(found.file)
+    if found.network != ONNX:
+        raise ValueError(f"network='onnx' starts from an .onnx file or a run of such a student; got student_init={path}")
+    network = load_network(found.file, ONNX)
+    assert isinstance(network, OnnxNetwork)
+    return network
+
+
+def graph_file(path: str | Path) -> Path:
+    """The .onnx file of an ONNX student's `student_init`, which may be a run folder."""
+    found = find_model(path, "student_init")
+    return found.file if found.file.suffix == ".onnx" else found.file.with_name(GRAPH_FILE)
 
 
 def _in_folder(folder: Path, what: str) -> ModelFile:

@@ -18,6 +18,19 @@ def read_onnx(path: Path):
         raise ValueError(f"teacher {path} is not a readable ONNX graph (corrupt or truncated?): {error}") from error
 
 
+def load_onnx(path: Path):
+    """The file as an onnx ModelProto with all weights inside. Raises what `read_onnx` and `check_external_data` raise."""
+    model = read_onnx(path)
+    check_external_data(path, model)
+    from onnx.external_data_helper import load_external_data_for_model
+
+    try:
+        load_external_data_for_model(model, str(path.resolve().parent))
+    except OSError as error:
+        raise ValueError(f"{path} lacks its external weights: {error}; keep them in its folder") from error
+    return model
+
+
 def check_external_data(path: Path, model) -> None:
     """Raise ValueError for external weights outside the graph's folder: a graph could name any file of the machine."""
     folder = path.resolve().parent

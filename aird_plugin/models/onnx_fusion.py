@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import fx
@@ -61,7 +62,7 @@ def replace(graph: fx.Graph, node: fx.Node, function, args: tuple) -> None:
         node.replace_all_uses_with(graph.call_function(function, args))
 
 
-def is_call(node: object, function) -> bool:
+def is_call(node: Any, function) -> bool:
     return isinstance(node, fx.Node) and node.op == "call_function" and node.target is function
 
 
@@ -70,7 +71,7 @@ def only_user(node: fx.Node) -> fx.Node | None:
     return next(users) if len(node.users) == 1 else None
 
 
-def other_argument(node: fx.Node, one: object) -> object:
+def other_argument(node: fx.Node, one: object) -> Any:
     """The argument of a product of two that is not `one`."""
     return node.args[1] if node.args[0] is one or node.args[0] == one else node.args[0]
 

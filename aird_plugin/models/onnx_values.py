@@ -6,15 +6,12 @@ them once, at two batch sizes, so a value that depends on the batch size is foun
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aird_plugin.models.onnx_operators import LEARNED
 
-# Operators whose output is a weight if their input is one.
-RESHAPING = frozenset({"Transpose", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Identity", "Flatten"})
 BATCHES = (2, 3)
 
 
@@ -37,7 +34,9 @@ class ByBatch:
 def kinds_of(model: Any, image: str) -> dict[str, Kind]:
     """Kind of every value by name. `image` is the name of the graph's input."""
     tensors = file_tensors(model)
-    kinds = {name: Kind.WEIGHT if array.dtype.kind == "f" and array.size > 1 else Kind.CONSTANT for name, array in tensors.items()}
+    kinds = {
+        name: Kind.WEIGHT if array.dtype.kind == "f" and array.size > 1 else Kind.CONSTANT for name, array in tensors.items()
+    }
     kinds[image] = Kind.IMAGE
     for node in model.graph.node:
         for name, array in ((name, tensors[name]) for name in node.input if name in tensors):
@@ -61,16 +60,36 @@ def _output_kind(node: Any, inputs: list[Kind]) -> Kind:
 
 def file_tensors(model: Any) -> dict[str, np.ndarray]:
     """Every tensor stored in the file, by name: the initializers and the Constant nodes'."""
-    from onnx import helper, numpy_helper
+    from onnx import numpy_helper
 
     arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant":
-            value = helper.get_attribute_value(node.attribute[0])
-            numbers = isinstance(value, int | float | list)
-            kind = np.int64 if isinstance(value, int) or (numbers and all(isinstance(v, int) for v in np.atleast_1d(value).tolist())) else np.float32
-            arrays[node.output[0]] = np.asarray(value, kind) if numbers else numpy_helper.to_array(value)
+            arrays[node.output[0]] = constant_array(node.attribute[0])
     return arrays
+
+
+def constant_array(attribute: Any) -> np.ndarray:
+    """The value of a Constant node: a tensor, or a number or list in an attribute of its own."""
+    from onnx import helper, numpy_helper
+
+    value = helper.get_attribute_value(attribute)
+    if attribute.name == "value":
+        return numpy_helper.to_array(value)
+    return np.asarray(value, np.float32 if attribute.name.startswith("value_float") else np.int64)
+
+
+def set_tensors(model: Any, arrays: dict[str, np.ndarray]) -> None:
+    """Overwrite tensors stored in the file, by name, in their stored type and shape. A value that is equal stays as it was."""
+    from onnx import numpy_helper
+
+    constants = {node.output[0]: node.attribute[0].t for node in model.graph.node if node.op_type == "Constant"}
+    stored = {tensor.name: tensor for tensor in model.graph.initializer} | constants
+    for name, array in arrays.items():
+        before = numpy_helper.to_array(stored[name])
+        after = array.reshape(before.shape).astype(before.dtype)
+        if not np.array_equal(before, after, equal_nan=True):
+            stored[name].CopyFrom(numpy_helper.from_array(after, stored[name].name))
 
 
 def constant_values(model: Any, names: set[str], image: str, side: tuple[int, ...], fixed_batch: int | None) -> dict[str, Any]:

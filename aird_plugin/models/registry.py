@@ -65,6 +65,8 @@ NETWORKS: dict[str, Architecture] = {
         is_state=has_keys("dw_conv1.conv.weight", "linear7.conv.weight"),
     ),
 }
+# Not in `NETWORKS`: it is built from a file (models/onnx_network.py).
+ONNX = "onnx"
 NATIVE = "native{px}_{millions}m"
 NATIVE_ABOUT = "3x3 convolutions on the px x px image; _dw: depthwise-separable, _prelu: PReLU"
 NATIVE_EXAMPLES = ("native16_1m", "native32_0.2m", "native112_0.5m", "native16_1m_dw")
@@ -84,8 +86,10 @@ def architecture(name: str) -> Architecture:
         spec = parse_name(name)
         stages = tuple(f"stages.{number}" for number in range(len(plan_stages(spec.px)[0])))
         return Architecture(partial(Native, spec), NATIVE_ABOUT, spec.px, stages)
+    if name == ONNX:
+        raise ValueError(f"network={ONNX!r} is built from a file: student_init=FILE.onnx")
     raise ValueError(
-        f"network {name!r} is not one of {', '.join([*NETWORKS, NATIVE])} (px 8 to 112); nearest: {nearest_name(name)}"
+        f"network {name!r} is not one of {', '.join([*NETWORKS, NATIVE, ONNX])} (px 8 to 112); nearest: {nearest_name(name)}"
     )
 
 
@@ -115,4 +119,4 @@ def detect(state: Mapping[str, Tensor]) -> str | None:
 
 def nearest_name(name: Any) -> str:
     """The registered network name closest to `name` in spelling, for error messages."""
-    return difflib.get_close_matches(str(name), [*NETWORKS, *NATIVE_EXAMPLES], n=1, cutoff=0.0)[0]
+    return difflib.get_close_matches(str(name), [*NETWORKS, *NATIVE_EXAMPLES, ONNX], n=1, cutoff=0.0)[0]

@@ -1,4 +1,4 @@
-"""The teacher: a frozen network from a .pt or .onnx file that maps arrays to arrays and has no trainable state."""
+"""The teacher: a frozen network that maps arrays to arrays and has no trainable state. Base class of those from .pt and .onnx."""
 
 from pathlib import Path
 
@@ -8,8 +8,6 @@ from torch import Tensor, nn
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.lowres import to_input
-from aird_plugin.models.fold import fold_batchnorms
-from aird_plugin.models.weights import detect_network, network_from, read_weights
 from aird_plugin.utils.files import file_sha256
 
 # The CPU batch is small: activations that fit in the cache make it twice as fast.
@@ -87,42 +85,6 @@ class Teacher:
     def _arguments(self) -> tuple:
         """Constructor arguments that open the same file."""
         return self.path, str(self.device)
-
-
-class TorchTeacher(Teacher):
-    """A teacher from PyTorch weights; `net` is the frozen network, for methods that use its feature maps."""
-
-    kind = "pt"
-
-    def __init__(self, path: Path, network: str | None = None, device: str | torch.device = "cpu"):
-        super().__init__(path, device)
-        weights = read_weights(path)
-        self.network = network or detect_network(weights.state, path)
-        net = network_from(weights.state, path, self.network)
-        if net.input_size != FACE_SIDE:
-            raise ValueError(f"teacher {path} takes {net.input_size} px images; a teacher needs {FACE_SIDE} px")
-        self.input_device = self.device
-        # channels_last and folded BatchNorms make a mobile network several times faster on a CPU and change embeddings
-        # only by rounding. `net` keeps its BatchNorms and its modules.
-        self.net = net.requires_grad_(False).to(self.device, memory_format=torch.channels_last)
-        self._folded = fold_batchnorms(self.net).to(memory_format=torch.channels_last)
-        with torch.inference_mode():
-            self.dim = self._folded(torch.zeros(1, 3, FACE_SIDE, FACE_SIDE, device=self.device)).shape[1]
-        if weights.classifier_CD is not None:
-            self.classifier = weights.classifier_CD.numpy()
-            if self.classifier.shape[1] != self.dim:
-                width = self.classifier.shape[1]
-                raise ValueError(f"teacher {path}: classifier width {width} and embedding width {self.dim} must be equal")
-
-    def embed_inputs(self, inputs_B3HW: Tensor) -> Tensor:
-        """See `Teacher.embed_inputs`."""
-        with torch.inference_mode():
-            embeddings = self._folded(inputs_B3HW.to(self.device, memory_format=torch.channels_last))
-        # A clone outside inference mode is an ordinary tensor, which a loss may save for backward.
-        return embeddings.clone()
-
-    def _arguments(self) -> tuple:
-        return self.path, self.network, str(self.device)
 
 
 def _reopen(kind: type[Teacher], arguments: tuple, sha256: str) -> Teacher:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from aird_plugin.models.iresnet import BLOCKS, blocks_in
-from aird_plugin.models.registry import build, detect, is_native_state
+from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
+from aird_plugin.models.registry import ONNX, build, detect, is_native_state
 from aird_plugin.utils.torch_files import safe_torch_load
 
 # Keys of arcface_torch's resume file, and of the wrapper that many forks write.
@@ -75,7 +76,7 @@ def load_network(path: str | Path, network: str | None = None) -> nn.Module:
 def network_from(state: Mapping[str, Tensor], path: str | Path, network: str | None = None) -> nn.Module:
     """`load_network` for a state dict already read; `path` is used in error messages only."""
     network = network or detect_network(state, path)
-    net = build(network, embedding_width(state))
+    net = build_for(network, state, path)
     try:
         net.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -88,6 +89,16 @@ def network_from(state: Mapping[str, Tensor], path: str | Path, network: str | N
     if broken:
         raise ValueError(f"{path} holds values that are not finite, first in {broken[0]}; did its training diverge?")
     return net.eval()
+
+
+def build_for(network: str, state: Mapping[str, Tensor], path: str | Path) -> nn.Module:
+    """A new network for the state dict of `path`; that of an .onnx student needs the graph beside it, as in a run folder."""
+    if network != ONNX:
+        return build(network, embedding_width(state))
+    graph = Path(path).with_name(GRAPH_FILE)
+    if not graph.is_file():
+        raise FileNotFoundError(f"{path} holds the weights of a graph, but {graph} is not there: give the run folder")
+    return OnnxNetwork(graph)
 
 
 def detect_network(state: Mapping[str, Tensor], path: str | Path = "the file") -> str:

@@ -8,6 +8,7 @@ from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.pairs import read_pairs
 from aird_plugin.evaluation.distances import FOLDS, check_labels
 from aird_plugin.models.load import find_model
+from aird_plugin.models.registry import ONNX
 from aird_plugin.utils.errors import MissingInputs
 
 SOURCES = {
@@ -16,7 +17,7 @@ SOURCES = {
     "teacher": "an .onnx recognition model of InsightFace's Model Zoo (model_zoo of its repository; the R50 of CASIA-WebFace is "
     "its row 'CISIA'; packs are under ~/.insightface/models, e.g. buffalo_l/w600k_r50.onnx), an arcface_torch model.pt, or a "
     "run folder",
-    "student_init": "a run folder, or a .pt file of this recipe's network",
+    "student_init": "a run folder, or a .pt file of this recipe's network; for network='onnx' an .onnx recogniser",
     "prior": "the run folder of a recipe that trains a prior (gdrd_prior.py), or a diffusion model in diffusers' format",
     "val_targets": "lfw.bin, agedb_30.bin and others come with InsightFace's training sets; your own pairs: tools/make_bin.py; "
     "val_targets='()' verifies nothing",
@@ -95,6 +96,15 @@ def target_files(recipe: Recipe) -> list[str]:
         bare = Path(target).name == target and not Path(target).is_file()
         files.append(str(beside / (target if target.endswith(".bin") else f"{target}.bin")) if bare else target)
     return files
+
+
+def with_student_init(recipe: Recipe) -> Recipe:
+    """The recipe with the file that an ONNX student starts from: student_init, or the teacher's file."""
+    if recipe.student.network != ONNX or recipe.student.student_init:
+        return recipe
+    if recipe.teacher.teacher is None:
+        raise ValueError("network='onnx' is built from an .onnx file: set student_init=FILE.onnx, or teacher=FILE.onnx")
+    return replace(recipe, student=replace(recipe.student, student_init=recipe.teacher.teacher))
 
 
 def with_target_files(recipe: Recipe) -> Recipe:

@@ -11,7 +11,9 @@ from aird_plugin.config.aliases import today_in
 from aird_plugin.config.recipe import Recipe, from_flat
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import get_degradation
-from aird_plugin.models.load import find_model
+from aird_plugin.models.load import find_model, graph_file
+from aird_plugin.models.onnx_network import GRAPH_FILE
+from aird_plugin.models.registry import ONNX
 from aird_plugin.utils import distributed
 from aird_plugin.utils.files import file_sha256, write_atomically
 from aird_plugin.utils.json_files import read_object
@@ -106,9 +108,22 @@ def write_or_verify_run(recipe: Recipe, metadata: dict) -> None:
             raise ValueError(f"{run.output} holds another run: {detail}. Use another output=, or resume=False to start again")
         if run.deterministic:
             check_reproducible(saved, metadata)
+        check_same_start(saved, metadata, run.output)
         start = {key: saved[key] for key in OF_A_START if key in saved}
         metadata["earlier"] = [*saved.get("earlier", []), start]
     write_atomically(path, json.dumps(metadata, indent=1).encode())
+    if recipe.student.network == ONNX:
+        write_atomically(path.with_name(GRAPH_FILE), graph_file(recipe.student.student_init).read_bytes())
+
+
+def check_same_start(before: dict, now: dict, output: str) -> None:
+    """ValueError where the file that the student starts from has changed since the run began."""
+    was, is_now = (metadata.get("student_init") for metadata in (before, now))
+    if was and is_now and was["sha256"] != is_now["sha256"]:
+        raise ValueError(
+            f"{output} began from another {was['file']} (sha256 {was['sha256'][:16]}, now {is_now['sha256'][:16]}). "
+            "Use another output=, or resume=False to start again"
+        )
 
 
 def check_reproducible(before: dict, now: dict) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from aird_plugin.config.recipe import Recipe
+from aird_plugin.config.sections import StudentConfig
 from aird_plugin.data.bank.caches import TeacherCache
 from aird_plugin.data.batches import BankFaces, Batch, OnlineFaces
 from aird_plugin.data.degradation import BICUBIC, downsample_torch, resize_to_network_torch
@@ -17,13 +18,15 @@ from aird_plugin.diagnostics.checks import at_start
 from aird_plugin.losses.term import Needs
 from aird_plugin.models import build
 from aird_plugin.models.feature_maps import map_shapes, recorded_maps
-from aird_plugin.models.freeze import freeze_trunk
-from aird_plugin.models.load import load_initial_weights, load_teacher
+from aird_plugin.models.freeze import freeze_statistics, freeze_trunk
+from aird_plugin.models.load import load_initial_weights, load_onnx_student, load_teacher
+from aird_plugin.models.onnx_network import OnnxNetwork
+from aird_plugin.models.registry import ONNX
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.teacher_feature_maps import TeacherMaps
 from aird_plugin.training.data import build_source, open_caches, open_faces, teacher_needs
 from aird_plugin.training.feature_maps import open_maps
-from aird_plugin.training.inputs import check_inputs, with_target_files
+from aird_plugin.training.inputs import check_inputs, with_student_init, with_target_files
 from aird_plugin.training.objective import LossDims, Objective
 from aird_plugin.training.prior_features import WithFeatures, open_encoder, open_features
 from aird_plugin.training.run_folder import run_metadata
@@ -103,7 +106,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     """Open the data, build or open the bank, build the student. Raises ValueError for a recipe that does not fit its inputs."""
     device = pick_device(recipe.run.device)
     check_inputs(recipe)
-    recipe = with_target_files(recipe)
+    recipe = with_student_init(with_target_files(recipe))
     recipe.sizes.check_against(recipe.data.px, recipe.head)
     records, recipe = open_faces(recipe)
     teacher = None
@@ -111,6 +114,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
         teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network, device.type)
     embedding_size = recipe.student.embedding_size or (projected_width(recipe.terms, teacher) if teacher else 512)
     student = build_student(recipe, embedding_size)
+    embedding_size = student.dim if isinstance(student, OnnxNetwork) else embedding_size
     maps = open_maps(recipe, student, teacher)
     encoder = open_encoder(recipe, device)
     sizes = LossDims(
@@ -152,20 +156,38 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
 
 
 def build_student(recipe: Recipe, embedding_size: int) -> nn.Module:
-    """The student, initialised from the seed or from student_init; its trunk frozen if the recipe sets freeze."""
+    """The student, initialised from the seed or from student_init; what the recipe freezes is frozen."""
     torch.manual_seed(recipe.run.seed)
-    student = build(recipe.student.network, embedding_size)
-    if recipe.student.student_init:
-        weights = load_initial_weights(recipe.student.student_init, recipe.student.network)
+    spec = recipe.student
+    student = new_onnx_student(spec) if spec.network == ONNX else new_student(spec, embedding_size)
+    if spec.freeze == "trunk":
+        freeze_trunk(student)
+    if spec.batchnorm == "frozen" or (spec.batchnorm == "auto" and spec.network == ONNX):
+        freeze_statistics(student)
+    return student
+
+
+def new_onnx_student(spec: StudentConfig) -> OnnxNetwork:
+    """The graph of student_init. ValueError where the recipe names another width."""
+    assert spec.student_init is not None
+    student = load_onnx_student(spec.student_init)
+    if spec.embedding_size not in (0, student.dim):
+        raise ValueError(f"embedding_size={spec.embedding_size}, but {spec.student_init} has {student.dim}; leave it 0")
+    return student
+
+
+def new_student(spec: StudentConfig, embedding_size: int) -> nn.Module:
+    """A network with new weights, or with those of student_init."""
+    student = build(spec.network, embedding_size)
+    if spec.student_init:
+        weights = load_initial_weights(spec.student_init, spec.network)
         try:
             student.load_state_dict(weights)
         except RuntimeError as error:
             raise ValueError(
-                f"student_init={recipe.student.student_init} does not fit network={recipe.student.network} with "
+                f"student_init={spec.student_init} does not fit network={spec.network} with "
                 f"embedding_size={embedding_size}: {str(error).splitlines()[-1].strip()}"
             ) from error
-    if recipe.student.freeze == "trunk":
-        freeze_trunk(student)
     return student
 
 

@@ -1,0 +1,83 @@
+"""A recognition .onnx as a trainable network, and its trained weights back in the same graph.
+
+B = images, S = side of the image, D = embedding width.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from aird_plugin.models.onnx_file import load_onnx
+from aird_plugin.models.onnx_graph import graph_module
+from aird_plugin.models.onnx_teacher import OnnxTeacher
+from aird_plugin.models.onnx_values import set_tensors
+from aird_plugin.utils.files import file_sha256, write_atomically
+
+# The file's graph, in the run folder beside model.pt.
+GRAPH_FILE = "graph.onnx"
+# Required cosine between the module's and onnxruntime's embedding of an image of noise.
+MIN_COSINE = 0.9999
+
+
+class OnnxNetwork(nn.Module):
+    """The graph of a recognition .onnx as a PyTorch module: (B, 3, S, S) float32 RGB, (x - 127.5) / 127.5, to (B, D).
+
+    The file's float weights are parameters, its BatchNormalization nodes nn.BatchNorm layers; everything else is constant. A
+    normalisation inside the graph stays, and its input is prepared as the file requires. The batch size is free, also where the
+    file's is one. Its state dict has one key for each weight of the file (`sources`: key -> name in the file).
+
+    Raises what `OnnxTeacher` raises, and ValueError for an operator that is not supported or a graph whose module does not
+    compute what onnxruntime computes.
+    """
+
+    network = "onnx"
+    stage_names: tuple[str, ...] = ()
+
+    def __init__(self, path: str | Path):
+        super().__init__()
+        self.path = Path(path)
+        file = OnnxTeacher(self.path)
+        model = load_onnx(self.path)
+        self.input_size, self.dim, self.raw_input = file.input_size, file.dim, file.raw_input
+        side = (3, self.input_size, self.input_size)
+        self.graph, self.sources = graph_module(
+            model, self.path, file.input_name, side, file.fixed_batch, model.graph.output[0].name
+        )
+        self.sha256 = file.sha256
+        self.eval()
+        check_module(self, file)
+
+    def forward(self, images_B3SS: Tensor) -> Tensor:
+        """Embeddings (B, D), not normalised."""
+        return self.graph(images_B3SS * 127.5 + 127.5 if self.raw_input else images_B3SS).flatten(1)
+
+    def to_onnx(self, path: Path, metadata: dict[str, str]) -> None:
+        """Write the file's graph with this network's weights: the same nodes, names, opset and metadata, plus `metadata`.
+
+        The file is written atomically. Raises ValueError where the file of the graph has changed since it was opened.
+        """
+        if file_sha256(self.path) != self.sha256:
+            raise ValueError(f"{self.path} has changed since it was opened; its graph is needed for the export")
+        model = load_onnx(self.path)
+        state = self.state_dict()
+        set_tensors(model, {name: state[f"graph.{key}"].detach().cpu().numpy() for key, name in self.sources.items()})
+        for key, value in metadata.items():
+            entry = next((entry for entry in model.metadata_props if entry.key == key), None) or model.metadata_props.add()
+            entry.key, entry.value = key, value
+        write_atomically(path, model.SerializeToString())
+
+
+def check_module(network: OnnxNetwork, file: OnnxTeacher) -> None:
+    """Compare the module with onnxruntime on three images of noise. Raises ValueError where a cosine is below `MIN_COSINE`."""
+    noise = np.random.default_rng(0).uniform(-1, 1, (3, 3, network.input_size, network.input_size)).astype(np.float32)
+    images_B3SS = torch.from_numpy(noise)
+    with torch.inference_mode():
+        found_BD, expected_BD = network(images_B3SS).double(), file.embed_inputs(images_B3SS).double()
+    cosine = torch.cosine_similarity(found_BD, expected_BD).min().item() if found_BD.shape == expected_BD.shape else 0.0
+    if not cosine >= MIN_COSINE:
+        raise ValueError(
+            f"{network.path} cannot be trained: as a module its embeddings {tuple(found_BD.shape)} differ from onnxruntime's "
+            f"{tuple(expected_BD.shape)} (minimum cosine {cosine:.6f}, required {MIN_COSINE}); it can still be a teacher"
+        )
