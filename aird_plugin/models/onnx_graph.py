@@ -14,13 +14,16 @@ import torch
 from torch import fx, nn
 
 from aird_plugin.models.onnx_fusion import fuse
-from aird_plugin.models.onnx_operators import INTS, OPERATORS, operator
+from aird_plugin.models.onnx_operators import INTS, LEARNED, OPERATORS, operator
 from aird_plugin.models.onnx_values import ByBatch, Kind, constant_values, file_tensors, kinds_of
 
 
 @dataclass
 class Translation:
-    """The state while a graph is translated. sources: key of the state dict -> name of the tensor in the file."""
+    """The state while a graph is translated.
+
+    sources: key of the state dict -> name of the tensor in the file. shared: that name -> the BatchNorm tensor made from it.
+    """
 
     model: Any
     image: str
@@ -31,7 +34,16 @@ class Translation:
     graph: fx.Graph = field(default_factory=fx.Graph)
     values: dict[str, fx.Node] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    ranks: dict[str, int] = field(default_factory=dict)
+    shared: dict[str, Any] = field(default_factory=dict)
     batch: fx.Node | None = None
+
+    def stored(self, name: str) -> str:
+        """The tensor of the file behind a name: exporters write equal tensors once, and Identity nodes for the others."""
+        copies = {node.output[0]: node.input[0] for node in self.model.graph.node if node.op_type == "Identity"}
+        while name in copies:
+            name = copies[name]
+        return name
 
 
 def graph_module(model: Any, path: Path, image: str, side: tuple[int, ...], fixed_batch: int | None, output: str):
@@ -47,6 +59,8 @@ def graph_module(model: Any, path: Path, image: str, side: tuple[int, ...], fixe
     names = {name for node in computed for name in node.input if name and kinds[name] is Kind.CONSTANT}
     constants = constant_values(model, names, image, side, fixed_batch)
     state = Translation(model, image, file_tensors(model), kinds, constants)
+    if any(node.op_type == "BatchNormalization" for node in computed):
+        state.ranks = ranks_of(model)
     state.values[image] = state.graph.placeholder("images")
     state.batch = state.graph.call_method("size", (state.values[image], 0))
     for node in computed:
@@ -90,6 +104,8 @@ def opset(model: Any) -> int:
 
 def translate(state: Translation, node: Any, fixed_batch: int | None) -> None:
     """Add one node of the ONNX graph to the fx graph."""
+    if node.op_type in LEARNED and state.kinds[node.input[1]] is Kind.CONSTANT:
+        raise ValueError(f"{node.op_type} with a weight that the graph computes is not supported; stored ones are")
     if node.op_type == "BatchNormalization":
         state.values[node.output[0]] = batch_norm(state, node)
         return
@@ -137,7 +153,9 @@ def argument(state: Translation, node: Any, parameter: str, name: str) -> Any:
         return whole_numbers(state, state.constants[name], reshaping=node.op_type == "Reshape")
     if name in state.values:
         return state.values[name]
-    if state.kinds[name] is Kind.WEIGHT and state.kinds[node.output[0]] is not Kind.IMAGE:
+    # A stored tensor in the place of the features is a position encoding.
+    encoding = node.op_type in LEARNED - {"MatMul", "Gemm"} and name == node.input[0]
+    if state.kinds[name] is Kind.WEIGHT and state.kinds[node.output[0]] is not Kind.IMAGE and not encoding:
         return parameter_of(state, name)
     return constant(state, name, state.constants[name] if name in state.constants else state.arrays[name])
 
@@ -189,28 +207,26 @@ def batch_norm(state: Translation, node: Any) -> fx.Node:
     if x not in state.values:
         raise ValueError("BatchNormalization of a constant is not supported")
     options = attributes(node)
-    arrays = [state.arrays[name] for name in names]
-    rank = output_rank(state, x)
-    kind = nn.BatchNorm1d if rank == 2 else nn.BatchNorm2d
-    layer = kind(arrays[0].size, options.get("epsilon", 1e-5))
+    names = [state.stored(name) for name in names]
+    kind = nn.BatchNorm1d if state.ranks.get(x) == 2 else nn.BatchNorm2d
+    layer = kind(state.arrays[names[0]].size, options.get("epsilon", 1e-5))
     key = unused_key(state.root, f"bn_{node.name or node.output[0]}")
-    with torch.no_grad():
-        for part, name, array in zip(("weight", "bias", "running_mean", "running_var"), names, arrays, strict=True):
-            getattr(layer, part).copy_(as_tensor(array))
-            state.sources[f"{key}.{part}"] = name
+    for part, name in zip(("weight", "bias", "running_mean", "running_var"), names, strict=True):
+        value = state.shared.setdefault(name, getattr(layer, part))
+        value.data.copy_(as_tensor(state.arrays[name]))
+        setattr(layer, part, value)
+        state.sources[f"{key}.{part}"] = name
     state.root.add_module(key, layer)
     return state.graph.call_module(key, (state.values[x],))
 
 
-def output_rank(state: Translation, name: str) -> int:
-    """Number of axes of a value, from ONNX's shape inference."""
+def ranks_of(model: Any) -> dict[str, int]:
+    """Number of axes of every value, from ONNX's shape inference."""
     from onnx import shape_inference
 
-    inferred = shape_inference.infer_shapes(state.model).graph
-    for value in (*inferred.value_info, *inferred.output, *inferred.input):
-        if value.name == name:
-            return len(value.type.tensor_type.shape.dim)
-    return 4
+    inferred = shape_inference.infer_shapes(model).graph
+    values = (*inferred.value_info, *inferred.output, *inferred.input)
+    return {value.name: len(value.type.tensor_type.shape.dim) for value in values}
 
 
 def as_tensor(array: np.ndarray) -> torch.Tensor:

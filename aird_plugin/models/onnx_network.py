@@ -61,12 +61,27 @@ class OnnxNetwork(nn.Module):
         if file_sha256(self.path) != self.sha256:
             raise ValueError(f"{self.path} has changed since it was opened; its graph is needed for the export")
         model = load_onnx(self.path)
-        state = self.state_dict()
-        set_tensors(model, {name: state[f"graph.{key}"].detach().cpu().numpy() for key, name in self.sources.items()})
+        set_tensors(model, self.tensors())
         for key, value in metadata.items():
             entry = next((entry for entry in model.metadata_props if entry.key == key), None) or model.metadata_props.add()
             entry.key, entry.value = key, value
         write_atomically(path, model.SerializeToString())
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """The weights and BatchNorm statistics by their names in the file.
+
+        Raises ValueError where layers that share a tensor of the file now differ: its graph cannot hold both.
+        """
+        state = self.graph.state_dict()
+        found: dict[str, np.ndarray] = {}
+        for key, name in self.sources.items():
+            array = state[key].detach().cpu().numpy()
+            if not np.array_equal(found.setdefault(name, array), array):
+                raise ValueError(
+                    f"{self.path} stores {name} once for several layers, which now differ, so it cannot be written back; "
+                    "train with batchnorm='frozen'"
+                )
+        return found
 
 
 def check_module(network: OnnxNetwork, file: OnnxTeacher) -> None:

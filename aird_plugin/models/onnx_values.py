@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from aird_plugin.models.onnx_operators import LEARNED
+from aird_plugin.models.onnx_operators import LEARNED, OPERATORS
 
 BATCHES = (2, 3)
 
@@ -43,7 +43,9 @@ def kinds_of(model: Any, image: str) -> dict[str, Kind]:
             if node.op_type in LEARNED and array.dtype.kind == "f":
                 kinds[name] = Kind.WEIGHT
         if node.op_type != "Constant":
-            kind = _output_kind(node, [kinds[name] for name in node.input if name])
+            # Axes, shapes and single numbers leave a weight a weight.
+            sizes = [name for name in node.input if name in tensors and kinds[name] is Kind.CONSTANT]
+            kind = _output_kind(node, [kinds[name] for name in node.input if name and name not in sizes])
             kinds |= dict.fromkeys(node.output, kind)
     return kinds
 
@@ -51,11 +53,11 @@ def kinds_of(model: Any, image: str) -> dict[str, Kind]:
 def _output_kind(node: Any, inputs: list[Kind]) -> Kind:
     if node.op_type in ("Shape", "Size"):
         return Kind.CONSTANT
-    if Kind.FEATURE in inputs or (node.op_type in LEARNED and len(set(inputs)) > 1):
+    if Kind.FEATURE in inputs or (node.op_type in LEARNED and len(inputs) > 1 and inputs != [Kind.CONSTANT] * len(inputs)):
         return Kind.FEATURE
     if Kind.IMAGE in inputs:
         return Kind.IMAGE
-    return Kind.WEIGHT if Kind.WEIGHT in inputs and Kind.CONSTANT not in inputs else Kind.CONSTANT
+    return Kind.WEIGHT if set(inputs) == {Kind.WEIGHT} and node.op_type in OPERATORS else Kind.CONSTANT
 
 
 def file_tensors(model: Any) -> dict[str, np.ndarray]:
