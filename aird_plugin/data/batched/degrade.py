@@ -1,0 +1,86 @@
+"""Every degradation for a batch of 112 px images, each image with its own px and degradation.
+
+Equal on the CPU to the one-image forms of data/degradation.py. On a GPU the resizes are within a grey level of them, and noise has
+the same distribution but other draws (see batched/realworld.py).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from aird_plugin.data.batched.gaussian import gaussian_blur
+from aird_plugin.data.batched.jpeg import jpeg
+from aird_plugin.data.batched.linear import downsample_each, in_blocks, upsample_each, warp_each
+from aird_plugin.data.batched.noise import add_noise, device_noise
+from aird_plugin.data.batched.realworld import realworld_each
+from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.data.degradation import NOISE_LEVELS, QUALITY, get_degradation, noisy_image
+from aird_plugin.data.lowres import check_faces, check_px, resize_torch
+
+
+def degrade_each(
+    images_BHWC: torch.Tensor, px_B: np.ndarray, degradations: Sequence[str], side: int, seed: int = 0
+) -> torch.Tensor:
+    """Downsample each image to its px by its degradation and resize it to `side`. uint8 (B, 112, 112, 3) -> (B, side, side, 3).
+
+    An image of px 112 stays untouched before the resize. seed: of the noise on a GPU; on the CPU it depends on the images alone.
+    Raises ValueError for another shape or dtype, an unknown degradation, or px outside 4..112.
+    """
+    check_faces(images_BHWC)
+    if images_BHWC.shape[1] != FACE_SIDE or not len(images_BHWC) == len(px_B) == len(degradations):
+        raise ValueError(
+            f"degrade_each takes {FACE_SIDE} px images, each with a px and a degradation; got images {tuple(images_BHWC.shape)}, "
+            f"{len(px_B)} px and {len(degradations)} degradations"
+        )
+    px_B = np.array([check_px(px) for px in px_B], np.int64)
+    out_BTTC = images_BHWC.new_empty((len(px_B), side, side, 3))
+    name_B = np.array(["untouched" if px == FACE_SIDE else name for px, name in zip(px_B, degradations, strict=True)])
+    for name in np.unique(name_B):
+        # By px, so that a block on the CPU holds images of similar sides.
+        row_X = np.flatnonzero(name_B == name)
+        row_X = row_X[np.argsort(px_B[row_X], kind="stable")]
+        index_X = torch.from_numpy(row_X).to(images_BHWC.device)
+        images_XHWC = images_BHWC[index_X]
+        if name == "untouched":
+            out_BTTC[index_X] = resize_torch(images_XHWC, side)
+        else:
+            out_BTTC[index_X] = _degrade(images_XHWC, px_B[row_X], str(name), side, seed)
+    return out_BTTC
+
+
+def _degrade(images_XHWC: torch.Tensor, px_X: np.ndarray, name: str, side: int, seed: int) -> torch.Tensor:
+    warped = get_degradation(name).warped
+    small_XSSC = DOWNSAMPLE.get(name, _bicubic)(images_XHWC, px_X, seed)
+    if not warped:
+        return upsample_each(small_XSSC, px_X, side)
+    return resize_torch(warp_each(small_XSSC, px_X), side)
+
+
+def _bicubic(images_XHWC: torch.Tensor, px_X: np.ndarray, seed: int) -> torch.Tensor:
+    return downsample_each(images_XHWC, px_X)
+
+
+def _blurred(images_XHWC: torch.Tensor, px_X: np.ndarray, seed: int) -> torch.Tensor:
+    blurred_XHWC = in_blocks(gaussian_blur, images_XHWC, np.full_like(px_X, FACE_SIDE), FACE_SIDE / px_X)
+    return downsample_each(blurred_XHWC, px_X)
+
+
+def _noisy(images_XHWC: torch.Tensor, px_X: np.ndarray, seed: int) -> torch.Tensor:
+    small_XSSC = downsample_each(images_XHWC, px_X)
+    if small_XSSC.device.type != "cpu":
+        # Another stream than realworld's, whose generator has the batch's seed itself.
+        generator = torch.Generator(small_XSSC.device).manual_seed(seed ^ 1)
+        noise_XSSC = device_noise(small_XSSC, generator, np.full(len(px_X), 3))
+        return add_noise(small_XSSC, noise_XSSC, np.full(len(px_X), NOISE_LEVELS), np.zeros(len(px_X)))
+    noisy_XSSC = small_XSSC.numpy()
+    for image_SSC, px in zip(noisy_XSSC, px_X, strict=True):
+        image_SSC[:px, :px] = noisy_image(image_SSC[:px, :px])
+    return small_XSSC
+
+
+def _compressed(images_XHWC: torch.Tensor, px_X: np.ndarray, seed: int) -> torch.Tensor:
+    return in_blocks(jpeg, downsample_each(images_XHWC, px_X), px_X, np.full_like(px_X, QUALITY))
+
+
+DOWNSAMPLE = {"blur": _blurred, "noise": _noisy, "jpeg": _compressed, "realworld": realworld_each}
