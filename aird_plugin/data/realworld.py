@@ -55,7 +55,7 @@ class BlurDraw(NamedTuple):
 
 
 class NoiseDraw(NamedTuple):
-    """level: standard deviation in grey levels. shot: variance per grey level, 0 for Gaussian noise. noise_SSC: None, not drawn."""
+    """level: deviation in grey levels. shot: variance per grey level, 0 for Gaussian noise. noise_SSC: None if not drawn."""
 
     channels: int
     noise_SSC: np.ndarray | None

@@ -1,7 +1,8 @@
 """Every degradation for a batch of 112 px images, each image with its own px and degradation.
 
-Equal on the CPU to the one-image forms of data/degradation.py. On a GPU the resizes are within a grey level of them, and noise has
-the same distribution but other draws (see batched/realworld.py).
+Without a seed it equals the one-image forms of data/degradation.py on the CPU, bit for bit except for ties in the warp, which may
+round to the next grey level. A GPU's float32 resizes are within a grey level. With a seed, noise and the parameters of realworld
+are other draws from the same distributions, made without the images' bytes, so a GPU does not have to copy those to the CPU.
 """
 
 from collections.abc import Sequence
@@ -20,11 +21,11 @@ from aird_plugin.data.lowres import check_faces, check_px, resize_torch
 
 
 def degrade_each(
-    images_BHWC: torch.Tensor, px_B: np.ndarray, degradations: Sequence[str], side: int, seed: int = 0
+    images_BHWC: torch.Tensor, px_B: np.ndarray, degradations: Sequence[str], side: int, seed: int | None = None
 ) -> torch.Tensor:
     """Downsample each image to its px by its degradation and resize it to `side`. uint8 (B, 112, 112, 3) -> (B, side, side, 3).
 
-    An image of px 112 stays untouched before the resize. seed: of the noise on a GPU; on the CPU it depends on the images alone.
+    An image of px 112 stays untouched before the resize. seed: None for the draws of the one-image forms.
     Raises ValueError for another shape or dtype, an unknown degradation, or px outside 4..112.
     """
     check_faces(images_BHWC)
@@ -49,7 +50,7 @@ def degrade_each(
     return out_BTTC
 
 
-def _degrade(images_XHWC: torch.Tensor, px_X: np.ndarray, name: str, side: int, seed: int) -> torch.Tensor:
+def _degrade(images_XHWC: torch.Tensor, px_X: np.ndarray, name: str, side: int, seed: int | None) -> torch.Tensor:
     warped = get_degradation(name).warped
     small_XSSC = DOWNSAMPLE.get(name, _bicubic)(images_XHWC, px_X, seed)
     if not warped:
@@ -57,29 +58,29 @@ def _degrade(images_XHWC: torch.Tensor, px_X: np.ndarray, name: str, side: int, 
     return resize_torch(warp_each(small_XSSC, px_X), side)
 
 
-def _bicubic(images_XHWC: torch.Tensor, px_X: np.ndarray, seed: int) -> torch.Tensor:
+def _bicubic(images_XHWC: torch.Tensor, px_X: np.ndarray, seed: int | None) -> torch.Tensor:
     return downsample_each(images_XHWC, px_X)
 
 
-def _blurred(images_XHWC: torch.Tensor, px_X: np.ndarray, seed: int) -> torch.Tensor:
+def _blurred(images_XHWC: torch.Tensor, px_X: np.ndarray, seed: int | None) -> torch.Tensor:
     blurred_XHWC = in_blocks(gaussian_blur, images_XHWC, np.full_like(px_X, FACE_SIDE), FACE_SIDE / px_X)
     return downsample_each(blurred_XHWC, px_X)
 
 
-def _noisy(images_XHWC: torch.Tensor, px_X: np.ndarray, seed: int) -> torch.Tensor:
+def _noisy(images_XHWC: torch.Tensor, px_X: np.ndarray, seed: int | None) -> torch.Tensor:
     small_XSSC = downsample_each(images_XHWC, px_X)
-    if small_XSSC.device.type != "cpu":
+    if seed is not None:
         # Another stream than realworld's, whose generator has the batch's seed itself.
         generator = torch.Generator(small_XSSC.device).manual_seed(seed ^ 1)
         noise_XSSC = device_noise(small_XSSC, generator, np.full(len(px_X), 3))
         return add_noise(small_XSSC, noise_XSSC, np.full(len(px_X), NOISE_LEVELS), np.zeros(len(px_X)))
-    noisy_XSSC = small_XSSC.numpy()
-    for image_SSC, px in zip(noisy_XSSC, px_X, strict=True):
+    noisy_XSSC = small_XSSC.cpu()
+    for image_SSC, px in zip(noisy_XSSC.numpy(), px_X, strict=True):
         image_SSC[:px, :px] = noisy_image(image_SSC[:px, :px])
-    return small_XSSC
+    return noisy_XSSC.to(small_XSSC.device)
 
 
-def _compressed(images_XHWC: torch.Tensor, px_X: np.ndarray, seed: int) -> torch.Tensor:
+def _compressed(images_XHWC: torch.Tensor, px_X: np.ndarray, seed: int | None) -> torch.Tensor:
     return in_blocks(jpeg, downsample_each(images_XHWC, px_X), px_X, np.full_like(px_X, QUALITY))
 
 

@@ -44,7 +44,8 @@ def box_weights(size: int, side_B: np.ndarray, radius_B: np.ndarray, device: tor
     inner_B = (np.float32(1 << WEIGHT_BITS) / (radius_B * np.float32(2) + np.float32(1))).astype(np.int64)
     outer_B = ((1 << WEIGHT_BITS) - (2 * whole_B + 1) * inner_B) // 2
     whole_B11, inner_B11, outer_B11, side_B11 = (
-        torch.from_numpy(np.asarray(values, np.float64)).to(device)[:, None, None] for values in (whole_B, inner_B, outer_B, side_B)
+        torch.from_numpy(np.asarray(values, np.float64)).to(device)[:, None, None]
+        for values in (whole_B, inner_B, outer_B, side_B)
     )
     at_S = torch.arange(size, device=device, dtype=torch.float64)
     row_S1, column_S = at_S[:, None], at_S

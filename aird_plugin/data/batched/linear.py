@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from aird_plugin.data.constants import FACE_SIDE
-from aird_plugin.data.lowres import CPU_BLOCK, KERNELS, fixed_point_weights, two_passes
+from aird_plugin.data.lowres import CPU_BLOCK, KERNELS, MIN_PX, fixed_point_weights, two_passes
 from aird_plugin.data.warp import bilinear_weights
 
 KERNEL_NAMES = tuple(KERNELS)
@@ -83,7 +83,7 @@ def weight_table(what: str, side: int, device: torch.device) -> torch.Tensor:
     kernels = KERNEL_NAMES if what == "down" else ("bicubic",)
     table_KRTS = np.zeros((len(kernels), FACE_SIDE + 1, side, FACE_SIDE))
     for kernel, table_RTS in zip(kernels, table_KRTS, strict=True):
-        for px in range(1, FACE_SIDE + 1):
+        for px in range(MIN_PX, FACE_SIDE + 1):
             if what == "down":
                 table_RTS[px, :px] = fixed_point_weights(FACE_SIDE, px, kernel)
             else:

@@ -10,7 +10,8 @@ def add_noise(images_BSSC: torch.Tensor, noise_BSSC: torch.Tensor, level_B: np.n
     level_B: standard deviation in grey levels. shot_B: where it is above 0, the variance is shot_B times the intensity instead.
     """
     level_B111, shot_B111 = (
-        torch.from_numpy(np.asarray(values, np.float32)).to(images_BSSC.device)[:, None, None, None] for values in (level_B, shot_B)
+        torch.from_numpy(np.asarray(values, np.float32)).to(images_BSSC.device)[:, None, None, None]
+        for values in (level_B, shot_B)
     )
     spread = torch.where(shot_B111 > 0, (images_BSSC * shot_B111).sqrt_(), level_B111)
     return to_uint8(images_BSSC + spread * noise_BSSC)

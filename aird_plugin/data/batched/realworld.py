@@ -1,7 +1,7 @@
 """data/realworld.py for a batch: four rounds, in each of which every image takes the next step of its own order.
 
-On the CPU all draws are those of the one-image form, seeded by the image's bytes. Elsewhere each image's parameters come from the
-batch's seed and its place in the batch, and the noise from the device's generator: other draws of the same distributions.
+Without a seed all draws are those of the one-image form, seeded by the image's bytes and made on the CPU. With a seed each
+image's parameters come from the seed and its place, and the noise from the device's generator: other draws, same distributions.
 """
 
 from typing import NamedTuple
@@ -29,14 +29,14 @@ class Plan(NamedTuple):
     quality: int
 
 
-def realworld_each(images_BHWC: torch.Tensor, px_B: np.ndarray, seed: int) -> torch.Tensor:
-    """uint8 (B, 112, 112, 3) -> uint8 (B, S, S, 3), S = the largest px. seed: of the draws on a GPU, unused on the CPU."""
-    on_cpu = images_BHWC.device.type == "cpu"
-    plans = [
-        draw_plan(image_rng(image.numpy(), int(px)) if on_cpu else np.random.default_rng((seed, place)), int(px), sample=on_cpu)
-        for place, (image, px) in enumerate(zip(images_BHWC, px_B, strict=True))
-    ]
-    generator = None if on_cpu else torch.Generator(images_BHWC.device).manual_seed(seed)
+def realworld_each(images_BHWC: torch.Tensor, px_B: np.ndarray, seed: int | None) -> torch.Tensor:
+    """uint8 (B, 112, 112, 3) -> uint8 (B, S, S, 3), S = the largest px. seed: None for the draws of the one-image form."""
+    if seed is None:
+        plans = [draw_plan(image_rng(image, int(px)), int(px)) for image, px in zip(images_BHWC.cpu().numpy(), px_B, strict=True)]
+        generator = None
+    else:
+        plans = [draw_plan(np.random.default_rng((seed, place)), int(px), sample=False) for place, px in enumerate(px_B)]
+        generator = torch.Generator(images_BHWC.device).manual_seed(seed)
     order_B4 = np.stack([plan.order for plan in plans])
     full_BHWC, size = images_BHWC.clone(), int(px_B.max())
     small_BSSC = images_BHWC.new_empty((len(images_BHWC), size, size, 3))
@@ -94,6 +94,7 @@ def _noise(images_XSSC: torch.Tensor, side_X: np.ndarray, plans: list[Plan], gen
         noise_XSSC = torch.zeros(images_XSSC.shape)
         for noise_SSC, side, draw in zip(noise_XSSC, side_X, draws, strict=True):
             noise_SSC[:side, :side] = torch.from_numpy(draw.noise_SSC)
+        noise_XSSC = noise_XSSC.to(images_XSSC.device)
     else:
         noise_XSSC = device_noise(images_XSSC, generator, np.array([draw.channels for draw in draws]))
     return add_noise(images_XSSC, noise_XSSC, np.array([draw.level for draw in draws]), np.array([draw.shot for draw in draws]))
