@@ -16,7 +16,7 @@ from aird_plugin.data.batched.linear import downsample_each, in_blocks, upsample
 from aird_plugin.data.batched.noise import add_noise, device_noise
 from aird_plugin.data.batched.realworld import realworld_each
 from aird_plugin.data.constants import FACE_SIDE
-from aird_plugin.data.degradation import NOISE_LEVELS, QUALITY, get_degradation, noisy_image
+from aird_plugin.data.degradation import BICUBIC, NOISE_LEVELS, QUALITY, downsample, get_degradation, noisy_image
 from aird_plugin.data.lowres import check_faces, check_px, resize_torch
 
 
@@ -34,7 +34,9 @@ def degrade_each(
             f"degrade_each takes {FACE_SIDE} px images, each with a px and a degradation; got images {tuple(images_BHWC.shape)}, "
             f"{len(px_B)} px and {len(degradations)} degradations"
         )
-    px_B = np.array([check_px(px) for px in px_B], np.int64)
+    px_B = np.array([check_px(px) for px in np.asarray(px_B).tolist()], np.int64)
+    for name in set(degradations):
+        get_degradation(name)
     out_BTTC = images_BHWC.new_empty((len(px_B), side, side, 3))
     name_B = np.array(["untouched" if px == FACE_SIDE else name for px, name in zip(px_B, degradations, strict=True)])
     for name in np.unique(name_B):
@@ -52,7 +54,7 @@ def degrade_each(
 
 def _degrade(images_XHWC: torch.Tensor, px_X: np.ndarray, name: str, side: int, seed: int | None) -> torch.Tensor:
     warped = get_degradation(name).warped
-    small_XSSC = DOWNSAMPLE.get(name, _bicubic)(images_XHWC, px_X, seed)
+    small_XSSC = DOWNSAMPLE[name](images_XHWC, px_X, seed) if name in DOWNSAMPLE else _one_by_one(images_XHWC, px_X, name)
     if not warped:
         return upsample_each(small_XSSC, px_X, side)
     return resize_torch(warp_each(small_XSSC, px_X), side)
@@ -84,4 +86,20 @@ def _compressed(images_XHWC: torch.Tensor, px_X: np.ndarray, seed: int | None) -
     return in_blocks(jpeg, downsample_each(images_XHWC, px_X), px_X, np.full_like(px_X, QUALITY))
 
 
-DOWNSAMPLE = {"blur": _blurred, "noise": _noisy, "jpeg": _compressed, "realworld": realworld_each}
+def _one_by_one(images_XHWC: torch.Tensor, px_X: np.ndarray, name: str) -> torch.Tensor:
+    """The one-image form on the CPU, for a degradation without a batched form."""
+    size = int(px_X.max())
+    small_XSSC = torch.zeros(len(px_X), size, size, 3, dtype=torch.uint8)
+    for small_SSC, image_HWC, px in zip(small_XSSC.numpy(), images_XHWC.cpu().numpy(), px_X.tolist(), strict=True):
+        small_SSC[:px, :px] = downsample(image_HWC[None], px, name)[0]
+    return small_XSSC.to(images_XHWC.device)
+
+
+DOWNSAMPLE = {
+    BICUBIC: _bicubic,
+    "insightface-warp": _bicubic,
+    "blur": _blurred,
+    "noise": _noisy,
+    "jpeg": _compressed,
+    "realworld": realworld_each,
+}
