@@ -12,6 +12,7 @@ from aird_plugin.bridge.compat import Environment
 from aird_plugin.bridge.upstream_run import UpstreamRun
 from aird_plugin.bridge.verification import final_verification
 from aird_plugin.config.recipe import Recipe
+from aird_plugin.data.mixture import is_mixture
 from aird_plugin.training.deterministic import deterministic
 from aird_plugin.training.run_folder import write_or_verify_run
 from aird_plugin.training.setup import build_setup, pick_device
@@ -60,14 +61,20 @@ def check_imports(folder: Path) -> None:
 
 def refuse_sizes(recipe: Recipe) -> None:
     """Raise ValueError for multi-size keys that only the embedded loop supports: upstream's passes images and labels alone."""
-    sizes = recipe.sizes
+    sizes, degradation = recipe.sizes, recipe.data.degradation
     used = {"also_px": sizes.also_px, "margin_small": sizes.margin_small is not None}
+    with_bank = {
+        "px_range": sizes.px_range,
+        "faces_per_person": sizes.faces_per_person > 1,
+        "degradation": is_mixture(degradation),
+    }
     if recipe.bridge.reader == "upstream":
-        used |= {"px_range": sizes.px_range, "faces_per_person": sizes.faces_per_person > 1}
+        used |= with_bank
     for key, is_used in used.items():
         if is_used:
-            where = "with reader='upstream'" if key in ("px_range", "faces_per_person") else ""
-            problem = f"{key}={getattr(sizes, key)!r} does not run inside arcface_torch {where}".rstrip()
+            where = "with reader='upstream'" if key in with_bank else ""
+            value = degradation if key == "degradation" else getattr(sizes, key)
+            problem = f"{key}={value!r} does not run inside arcface_torch {where}".rstrip()
             raise ValueError(f"{problem}; train without --arcface-torch" + (" or with reader='bank'" if where else ""))
 
 

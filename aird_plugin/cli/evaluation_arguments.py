@@ -70,12 +70,13 @@ def pair_specs(args: argparse.Namespace) -> tuple[list[str], list[EvalSpec]]:
     chosen: dict[str, Any] = {"pairs": None, "px": None} | DEFAULTS
     if args.recipe:
         from aird_plugin.config.recipe import load
+        from aird_plugin.data.mixture import verified_degradation
 
         recipe = load(args.recipe)
         chosen = {
             "pairs": recipe.run.val_targets,
             "px": [recipe.data.px],
-            "degradation": [recipe.data.degradation],
+            "degradation": [verified_degradation(recipe.data.degradation)],
             "protocol": recipe.run.val_protocols,
         }
     chosen = {key: default if getattr(args, key) is None else getattr(args, key) for key, default in chosen.items()}

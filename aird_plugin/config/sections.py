@@ -3,8 +3,9 @@
 import os
 from dataclasses import dataclass, field
 
-from aird_plugin.data.degradation import BICUBIC, get_degradation
+from aird_plugin.data.degradation import BICUBIC
 from aird_plugin.data.lowres import check_px
+from aird_plugin.data.mixture import check_degradation
 
 PROTOCOLS = ("lr-lr", "lr-hr")
 FACEBN_MODES = ("stateless", "stream", "full")
@@ -19,21 +20,22 @@ class DataConfig:
     """rec: folder with train.rec (or of one subfolder per identity). num_image: 0, or the count that the data must have.
 
     px: side of the LR image; 112 leaves it untouched. degradation: how images are downsampled and resized to the student's input
-    (a name of data/degradation.py); the run's verification does the same. num_workers: processes that prepare batches;
-    0 prepares them in the training process (best with the bank).
+    (a name of data/degradation.py); the run's verification does the same. It may be a mixture, name -> weight, from which
+    each image of a step draws one (data/mixture.py); the verification is then bicubic. num_workers: processes that prepare
+    batches; 0 prepares them in the training process (best with the bank).
     """
 
     rec: str = ""
     num_image: int = 0
     px: int = 16
-    degradation: str = BICUBIC
+    degradation: str | dict = BICUBIC
     num_workers: int = 0
 
     def __post_init__(self):
         if not self.rec:
             raise ValueError("rec names the training images: a folder with train.rec, or one subfolder per identity")
         check_px(self.px)
-        get_degradation(self.degradation)
+        check_degradation(self.degradation)
         for key in ("num_image", "num_workers"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")

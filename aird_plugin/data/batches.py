@@ -29,7 +29,7 @@ class Batch:
 
     also_PBSSC: the same images in the same views at further sizes, one tensor per size. px_B: see `data/multi_size.py`.
     The bank's float16 stays float16 until `build_loss_inputs`, which halves the bytes to copy. images_BHWC is None where the
-    device downsamples hr_BHWC (`TrainingSetup.to_device`).
+    device downsamples hr_BHWC (`TrainingSetup.to_device`). resize: what the device then does with images_BHWC, or None.
     """
 
     images_BHWC: torch.Tensor | None
@@ -45,6 +45,7 @@ class Batch:
     also_PBSSC: tuple[torch.Tensor, ...] = ()
     px_B: torch.Tensor | None = None
     generative_BCHW: torch.Tensor | None = None
+    resize: Callable[[torch.Tensor], torch.Tensor] | None = None
 
     def to(self, device: torch.device) -> "Batch":
         """Return the same batch on another device."""

@@ -14,7 +14,6 @@ realworld         blur, downsampling, noise, JPEG in random order     reference 
 112 px images stay untouched under each name. N or B = images, S = side in pixels.
 """
 
-import functools
 import io
 import zlib
 from collections.abc import Callable
@@ -28,6 +27,7 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.lowres import RESIZE, check_faces, check_px, low_faces, resize_faces, resize_torch
 from aird_plugin.data.realworld import VERSION as REALWORLD
 from aird_plugin.data.realworld import realworld
+from aird_plugin.data.warp import warp_torch
 
 BICUBIC = "bicubic"
 NOISE_LEVELS = 8.0
@@ -71,31 +71,6 @@ def resize_to_network_torch(images_BSSC: torch.Tensor, side: int, degradation: s
     return resize_torch(images_BSSC, side)
 
 
-def warp_torch(images_BSSC: torch.Tensor) -> torch.Tensor:
-    """Aligned px images -> 112 px, as InsightFace's `norm_crop` upsamples a face of that size in a photo.
-
-    It equals cv2.warpAffine with five landmarks at the template's positions: bilinear, no anti-aliasing, rounded once. A photo
-    continues beyond the face; here the edge pixels are repeated. uint8 (B, px, px, 3) -> uint8 (B, 112, 112, 3).
-    """
-    check_faces(images_BSSC)
-    dtype = torch.float64 if images_BSSC.device.type == "cpu" else torch.float32
-    weights_TS = torch.from_numpy(bilinear_weights(images_BSSC.shape[1], FACE_SIDE)).to(images_BSSC.device, dtype)
-    columns = torch.einsum("bhwc,tw->bhtc", images_BSSC.to(dtype), weights_TS)
-    grey = torch.einsum("bhtc,rh->brtc", columns, weights_TS)
-    return torch.floor(grey + 0.5).clamp_(0, 255).to(torch.uint8)
-
-
-@functools.lru_cache(maxsize=64)
-def bilinear_weights(source: int, target: int) -> np.ndarray:
-    """Bilinear weights without anti-aliasing, half-pixel centers, edge repeated: float64 (target, source)."""
-    position_T = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
-    left_T = np.minimum(position_T.astype(int), source - 2)
-    weights_TS = np.zeros((target, source))
-    weights_TS[np.arange(target), left_T] = 1 - (position_T - left_T)
-    weights_TS[np.arange(target), left_T + 1] = position_T - left_T
-    return weights_TS
-
-
 def _resize(images_NHWC: np.ndarray, px: int) -> np.ndarray:
     return low_faces(images_NHWC, px, grow=False)
 
@@ -107,10 +82,13 @@ def _blurred(images_NHWC: np.ndarray, px: int) -> np.ndarray:
 
 
 def _noisy(images_NHWC: np.ndarray, px: int) -> np.ndarray:
-    small_NSSC = _resize(images_NHWC, px)
-    seeds = (zlib.crc32(image.tobytes()) for image in small_NSSC)
-    noise_NSSC = np.stack([np.random.default_rng(seed).normal(0, NOISE_LEVELS, small_NSSC.shape[1:]) for seed in seeds])
-    return np.rint(small_NSSC + noise_NSSC).clip(0, 255).astype(np.uint8)
+    return np.stack([noisy_image(image_SSC) for image_SSC in _resize(images_NHWC, px)])
+
+
+def noisy_image(image_SSC: np.ndarray) -> np.ndarray:
+    """The image with Gaussian noise, seeded by its bytes. uint8 (S, S, 3) -> uint8 (S, S, 3)."""
+    noise_SSC = np.random.default_rng(zlib.crc32(image_SSC.tobytes())).normal(0, NOISE_LEVELS, image_SSC.shape)
+    return np.rint(image_SSC + noise_SSC).clip(0, 255).astype(np.uint8)
 
 
 def _compressed(images_NHWC: np.ndarray, px: int) -> np.ndarray:

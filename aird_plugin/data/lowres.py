@@ -81,13 +81,14 @@ def resize_torch(images_BHWC: torch.Tensor, side: int) -> torch.Tensor:
     on_cpu = images_BHWC.device.type == "cpu"
     dtype, block = (torch.float64, CPU_BLOCK) if on_cpu else (torch.float32, max(1, len(images_BHWC)))
     weights_TS = torch.from_numpy(fixed_point_weights(images_BHWC.shape[1], side)).to(images_BHWC.device, dtype)
-    return torch.cat([_two_passes(block_BHWC, weights_TS) for block_BHWC in images_BHWC.split(block)])
+    return torch.cat([two_passes(block_BHWC, weights_TS) for block_BHWC in images_BHWC.split(block)])
 
 
-def _two_passes(images_BHWC: torch.Tensor, weights_TS: torch.Tensor) -> torch.Tensor:
+def two_passes(images_BHWC: torch.Tensor, weights_TS: torch.Tensor) -> torch.Tensor:
+    """Columns, then rows, by the same weights, or by weights (B, 1, T, S) of each image; rounded to uint8 after each pass."""
     # Autocast would round the weights to half precision, which changes whole grey levels.
     with torch.autocast(images_BHWC.device.type, enabled=False):
-        columns_BCHT = _round(images_BHWC.permute(0, 3, 1, 2).to(weights_TS.dtype) @ weights_TS.T)
+        columns_BCHT = _round(images_BHWC.permute(0, 3, 1, 2).to(weights_TS.dtype) @ weights_TS.mT)
         resized_BCTT = _round(weights_TS @ columns_BCHT)
     return resized_BCTT.to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
@@ -103,18 +104,23 @@ def _round(grey_levels: torch.Tensor) -> torch.Tensor:
     return grey_levels.add_(0.5).floor_().clamp_(0, 255)
 
 
-@functools.lru_cache(maxsize=64)
-def fixed_point_weights(source: int, target: int) -> np.ndarray:
-    """Pillow's weights from `source` to `target` pixels: float64 (target, source), multiples of 2**-22, rows sum to about 1."""
+# Drawn sizes use about 100 of them per kernel; with fewer entries the cache would evict what the next batch needs.
+@functools.lru_cache(maxsize=512)
+def fixed_point_weights(source: int, target: int, kernel: str = "bicubic") -> np.ndarray:
+    """Pillow's weights from `source` to `target` pixels: float64 (target, source), multiples of 2**-22, rows sum to about 1.
+
+    kernel: bicubic, bilinear or box, each anti-aliased.
+    """
     scale = source / target
     widening = max(scale, 1.0)
-    support = 2.0 * widening
+    weight, reach = KERNELS[kernel]
+    support = reach * widening
     weights_TS = np.zeros((target, source))
     for row in range(target):
         center = (row + 0.5) * scale
         first = max(int(center - support + 0.5), 0)
         last = min(int(center + support + 0.5), source)
-        taps = np.array([_bicubic((column - center + 0.5) / widening) for column in range(first, last)])
+        taps = np.array([weight((column - center + 0.5) * (1.0 / widening)) for column in range(first, last)])
         weights_TS[row, first:last] = taps / taps.sum()
     scaled = weights_TS * (1 << WEIGHT_BITS)
     return np.trunc(scaled + np.copysign(0.5, scaled)) / (1 << WEIGHT_BITS)
@@ -127,3 +133,15 @@ def _bicubic(x: float, a: float = -0.5) -> float:
     if x < 2.0:
         return (((x - 5.0) * x + 8.0) * x - 4.0) * a
     return 0.0
+
+
+def _bilinear(x: float) -> float:
+    return max(1.0 - math.fabs(x), 0.0)
+
+
+def _box(x: float) -> float:
+    return 1.0 if -0.5 < x <= 0.5 else 0.0
+
+
+# Kernel -> its weight at a distance in source pixels, and the distance that it reaches.
+KERNELS = {"bicubic": (_bicubic, 2.0), "bilinear": (_bilinear, 1.0), "box": (_box, 0.5)}

@@ -1,8 +1,11 @@
 """Multi-size training: the same images at further sizes in one step, or a size drawn per image for one multi-size model.
 
+A mixture of degradations (data/mixture.py) is drawn per image in the same way, with sizes of px_range or all of one px.
+
 B = images on this rank, S = side in pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,11 +13,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from aird_plugin.data.batched.degrade import degrade_each
 from aird_plugin.data.batches import BankFaces, Batch, OnlineFaces
 from aird_plugin.data.constants import FACE_SIDE
-from aird_plugin.data.degradation import BICUBIC, downsample_torch, resize_to_network_torch
+from aird_plugin.data.degradation import BICUBIC, downsample, resize_to_network
 from aird_plugin.data.lowres import check_px
-from aird_plugin.data.sampler import SIZES
+from aird_plugin.data.mixture import draw_degradations, is_mixture
+from aird_plugin.data.sampler import DEGRADATION, SIZES
 
 
 @dataclass(frozen=True)
@@ -26,15 +31,17 @@ class SizesConfig:
     these sizes, instead of the loss at `px`. Other terms may use them (`inputs.also_PBD`).
     px_range: (smallest, largest), both included; each image's size is drawn log-uniformly from it, and `px` is only the size of
     the run's verification. The images come from an image cache of 112 px: 19 KB per view and image on disk.
+    untouched: share of the images that stay untouched 112 px images beside those of px_range, at least 0 and below 1.
     margin_small: None, or the angular margin at the smallest size of px_range; margin_list holds that at the largest, and the
     margin is linear in log px between them. This is MagFace's margin (arXiv 2103.06627), linear in an image's quality, with the
-    known size in place of the feature norm.
+    known size in place of the feature norm. Untouched images have that of the largest size.
     faces_per_person: images of an identity per batch, if the identity has as many; 1 samples without regard to identity.
     """
 
     also_px: tuple = ()
     identity_also: bool = False
     px_range: tuple = ()
+    untouched: float = 0.0
     margin_small: float | None = None
     faces_per_person: int = 1
 
@@ -49,11 +56,17 @@ class SizesConfig:
             raise ValueError("identity_also=True needs sizes in also_px, which is empty")
         if self.margin_small is not None and not self.px_range:
             raise ValueError(f"margin_small={self.margin_small!r} is the margin of px_range's smallest size; set px_range")
+        if not 0 <= self.untouched < 1:
+            raise ValueError(f"untouched is a share of the images, 0 or more and below 1; got {self.untouched!r}")
+        if self.untouched and not self.px_range:
+            raise ValueError(f"untouched={self.untouched!r} is a share beside the sizes of px_range; set px_range")
         if self.faces_per_person < 1:
             raise ValueError(f"faces_per_person must be 1 or more; got {self.faces_per_person!r}")
 
-    def check_against(self, px: int, head: Any) -> None:
-        """Raise ValueError if a size occurs twice, or if keys of the head (`HeadConfig`) conflict with these."""
+    def check_against(self, px: int, head: Any, degradation: str | dict = BICUBIC) -> None:
+        """Raise ValueError if a size occurs twice, or if keys of the head (`HeadConfig`) or a mixture conflict with these."""
+        if self.also_px and is_mixture(degradation):
+            raise ValueError(f"also_px={self.also_px!r} needs one degradation; a mixture is drawn per image: set also_px=()")
         if self.margin_small is not None and head.margin is not None:
             raise ValueError(
                 f"margin_small={self.margin_small!r} scales the combined margin; it does not apply to margin={head.margin!r}"
@@ -63,9 +76,13 @@ class SizesConfig:
         if len({px, *self.also_px}) <= len(self.also_px):
             raise ValueError(f"also_px={self.also_px!r} with px={px} contains a size twice")
 
-    def parts(self, px: int, degradation: str) -> list[tuple[int, str]]:
+    def drawn_range(self, px: int, degradation: str | dict) -> tuple:
+        """(smallest, largest) px of images that are degraded in the step: px_range, (px, px) for a mixture of one px, else ()."""
+        return self.px_range or ((px, px) if is_mixture(degradation) else ())
+
+    def parts(self, px: int, degradation: str | dict) -> list[tuple[int, str]]:
         """List (px, degradation) of every image cache that the run reads, the main one first."""
-        if self.px_range:
+        if isinstance(degradation, dict) or self.px_range:
             return [(FACE_SIDE, BICUBIC)]
         return [(side, BICUBIC if side == FACE_SIDE else degradation) for side in (px, *self.also_px)]
 
@@ -76,29 +93,70 @@ def draw_px(rng: np.random.Generator, px_range: tuple[int, int], count: int) -> 
     return np.floor(np.exp(rng.uniform(np.log(smallest), np.log(largest + 1), count))).astype(np.int64).clip(smallest, largest)
 
 
-def resize_each(hr_BHWC: torch.Tensor, px_B: np.ndarray, side: int, degradation: str) -> torch.Tensor:
-    """Downsample each 112 px image to its own px, then resize it to the student's input. uint8 (B, side, side, 3)."""
+def resize_each(
+    hr_BHWC: torch.Tensor, px_B: np.ndarray, side: int, degradation: str | Sequence[str], seed: int = 0
+) -> torch.Tensor:
+    """Degrade each 112 px image to its own px, then resize it to the student's input. uint8 (B, side, side, 3).
+
+    degradation: one for all images, or one for each. seed: of the draws on a GPU; on a CPU they depend on the images alone.
+    On a CPU the one-image forms do it: Pillow's C code is one and a half to four times as fast there as the batched forms, which
+    are matrix products and gathers and serve GPUs.
+    """
+    names = [degradation] * len(hr_BHWC) if isinstance(degradation, str) else list(degradation)
+    if hr_BHWC.device.type != "cpu":
+        return degrade_each(hr_BHWC, px_B, names, side, seed)
     resized_BSSC = hr_BHWC.new_empty((len(hr_BHWC), side, side, 3))
-    for px in np.unique(px_B):
-        index_X = torch.from_numpy(np.flatnonzero(px_B == px)).to(hr_BHWC.device)
-        small_XSSC = downsample_torch(hr_BHWC[index_X], int(px), degradation)
-        resized_BSSC[index_X] = resize_to_network_torch(small_XSSC, side, degradation)
+    for resized_SSC, hr_HWC, px, name in zip(resized_BSSC.numpy(), hr_BHWC.numpy(), px_B.tolist(), names, strict=True):
+        resized_SSC[:] = resize_to_network(downsample(hr_HWC[None], px, name), side, name)[0]
     return resized_BSSC
 
 
+@dataclass(frozen=True)
+class DrawnResize:
+    """The draws of one batch, and their application to its 112 px images on any device. side: of the student's input."""
+
+    px_B: np.ndarray
+    degradations: list[str]
+    side: int
+    seed: int
+
+    def __call__(self, hr_BHWC: torch.Tensor) -> torch.Tensor:
+        return resize_each(hr_BHWC, self.px_B, self.side, self.degradations, self.seed)
+
+
 class DrawnSizes(Dataset):
-    """Batches with a size drawn per image, resized to the student's input.
+    """Batches with a size, and with a mixture a degradation, drawn per image; resized to the student's input.
 
     source: yields 112 px images, mirrored in odd views; degradations that do not commute with the flip (noise, JPEG blocks) are
-    thus applied to the mirrored image. The sizes are a function of the sampler's seed and rank and of the batch's number.
+    thus applied to the mirrored image. The draws are a function of the sampler's seed and rank and of the batch's number.
+    degradation: a name or a mixture. on_training_device: whether to leave the work to it, as `Batch.resize`.
     """
 
-    def __init__(self, source: BankFaces | OnlineFaces, px_range: tuple[int, int], side: int, degradation: str):
+    def __init__(
+        self,
+        source: BankFaces | OnlineFaces,
+        px_range: tuple[int, int],
+        side: int,
+        degradation: str | dict,
+        untouched: float = 0.0,
+        on_training_device: bool = False,
+    ):
         self.source, self.sampler, self.neighbours, self.on_device = source, source.sampler, source.neighbours, source.on_device
-        self.px_range, self.side, self.degradation = px_range, side, degradation
+        self.px_range, self.side, self.degradation, self.untouched = px_range, side, degradation, untouched
+        self.on_training_device = on_training_device
 
     def __getitem__(self, number: int) -> Batch:
-        batch, sampler = self.source[number], self.sampler
-        px_B = draw_px(np.random.default_rng((sampler.seed, SIZES, number, sampler.rank)), self.px_range, sampler.batch_size)
-        resized_BSSC = resize_each(batch.images_BHWC, px_B, self.side, self.degradation)
-        return replace(batch, images_BHWC=resized_BSSC, px_B=torch.from_numpy(px_B))
+        batch, draw = self.source[number], self.draw(number)
+        batch = replace(batch, px_B=torch.from_numpy(draw.px_B))
+        if self.on_training_device:
+            return replace(batch, resize=draw)
+        return replace(batch, images_BHWC=draw(batch.images_BHWC))
+
+    def draw(self, number: int) -> DrawnResize:
+        """The draws of batch `number`. Sizes and degradations have streams of their own, so a mixture changes no size."""
+        sampler, count = self.sampler, self.sampler.batch_size
+        px_B = draw_px(np.random.default_rng((sampler.seed, SIZES, number, sampler.rank)), self.px_range, count)
+        rng = np.random.default_rng((sampler.seed, DEGRADATION, number, sampler.rank))
+        seed, untouched_B = int(rng.integers(1 << 62)), rng.random(count) < self.untouched
+        px_B[untouched_B] = FACE_SIDE
+        return DrawnResize(px_B, draw_degradations(rng, self.degradation, count), self.side, seed)

@@ -16,6 +16,7 @@ N = images, S = side in pixels.
 
 import io
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -38,26 +39,70 @@ def realworld(images_NHWC: np.ndarray, px: int) -> np.ndarray:
     check_faces(images_NHWC)
     small_NPPC = np.empty((len(images_NHWC), px, px, 3), np.uint8)
     for out, image_SSC in zip(small_NPPC, images_NHWC, strict=True):
-        rng = np.random.default_rng((zlib.crc32(image_SSC.tobytes()), px))
+        rng = image_rng(image_SSC, px)
         for step in rng.permutation(4):
             image_SSC = STEPS[step](image_SSC, px, rng)
         out[:] = image_SSC
     return small_NPPC
 
 
-def _blur(image_SSC: np.ndarray, px: int, rng: np.random.Generator) -> np.ndarray:
+class BlurDraw(NamedTuple):
+    """sigma in pixels; shifts (rows, columns) and their weights along a line, None for an isotropic blur."""
+
+    sigma: float
+    shifts_T2: np.ndarray | None = None
+    weights_T: np.ndarray | None = None
+
+
+class NoiseDraw(NamedTuple):
+    """level: deviation in grey levels. shot: variance per grey level, 0 for Gaussian noise. noise_SSC: None if not drawn."""
+
+    channels: int
+    noise_SSC: np.ndarray | None
+    level: float
+    shot: float
+
+
+def draw_blur(rng: np.random.Generator, lr_pixel: float) -> BlurDraw:
     """Isotropic Gaussian blur, for two thirds of the images also along a line, with Gaussian or equal (motion) weights."""
-    lr_pixel = len(image_SSC) / px
     sigma = lr_pixel * rng.uniform(*SIGMA_LR_PX)
     kind, length, angle = rng.integers(3), lr_pixel * rng.uniform(0, LENGTH_LR_PX), rng.uniform(0, np.pi)
-    blurred_SSC = np.asarray(Image.fromarray(image_SSC).filter(ImageFilter.GaussianBlur(sigma)))
     if kind == 0:
-        return blurred_SSC
+        return BlurDraw(sigma)
     offsets_T = np.linspace(-0.5, 0.5, LINE_TAPS)
     # The Gaussian along the line is truncated at two standard deviations.
     weights_T = np.exp(-8 * offsets_T**2) if kind == 1 else np.ones(LINE_TAPS)
     shifts_T2 = np.rint(np.outer(offsets_T * length, (np.sin(angle), np.cos(angle)))).astype(int)
-    return _to_uint8(_mean_of_shifts(blurred_SSC, shifts_T2, weights_T / weights_T.sum()))
+    return BlurDraw(sigma, shifts_T2, weights_T / weights_T.sum())
+
+
+def draw_noise(rng: np.random.Generator, side: int, sample: bool = True) -> NoiseDraw:
+    """Gaussian noise, or shot noise, whose variance is proportional to the intensity (normal approximation of Poisson).
+
+    sample: whether to draw the noise itself too; False leaves it to the caller (a GPU draws its own).
+    """
+    channels = 1 if rng.random() < GREY_SHARE else 3
+    noise_SSC = rng.standard_normal((side, side, channels), np.float32) if sample else None
+    if rng.random() < 0.5:
+        return NoiseDraw(channels, noise_SSC, rng.uniform(*NOISE_LEVELS), 0.0)
+    return NoiseDraw(channels, noise_SSC, 0.0, 255 / np.exp(rng.uniform(*np.log(PHOTONS))))
+
+
+def draw_quality(rng: np.random.Generator) -> int:
+    return int(rng.integers(QUALITY[0], QUALITY[1] + 1))
+
+
+def image_rng(image_SSC: np.ndarray, px: int) -> np.random.Generator:
+    """The generator of all of an image's draws."""
+    return np.random.default_rng((zlib.crc32(image_SSC.tobytes()), px))
+
+
+def _blur(image_SSC: np.ndarray, px: int, rng: np.random.Generator) -> np.ndarray:
+    draw = draw_blur(rng, len(image_SSC) / px)
+    blurred_SSC = np.asarray(Image.fromarray(image_SSC).filter(ImageFilter.GaussianBlur(draw.sigma)))
+    if draw.shifts_T2 is None:
+        return blurred_SSC
+    return _to_uint8(_mean_of_shifts(blurred_SSC, draw.shifts_T2, draw.weights_T))
 
 
 def _mean_of_shifts(image_SSC: np.ndarray, shifts_T2: np.ndarray, weights_T: np.ndarray) -> np.ndarray:
@@ -76,18 +121,14 @@ def _downsample(image_SSC: np.ndarray, px: int, rng: np.random.Generator) -> np.
 
 
 def _noise(image_SSC: np.ndarray, px: int, rng: np.random.Generator) -> np.ndarray:
-    """Gaussian noise, or shot noise, whose variance is proportional to the intensity (normal approximation of Poisson)."""
-    channels = 1 if rng.random() < GREY_SHARE else 3
-    noise_SSC = rng.standard_normal((*image_SSC.shape[:2], channels), np.float32)
-    if rng.random() < 0.5:
-        return _to_uint8(image_SSC + np.float32(rng.uniform(*NOISE_LEVELS)) * noise_SSC)
-    photons = np.exp(rng.uniform(*np.log(PHOTONS)))
-    return _to_uint8(image_SSC + np.sqrt(image_SSC * np.float32(255 / photons)) * noise_SSC)
+    draw = draw_noise(rng, len(image_SSC))
+    spread = np.sqrt(image_SSC * np.float32(draw.shot)) if draw.shot else np.float32(draw.level)
+    return _to_uint8(image_SSC + spread * draw.noise_SSC)
 
 
 def _compress(image_SSC: np.ndarray, px: int, rng: np.random.Generator) -> np.ndarray:
     file = io.BytesIO()
-    Image.fromarray(image_SSC).save(file, "JPEG", quality=int(rng.integers(QUALITY[0], QUALITY[1] + 1)))
+    Image.fromarray(image_SSC).save(file, "JPEG", quality=draw_quality(rng))
     return np.asarray(Image.open(file))
 
 

@@ -17,6 +17,7 @@ from aird_plugin.data.batches import Batch
 from aird_plugin.data.degradation import resize_to_network_torch
 from aird_plugin.data.loader import loader
 from aird_plugin.data.lowres import to_input
+from aird_plugin.data.mixture import is_mixture
 from aird_plugin.data.sampler import BatchSampler
 from aird_plugin.prior.dataset import TwoSizes, both_sizes
 from aird_plugin.prior.model import beside, build_scheduler, build_unet, diffusers, save_prior
@@ -88,6 +89,8 @@ def build_state(recipe: Recipe) -> PriorTrainState:
     sizes = recipe.sizes
     if recipe.terms or sizes.px_range or sizes.also_px or sizes.faces_per_person > 1:
         raise ValueError("prior_side trains a prior and no student: terms, px_range, also_px, faces_per_person would do nothing")
+    if is_mixture(recipe.data.degradation):
+        raise ValueError(f"a prior is trained on the images of one degradation; got {recipe.data.degradation!r}")
     if keys.prior_side < recipe.data.px:
         raise ValueError(f"prior_side={keys.prior_side} is below px={recipe.data.px}: a prior upsamples")
     device = pick_device(run.device)

@@ -11,7 +11,7 @@ from aird_plugin.data.bank.build import open_image_cache, open_teacher_cache
 from aird_plugin.data.bank.caches import ImageCache, TeacherCache
 from aird_plugin.data.batches import BankFaces, Neighbours, OnlineFaces
 from aird_plugin.data.constants import FACE_SIDE
-from aird_plugin.data.degradation import get_degradation
+from aird_plugin.data.degradation import BICUBIC, get_degradation
 from aird_plugin.data.device_array import bank_device
 from aird_plugin.data.folder_records import FolderRecords
 from aird_plugin.data.lowres import RESIZE
@@ -89,6 +89,7 @@ def build_source(
 ) -> BankFaces | OnlineFaces | DrawnSizes:
     """The source of batches. side: the student's input size, for images whose px is drawn. device: where the student trains."""
     sizes = recipe.sizes
+    drawn_range = sizes.drawn_range(recipe.data.px, recipe.data.degradation)
     draws = (
         recipe.bank.views,
         recipe.schedule.batch_size,
@@ -110,13 +111,16 @@ def build_source(
     neighbours = Neighbours(bank, relation.negatives, relation.lone_faces, array_device) if relation else None
     if recipe.bank.online:
         data, seed = recipe.data, recipe.bank.view_seed
-        px = FACE_SIDE if sizes.px_range else data.px
+        px, degradation = (FACE_SIDE, BICUBIC) if drawn_range else (data.px, data.degradation)
         # A GPU runs the reference resize on a whole batch; every other degradation runs image by image on the CPU.
-        downsamples = device.type == "cpu" or bool(sizes.px_range) or get_degradation(data.degradation).version != RESIZE
+        downsamples = device.type == "cpu" or bool(drawn_range) or get_degradation(degradation).version != RESIZE
         with_hr = cache is not None
         source: BankFaces | OnlineFaces = OnlineFaces(
-            sampler, records, px, data.degradation, seed, with_hr, neighbours, sizes.also_px, downsamples
+            sampler, records, px, degradation, seed, with_hr, neighbours, sizes.also_px, downsamples
         )
     else:
         source = BankFaces(sampler, images[0], cache, neighbours, tuple(images[1:]), array_device)
-    return DrawnSizes(source, sizes.px_range, side, recipe.data.degradation) if sizes.px_range else source
+    if not drawn_range:
+        return source
+    on_training_device = device.type != "cpu" and not source.on_device
+    return DrawnSizes(source, drawn_range, side, recipe.data.degradation, sizes.untouched, on_training_device)

@@ -39,6 +39,7 @@ def identity_loss(head: Head, inputs: LossInputs, sizes: SizesConfig, batch_inde
 
 def size_margins(px_G: torch.Tensor, sizes: SizesConfig, largest: float) -> torch.Tensor:
     """The angular margin of each image, linear in log px from `margin_small` to `largest`. (G, 1), in radians."""
+    # Untouched images lie above px_range.
     first, last = (math.log(px) for px in sizes.px_range)
-    share_G1 = (px_G[:, None].float().log() - first) / (last - first)
+    share_G1 = (px_G[:, None].clamp(max=sizes.px_range[1]).float().log() - first) / (last - first)
     return sizes.margin_small + (largest - sizes.margin_small) * share_G1

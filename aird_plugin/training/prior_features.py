@@ -11,6 +11,7 @@ from aird_plugin.data.bank.caches import ImageCache
 from aird_plugin.data.bank.prior_cache import PriorCache, open_prior_cache
 from aird_plugin.data.batches import Batch
 from aird_plugin.data.folder_records import FolderRecords
+from aird_plugin.data.mixture import is_mixture
 from aird_plugin.data.recordio.face_records import FaceRecords
 from aird_plugin.losses.term import Needs
 from aird_plugin.prior.encoder import Encoder
@@ -30,6 +31,8 @@ def open_encoder(recipe: Recipe, device: torch.device) -> Encoder | None:
         raise ValueError(f"{users}: arcface_torch's own reader passes no image index; set reader='bank'")
     if recipe.sizes.px_range:
         raise ValueError(f"{users}: the prior's features are computed once, at px={recipe.data.px}; set px_range=()")
+    if is_mixture(recipe.data.degradation):
+        raise ValueError(f"{users}: the prior's features are computed once, for one degradation; got {recipe.data.degradation!r}")
     check_maps_are_trainable(recipe, users)
     return Encoder(recipe.prior, recipe.data.degradation, device)
 

@@ -10,7 +10,7 @@ from torch import nn
 from aird_plugin.config.aliases import today_in
 from aird_plugin.config.recipe import Recipe, from_flat
 from aird_plugin.data.constants import FACE_SIDE
-from aird_plugin.data.degradation import get_degradation
+from aird_plugin.data.mixture import version_of
 from aird_plugin.models.load import find_model, graph_file
 from aird_plugin.models.onnx_network import GRAPH_FILE
 from aird_plugin.models.registry import ONNX
@@ -67,7 +67,7 @@ def run_metadata(recipe: Recipe, records: Any, teacher: Any, student: nn.Module,
         "embedding_size": embedding_size,
         "input_size": student.input_size,
         "px": recipe.data.px,
-        "resize": get_degradation(recipe.data.degradation).version,
+        "resize": version_of(recipe.data.degradation),
         "face_side": FACE_SIDE,
         "parameters": sum(p.numel() for p in student.parameters()),
         "records": {"path": str(records.path), "sha256": records.fingerprint(), "faces": len(records)},

@@ -70,8 +70,9 @@ class TrainingSetup:
 
     @property
     def input_degradation(self) -> str:
-        """How a step's images are resized to the student's input; images of a drawn px were resized in the source."""
-        return BICUBIC if self.recipe.sizes.px_range else self.recipe.data.degradation
+        """How a step's images are resized to the student's input; images of a drawn px or degradation were resized before."""
+        data, sizes = self.recipe.data, self.recipe.sizes
+        return BICUBIC if sizes.drawn_range(data.px, data.degradation) else str(data.degradation)
 
     @property
     def uses_teacher(self) -> bool:
@@ -79,8 +80,10 @@ class TrainingSetup:
         return self.bank is not None and bool(teacher_needs(self.recipe, self.objective))
 
     def to_device(self, batch: Batch) -> Batch:
-        """The batch on the training device; downsampled there where the source left that to it."""
+        """The batch on the training device; downsampled or degraded there where the source left that to it."""
         batch = batch.to(self.device)
+        if batch.resize is not None:
+            return replace(batch, images_BHWC=batch.resize(batch.images_BHWC), resize=None)
         if batch.images_BHWC is not None:
             return batch
         data, sizes = self.recipe.data, self.recipe.sizes
@@ -107,7 +110,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     device = pick_device(recipe.run.device)
     check_inputs(recipe)
     recipe = with_student_init(with_target_files(recipe))
-    recipe.sizes.check_against(recipe.data.px, recipe.head)
+    recipe.sizes.check_against(recipe.data.px, recipe.head, recipe.data.degradation)
     records, recipe = open_faces(recipe)
     teacher = None
     if recipe.teacher.teacher:

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.data.mixture import verified_degradation
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator, input_side
 from aird_plugin.models.load import model_files
 from aird_plugin.training.setup import TrainingSetup
@@ -61,7 +62,7 @@ def evaluate_one(setup: TrainingSetup, spec: ValidationSpec) -> dict:
         setup.evaluators[spec.target] = PairEvaluator(setup.student, spec.target, setup.teacher, device=setup.device)
     run = setup.recipe.run
     options = {"facebn": spec.facebn, "keep": run.keep, "order": run.seed} if spec.facebn else {}
-    degradation = setup.recipe.data.degradation
+    degradation = verified_degradation(setup.recipe.data.degradation)
     return setup.evaluators[spec.target].evaluate(spec.px, spec.protocol, degradation=degradation, **options)
 
 

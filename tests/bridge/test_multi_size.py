@@ -15,7 +15,7 @@ def first_losses(folder) -> list[float]:
     return [line["loss"] for line in lines[:3]]
 
 
-@pytest.mark.parametrize("degradation", ["bicubic", "insightface-warp"])
+@pytest.mark.parametrize("degradation", ["bicubic", "insightface-warp", {"bicubic": 1, "noise": 1}])
 def test_px_range_and_faces_per_person_match_the_embedded_loop(degradation, bridge_run, checkout, tmp_path):
     keys = bridge_run | {"px_range": (8, 64), "faces_per_person": 3, "num_epoch": 1, "bank": str(tmp_path / "bank")}
     keys |= {"degradation": degradation, "frequent": 1}

@@ -140,11 +140,13 @@ def test_default_keep_depends_on_the_mode(run_folder, pairs_file, tmp_path):
         assert json.loads((tmp_path / "rows.json").read_text())[0]["keep"] == keep
 
 
-def test_recipe_gives_its_degradation(run_folder, recipe_file, tmp_path):
-    config = recipe_file.read_text().removesuffix("}") + ", 'degradation': 'jpeg', 'val_protocols': ('lr-lr',)}"
+@pytest.mark.parametrize(("degradation", "evaluated"), [("jpeg", "jpeg"), ({"jpeg": 1}, "bicubic")])
+def test_recipe_gives_its_degradation(run_folder, recipe_file, tmp_path, degradation, evaluated):
+    """Of a mixture: that of the run's own verification."""
+    config = recipe_file.read_text().removesuffix("}") + f", 'degradation': {degradation!r}, 'val_protocols': ('lr-lr',)}}"
     recipe_file.write_text(config)
     command(run_folder, "--recipe", recipe_file, "--json", tmp_path / "rows.json")
-    assert [row["degradation"] for row in json.loads((tmp_path / "rows.json").read_text())] == ["jpeg"] * 3
+    assert [row["degradation"] for row in json.loads((tmp_path / "rows.json").read_text())] == [evaluated] * 3
     command(run_folder, "--recipe", recipe_file, "--degradation", "bicubic", "--json", tmp_path / "rows.json")
     assert [row["degradation"] for row in json.loads((tmp_path / "rows.json").read_text())] == ["bicubic"] * 3
 

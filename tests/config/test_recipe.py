@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 
 import pytest
@@ -35,6 +36,12 @@ def test_flat_holds_every_key_and_round_trips():
     assert from_flat(flat) == recipe
 
 
+def test_mixture_of_degradations_round_trips_through_json():
+    key, mixture = parse_override("degradation={'realworld': 2, 'bicubic': 0.5}")
+    recipe = from_flat(MINIMAL | {key: mixture, "px_range": (8, 64), "untouched": 0.1})
+    assert recipe.data.degradation == mixture and from_flat(json.loads(json.dumps(recipe.flat()))) == recipe
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -44,6 +51,9 @@ def test_flat_holds_every_key_and_round_trips():
         ({"lr": -1.0}, "lr must be above 0; got -1.0"),
         ({"px": 113}, "4 to 112; got 113"),
         ({"px": True}, "px is a int; got True (bool)"),
+        ({"degradation": ["blur"]}, "degradation is a str or dict; got ['blur'] (list)"),
+        ({"degradation": {"fog": 1}}, "degradation is a mixture of bicubic, insightface-warp"),
+        ({"untouched": 0.5}, "set px_range"),
         ({"batch_size": 0}, "batch_size must be 1 or more; got 0"),
         ({"views": 3}, "even and at least 2; got 3"),
         ({"schedule": "linear"}, "step, poly, cosine; got 'linear'"),

@@ -7,15 +7,14 @@ from PIL import Image
 
 from aird_plugin.data.degradation import (
     DEGRADATIONS,
-    bilinear_weights,
     downsample,
     downsample_torch,
     get_degradation,
     resize_to_network,
     resize_to_network_torch,
-    warp_torch,
 )
 from aird_plugin.data.lowres import RESIZE, low_faces, resize_faces
+from aird_plugin.data.warp import bilinear_weights, warp_torch
 from tests.skips import needs
 
 NAMES = list(DEGRADATIONS)

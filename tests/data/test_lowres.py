@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from aird_plugin.data.lowres import _two_passes, fixed_point_weights, low_faces, low_faces_torch, resize_torch, to_input
+from aird_plugin.data.lowres import fixed_point_weights, low_faces, low_faces_torch, resize_torch, to_input, two_passes
 
 
 @pytest.mark.parametrize("px", [4, 7, 8, 14, 16, 23, 32, 56, 64, 111])
@@ -29,8 +29,8 @@ def test_autocast_does_not_change_low_faces_torch(noise_faces):
     weights = torch.from_numpy(fixed_point_weights(112, 16)).float()
     with torch.autocast("cpu", torch.bfloat16):
         under_autocast = low_faces_torch(torch.from_numpy(images), 16, grow=False)
-        passes_under_autocast = _two_passes(torch.from_numpy(images), weights)
-    passes = _two_passes(torch.from_numpy(images), weights)
+        passes_under_autocast = two_passes(torch.from_numpy(images), weights)
+    passes = two_passes(torch.from_numpy(images), weights)
     expected = low_faces(images, 16, grow=False)
     np.testing.assert_array_equal(under_autocast.numpy(), expected)
     assert np.abs(passes.numpy().astype(int) - expected).max() <= 1

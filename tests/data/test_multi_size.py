@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 
+from aird_plugin.data import multi_size
 from aird_plugin.data.batches import Batch
 from aird_plugin.data.degradation import downsample, resize_to_network
 from aird_plugin.data.lowres import low_faces, resize_faces
@@ -55,6 +56,74 @@ def test_a_batch_depends_only_on_its_number_and_rank(noise_faces):
     assert not torch.equal(forward[0].px_B, forward[1].px_B)
 
 
+MIXTURE = {"bicubic": 1, "noise": 2, "realworld": 1}
+
+
+def test_drawn_sizes_are_those_of_runs_before_mixtures(noise_faces):
+    """Recorded before the key `untouched` and mixtures existed; neither may change the sizes of a resumed run."""
+    source = Source(noise_faces(6))
+    expected = {0: [8, 37, 43, 10, 8, 8], 7: [29, 15, 52, 16, 13, 50]}
+    for degradation in ("bicubic", "noise", MIXTURE):
+        sizes = DrawnSizes(source, (8, 64), 16, degradation)
+        assert {number: sizes[number].px_B.tolist() for number in expected} == expected
+
+
+def test_a_mixture_is_drawn_per_image_and_batch(noise_faces):
+    images = noise_faces(6)
+    sizes, again = (DrawnSizes(Source(images), (8, 64), 16, MIXTURE) for _ in range(2))
+    other_rank = DrawnSizes(Source(images, rank=1), (8, 64), 16, MIXTURE)
+    drawn = [name for number in range(100) for name in sizes.draw(number).degradations]
+    # Five standard deviations of a share of 600 draws are 0.1.
+    assert drawn.count("noise") / 600 == pytest.approx(0.5, abs=0.1) and set(drawn) == set(MIXTURE)
+    assert drawn != [name for number in range(100) for name in other_rank.draw(number).degradations]
+    for number in (3, 0):
+        batch, draw = sizes[number], again.draw(number)
+        assert torch.equal(batch.images_BHWC, again[number].images_BHWC)
+        for image, px, name, actual in zip(images, draw.px_B, draw.degradations, batch.images_BHWC.numpy(), strict=True):
+            expected = resize_to_network(downsample(image[None], int(px), name), 16, name)[0]
+            np.testing.assert_array_equal(actual, expected)
+
+
+def test_a_share_of_the_images_stays_untouched(noise_faces):
+    images = noise_faces(6)
+    without, untouched = (DrawnSizes(Source(images), (8, 64), 16, "noise", share) for share in (0.0, 0.3))
+    before, after = (np.stack([sizes.draw(number).px_B for number in range(100)]) for sizes in (without, untouched))
+    # Five standard deviations of a share of 600 draws are 0.1.
+    assert (after == 112).mean() == pytest.approx(0.3, abs=0.1) and before.max() <= 64
+    np.testing.assert_array_equal(after[after != 112], before[after != 112])
+    batch = untouched[0]
+    for image, px, actual in zip(images, batch.px_B, batch.images_BHWC.numpy(), strict=True):
+        if px == 112:
+            np.testing.assert_array_equal(actual, resize_faces(image[None], 16)[0])
+
+
+def test_a_mixture_of_one_px(noise_faces):
+    sizes = SizesConfig()
+    assert sizes.drawn_range(16, MIXTURE) == (16, 16) and sizes.drawn_range(16, "noise") == ()
+    assert SizesConfig(px_range=(8, 64)).drawn_range(16, MIXTURE) == (8, 64)
+    assert sizes.parts(16, MIXTURE) == SizesConfig(px_range=(8, 64)).parts(16, MIXTURE) == [(112, "bicubic")]
+    assert set(DrawnSizes(Source(noise_faces(6)), (16, 16), 16, MIXTURE)[0].px_B.tolist()) == {16}
+    with pytest.raises(ValueError, match=r"also_px=\(8,\) needs one degradation"):
+        SizesConfig(also_px=(8,)).check_against(16, HeadConfig(), MIXTURE)
+
+
+def test_the_training_device_gets_the_draws_instead_of_the_images(noise_faces):
+    images = noise_faces(6)
+    here, there = (DrawnSizes(Source(images), (8, 64), 16, MIXTURE, 0.3, leaves) for leaves in (False, True))
+    batch = there[2].to(torch.device("cpu"))
+    assert torch.equal(batch.images_BHWC, torch.from_numpy(images)) and torch.equal(batch.px_B, here[2].px_B)
+    assert torch.equal(batch.resize(batch.images_BHWC), here[2].images_BHWC) and here[2].resize is None
+
+
+def test_a_gpu_runs_the_batched_forms_with_the_seed_of_the_batch(noise_faces, monkeypatch):
+    calls = []
+    monkeypatch.setattr(multi_size, "degrade_each", lambda *arguments: calls.append(arguments))
+    draw = DrawnSizes(Source(noise_faces(6)), (8, 64), 16, MIXTURE).draw(4)
+    images = torch.empty(6, 112, 112, 3, dtype=torch.uint8, device="meta")
+    draw(images)
+    assert calls == [(images, draw.px_B, draw.degradations, 16, draw.seed)]
+
+
 def test_image_caches_of_the_bank():
     assert SizesConfig().parts(16, "noise") == [(16, "noise")]
     assert SizesConfig(also_px=(8, 112)).parts(16, "noise") == [(16, "noise"), (8, "noise"), (112, "bicubic")]
@@ -73,6 +142,10 @@ def test_image_caches_of_the_bank():
         ({"px_range": (8, 64), "also_px": (8,)}, "exclude each other"),
         ({"identity_also": True}, "also_px, which is empty"),
         ({"margin_small": 0.1}, "set px_range"),
+        ({"untouched": 0.1}, "untouched=0.1 is a share beside the sizes of px_range; set px_range"),
+        ({"px_range": (8, 64), "untouched": 1.0}, "below 1; got 1.0"),
+        ({"px_range": (8, 64), "untouched": -0.1}, "got -0.1"),
+        ({"px_range": (8, 64), "untouched": float("nan")}, "got nan"),
         ({"faces_per_person": 0}, "1 or more; got 0"),
     ],
 )

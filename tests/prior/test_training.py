@@ -131,6 +131,7 @@ def test_two_ranks_equal_one(prior_keys, tmp_path):
         ({"px": 64}, "prior_side=32 is below px=64"),
         ({"gradient_acc": 2}, "gradient_acc=2: a prior takes one batch per step"),
         ({"fp16": True}, "fp16=False"),
+        ({"degradation": {"blur": 1}}, "images of one degradation; got {'blur': 1}"),
         ({"px_range": (8, 64)}, "terms, px_range, also_px, faces_per_person would do nothing"),
         ({"terms": {"align": "aird_plugin.losses.cosine:CosineRegression"}}, "trains a prior and no student"),
         ({"batch_size": 64}, "48 images do not fill one batch of 64"),

@@ -1,5 +1,6 @@
 """Several input sizes per step: from the recipe through bank or online path to the terms, on one rank and on two."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -67,6 +68,39 @@ def test_bank_and_online_path_draw_the_same_sizes(keys, degradation):
         compute_loss(banked, one, 0, 1)
         hook.remove()
         assert torch.equal(inputs[0], to_input(one.images_BHWC)), "images of the network's size are not resized again"
+
+
+MIXTURE = {"bicubic": 1, "insightface-warp": 1, "noise": 1, "realworld": 1.5}
+
+
+@pytest.mark.parametrize("sizes", [{"px_range": (8, 64), "untouched": 0.2}, {}])
+def test_bank_online_path_and_training_device_draw_the_same_mixture(keys, sizes):
+    keys = keys | {"terms": {}, "degradation": MIXTURE} | sizes
+    banked, online = build_state(from_flat(keys)), build_state(from_flat(keys | {"online": True}))
+    for number in range(3):
+        one, other = banked.setup.source[number], online.setup.source[number]
+        assert torch.equal(one.px_B, other.px_B) and torch.equal(one.images_BHWC, other.images_BHWC)
+        assert set(one.px_B.tolist()) == {16} or "px_range" in sizes
+        banked.setup.source.on_training_device = True
+        left = banked.setup.source[number]
+        banked.setup.source.on_training_device = False
+        assert left.images_BHWC.shape[1] == 112
+        moved = banked.setup.to_device(left)
+        assert torch.equal(moved.images_BHWC, one.images_BHWC) and moved.resize is None
+    assert banked.setup.input_degradation == "bicubic"
+
+
+def test_a_run_with_a_mixture_resumes_and_records_it(keys, tmp_path, pairs_file):
+    keys = keys | {"terms": {}, "degradation": MIXTURE, "px_range": (8, 64), "untouched": 0.25, "num_workers": 1}
+    keys |= {"output": str(tmp_path / "run"), "num_epoch": 1, "val_targets": (str(pairs_file),), "val_protocols": ("lr-lr",)}
+    folder = train(from_flat(keys))
+    metadata = json.loads((folder / "recipe.json").read_text())
+    assert metadata["recipe"]["degradation"] == MIXTURE and metadata["resize"].startswith("mixture of bicubic: pillow-bicubic")
+    assert {row["degradation"] for row in json.loads((folder / "evaluation.json").read_text())} == {"bicubic"}
+    assert from_flat(metadata["recipe"]).data.degradation == MIXTURE
+    train(from_flat(keys | {"degradation": dict(reversed(MIXTURE.items()))}))
+    with pytest.raises(ValueError, match="degradation was {.*'realworld': 1.5.*}, now {'bicubic': 1}"):
+        train(from_flat(keys | {"degradation": {"bicubic": 1}}))
 
 
 def test_full_size_image_is_mirrored_once_on_the_online_path(keys):
@@ -147,7 +181,9 @@ def test_margin_inputs_are_computed_per_size(margin):
 
 def test_small_image_has_a_small_margin():
     sizes = SizesConfig(px_range=(8, 32), margin_small=0.1)
-    torch.testing.assert_close(size_margins(torch.tensor([8, 16, 32]), sizes, 0.5), torch.tensor([[0.1], [0.3], [0.5]]))
+    # The last image is untouched.
+    margins_G1 = size_margins(torch.tensor([8, 16, 32, 112]), sizes, 0.5)
+    torch.testing.assert_close(margins_G1, torch.tensor([[0.1], [0.3], [0.5], [0.5]]))
     head = Head(HeadConfig(3, margin_list=(1.0, 0.5, 0.0), margin_scale=1.0), 3, torch.eye(3))
     label_G, px_B = torch.arange(3), torch.tensor([8, 16, 32])
     inputs = LossInputs(
@@ -163,6 +199,7 @@ def test_small_image_has_a_small_margin():
     [
         {"also_px": (8,), "identity_also": True, "terms": OCTUPLET, "faces_per_person": 3},
         {"px_range": (8, 64), "margin_small": 0.1, "terms": {"align": "aird_plugin.losses.cosine:CosineRegression"}},
+        {"px_range": (8, 64), "terms": {}, "degradation": MIXTURE, "untouched": 0.2},
     ],
 )
 def test_resumed_multi_size_run_is_bit_identical(keys, tmp_path, more):
@@ -206,6 +243,7 @@ def test_invalid_recipe_is_rejected_before_training(keys, change, words):
             "px_range=.* with reader='upstream'; train without .* or with reader='bank'",
         ),
         ({"faces_per_person": 4, "reader": "upstream"}, "faces_per_person=4 does not run"),
+        ({"degradation": {"blur": 1}, "reader": "upstream"}, "degradation={'blur': 1} does not run.*or with reader='bank'"),
     ],
 )
 def test_arcface_torch_rejects_multi_size_recipes(keys, change, words):
