@@ -12,6 +12,7 @@ from aird_plugin.bridge.compat import Environment
 from aird_plugin.bridge.upstream_run import UpstreamRun
 from aird_plugin.bridge.verification import final_verification
 from aird_plugin.config.recipe import Recipe
+from aird_plugin.data.records import open_records
 from aird_plugin.training.deterministic import deterministic
 from aird_plugin.training.run_folder import write_or_verify_run
 from aird_plugin.training.setup import build_setup, pick_device
@@ -29,6 +30,7 @@ def train(recipe: Recipe, directory: str) -> Path:
     checkout that lacks one of our hooks, and ImportError naming the extra if upstream's own imports are missing.
     """
     refuse_sizes(recipe)
+    refuse_unlabelled(recipe)
     folder = checkout.find(directory, hooks.ENTRY)
     hooks.check_hooks(folder)
     check_imports(folder)
@@ -69,6 +71,16 @@ def refuse_sizes(recipe: Recipe) -> None:
             where = "with reader='upstream'" if key in ("px_range", "faces_per_person") else ""
             problem = f"{key}={getattr(sizes, key)!r} does not run inside arcface_torch {where}".rstrip()
             raise ValueError(f"{problem}; train without --arcface-torch" + (" or with reader='bank'" if where else ""))
+
+
+def refuse_unlabelled(recipe: Recipe) -> None:
+    """Raise ValueError for a run without labels. A folder of images is opened, a .rec always has labels."""
+    place = Path(recipe.data.rec)
+    folder = place.is_dir() and not (place / "train.rec").exists()
+    if not recipe.data.labels or (folder and not open_records(recipe.data.rec).num_classes):
+        raise ValueError(
+            f"rec={place} has no labels, or labels=False, and arcface_torch needs them; train without --arcface-torch"
+        )
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SHUFFLE, NEIGHBOURS, SIZES = 0, 1, 2
+SHUFFLE, NEIGHBOURS, SIZES, ANCHORS = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from aird_plugin.models.freeze import freeze_trunk
 from aird_plugin.models.load import load_initial_weights, load_teacher
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.teacher_feature_maps import TeacherMaps
+from aird_plugin.training.anchors import set_anchors
 from aird_plugin.training.data import build_source, open_caches, open_faces, teacher_needs
 from aird_plugin.training.feature_maps import open_maps
 from aird_plugin.training.inputs import check_inputs, with_target_files
@@ -28,6 +29,7 @@ from aird_plugin.training.objective import LossDims, Objective
 from aird_plugin.training.prior_features import WithFeatures, open_encoder, open_features
 from aird_plugin.training.run_folder import run_metadata
 from aird_plugin.training.teacher_projection import projected_width
+from aird_plugin.training.unlabelled import check_unlabelled
 from aird_plugin.utils import distributed
 from aird_plugin.utils.devices import pick_device
 
@@ -106,6 +108,8 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     recipe = with_target_files(recipe)
     recipe.sizes.check_against(recipe.data.px, recipe.head)
     records, recipe = open_faces(recipe)
+    if not recipe.data.labels:
+        check_unlabelled(recipe)
     teacher = None
     if recipe.teacher.teacher:
         teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network, device.type)
@@ -125,6 +129,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     objective = Objective(recipe.terms, sizes, recipe.run.identity_weight)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
     images, bank = open_caches(recipe, records, teacher, device)
+    set_anchors(objective, bank, recipe.run.seed)
     if distributed.rank() == 0:
         for finding in at_start(recipe, records, bank):
             print(finding, file=sys.stderr)
