@@ -36,8 +36,8 @@ class FolderRecords:
         identities, loose = identities_in(self.path), images_in(self.path)
         if not identities and not loose:
             raise ValueError(
-                f"{folder} holds neither train.rec, nor subfolders (one per identity) with .jpg, .png, .bmp or .webp, nor such "
-                "images themselves (without labels)"
+                f"{folder} holds neither train.rec nor subfolders (one per identity) with .jpg, .png, .bmp or .webp, "
+                "nor such images themselves (without labels)"
             )
         if identities and loose:
             raise ValueError(

@@ -37,9 +37,7 @@ def check_unlabelled(recipe: Recipe) -> None:
     refused = {name: term_instead(spec) for name, spec in used_terms(recipe).items() if set(spec.needs) & set(INSTEAD)}
     if refused:
         instead = ", ".join(f"{term} in the place of {name}" for name, term in refused.items())
-        raise ValueError(
-            f"{why}, but {', '.join(refused)} cannot do without them; use {instead}, or set the weight to 0"
-        )
+        raise ValueError(f"{why}, but {', '.join(refused)} cannot do without them; use {instead}, or set the weight to 0")
     if not used_terms(recipe):
         raise ValueError(f"{why}: a run needs a term, such as terms={{'align': 'aird_plugin.losses.cosine:CosineRegression'}}")
 

@@ -67,7 +67,9 @@ def test_the_teachers_own_embedding_has_no_loss():
 
 def test_two_anchors_of_which_one_is_left_out_have_no_loss():
     student, teacher, anchors = embeddings(anchors=2)
-    assert anchor_kl_loss(student, teacher, anchors, SCALE, torch.zeros(5, dtype=torch.int64)).item() == pytest.approx(0, abs=1e-12)
+    assert anchor_kl_loss(student, teacher, anchors, SCALE, torch.zeros(5, dtype=torch.int64)).item() == pytest.approx(
+        0, abs=1e-12
+    )
 
 
 def test_opposite_embeddings_at_a_large_scale_stay_finite():

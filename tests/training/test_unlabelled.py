@@ -1,25 +1,40 @@
 """Runs without labels: a flat folder of crops, or a labelled set with labels=False."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin.bridge.host import refuse_unlabelled
 from aird_plugin.config.recipe import from_flat, load
 from aird_plugin.config.recipe_file import recipe_path
 from aird_plugin.data.records import open_records
 from aird_plugin.diagnostics.recipe_check import check_contents
+from aird_plugin.losses.anchor_kl import AnchorKL
+from aird_plugin.losses.cosine import CosineRegression
 from aird_plugin.models.head import HeadConfig
-from aird_plugin.training.anchors import draw_anchors
-from aird_plugin.training.loop import train
+from aird_plugin.models.no_head import NoHead
+from aird_plugin.training.anchors import draw_anchors, set_anchors
+from aird_plugin.training.loop import resume, train
+from aird_plugin.training.objective import LossDims, Objective, build_loss_inputs
 from aird_plugin.training.setup import build_setup
 from aird_plugin.training.state import build_state
+from aird_plugin.training.validation import has_high_side
+from aird_plugin.utils import distributed
+from tests.exact import assert_equal_up_to_order, float64
 from tests.ranks import on_ranks
-from tests.exact import assert_equal_up_to_order
+from tests.utils.test_distributed import FACES, WIDTH, Batch
+
+ROOT = Path(__file__).parents[2]
 
 TERMS = {"align": "aird_plugin.losses.cosine:CosineRegression", "akl": "aird_plugin.losses.anchor_kl:AnchorKL"}
 
@@ -129,25 +144,44 @@ def test_labelled_run_takes_anchors_too(tiny_run, tmp_path):
     assert row["loss"] == pytest.approx(row["identity"] + 8 * row["align"] + row["akl"], rel=1e-5)
 
 
-def first_loss(keys: dict) -> dict[str, torch.Tensor]:
-    """The anchors, the first batch's loss (mean over ranks) and the student's gradient of it."""
-    from aird_plugin.training.loop import compute_loss
-    from aird_plugin.utils import distributed
-
-    state = build_state(from_flat(keys | {"batch_size": 8 // distributed.world_size()}))
-    state.setup.student.double()
-    state.setup.objective.double()
-    out = compute_loss(state, state.setup.to_device(state.setup.source[0]), 0, 1)
+def one_step() -> dict[str, torch.Tensor]:
+    """One step by both terms on this rank's images: the losses and the student's gradients."""
+    torch.manual_seed(1)
+    student = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, WIDTH))
+    objective = Objective({"align": CosineRegression(), "akl": AnchorKL()}, LossDims(WIDTH, FACES))
+    views_NVD = np.random.default_rng(0).normal(size=(FACES, 2, WIDTH))
+    set_anchors(objective, SimpleNamespace(embeddings_NVD=views_NVD), seed=0)
+    objective.double()
+    ranks, rank = distributed.world_size(), distributed.rank()
+    network = DistributedDataParallel(student) if ranks > 1 else student
+    batch = Batch(slice(rank * FACES // ranks, (rank + 1) * FACES // ranks))
+    inputs = build_loss_inputs(network(batch.x), batch, NoHead())
+    out = objective(inputs, identity=None)
     out["loss"].backward()
-    term = state.setup.objective.terms["akl"]
-    return {"rows": term.row_K, "akl": distributed.mean_over_ranks(out["akl"].detach()), "anchors": term.anchor_KD}
+    losses = {key: distributed.mean_over_ranks(value.detach()) for key, value in out.items()}
+    return losses | {key: p.grad for key, p in student.named_parameters()}
 
 
-def test_two_ranks_draw_the_same_anchors_and_train(tiny_run, tmp_path):
-    keys = unlabelled(tiny_run, bank=str(tmp_path / "bank"))
-    one = first_loss(keys)
-    ranks = on_ranks(first_loss, tmp_path, keys)
-    assert torch.equal(ranks[0]["rows"], one["rows"]) and torch.equal(ranks[1]["anchors"], one["anchors"])
+def test_two_ranks_equal_one_in_losses_and_gradients(tmp_path):
+    with float64():
+        whole = one_step()
+    assert set(whole) >= {"loss", "align", "akl"} and "identity" not in whole and whole["akl"] > 0
+    for part in on_ranks(one_step, tmp_path):
+        assert_equal_up_to_order(part, whole)
+
+
+def test_two_ranks_under_torchrun_resume_on_one(tiny_run, crops, tmp_path, pairs_file):
+    keys = {"rec": str(crops), "labels": True, "bank": str(tmp_path / "bank"), "output": str(tmp_path / "run"), "num_epoch": 1}
+    keys = unlabelled(tiny_run, **keys, val_targets=(pairs_file,), verbose=3)
+    recipe = tmp_path / "flat.py"
+    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys | {'batch_size': 4}!r})\n")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(ROOT / "train.py")]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, str(recipe)], env=env, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert len(json.loads((tmp_path / "run" / "evaluation.json").read_text())) == 2
+    assert [row["step"] for row in lines(tmp_path / "run")] == list(range(1, 7))
+    assert resume(build_state(from_flat(keys))) == 6
 
 
 @pytest.mark.parametrize(
@@ -194,8 +228,6 @@ def test_doctor_names_what_it_cannot_check(finished, tiny_run, crops, pairs_file
 
 
 def test_run_without_the_teachers_space_has_no_lr_hr(tiny_run):
-    from aird_plugin.training.validation import has_high_side
-
     terms = {"rkd": "aird_plugin.losses.rkd:RKD"}
     keys = unlabelled(tiny_run, terms=terms)
     keys.pop("akl_anchors")
@@ -205,8 +237,7 @@ def test_run_without_the_teachers_space_has_no_lr_hr(tiny_run):
 
 
 def test_recipe_is_the_cosine_recipe_without_labels():
-    recipes = Path(__file__).parents[2] / "recipes"
-    recipe, cosine = (load(recipe_path(recipes, f"faces15k_small_lr16_{name}")) for name in ("nolabels", "cosine"))
+    recipe, cosine = (load(recipe_path(ROOT / "recipes", f"faces15k_small_lr16_{name}")) for name in ("nolabels", "cosine"))
     assert not recipe.data.labels and recipe.run.identity_weight == 0
     assert recipe.terms["align"] == cosine.terms["align"] and set(recipe.terms) == {"align", "akl"}
     assert (recipe.terms["akl"].weight, recipe.terms["akl"].scale) == (1, 20)
