@@ -37,7 +37,7 @@ def check_contents(recipe: Recipe) -> Iterator[Diagnostic]:
     records, recipe = open_faces(recipe)
     labels = f"of {recipe.head.num_classes} identities" if recipe.data.labels else "without labels"
     yield Diagnostic("ok", f"{recipe.data.rec}: {len(records)} images {labels}")
-    if not (recipe.data.labels or recipe.prior.prior_side):
+    if not recipe.prior.prior_side:
         check_unlabelled(recipe)
     teacher = None
     if recipe.teacher.teacher:

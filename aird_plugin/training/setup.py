@@ -13,6 +13,7 @@ from aird_plugin.data.batches import BankFaces, Batch, OnlineFaces
 from aird_plugin.data.degradation import BICUBIC, downsample_torch, resize_to_network_torch
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.multi_size import DrawnSizes
+from aird_plugin.data.records import Records
 from aird_plugin.diagnostics.checks import at_start
 from aird_plugin.losses.term import Needs
 from aird_plugin.models import build
@@ -108,8 +109,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     recipe = with_target_files(recipe)
     recipe.sizes.check_against(recipe.data.px, recipe.head)
     records, recipe = open_faces(recipe)
-    if not recipe.data.labels:
-        check_unlabelled(recipe)
+    check_unlabelled(recipe)
     teacher = None
     if recipe.teacher.teacher:
         teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network, device.type)
@@ -130,9 +130,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     check_teacher_fits(recipe, objective, teacher, embedding_size)
     images, bank = open_caches(recipe, records, teacher, device)
     set_anchors(objective, bank, recipe.run.seed)
-    if distributed.rank() == 0:
-        for finding in at_start(recipe, records, bank):
-            print(finding, file=sys.stderr)
+    print_warnings(recipe, records, bank)
     source: BankFaces | OnlineFaces | DrawnSizes | WithFeatures = build_source(
         recipe, records, images, bank, objective, student.input_size, device
     )
@@ -154,6 +152,13 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
         metadata=metadata,
         maps=maps,
     )
+
+
+def print_warnings(recipe: Recipe, records: Records, bank: TeacherCache | None) -> None:
+    """The warnings of the inexpensive checks, on rank 0."""
+    if distributed.rank() == 0:
+        for finding in at_start(recipe, records, bank):
+            print(finding, file=sys.stderr)
 
 
 def build_student(recipe: Recipe, embedding_size: int) -> nn.Module:

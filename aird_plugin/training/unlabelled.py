@@ -28,7 +28,10 @@ def without_labels(recipe: Recipe) -> Recipe:
 
 
 def check_unlabelled(recipe: Recipe) -> None:
-    """Raises ValueError where a recipe without labels has an identity loss, a key or term that needs them, or no term."""
+    """Raises ValueError where the recipe of a run without labels has an identity loss, a key or term that needs them, or no
+    term. A labelled run passes."""
+    if recipe.data.labels:
+        return
     why = f"rec={recipe.data.rec} has no labels, or labels=False"
     if recipe.run.identity_weight:
         raise ValueError(f"{why}: there is no identity loss; set identity_weight=0")
