@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from aird_plugin.__main__ import main
 from aird_plugin.bridge.host import refuse_unlabelled
 from aird_plugin.config.recipe import from_flat, load
 from aird_plugin.config.recipe_file import recipe_path
@@ -22,7 +23,9 @@ from aird_plugin.diagnostics.recipe_check import check_contents
 from aird_plugin.losses.anchor_kl import AnchorKL
 from aird_plugin.losses.cosine import CosineRegression
 from aird_plugin.models.head import HeadConfig
+from aird_plugin.models.load import load_model
 from aird_plugin.models.no_head import NoHead
+from aird_plugin.report.collect import _no_high_side
 from aird_plugin.training.anchors import draw_anchors, set_anchors
 from aird_plugin.training.loop import resume, train
 from aird_plugin.training.objective import LossDims, Objective, build_loss_inputs
@@ -32,6 +35,7 @@ from aird_plugin.training.validation import has_high_side
 from aird_plugin.utils import distributed
 from tests.exact import assert_equal_up_to_order, float64
 from tests.ranks import on_ranks
+from tests.skips import needs
 from tests.utils.test_distributed import FACES, WIDTH, Batch
 
 ROOT = Path(__file__).parents[2]
@@ -225,6 +229,22 @@ def test_doctor_names_what_it_cannot_check(finished, tiny_run, crops, pairs_file
     assert any("cannot be checked without labels" in line for line in found)
     with pytest.raises(ValueError, match="set identity_weight=0"):
         list(check_contents(from_flat(unlabelled(tiny_run, **keys, identity_weight=1.0))))
+
+
+def test_report_evaluates_the_run_in_both_protocols(finished, tiny_run, pairs_file, tmp_path):
+    page = tmp_path / "report.html"
+    assert main(["report", str(finished), "--out", str(page), "--pairs", pairs_file]) == 0
+    metadata = json.loads((finished / "recipe.json").read_text())
+    run = SimpleNamespace(recipe=metadata["recipe"], metadata=metadata)
+    teacher = SimpleNamespace(describe=lambda: metadata["teacher"])
+    assert _no_high_side(run, load_model(str(finished)), teacher, None) == "" and page.exists()
+
+
+def test_run_is_exported(finished, tmp_path):
+    needs("onnx")
+    needs("onnxruntime")
+    assert main(["export", str(finished), "--out", str(tmp_path / "model")]) == 0
+    assert list((tmp_path / "model").glob("*.onnx"))
 
 
 def test_run_without_the_teachers_space_has_no_lr_hr(tiny_run):
