@@ -22,6 +22,7 @@ from aird_plugin.data.records import open_records
 from aird_plugin.diagnostics.recipe_check import check_contents
 from aird_plugin.losses.anchor_kl import AnchorKL
 from aird_plugin.losses.cosine import CosineRegression
+from aird_plugin.losses.rkd import RKD
 from aird_plugin.models.head import HeadConfig
 from aird_plugin.models.load import load_model
 from aird_plugin.models.no_head import NoHead
@@ -149,10 +150,10 @@ def test_labelled_run_takes_anchors_too(tiny_run, tmp_path):
 
 
 def one_step() -> dict[str, torch.Tensor]:
-    """One step by both terms on this rank's images: the losses and the student's gradients."""
+    """One step by three terms on this rank's images: the losses and the student's gradients."""
     torch.manual_seed(1)
     student = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, WIDTH))
-    objective = Objective({"align": CosineRegression(), "akl": AnchorKL()}, LossDims(WIDTH, FACES))
+    objective = Objective({"align": CosineRegression(), "akl": AnchorKL(), "rkd": RKD()}, LossDims(WIDTH, FACES))
     views_NVD = np.random.default_rng(0).normal(size=(FACES, 2, WIDTH))
     set_anchors(objective, SimpleNamespace(embeddings_NVD=views_NVD), seed=0)
     objective.double()
@@ -169,7 +170,7 @@ def one_step() -> dict[str, torch.Tensor]:
 def test_two_ranks_equal_one_in_losses_and_gradients(tmp_path):
     with float64():
         whole = one_step()
-    assert set(whole) >= {"loss", "align", "akl"} and "identity" not in whole and whole["akl"] > 0
+    assert set(whole) >= {"loss", "align", "akl", "rkd"} and "identity" not in whole and whole["akl"] > 0
     for part in on_ranks(one_step, tmp_path):
         assert_equal_up_to_order(part, whole)
 
@@ -224,9 +225,10 @@ def test_arcface_torch_refuses_a_run_without_labels(tiny_run, crops):
 
 def test_doctor_names_what_it_cannot_check(finished, tiny_run, crops, pairs_file):
     keys = {"rec": str(crops), "bank": str(finished.parent / "bank"), "labels": True, "val_targets": (pairs_file,)}
-    found = [str(one) for one in check_contents(from_flat(unlabelled(tiny_run, **keys)))]
-    assert any("48 images without labels" in line for line in found) and not any("WARN" in line.upper() for line in found)
-    assert any("cannot be checked without labels" in line for line in found)
+    found = list(check_contents(from_flat(unlabelled(tiny_run, **keys))))
+    assert {one.status for one in found} == {"ok", "note"}
+    for text in ("48 images without labels", "cannot be checked without labels"):
+        assert any(text in one.what for one in found)
     with pytest.raises(ValueError, match="set identity_weight=0"):
         list(check_contents(from_flat(unlabelled(tiny_run, **keys, identity_weight=1.0))))
 
