@@ -227,6 +227,7 @@ def test_doctor_names_what_it_cannot_check(finished, tiny_run, crops, pairs_file
     keys = {"rec": str(crops), "bank": str(finished.parent / "bank"), "labels": True, "val_targets": (pairs_file,)}
     found = list(check_contents(from_flat(unlabelled(tiny_run, **keys))))
     assert {one.status for one in found} == {"ok", "note"}
+    assert not any("have a training image with a cosine above" in one.what for one in found)
     for text in ("48 images without labels", "cannot be checked without labels"):
         assert any(text in one.what for one in found)
     with pytest.raises(ValueError, match="set identity_weight=0"):
