@@ -13,6 +13,7 @@ from aird_plugin.bridge.upstream_run import UpstreamRun
 from aird_plugin.bridge.verification import final_verification
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.mixture import is_mixture
+from aird_plugin.data.records import open_records
 from aird_plugin.training.deterministic import deterministic
 from aird_plugin.training.run_folder import write_or_verify_run
 from aird_plugin.training.setup import build_setup, pick_device
@@ -30,6 +31,7 @@ def train(recipe: Recipe, directory: str) -> Path:
     checkout that lacks one of our hooks, and ImportError naming the extra if upstream's own imports are missing.
     """
     refuse_sizes(recipe)
+    refuse_unlabelled(recipe)
     folder = checkout.find(directory, hooks.ENTRY)
     hooks.check_hooks(folder)
     check_imports(folder)
@@ -76,6 +78,16 @@ def refuse_sizes(recipe: Recipe) -> None:
             value = degradation if key == "degradation" else getattr(sizes, key)
             problem = f"{key}={value!r} does not run inside arcface_torch {where}".rstrip()
             raise ValueError(f"{problem}; train without --arcface-torch" + (" or with reader='bank'" if where else ""))
+
+
+def refuse_unlabelled(recipe: Recipe) -> None:
+    """Raise ValueError for a run without labels. A folder of images is opened, a .rec always has labels."""
+    place = Path(recipe.data.rec)
+    folder = place.is_dir() and not (place / "train.rec").exists()
+    if not recipe.data.labels or (folder and not open_records(recipe.data.rec).num_classes):
+        raise ValueError(
+            f"rec={place} has no labels, or labels=False, and arcface_torch needs them; train without --arcface-torch"
+        )
 
 
 @contextmanager

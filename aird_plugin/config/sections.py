@@ -17,8 +17,8 @@ SECRETS = ("wandb_key",)
 
 @dataclass(frozen=True)
 class DataConfig:
-    """rec: folder with train.rec (or of one subfolder per identity). num_image: 0, or the count that the data must have.
-
+    """rec: folder with train.rec, of one subfolder per identity, or of images without labels. num_image: 0, or the count that
+    the data must have. labels: False trains without labels also where the data have them (training/labels.py).
     px: side of the LR image; 112 leaves it untouched. degradation: how images are downsampled and resized to the student's input
     (a name of data/degradation.py); the run's verification does the same. It may be a mixture, name -> weight, from which
     each image of a step draws one (data/mixture.py); the verification is then bicubic. num_workers: processes that prepare
@@ -27,13 +27,14 @@ class DataConfig:
 
     rec: str = ""
     num_image: int = 0
+    labels: bool = True
     px: int = 16
     degradation: str | dict = BICUBIC
     num_workers: int = 0
 
     def __post_init__(self):
         if not self.rec:
-            raise ValueError("rec names the training images: a folder with train.rec, or one subfolder per identity")
+            raise ValueError("rec names the training images: a folder with train.rec, one subfolder per identity, or images")
         check_px(self.px)
         check_degradation(self.degradation)
         for key in ("num_image", "num_workers"):
@@ -79,9 +80,10 @@ class TeacherConfig:
 class RunConfig:
     """output: the run folder. resume: continue from its newest checkpoint if there is one; False starts again.
 
-    identity_weight: weight of the margin loss. save_steps: steps between checkpoints, 0 for once an epoch. frequent: steps
-    between lines of metrics.jsonl. verbose: steps between verifications on val_targets, 0 for none before the end. facebn: None,
-    or a mode in which each verification is repeated with FaceBN; keep: weight of the old statistics (the paper: 0.1).
+    identity_weight: weight of the margin loss; 0 without labels. save_steps: steps between checkpoints, 0 for once an epoch.
+    frequent: steps between lines of metrics.jsonl. verbose: steps between verifications on val_targets, 0 for none before the
+    end. facebn: None, or a mode in which each verification is repeated with FaceBN; keep: weight of the old statistics (the
+    paper: 0.1).
     fp16, bf16: autocast of the student on CUDA (bf16 on the CPU too). compile: torch.compile the student (a minute at the start;
     on a CPU it needs a C++ compiler). deterministic: the same bits on the same machine (deterministic.py); a run does not resume
     with other threads, ranks or another PyTorch. device: "auto", "cpu" or "cuda". rank_timeout:

@@ -16,9 +16,7 @@ from aird_plugin.data.bank.caches import ImageCache, TeacherCache
 from aird_plugin.data.constants import NO_IDENTITY
 from aird_plugin.data.degradation import downsample
 from aird_plugin.data.device_array import DeviceArray
-from aird_plugin.data.folder_records import FolderRecords
-from aird_plugin.data.recordio.face_records import FaceRecords
-from aird_plugin.data.records import decode_face
+from aird_plugin.data.records import Records, decode_face
 from aird_plugin.data.sampler import BatchIndices, BatchSampler
 from aird_plugin.data.views import jitter, mirror_odd
 
@@ -171,7 +169,7 @@ class OnlineFaces(Dataset):
     def __init__(
         self,
         sampler: BatchSampler,
-        records: FaceRecords | FolderRecords,
+        records: Records,
         px: int,
         degradation: str,
         view_seed: int,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aird_plugin.data.constants import FACE_SIDE, IMAGE_SUFFIXES
+from aird_plugin.data.constants import FACE_SIDE, IMAGE_SUFFIXES, NO_IDENTITY
 from aird_plugin.data.folder_records import FolderRecords
 from aird_plugin.data.images import decode, face_file
 from aird_plugin.data.pairs import pair_faces, read_pairs
@@ -12,9 +12,10 @@ from aird_plugin.data.recordio.face_records import FaceRecords
 
 
 def open_records(path: str) -> FaceRecords | FolderRecords:
-    """Open the training set at `path`: a folder with train.rec, a .rec file, or a folder with one subfolder per identity.
+    """Open the training set at `path`: a folder with train.rec, a .rec file, or a folder of images.
 
-    The result has `labels` (N,), `num_classes`, `payload(row)`, `fingerprint()` and `path`.
+    The folder has one subfolder per identity, or the images themselves, without labels. The result has `labels` (N,),
+    `num_classes`, `payload(row)`, `fingerprint()` and `path`. Without labels, `num_classes` is 0, the labels are `NO_IDENTITY`.
     """
     place = Path(path)
     if place.suffix == ".rec":
@@ -23,10 +24,41 @@ def open_records(path: str) -> FaceRecords | FolderRecords:
         return FaceRecords(place / "train.rec")
     if place.is_dir():
         return FolderRecords(place)
-    raise FileNotFoundError(f"rec={path}: no such folder or .rec file; a folder holds train.rec, or one subfolder per identity")
+    raise FileNotFoundError(
+        f"rec={path}: no such folder or .rec file; a folder holds train.rec, one subfolder per identity, or images"
+    )
 
 
-def decode_face(records: FaceRecords | FolderRecords, row: int) -> np.ndarray:
+class WithoutLabels:
+    """A labelled training set whose labels the recipe does not use. stored: the set itself."""
+
+    num_classes = 0
+
+    def __init__(self, stored: FaceRecords | FolderRecords):
+        self.stored, self.path = stored, stored.path
+        self.labels = np.full(len(stored), NO_IDENTITY)
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    def payload(self, row: int) -> bytes:
+        """The undecoded image file of a row."""
+        return self.stored.payload(row)
+
+    def fingerprint(self) -> str:
+        """The set's own fingerprint: the images are the same, so that runs with and without labels share one bank."""
+        return self.stored.fingerprint()
+
+
+Records = FaceRecords | FolderRecords | WithoutLabels
+
+
+def as_stored(records: Records) -> FaceRecords | FolderRecords:
+    """The training set with the labels that it has on disk."""
+    return records.stored if isinstance(records, WithoutLabels) else records
+
+
+def decode_face(records: Records, row: int) -> np.ndarray:
     """Decode the HR image of a row. uint8 (112, 112, 3). Raises ValueError naming a record of another size or unreadable."""
     face_HWC = decode(records.payload(row), f"image {row} of {records.path}")
     if face_HWC.shape != (FACE_SIDE, FACE_SIDE, 3):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SHUFFLE, NEIGHBOURS, SIZES, DEGRADATION = 0, 1, 2, 3
+SHUFFLE, NEIGHBOURS, SIZES, DEGRADATION, ANCHORS = 0, 1, 2, 3, 4
 
 
 @dataclass(frozen=True)

@@ -55,8 +55,10 @@ def check_all(recipe: Recipe, records, teacher) -> Iterator[Diagnostic]:
         return
     bank = TeacherCache(folder, manifest)
     yield from check_bank(bank)
-    for target in recipe.run.val_targets:
+    for target in recipe.run.val_targets if recipe.data.labels else ():
         yield check_shared_identities(bank, teacher, target)
+    if not recipe.data.labels:
+        yield Diagnostic("note", "identities shared with the test sets cannot be checked without labels")
     for section in recipe.sizes.parts(recipe.data.px, recipe.data.degradation):
         folder = recipe.bank.low_folder(*section)
         manifest = read_manifest(folder, image_cache_inputs(recipe.bank, records.fingerprint(), len(records), *section))

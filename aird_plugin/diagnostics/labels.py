@@ -11,7 +11,10 @@ from aird_plugin.diagnostics.diagnostic import Diagnostic
 
 
 def check_labels_of_identities(label_N: np.ndarray, num_classes: int) -> Iterator[Diagnostic]:
-    """Check for gaps in the numbering, identities with a single image, and data of one identity only."""
+    """Check for labels, gaps in the numbering, identities with a single image, and data of one identity only."""
+    if not num_classes:
+        yield Diagnostic("note", "the run has no labels", "it trains by terms on the teacher's outputs alone")
+        return
     count_C = np.bincount(label_N, minlength=num_classes)
     empty = np.flatnonzero(count_C == 0)
     if len(empty):

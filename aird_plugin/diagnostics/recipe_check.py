@@ -33,9 +33,13 @@ def check_contents(recipe: Recipe) -> Iterator[Diagnostic]:
     from aird_plugin.models.registry import ONNX
     from aird_plugin.training.data import open_faces
     from aird_plugin.training.prior_features import open_encoder
+    from aird_plugin.training.unlabelled import check_unlabelled
 
     records, recipe = open_faces(recipe)
-    yield Diagnostic("ok", f"{recipe.data.rec}: {len(records)} images of {recipe.head.num_classes} identities")
+    labels = f"of {recipe.head.num_classes} identities" if recipe.data.labels else "without labels"
+    yield Diagnostic("ok", f"{recipe.data.rec}: {len(records)} images {labels}")
+    if not recipe.prior.prior_side:
+        check_unlabelled(recipe)
     teacher = None
     if recipe.teacher.teacher:
         teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network)

@@ -17,7 +17,7 @@ MIN_COSINE = 0.9999
 
 
 def sample_faces(path: str, count: int) -> np.ndarray:
-    """Up to `count` images of a .bin, a record file or a folder of identities, evenly spaced. uint8 (N, 112, 112, 3)."""
+    """Up to `count` images of a .bin, a record file or a folder of images, evenly spaced. uint8 (N, 112, 112, 3)."""
     if Path(path).suffix == ".bin":
         pairs = read_pairs(path)
         chosen = np.linspace(0, len(pairs.same) - 1, min(len(pairs.same), -(-count // 2)), dtype=int)

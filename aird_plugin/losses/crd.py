@@ -52,7 +52,7 @@ class CRD(TermConfig):
     temperature: float = 0.07
     momentum: float = 0.5
 
-    needs = frozenset({Needs.TEACHER_WIDTH, Needs.ROWS})
+    needs = frozenset({Needs.TEACHER_WIDTH, Needs.ROWS, Needs.LABELS})
 
     def __post_init__(self):
         for key in ("negatives", "width"):

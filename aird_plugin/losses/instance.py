@@ -55,10 +55,19 @@ def instance_loss(
     return loss_B.mean() * temperature**2
 
 
-def divergence(student_BC: torch.Tensor, teacher_BC: torch.Tensor, shards=SINGLE_SHARD, temperature: float = 1.0) -> torch.Tensor:
-    """KL(teacher || student) of the softmax over all classes, per row. (B,), in nats."""
-    no_label_B = torch.full((len(student_BC),), -1, device=student_BC.device)
-    return _NonTargetDivergence.apply(student_BC, teacher_BC, no_label_B, shards, temperature)[0]
+def divergence(
+    student_BC: torch.Tensor,
+    teacher_BC: torch.Tensor,
+    shards=SINGLE_SHARD,
+    temperature: float = 1.0,
+    excluded_B: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """KL(teacher || student) of the softmax over all classes, per row. (B,), in nats. excluded_B: None, or int64, a class that
+    each row leaves out, -1 for none.
+    """
+    if excluded_B is None:
+        excluded_B = torch.full((len(student_BC),), -1, device=student_BC.device)
+    return _NonTargetDivergence.apply(student_BC, teacher_BC, excluded_B, shards, temperature)[0]
 
 
 def decoupled(

@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from aird_plugin.losses.precision import at_least_float32
-from aird_plugin.losses.term import TermConfig
+from aird_plugin.losses.term import Needs, TermConfig
 from aird_plugin.losses.triplets import gather_sizes, hinge, mine_batch_hard
 
 
@@ -65,6 +65,8 @@ class Octuplet(TermConfig):
 
     margin: float = 0.5
     own: bool = True
+
+    needs = frozenset({Needs.LABELS})
 
     def __post_init__(self):
         if self.margin < 0:

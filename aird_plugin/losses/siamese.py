@@ -17,7 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from aird_plugin.losses.precision import at_least_float32
-from aird_plugin.losses.term import TermConfig
+from aird_plugin.losses.term import Needs, TermConfig
 from aird_plugin.losses.triplets import gather_sizes, hinge, mine_batch_hard
 
 
@@ -49,6 +49,8 @@ class Siamese(TermConfig):
     """Recipe keys of the term: `siamese_weight`, `siamese_margin`, ... It requires one or more sizes in `also_px`."""
 
     margin: float = 1.0
+
+    needs = frozenset({Needs.LABELS})
 
     def __post_init__(self):
         if self.margin < 0:

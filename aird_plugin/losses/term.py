@@ -23,6 +23,10 @@ class Needs(StrEnum):
     NEIGHBOURS = "neighbours"
     # Teacher embeddings after the learned linear projection of Bridge Distillation.
     ADAPTED = "adapted"
+    # Identity labels: label_B, label_G, student_cosine_GC. TEACHER_COSINE, NEIGHBOURS and ADAPTED need them too.
+    LABELS = "labels"
+    # Teacher embeddings of images drawn from the bank: the term has `set_anchors(row_K, anchor_KD)`, its spec `anchors` (K).
+    ANCHORS = "anchors"
     # Index of each image in the training set.
     ROWS = "rows"
     # Pairs of intermediate feature maps of student and teacher.

@@ -69,11 +69,12 @@ class HeadConfig:
 
 @dataclass(frozen=True)
 class ClassCosines:
-    """Cosines of all ranks' samples to this rank's classes; label -1 where the class is in another rank's shard."""
+    """Cosines of all ranks' samples to this rank's classes; label -1 where the class is in another rank's shard. None each in a
+    run without labels (`NoHead`), the teacher's also without a teacher."""
 
-    student_GC: Tensor
+    student_GC: Tensor | None
     teacher_GC: Tensor | None
-    label_G: Tensor
+    label_G: Tensor | None
 
 
 class Head(nn.Module):

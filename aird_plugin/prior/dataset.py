@@ -9,8 +9,7 @@ from aird_plugin.data.bank.build import open_image_cache
 from aird_plugin.data.bank.caches import ImageCache
 from aird_plugin.data.batches import Batch
 from aird_plugin.data.degradation import BICUBIC
-from aird_plugin.data.folder_records import FolderRecords
-from aird_plugin.data.recordio.face_records import FaceRecords
+from aird_plugin.data.records import Records
 from aird_plugin.data.sampler import BatchSampler
 from aird_plugin.utils import distributed
 
@@ -33,7 +32,7 @@ class TwoSizes(Dataset):
         )
 
 
-def both_sizes(recipe: Recipe, records: FaceRecords | FolderRecords) -> tuple[ImageCache, ImageCache]:
+def both_sizes(recipe: Recipe, records: Records) -> tuple[ImageCache, ImageCache]:
     """The LR images, and their targets: the reference resize to prior_side. Rank 0 builds what is missing."""
 
     def opened() -> tuple[ImageCache, ImageCache]:

@@ -13,25 +13,31 @@ from aird_plugin.data.batches import BankFaces, Neighbours, OnlineFaces
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import BICUBIC, get_degradation
 from aird_plugin.data.device_array import bank_device
-from aird_plugin.data.folder_records import FolderRecords
 from aird_plugin.data.lowres import RESIZE
 from aird_plugin.data.multi_size import DrawnSizes
-from aird_plugin.data.recordio.face_records import FaceRecords
-from aird_plugin.data.records import open_records
+from aird_plugin.data.records import Records, WithoutLabels, as_stored, open_records
 from aird_plugin.data.sampler import BatchSampler, MPerClassSampler
 from aird_plugin.losses.term import Needs
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.training.objective import Objective
 from aird_plugin.training.teacher_projection import open_projected_cache
+from aird_plugin.training.unlabelled import without_labels
 from aird_plugin.utils import distributed
 
 
-def open_faces(recipe: Recipe) -> tuple[FaceRecords | FolderRecords, Recipe]:
-    """The training images, and the recipe with num_classes filled in. ValueError where recipe and data disagree."""
-    records = open_records(recipe.data.rec)
+def open_faces(recipe: Recipe) -> tuple[Records, Recipe]:
+    """The training images, and the recipe with num_classes filled in, or without all that needs labels (`without_labels`).
+
+    Raises ValueError where recipe and data disagree.
+    """
+    records: Records = open_records(recipe.data.rec)
     wanted = recipe.data.num_image
     if wanted and wanted != len(records):
         raise ValueError(f"num_image={wanted}, but {recipe.data.rec} holds {len(records)} images")
+    if not recipe.data.labels:
+        records = WithoutLabels(as_stored(records))
+    if not records.num_classes:
+        return records, without_labels(recipe)
     classes = recipe.head.num_classes or records.num_classes
     labels = np.asarray(records.labels)
     if labels.min() < 0 or labels.max() >= classes:
@@ -43,7 +49,7 @@ def open_faces(recipe: Recipe) -> tuple[FaceRecords | FolderRecords, Recipe]:
 
 
 def open_caches(
-    recipe: Recipe, records: FaceRecords | FolderRecords, teacher: Teacher | None, device: torch.device
+    recipe: Recipe, records: Records, teacher: Teacher | None, device: torch.device
 ) -> tuple[list[ImageCache], TeacherCache | None]:
     """Image caches at each of the recipe's sizes, and the teacher cache; rank 0 builds what is missing, the others wait.
 
@@ -53,9 +59,13 @@ def open_caches(
     def opened() -> tuple[list[ImageCache], TeacherCache | None]:
         parts = [] if recipe.bank.online else recipe.sizes.parts(recipe.data.px, recipe.data.degradation)
         images = [open_image_cache(recipe.bank, records, *part) for part in parts]
+        for cache in () if recipe.data.labels else images:
+            cache.hide_labels()
         if teacher is None:
             return images, None
         bank = open_teacher_cache(recipe.bank, records, teacher, device.type)
+        if not recipe.data.labels:
+            bank.hide_labels()
         return images, open_projected_cache(recipe.bank, recipe.terms, bank, device)
 
     if distributed.rank() == 0:
@@ -67,6 +77,7 @@ def open_caches(
 def teacher_needs(recipe: Recipe, objective: Objective) -> frozenset[str]:
     """The teacher outputs that terms, margin and head need together."""
     needed = set(objective.needs) | ({Needs.TEACHER_WIDTH} if recipe.head.head_adaptive else set())
+    needed -= {Needs.LABELS}
     return frozenset(needed | (recipe.margin.needs - {Needs.NORM} if recipe.margin else set()))
 
 
@@ -80,7 +91,7 @@ def candidates_spec(objective: Objective) -> Any | None:
 
 def build_source(
     recipe: Recipe,
-    records: FaceRecords | FolderRecords,
+    records: Records,
     images: list[ImageCache],
     bank: TeacherCache | None,
     objective: Objective,

@@ -10,6 +10,7 @@ import torch
 from aird_plugin.data.batches import Batch
 from aird_plugin.data.multi_size import SizesConfig
 from aird_plugin.models.head import Head
+from aird_plugin.models.no_head import NoHead
 from aird_plugin.training.objective import LossInputs
 from aird_plugin.training.setup import TrainingSetup, student_input
 from aird_plugin.utils import distributed
@@ -22,8 +23,11 @@ def all_inputs(setup: TrainingSetup, batch: Batch) -> torch.Tensor:
     return torch.cat(inputs) if len(inputs) > 1 else inputs[0]
 
 
-def identity_loss(head: Head, inputs: LossInputs, sizes: SizesConfig, batch_index: int) -> torch.Tensor:
-    """The head's loss over the images, or its mean over all sizes; with one margin per image if margin_small is set."""
+def identity_loss(head: Head | NoHead, inputs: LossInputs, sizes: SizesConfig, batch_index: int) -> torch.Tensor | None:
+    """The head's loss over the images, or its mean over all sizes; with one margin per image if margin_small is set. None
+    without labels."""
+    if isinstance(head, NoHead):
+        return None
     angle_G1 = None
     if sizes.margin_small is not None:
         angle_G1 = size_margins(distributed.gather_rows(inputs.px_B), sizes, head.config.margin_list[1])

@@ -40,6 +40,7 @@ class LossInputs:
 
     row_B: index of each image in the training set. batch_index: index of the batch since the start of training; it seeds the
     sampling of a term.
+    Cosines and labels of all ranks (label_G) are None in a run without labels, and label_B is then all -1.
     student_maps, teacher_maps: pairs of intermediate maps, shallow to deep, (B, C, H, W) with one H and W in a pair, in float32;
     empty where no term needs maps. generative_BCHW: a prior's features of the LR images, of their own size.
     also_PBD: the same images at the recipe's additional sizes (`also_px`, in that order). px_B: px of each image, where it is
@@ -68,7 +69,7 @@ class LossInputs:
 
 
 class Objective(nn.Module):
-    """loss = identity_weight * identity + sum of weight * term; a term of weight 0 is not built.
+    """loss = identity_weight * identity + sum of weight * term; a term of weight 0 is not built. No identity without labels.
 
     terms: name -> spec. Its parameters (the relation networks) are trained with the student; both are saved, separately.
     """
@@ -84,13 +85,14 @@ class Objective(nn.Module):
         """What the terms need: "teacher", "teacher_cosine", "teacher_width", "neighbours", "adapted", "rows", "maps"..."""
         return frozenset().union(*(spec.needs for spec in self.specs.values()))
 
-    def forward(self, inputs: LossInputs, identity: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Every term by its name, unweighted, and their weighted sum as "loss". `identity` is the margin loss of the head.
+    def forward(self, inputs: LossInputs, identity: torch.Tensor | None) -> dict[str, torch.Tensor]:
+        """Every term by its name, unweighted, and their weighted sum as "loss". `identity` is the margin loss of the head, None
+        in a run without labels, whose result then has no "identity".
 
         A term's `metrics` (name -> scalar) are logged and not added to the loss.
         """
-        out = {"identity": identity}
-        total = self.identity_weight * identity
+        out = {} if identity is None else {"identity": identity}
+        total: Any = 0.0 if identity is None else self.identity_weight * identity
         for name, term in self.terms.items():
             out[name] = term(inputs)
             out |= {f"{name}_{what}": value for what, value in getattr(term, "metrics", {}).items()}

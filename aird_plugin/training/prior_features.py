@@ -10,9 +10,8 @@ from aird_plugin.data.bank.build import open_image_cache
 from aird_plugin.data.bank.caches import ImageCache
 from aird_plugin.data.bank.prior_cache import PriorCache, open_prior_cache
 from aird_plugin.data.batches import Batch
-from aird_plugin.data.folder_records import FolderRecords
 from aird_plugin.data.mixture import is_mixture
-from aird_plugin.data.recordio.face_records import FaceRecords
+from aird_plugin.data.records import Records
 from aird_plugin.losses.term import Needs
 from aird_plugin.prior.encoder import Encoder
 from aird_plugin.training.feature_maps import check_maps_are_trainable
@@ -37,7 +36,7 @@ def open_encoder(recipe: Recipe, device: torch.device) -> Encoder | None:
     return Encoder(recipe.prior, recipe.data.degradation, device)
 
 
-def open_features(recipe: Recipe, records: FaceRecords | FolderRecords, encoder: Encoder) -> PriorCache:
+def open_features(recipe: Recipe, records: Records, encoder: Encoder) -> PriorCache:
     """The cache of the encoder's features; rank 0 builds what is missing, the others wait."""
 
     def opened() -> PriorCache:

@@ -14,6 +14,7 @@ from aird_plugin.data.batches import BankFaces, Batch, OnlineFaces
 from aird_plugin.data.degradation import BICUBIC, downsample_torch, resize_to_network_torch
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.multi_size import DrawnSizes
+from aird_plugin.data.records import Records
 from aird_plugin.diagnostics.checks import at_start
 from aird_plugin.losses.term import Needs
 from aird_plugin.models import build
@@ -24,6 +25,7 @@ from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.registry import ONNX
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.teacher_feature_maps import TeacherMaps
+from aird_plugin.training.anchors import set_anchors
 from aird_plugin.training.data import build_source, open_caches, open_faces, teacher_needs
 from aird_plugin.training.feature_maps import open_maps
 from aird_plugin.training.inputs import check_inputs, with_student_init, with_target_files
@@ -31,6 +33,7 @@ from aird_plugin.training.objective import LossDims, Objective
 from aird_plugin.training.prior_features import WithFeatures, open_encoder, open_features
 from aird_plugin.training.run_folder import run_metadata
 from aird_plugin.training.teacher_projection import projected_width
+from aird_plugin.training.unlabelled import check_unlabelled
 from aird_plugin.utils import distributed
 from aird_plugin.utils.devices import pick_device
 
@@ -112,6 +115,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     recipe = with_student_init(with_target_files(recipe))
     recipe.sizes.check_against(recipe.data.px, recipe.head, recipe.data.degradation)
     records, recipe = open_faces(recipe)
+    check_unlabelled(recipe)
     teacher = None
     if recipe.teacher.teacher:
         teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network, device.type)
@@ -132,9 +136,8 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     objective = Objective(recipe.terms, sizes, recipe.run.identity_weight)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
     images, bank = open_caches(recipe, records, teacher, device)
-    if distributed.rank() == 0:
-        for finding in at_start(recipe, records, bank):
-            print(finding, file=sys.stderr)
+    set_anchors(objective, bank, recipe.run.seed)
+    print_warnings(recipe, records, bank)
     source: BankFaces | OnlineFaces | DrawnSizes | WithFeatures = build_source(
         recipe, records, images, bank, objective, student.input_size, device
     )
@@ -156,6 +159,13 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
         metadata=metadata,
         maps=maps,
     )
+
+
+def print_warnings(recipe: Recipe, records: Records, bank: TeacherCache | None) -> None:
+    """The warnings of the inexpensive checks, on rank 0."""
+    if distributed.rank() == 0:
+        for finding in at_start(recipe, records, bank):
+            print(finding, file=sys.stderr)
 
 
 def build_student(recipe: Recipe, embedding_size: int) -> nn.Module:

@@ -8,6 +8,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.models.head import Head
+from aird_plugin.models.no_head import NoHead
 from aird_plugin.training.nonfinite import NonFiniteGuard
 from aird_plugin.training.optim import build_optimizer
 from aird_plugin.training.run_state import CenterShard, RunState
@@ -22,7 +23,7 @@ class TrainState:
 
     setup: TrainingSetup
     network: nn.Module
-    head: Head
+    head: Head | NoHead
     shared_optimizer: torch.optim.Optimizer
     head_optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
@@ -44,6 +45,8 @@ class TrainState:
             "optimizer": self.shared_optimizer,
             "scaler": self.scaler,
         }
+        if isinstance(self.head, NoHead):
+            return RunState(parts, self.setup.metadata)
         return RunState(parts, self.setup.metadata, CenterShard(self.head.weight, self.head.shard, self.head_optimizer))
 
 
@@ -73,8 +76,11 @@ def state_from_setup(setup: TrainingSetup) -> TrainState:
     )
 
 
-def build_head(setup: TrainingSetup) -> Head:
-    """The head, its class centers from the teacher's or random; the teacher's centers are kept beside them for IID."""
+def build_head(setup: TrainingSetup) -> Head | NoHead:
+    """The head, its class centers from the teacher's or random; the teacher's centers are kept beside them for IID. No head
+    without labels."""
+    if not setup.recipe.data.labels:
+        return NoHead()
     recipe, teacher_centers_CD = setup.recipe, setup.teacher_centers_CD
     initial_CD = teacher_centers_CD if recipe.head.head_init == "teacher" else None
     return Head(recipe.head, setup.embedding_size, initial_CD, teacher_centers_CD, recipe.run.seed, recipe.margin)

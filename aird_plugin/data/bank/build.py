@@ -24,7 +24,7 @@ from aird_plugin.data.bank.neighbors import class_means, hard_lists, normalised,
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import BICUBIC, downsample
 from aird_plugin.data.loader import ahead
-from aird_plugin.data.records import decode_face
+from aird_plugin.data.records import Records, as_stored, decode_face
 from aird_plugin.data.views import jitter
 from aird_plugin.utils.progress import progress
 
@@ -33,8 +33,9 @@ BLOCK = 256
 DECODERS = 16
 
 
-def open_teacher_cache(config: BankConfig, records, teacher, device: str = "cpu") -> TeacherCache:
-    """Open the teacher cache, and build it first if it is missing. records: from `open_records`."""
+def open_teacher_cache(config: BankConfig, records: Records, teacher, device: str = "cpu") -> TeacherCache:
+    """Open the teacher cache, and build it first if it is missing, always with the labels that the records have on disk."""
+    records = as_stored(records)
     folder = config.teacher_folder
     inputs = teacher_cache_inputs(config, records.fingerprint(), len(records), teacher.describe())
 
@@ -50,8 +51,9 @@ def open_teacher_cache(config: BankConfig, records, teacher, device: str = "cpu"
     return TeacherCache(folder, found_or_built(folder, inputs, build_cache))
 
 
-def open_image_cache(config: BankConfig, records, px: int, degradation: str = BICUBIC) -> ImageCache:
-    """Open the cache of LR images at `px`, and build it first if it is missing."""
+def open_image_cache(config: BankConfig, records: Records, px: int, degradation: str = BICUBIC) -> ImageCache:
+    """Open the cache of LR images at `px`, and build it first if it is missing, with the labels that the records have on disk."""
+    records = as_stored(records)
     folder = config.low_folder(px, degradation)
     inputs = image_cache_inputs(config, records.fingerprint(), len(records), px, degradation)
 

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from aird_plugin.data.constants import NO_IDENTITY
 from aird_plugin.data.degradation import BICUBIC, get_degradation
 from aird_plugin.data.device_array import PLACES
 from aird_plugin.data.lowres import check_px
@@ -160,6 +161,11 @@ class TeacherCache:
         """Project embeddings of images outside the bank as those in the bank; the identity here."""
         return embeddings_BD
 
+    def hide_labels(self) -> None:
+        """Remove all that depends on labels, for a run that does not use them: no class centers, empty lists, no identities."""
+        self.centers_CD, self.same_NS, self.hard_NK = self.centers_CD[:0], self.same_NS[:, :0], self.hard_NK[:, :0]
+        self.label_N = np.full_like(self.label_N, NO_IDENTITY)
+
 
 class ImageCache:
     """The image cache: LR images and labels."""
@@ -172,3 +178,7 @@ class ImageCache:
     def faces(self, rows_B: np.ndarray, views_B: np.ndarray) -> np.ndarray:
         """Return the LR images of these rows and views. uint8 (B, px, px, 3)."""
         return mirror_odd(self.low_NJHWC[rows_B, views_B // 2], views_B)
+
+    def hide_labels(self) -> None:
+        """Replace the labels by `NO_IDENTITY`, for a run that does not use them."""
+        self.label_N = np.full_like(self.label_N, NO_IDENTITY)

@@ -4,6 +4,8 @@ The search runs in blocks of rows, so memory does not grow with N x N. It costs 
 images of width 128, 250 TFLOP for CASIA's 494,414 of width 512 (about an hour on a CPU with 100 GFLOP/s, under a minute on a
 data-center GPU).
 
+An image of label NO_IDENTITY counts as an identity of its own, without a center.
+
 N = images, D = embedding width, C = identities, K = length of a list.
 """
 
@@ -21,7 +23,8 @@ COLUMN_BLOCK = 65536
 def class_means(embeddings_ND: np.ndarray, label_N: np.ndarray, num_classes: int) -> np.ndarray:
     """Normalised mean embedding of each identity. float32 (C, D); an identity without images has a row of zeros."""
     sums_CD = np.zeros((num_classes, embeddings_ND.shape[1]), np.float64)
-    np.add.at(sums_CD, label_N, embeddings_ND)
+    known_N = label_N != NO_IDENTITY
+    np.add.at(sums_CD, label_N[known_N], embeddings_ND[known_N])
     return normalised(sums_CD).astype(np.float32)
 
 
@@ -34,7 +37,8 @@ def same_identity_lists(embeddings_ND: np.ndarray, label_N: np.ndarray, length: 
     """For each image, the other images of its identity, most similar first. int32 (N, length), padded with -1."""
     lists_NK = np.full((len(label_N), length), NO_IDENTITY, np.int32)
     by_label = np.argsort(label_N, kind="stable")
-    starts = np.flatnonzero(np.diff(label_N[by_label], prepend=-1))
+    by_label = by_label[label_N[by_label] != NO_IDENTITY]
+    starts = np.flatnonzero(np.diff(label_N[by_label], prepend=NO_IDENTITY))
     for rows in np.split(by_label, starts[1:]):
         if len(rows) > 1:
             cosine = embeddings_ND[rows] @ embeddings_ND[rows].T
@@ -54,7 +58,8 @@ def hard_lists(embeddings_ND: np.ndarray, label_N: np.ndarray, length: int, devi
     columns_ND = torch.from_numpy(embeddings_ND)
     if fits(torch.device(device), columns_ND.nbytes):
         columns_ND = columns_ND.to(device)
-    labels = torch.from_numpy(np.asarray(label_N, np.int64)).to(device)
+    own_N = NO_IDENTITY - 1 - np.arange(total)
+    labels = torch.from_numpy(np.where(label_N == NO_IDENTITY, own_N, np.asarray(label_N, np.int64))).to(device)
     blocks = (range(first, min(first + ROW_BLOCK, total)) for first in range(0, total, ROW_BLOCK))
     for block in progress(blocks, total, "hard negatives", "images"):
         rows = slice(block.start, block.stop)

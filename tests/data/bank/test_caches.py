@@ -14,8 +14,9 @@ from aird_plugin.data.bank.caches import BankConfig, read_manifest
 from aird_plugin.data.bank.files import Build
 from aird_plugin.data.degradation import downsample, get_degradation
 from aird_plugin.data.lowres import low_faces
-from aird_plugin.data.records import open_records
+from aird_plugin.data.records import WithoutLabels, decode_face, open_records
 from aird_plugin.data.views import view_of
+from tests.exact import rounding
 
 LABELS = np.repeat([0, 1, 2, 3], [3, 1, 4, 2])
 
@@ -237,6 +238,57 @@ def test_a_folder_of_images_is_a_training_set(noise_faces, tmp_path):
     Image.fromarray(noise_faces(1, seed=9)[0]).save(tmp_path / "ann" / "0.png")
     assert open_records(str(tmp_path)).fingerprint() != before
     assert open_image_cache(config(tmp_path), records, 16).label_N.tolist() == [0, 0, 1]
+
+
+def save_images(folder, images) -> None:
+    from PIL import Image
+
+    folder.mkdir(exist_ok=True)
+    for n, image in enumerate(images):
+        Image.fromarray(image).save(folder / f"{n:02d}.png")
+
+
+def test_a_flat_folder_is_a_training_set_without_labels(noise_faces, tmp_path):
+    images = noise_faces(12)
+    save_images(tmp_path / "flat", images)
+    (tmp_path / "flat" / "align.csv").write_text("no image")
+    (tmp_path / "flat" / "empty.jpg").mkdir()
+    records = open_records(str(tmp_path / "flat"))
+    assert records.labels.tolist() == [-1] * 12 and records.num_classes == 0 and len(records) == 12
+    assert np.array_equal(decode_face(records, 7), images[7])
+    bank = open_teacher_cache(config(tmp_path), records, Teacher())
+    assert bank.centers_CD.shape == (0, 12) and (bank.same_NS == -1).all() and (bank.label_N == -1).all()
+    means_ND = bank.embeddings_NVD.astype(np.float32).mean(1)
+    means_ND /= np.linalg.norm(means_ND, axis=1, keepdims=True)
+    cosine_NN = means_ND @ means_ND.T - 2 * np.eye(12)
+    found = cosine_NN[np.arange(12)[:, None], bank.hard_NK]
+    assert (bank.hard_NK >= 0).all()
+    np.testing.assert_allclose(found, -np.sort(-cosine_NN, axis=1)[:, :5], atol=rounding(12))
+
+
+def test_images_beside_identities_are_rejected(noise_faces, tmp_path):
+    save_images(tmp_path / "mixed", noise_faces(2))
+    save_images(tmp_path / "mixed" / "ann", noise_faces(2, seed=1))
+    with pytest.raises(ValueError, match=r"holds 2 images \(00.png\) beside 1 subfolders"):
+        open_records(str(tmp_path / "mixed"))
+
+
+def test_a_flat_folder_of_other_sizes_is_rejected(noise_faces, tmp_path):
+    save_images(tmp_path / "flat", noise_faces(3, side=96))
+    with pytest.raises(ValueError, match="image 0 of .* is 96x96, but training needs aligned 112x112"):
+        open_image_cache(config(tmp_path), open_records(str(tmp_path / "flat")), 16)
+
+
+def test_hidden_labels_stay_in_the_bank(tmp_path, tiny_run):
+    records = open_records(tiny_run["rec"])
+    hidden = WithoutLabels(records)
+    assert hidden.labels.tolist() == [-1] * 48 and hidden.fingerprint() == records.fingerprint()
+    assert hidden.payload(3) == records.payload(3)
+    cache = open_image_cache(config(tmp_path), hidden, 16)
+    assert np.array_equal(cache.label_N, records.labels)
+    cache.hide_labels()
+    assert (cache.label_N == -1).all()
+    assert np.array_equal(open_image_cache(config(tmp_path), records, 16).label_N, records.labels)
 
 
 def test_two_processes_build_a_cache_once(tmp_path, capsys):

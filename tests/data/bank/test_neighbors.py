@@ -27,6 +27,17 @@ def test_hard_lists_hold_the_nearest_images_of_other_identities():
     )
 
 
+def test_images_without_identity_are_identities_of_their_own_without_a_center():
+    labels = np.array([-1, 0, -1, 0, -1])
+    np.testing.assert_array_equal(same_identity_lists(EMBEDDINGS, labels, 2), [[-1, -1], [3, -1], [-1, -1], [1, -1], [-1, -1]])
+    np.testing.assert_array_equal(
+        hard_lists(EMBEDDINGS, labels, 4),
+        [[1, 2, 3, 4], [0, 2, 4, -1], [3, 1, 0, 4], [2, 4, 0, -1], [3, 2, 1, 0]],
+    )
+    np.testing.assert_allclose(class_means(EMBEDDINGS, labels, 1), on_circle(30), atol=rounding(4))
+    assert class_means(EMBEDDINGS, np.full(5, -1), 0).shape == (0, 2)
+
+
 def test_blocks_change_nothing(monkeypatch):
     rng = np.random.default_rng(0)
     embeddings = normalised(rng.normal(size=(60, 5))).astype(np.float32)

@@ -1,0 +1,30 @@
+"""Anchors: teacher embeddings of images drawn once from the bank, for terms that need them (`Needs.ANCHORS`).
+
+K = anchors, D = embedding width.
+"""
+
+import numpy as np
+import torch
+
+from aird_plugin.data.bank.caches import TeacherCache
+from aird_plugin.data.bank.neighbors import normalised
+from aird_plugin.data.sampler import ANCHORS
+from aird_plugin.losses.term import Needs
+from aird_plugin.training.objective import Objective
+
+
+def set_anchors(objective: Objective, bank: TeacherCache | None, seed: int) -> None:
+    """Draw the anchors of every term that needs them. They depend on bank and seed only: equal on all ranks and after resume."""
+    for name, spec in objective.specs.items():
+        if Needs.ANCHORS in spec.needs:
+            assert bank is not None, "check_teacher_fits requires a teacher for this term"
+            objective.terms[name].set_anchors(*draw_anchors(bank, spec.anchors, seed))
+
+
+def draw_anchors(bank: TeacherCache, count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw `count` images, or take all. Returns their rows, ascending int64 (K,), and their mean embeddings over the views,
+    normalised float32 (K, D)."""
+    total = len(bank.embeddings_NVD)
+    row_K = np.sort(np.random.default_rng((seed, ANCHORS)).choice(total, min(count, total), replace=False))
+    anchor_KD = normalised(bank.embeddings_NVD[row_K].astype(np.float32).mean(1))
+    return torch.from_numpy(row_K), torch.from_numpy(anchor_KD)
