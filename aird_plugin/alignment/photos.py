@@ -59,6 +59,7 @@ def crop_photo(
 
 
 def _status(face: Face, min_px: int, wanted: bool) -> str:
+    """What happened to a face. wanted: whether it is among the faces to crop."""
     if face.problem:
         return BAD_POINTS
     if face.px < min_px:

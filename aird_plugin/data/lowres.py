@@ -85,6 +85,7 @@ def resize_torch(images_BHWC: torch.Tensor, side: int) -> torch.Tensor:
 
 
 def _two_passes(images_BHWC: torch.Tensor, weights_TS: torch.Tensor) -> torch.Tensor:
+    """Resize along the width, then along the height; round to grey levels after each. weights_TS: target x source side."""
     # Autocast would round the weights to half precision, which changes whole grey levels.
     with torch.autocast(images_BHWC.device.type, enabled=False):
         columns_BCHT = _round(images_BHWC.permute(0, 3, 1, 2).to(weights_TS.dtype) @ weights_TS.T)
@@ -121,6 +122,7 @@ def fixed_point_weights(source: int, target: int) -> np.ndarray:
 
 
 def _bicubic(x: float, a: float = -0.5) -> float:
+    """The cubic convolution kernel (Keys, 1981) at a distance of x pixels; a = -0.5 as in Pillow."""
     x = math.fabs(x)
     if x < 1.0:
         return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
