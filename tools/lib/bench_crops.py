@@ -11,7 +11,7 @@ from PIL import Image
 
 from aird_plugin.alignment.crop import align_face
 from aird_plugin.alignment.log import CROPPED, POINTS, TABLE, UNREADABLE, AlignmentLog, summary
-from aird_plugin.alignment.photos import crop_photo
+from aird_plugin.alignment.photos import CropSettings, crop_photo
 from aird_plugin.cli.align import open_landmark_source
 from aird_plugin.data.images import decode
 from aird_plugin.utils.files import write_atomically
@@ -27,7 +27,7 @@ def crop(root: Path, folder: Path, photos: list[str], points: str | None, detect
     with AlignmentLog(folder, settings) as log:
         left = [photo for photo in photos if photo not in log.done]
         for photo in progress(left, len(photos), f"aligning {root.name}", "photo", initial=len(photos) - len(left)):
-            log.write(crop_photo(root, folder, photo, landmarks, False, 1, encode))
+            log.write(crop_photo(root, folder, photo, landmarks, CropSettings(encode=encode)))
     print(summary(log))
     if log.counts[UNREADABLE]:
         raise ValueError(f"{log.counts[UNREADABLE]} photos cannot be read, see {folder / TABLE}: copy them again")
