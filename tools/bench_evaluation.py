@@ -103,7 +103,7 @@ def drawn_pairs(pairs: int) -> tuple[np.ndarray, np.ndarray]:
 
 @contextmanager
 def upstream(directory: str):
-    """Their verification module, mended for today's scipy, until the context closes."""
+    """Their verification module, patched for today's scipy, until the context closes."""
     with opened(checkout.find(directory, hooks.IJB_OF_ONNX), hooks.VERIFICATION):
         yield importlib.import_module(hooks.VERIFICATION)
 

@@ -12,14 +12,16 @@ B = images, C = classes, D = embedding width, K = negatives, N = images of the t
 
 import argparse
 import contextlib
-import importlib
 import io
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 from unittest import mock
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from aird_plugin.utils.threads import bound_spinning
 
@@ -34,13 +36,21 @@ from aird_plugin.losses.rkd import angle_loss
 from aird_plugin.training.objective import LossInputs
 from aird_plugin.utils.errors import describe
 from aird_plugin.utils.paths import expand_arguments
+from tools.lib.checkouts import module_of
+from tools.lib.loss_probes import finite, probes
+from tools.lib.random_inputs import logits, units
 from tools.lib.ratios import AT_LEAST, AT_MOST, Row, backward, compare, finished, in_turns, milliseconds, print_rows
 
 ALPHA, BETA, TEMPERATURE = 1.0, 8.0, 4.0
-PRECISIONS = (torch.float32, torch.float16, torch.bfloat16)
-# Scale of the logits, temperature, and whether the student is confident in a wrong class.
-PROBES = ((64, 1, True), (64, 4, True), (30, 1, True), (30, 4, True), (64, 1, False))
 EXACT = 1e-5
+
+
+class Claim(NamedTuple):
+    """How many times as fast as theirs ours must be. detail: sizes and conditions, without the measured times."""
+
+    what: str
+    target: float
+    detail: str
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -77,7 +87,7 @@ def argument_parser() -> argparse.ArgumentParser:
 
 def dkd_rows(args) -> list[Row]:
     """DKD against mdistiller: speed, gradient, number of finite probes."""
-    theirs = foreign(args.mdistiller, "mdistiller.distillers.DKD", "DKD")
+    theirs = module_of(args.mdistiller, "mdistiller.distillers.DKD", "DKD")
     if theirs is None:
         return []
 
@@ -88,14 +98,15 @@ def dkd_rows(args) -> list[Row]:
         return theirs.dkd_loss(student_BC, teacher_BC, label_B, ALPHA, BETA, temperature)
 
     student_BC, teacher_BC, label_B = logits(args.batch, args.classes, 64, args.device)
-    rows = race("DKD", 2, args, ours, published, student_BC, (teacher_BC, label_B), f"B={args.batch}, C={args.classes}, T=4")
+    claim = Claim("DKD", 2, f"B={args.batch}, C={args.classes}, T=4")
+    rows = race(claim, args, ours, published, student_BC, (teacher_BC, label_B))
     count = {name: sum(finite(loss, *probe) for probe in probes()) for name, loss in (("ours", ours), ("theirs", published))}
     return [*rows, known("DKD, finite of 15 probes", AT_LEAST, 15, count["ours"], f"theirs {count['theirs']}")]
 
 
 def angle_rows(args) -> list[Row]:
     """RKD's angle loss against mdistiller's function with distance weight 0."""
-    theirs = foreign(args.mdistiller, "mdistiller.distillers.RKD", "RKD")
+    theirs = module_of(args.mdistiller, "mdistiller.distillers.RKD", "RKD")
     if theirs is None:
         return []
 
@@ -104,12 +115,13 @@ def angle_rows(args) -> list[Row]:
 
     student_BD, teacher_BD = (units(args.batch, args.width, device=args.device) for _ in range(2))
     detail = f"B={args.batch}, D={args.width}; theirs also computes the distances, a B x B matrix"
-    return race("RKD, angles", 8, args, angle_loss, published, student_BD.requires_grad_(), (teacher_BD,), detail)
+    claim = Claim("RKD, angles", 8, detail)
+    return race(claim, args, angle_loss, published, student_BD.requires_grad_(), (teacher_BD,))
 
 
 def contrast_rows(args) -> list[Row]:
     """CRD against RepDistiller: speed with each one's own negatives, gradient with the same negatives for both."""
-    theirs = foreign(args.repdistiller, "crd.criterion", "CRD")
+    theirs = module_of(args.repdistiller, "crd.criterion", "CRD")
     if theirs is None:
         return []
     published = published_contrast(theirs, args)
@@ -133,7 +145,7 @@ def contrast_rows(args) -> list[Row]:
     detail = f"B={args.batch}, D={args.width}; {args.negatives} negatives, ours per batch, theirs per image"
     calls = {"ours": backward(ours, inputs), "theirs": backward(contrast, student_BD, own_BX)}
     gradient = known("CRD, gradient difference", AT_MOST, EXACT, error, "with the same negatives for both")
-    return [speed("CRD", 10, args, calls, detail), gradient]
+    return [speed(Claim("CRD", 10, detail), args, calls), gradient]
 
 
 def published_contrast(theirs, args):
@@ -154,18 +166,19 @@ def copy_weights(published, ours: CRDLoss) -> None:
             ours.get_buffer(f"{side}_memory_NR").copy_(getattr(published.contrast, memory))
 
 
-def race(what: str, target: float, args, ours, theirs, x: torch.Tensor, others: tuple, detail: str) -> list[Row]:
+def race(claim: Claim, args, ours: Callable, theirs: Callable, x: torch.Tensor, others: tuple) -> list[Row]:
     """The row of theirs / ours, and the row of the relative difference of the gradients by x."""
     error = difference(ours(x, *others), theirs(x, *others), x)
     calls = {"ours": backward(ours, x, *others), "theirs": backward(theirs, x, *others)}
-    return [speed(what, target, args, calls, detail), known(f"{what}, gradient difference", AT_MOST, EXACT, error)]
+    return [speed(claim, args, calls), known(f"{claim.what}, gradient difference", AT_MOST, EXACT, error)]
 
 
-def speed(what: str, target: float, args, calls: dict[str, Callable], detail: str) -> Row:
+def speed(claim: Claim, args, calls: dict[str, Callable]) -> Row:
     """The row of theirs / ours."""
     seconds = in_turns({name: finished(call, args.device) for name, call in calls.items()}, args.turns)
     times = ", ".join(f"{name} {milliseconds(values)}" for name, values in seconds.items())
-    return compare(what, AT_LEAST, target, seconds["theirs"], seconds["ours"], f"{detail}: {times}")
+    detail = f"{claim.detail}: {times}"
+    return compare(claim.what, AT_LEAST, claim.target, seconds["theirs"], seconds["ours"], detail)
 
 
 def known(what: str, bound: str, target: float, value: float, detail: str = "") -> Row:
@@ -177,52 +190,6 @@ def difference(ours: torch.Tensor, theirs: torch.Tensor, x: torch.Tensor) -> flo
     """|gradient of ours - gradient of theirs| / |gradient of theirs|, by x."""
     ours_X, theirs_X = (torch.autograd.grad(loss, x)[0] for loss in (ours, theirs))
     return ((ours_X - theirs_X).norm() / theirs_X.norm()).item()
-
-
-def probes() -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor, float]]:
-    """Student logits, teacher logits, label and temperature of each probe: PROBES in each of PRECISIONS."""
-    for dtype in PRECISIONS:
-        for scale, temperature, wrong in PROBES:
-            student_BC, teacher_BC, label_B = logits(8, 100, scale)
-            if wrong:
-                target_BC = F.one_hot(label_B, 100)
-                student_BC, teacher_BC = (scale * (2.0 * target - 1) for target in (target_BC.roll(1, 1), target_BC))
-            yield student_BC.to(dtype), teacher_BC.to(dtype), label_B, temperature
-
-
-def finite(loss: Callable, student_BC, teacher_BC, label_B, temperature: float) -> bool:
-    """Whether a loss and its gradient are finite."""
-    student_BC = student_BC.detach().requires_grad_()
-    value = loss(student_BC, teacher_BC, label_B, temperature)
-    return bool(value.isfinite() and torch.autograd.grad(value, student_BC)[0].isfinite().all())
-
-
-def logits(count: int, classes: int, scale: float, device: str = "cpu"):
-    """Logits as a head returns them: non-target cosines are those of random 512-d vectors, target cosines near 0.5."""
-    label_B = torch.randint(classes, (count,), device=device)
-    target_BC = F.one_hot(label_B, classes) / 2
-    student_BC, teacher_BC = (scale * (target_BC + torch.randn(count, classes, device=device) / 512**0.5) for _ in range(2))
-    return student_BC.requires_grad_(), teacher_BC, label_B
-
-
-def units(*shape: int, device: str = "cpu") -> torch.Tensor:
-    """Random embeddings of length 1."""
-    return F.normalize(torch.randn(*shape, device=device), dim=-1)
-
-
-def foreign(folder: str | None, module: str, what: str):
-    """A module of a checkout, unmodified; None, with a message, without a checkout. ValueError if the module is missing."""
-    if folder is None:
-        print(f"{what} is skipped: give the checkout that contains {module}", file=sys.stderr)
-        return None
-    sys.path.insert(0, folder)
-    try:
-        warnings.filterwarnings("ignore", "size_average and reduce args will be deprecated")
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise ValueError(f"{folder} is not a checkout with {module}: {error}") from error
-    finally:
-        sys.path.remove(folder)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ ring, per rank. Needs about 3 * classes * width * 4 bytes of disk in --scratch, 
 """
 
 import argparse
-import contextlib
 import json
 import os
 import statistics
@@ -19,7 +18,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -27,24 +25,20 @@ from aird_plugin.utils.threads import bound_spinning
 
 bound_spinning()
 
-import numpy as np
 import torch
 
-from aird_plugin.config.recipe import from_flat
-from aird_plugin.data.batches import Batch
 from aird_plugin.training import loop
-from aird_plugin.training.objective import LossDims, Objective
-from aird_plugin.training.setup import TrainingSetup, build_student
 from aird_plugin.training.state import state_from_setup
 from aird_plugin.utils import distributed
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.memory import watched
 from aird_plugin.utils.paths import expand_arguments
-from aird_plugin.utils.progress import progress
 from aird_plugin.utils.rank_failure import process_group
+from tools.lib.noise_training import CENTERS, PX, noise_batches, noise_setup, write_centers
 from tools.lib.ratios import AT_MOST, Row, print_rows
+from tools.lib.torchrun import torchrun_command
+from tools.lib.traffic import counted, nbytes, ring, state_bytes, weights_of
 
-PX, ROWS_AT_ONCE = 16, 65536
 PATIENCE_S = 600
 TARGET = 1.5
 
@@ -79,24 +73,13 @@ def arguments(argv: list[str] | None = None) -> argparse.Namespace:
 
 def run_ranks(classes: int, args: argparse.Namespace, scratch: Path) -> list[dict]:
     """Run torchrun. Returns the figures of each rank."""
-    write_centers(scratch / "centres.npy", classes, args.width)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={args.ranks}", __file__]
+    write_centers(scratch / CENTERS, classes, args.width)
+    command = torchrun_command(__file__, args.ranks)
     keys = ("width", "sample_rate", "batch", "network", "turns")
     flags = [f"--{key.replace('_', '-')}={getattr(args, key)}" for key in keys]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     subprocess.run([*command, f"--classes={classes}", *flags, f"--rank-of={scratch}"], check=True, env=env)
     return [json.loads((scratch / f"{rank}.json").read_text()) for rank in range(args.ranks)]
-
-
-def write_centers(path: Path, classes: int, width: int) -> None:
-    """Write random class centers, normalised, float32 (classes, width)."""
-    rng = np.random.default_rng(0)
-    centers_CD = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(classes, width))
-    blocks = (range(first, min(first + ROWS_AT_ONCE, classes)) for first in range(0, classes, ROWS_AT_ONCE))
-    for block in progress(blocks, classes, "teacher's centers", "classes"):
-        rows_RD = rng.standard_normal((len(block), width), np.float32)
-        centers_CD[block.start : block.stop] = rows_RD / np.linalg.norm(rows_RD, axis=1, keepdims=True)
-    centers_CD.flush()
 
 
 def run_rank(args: argparse.Namespace) -> None:
@@ -120,48 +103,6 @@ def run_rank(args: argparse.Namespace) -> None:
     write_atomically(scratch / f"{distributed.local_rank()}.json", json.dumps(found).encode())
 
 
-def noise_setup(args: argparse.Namespace, scratch: Path) -> TrainingSetup:
-    """A training setup whose teacher is a file of class centers."""
-    recipe = from_flat(
-        {
-            "rec": "noise",
-            "px": PX,
-            "network": args.network,
-            "embedding_size": args.width,
-            "num_classes": args.classes[0],
-            "sample_rate": args.sample_rate,
-            "head_init": "teacher",
-            "batch_size": args.batch,
-            "device": "cpu",
-            "terms": {"iid": "aird_plugin.losses.instance:IID"},
-            "output": str(scratch / "run"),
-        }
-    )
-    return TrainingSetup(
-        recipe=recipe,
-        device=torch.device("cpu"),
-        records=None,
-        teacher=None,
-        bank=SimpleNamespace(centers_CD=np.load(scratch / "centres.npy", mmap_mode="c")),
-        student=build_student(recipe, args.width),
-        objective=Objective(recipe.terms, LossDims(args.width)),
-        source=SimpleNamespace(sampler=SimpleNamespace(batches_per_epoch=1_000_000)),
-        metadata={"embedding_size": args.width},
-    )
-
-
-def noise_batches(classes: int, batch: int, width: int):
-    """Random images, labels and teacher embeddings, different on each rank."""
-    generator = torch.Generator().manual_seed(distributed.rank())
-    while True:
-        yield Batch(
-            images_BHWC=torch.randint(0, 256, (batch, PX, PX, 3), generator=generator, dtype=torch.uint8),
-            label_B=torch.randint(0, classes, (batch,), generator=generator),
-            row_B=torch.arange(batch),
-            teacher_BD=torch.randn(batch, width, generator=generator),
-        )
-
-
 def save_and_resume(state, found: dict) -> None:
     """Save a checkpoint and resume from it: its size and the time of both."""
     started = time.perf_counter()
@@ -176,47 +117,6 @@ def save_and_resume(state, found: dict) -> None:
     with watched(found, "resuming"):
         loop.resume(state)
     found["resume_s"] = time.perf_counter() - started
-
-
-def nbytes(tensor: torch.Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
-
-
-def weights_of(module: torch.nn.Module) -> int:
-    return sum(map(nbytes, module.parameters()))
-
-
-def state_bytes(state) -> int:
-    """Bytes of the class centers and their optimizer state."""
-    kept = (value for values in state.head_optimizer.state.values() for value in values.values())
-    return nbytes(state.head.weight) + sum(nbytes(value) for value in kept if isinstance(value, torch.Tensor))
-
-
-@contextlib.contextmanager
-def counted(found: dict):
-    """Sum under "bytes_sent" the bytes that a ring sends per rank for the block's collectives, without those of DDP."""
-    found["bytes_sent"] = 0
-    all_reduce, all_gather = torch.distributed.all_reduce, torch.distributed.all_gather
-
-    def reduce_counted(tensor, *args, **keys):
-        found["bytes_sent"] += ring(nbytes(tensor), reduced=True)
-        return all_reduce(tensor, *args, **keys)
-
-    def gather_counted(parts, tensor, *args, **keys):
-        found["bytes_sent"] += ring(nbytes(tensor), reduced=False)
-        return all_gather(parts, tensor, *args, **keys)
-
-    torch.distributed.all_reduce, torch.distributed.all_gather = reduce_counted, gather_counted
-    try:
-        yield
-    finally:
-        torch.distributed.all_reduce, torch.distributed.all_gather = all_reduce, all_gather
-
-
-def ring(size: int, reduced: bool) -> float:
-    """Bytes that each of R ranks sends: all-reduce 2 (R - 1) / R of the tensor, all-gather R - 1 times its part."""
-    ranks = distributed.world_size()
-    return size * (ranks - 1) * (2 / ranks if reduced else 1)
 
 
 def report_rows(classes: int, args: argparse.Namespace, ranks: list[dict]) -> list[Row]:

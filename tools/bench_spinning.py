@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -28,8 +27,9 @@ import torch
 
 from aird_plugin.utils.memory import keep_freed_memory
 from aird_plugin.utils.paths import expand_arguments
-from tools.bench_training import AIRD, BARE, Pair, shared_keys, stepper
 from tools.lib import ratios
+from tools.lib.training_pairs import AIRD, BARE, Pair
+from tools.lib.training_steps import shared_keys, stepper
 
 # libgomp's default if OMP_WAIT_POLICY is not set.
 DEFAULT_SPINS, THREADS, BATCH = "300000", 2, 96
@@ -50,7 +50,7 @@ def main() -> int:
     if args.child:
         return child(args)
     with tempfile.TemporaryDirectory() as scratch:
-        shared, teacher = shared_keys(PAIR, SimpleNamespace(device="cpu"), Path(scratch))
+        shared, teacher = shared_keys(PAIR, "cpu", Path(scratch))
         keys = [*shared, *teacher, *KEYS]
         measure(keys, SPINS, 0, 1)  # builds the bank, not timed
         turns = [one_turn(keys, args) for _ in range(args.turns)]
@@ -103,12 +103,10 @@ def child(args) -> int:
     """Train in this process and print the seconds."""
     keep_freed_memory()
     torch.set_num_threads(THREADS)
-    size = SimpleNamespace(steps=1, device="cpu")
-    call = stepper(AIRD, args.child, size)
-    call()
-    size.steps = args.steps
+    call = stepper(AIRD, args.child)
+    call(1)
     started = time.perf_counter()
-    call()
+    call(args.steps)
     print(json.dumps(time.perf_counter() - started))
     return 0
 

@@ -11,6 +11,7 @@ B = images, C = classes, D = embedding width, K = negatives.
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -20,7 +21,6 @@ from aird_plugin.utils.threads import bound_spinning
 bound_spinning()
 
 import torch
-from torch.nn import functional as F
 
 from aird_plugin.losses.instance import IIDLoss
 from aird_plugin.losses.relation import RID, RelationLoss
@@ -28,6 +28,7 @@ from aird_plugin.models import build
 from aird_plugin.models.head import Head, HeadConfig
 from aird_plugin.training.objective import LossInputs
 from aird_plugin.utils.paths import expand_arguments
+from tools.lib.random_inputs import units
 from tools.lib.ratios import AT_MOST, Row, backward, compare, finished, in_turns, milliseconds, print_rows
 
 
@@ -83,13 +84,10 @@ def student_call(args) -> Callable[[], None]:
 
 def term_calls(args) -> dict[str, Callable[[], None]]:
     """The class cosines of both networks, IID and RID, each on its own inputs."""
-
-    def units(*shape: int) -> torch.Tensor:
-        return F.normalize(torch.randn(*shape, device=args.device), dim=-1)
-
-    student_BD, teacher_BD = units(args.batch, args.width).requires_grad_(), units(args.batch, args.width)
+    random_units = partial(units, device=args.device)
+    student_BD, teacher_BD = random_units(args.batch, args.width).requires_grad_(), random_units(args.batch, args.width)
     label_B = torch.randint(args.classes, (args.batch,), device=args.device)
-    head = Head(HeadConfig(args.classes), args.width, teacher_centers_CD=units(args.classes, args.width)).to(args.device)
+    head = Head(HeadConfig(args.classes), args.width, teacher_centers_CD=random_units(args.classes, args.width)).to(args.device)
     cosines = head.cosines(student_BD, teacher_BD, label_B)
     inputs = LossInputs(
         student_BD,
@@ -98,9 +96,9 @@ def term_calls(args) -> dict[str, Callable[[], None]]:
         label_G=label_B,
         student_cosine_GC=cosines.student_GC.detach().requires_grad_(),
         teacher_cosine_GC=cosines.teacher_GC,
-        anchor_BD=units(args.batch, args.width),
+        anchor_BD=random_units(args.batch, args.width),
         has_anchor_B=torch.ones_like(label_B, dtype=torch.bool),
-        negative_BKD=units(args.batch, args.negatives, args.width),
+        negative_BKD=random_units(args.batch, args.negatives, args.width),
         negative_exists_BK=torch.ones(args.batch, args.negatives, dtype=torch.bool, device=args.device),
     )
     relation = RelationLoss(args.width, RID(negatives=args.negatives)).to(args.device)

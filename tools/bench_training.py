@@ -9,16 +9,14 @@ scratch folder, or kept in --scratch. One CPU thread, except two in the row of t
 """
 
 import argparse
-import itertools
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -28,110 +26,16 @@ bound_spinning()
 
 import torch
 
-from aird_plugin.config.recipe import load
-from aird_plugin.config.recipe_file import data_path, recipe_path
-from aird_plugin.data.loader import loader
-from aird_plugin.data.recordio.face_records import write_face_records
-from aird_plugin.data.records import open_records
-from aird_plugin.models import build
-from aird_plugin.training.deterministic import deterministic
-from aird_plugin.training.loop import take_step
-from aird_plugin.training.state import build_state
 from aird_plugin.utils import distributed
 from aird_plugin.utils.memory import keep_freed_memory
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.rank_failure import process_group
 from tools.lib import ratios
+from tools.lib.torchrun import torchrun_command
+from tools.lib.training_pairs import AIRD, Pair, Side, pairs
+from tools.lib.training_steps import shared_keys, stepper
 
-ROOT = Path(__file__).resolve().parents[1]
-AIRD, BARE = "faces15k_small_lr16", "faces15k_small_lr16_scratch"
 PATIENCE_S = 600
-# Teacher network -> its embedding width and the number of images in its bank.
-TEACHERS = {"native112_0.2m": (128, 15553), "r50": (512, 256)}
-
-
-class Pair(NamedTuple):
-    """A row: (recipe, keys) over (recipe, keys), its target, and the keys of both. teacher: the teacher network of both."""
-
-    what: str
-    bound: str
-    target: float
-    over: tuple[str, list[str]]
-    under: tuple[str, list[str]]
-    both: list[str]
-    teacher: str = "native112_0.2m"
-    ranks: tuple[int, int] = (1, 1)
-
-
-def pairs(device: str) -> dict[str, Pair]:
-    """Every row by its name on the command line."""
-    online = ["online=True"]
-    native, mfn, r18 = (
-        ["network=native16_1m", "batch_size=96"],
-        ["network=mfn", "batch_size=16"],
-        ["network=r18", "batch_size=8"],
-    )
-    rows = {
-        "aird-native": Pair(
-            "AIRD from the bank / bare student: native16_1m, batch 96, 64 negatives",
-            ratios.AT_MOST,
-            1.25,
-            (AIRD, ["rid_negatives=64"]),
-            (BARE, []),
-            native,
-        ),
-        "aird-mfn": Pair(
-            "AIRD from the bank / bare student: mfn, batch 16, 256 negatives",
-            ratios.AT_MOST,
-            1.10,
-            (AIRD, ["rid_negatives=256"]),
-            (BARE, []),
-            mfn,
-        ),
-        "online-native": Pair(
-            "AIRD online / from the bank: native16_1m, batch 8, r50 teacher",
-            ratios.AT_LEAST,
-            10,
-            (AIRD, online),
-            (AIRD, []),
-            ["network=native16_1m", "batch_size=8"],
-            "r50",
-        ),
-        "online-r18": Pair(
-            "AIRD online / from the bank: r18, batch 8, r50 teacher", ratios.AT_LEAST, 1.4, (AIRD, online), (AIRD, []), r18, "r50"
-        ),
-        "ranks": Pair(
-            "two ranks, one thread each / one rank, two threads: native16_1m, 96 images in all",
-            ratios.AT_MOST,
-            1.15,
-            (AIRD, ["batch_size=48"]),
-            (AIRD, ["batch_size=96"]),
-            native[:1],
-            ranks=(2, 1),
-        ),
-        "compile-native": Pair(
-            "compiled / not: native16_1m, batch 96", ratios.AT_MOST, 1.0, (AIRD, ["compile=True"]), (AIRD, []), native
-        ),
-        "compile-mfn": Pair("compiled / not: mfn, batch 16", ratios.AT_MOST, 1.0, (AIRD, ["compile=True"]), (AIRD, []), mfn),
-        "bf16-native": Pair(
-            "bf16 / float32: native16_1m, batch 96", ratios.AT_MOST, 1.0, (AIRD, ["bf16=True"]), (AIRD, []), native
-        ),
-        "deterministic-native": Pair(
-            "deterministic / not: native16_1m, batch 96", ratios.AT_MOST, 1.25, (AIRD, ["deterministic=True"]), (AIRD, []), native
-        ),
-        "bf16-mfn": Pair("bf16 / float32: mfn, batch 16", ratios.AT_MOST, 1.0, (AIRD, ["bf16=True"]), (AIRD, []), mfn),
-    }
-    if device == "cuda":
-        bf16 = ["network=r18", "batch_size=96", "bf16=True"]
-        rows["aird-r18"] = Pair(
-            "AIRD from the bank / bare student: r18, batch 96, bf16, 1,024 negatives",
-            ratios.AT_MOST,
-            1.20,
-            (AIRD, ["rid_negatives=1024", "bank_hard=1024"]),
-            (BARE, ["bank_hard=1024"]),
-            bf16,
-        )
-    return rows
 
 
 def main() -> int:
@@ -165,45 +69,12 @@ def arguments() -> argparse.Namespace:
     return args
 
 
-def first_images(scratch: Path, count: int) -> Path:
-    """The first `count` images of faces15k as a new record file with labels from 0."""
-    folder = scratch / f"faces{count}"
-    if not (folder / "train.rec").exists():
-        records = open_records(data_path("faces15k"))
-        identities = records.labels[:count].tolist()
-        label_of = {identity: label for label, identity in enumerate(dict.fromkeys(identities))}
-        write_face_records(folder, ((label_of[identity], records.payload(row)) for row, identity in enumerate(identities)))
-    return folder
-
-
-def shared_keys(pair: Pair, args, scratch: Path) -> tuple[list[str], list[str]]:
-    """Recipe keys of both sides (images, bank, no verification), and those of a side with a teacher."""
-    width, count = TEACHERS[pair.teacher]
-    faces, teacher = first_images(scratch, count), scratch / f"{pair.teacher}.pt"
-    if not teacher.exists():
-        torch.manual_seed(0)
-        torch.save(build(pair.teacher, width).eval().state_dict(), teacher)
-    records = open_records(str(faces))
-    return [
-        *pair.both,
-        f"rec={faces}",
-        f"num_classes={records.num_classes}",
-        f"num_image={len(records)}",
-        "views=2",
-        f"embedding_size={width}",
-        f"bank={scratch / 'bank'}-{pair.teacher}",
-        f"device={args.device}",
-        f"output={scratch / 'run'}",
-        "val_targets=()",
-    ], [f"teacher={teacher}", f"teacher_network={pair.teacher}"]
-
-
 def measure(pair: Pair, args, scratch: Path) -> ratios.Row:
     """Measure both sides of a row in turns."""
-    shared, teacher = shared_keys(pair, args, scratch)
+    shared, teacher = shared_keys(pair, args.device, scratch)
     sides = [(recipe, [*shared, *(teacher if recipe == AIRD else []), *keys]) for recipe, keys in (pair.over, pair.under)]
     if pair.ranks == (1, 1):
-        calls = {name: stepper(*side, args) for name, side in zip(("over", "under"), sides, strict=True)}
+        calls = {name: partial(stepper(*side), args.steps) for name, side in zip(("over", "under"), sides, strict=True)}
         seconds = ratios.in_turns(calls, args.turns)
     else:
         seconds = {"over": [], "under": []}
@@ -216,40 +87,11 @@ def measure(pair: Pair, args, scratch: Path) -> ratios.Row:
     )
 
 
-def stepper(recipe: str, keys: list[str], args) -> Callable[[], None]:
-    """A call that trains `args.steps` more steps."""
-    state = build_state(load(recipe_path(ROOT / "recipes", recipe), keys))
-    accumulate = state.setup.recipe.schedule.gradient_acc
-    batches = loader(state.setup.source, range(sys.maxsize), state.setup.recipe.data.num_workers, state.setup.device)
-    counter = itertools.count()
-
-    def call() -> None:
-        with deterministic(state.setup.recipe.run.deterministic):
-            for _ in range(args.steps):
-                take_step(state, itertools.islice(batches, accumulate), next(counter))
-        if args.device == "cuda":
-            torch.cuda.synchronize()
-
-    return call
-
-
-def under_torchrun(side: tuple[str, list[str]], ranks: int, threads: int, args) -> float:
+def under_torchrun(side: Side, ranks: int, threads: int, args) -> float:
     """Seconds of one turn on several ranks, after a warm-up turn."""
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--nproc-per-node={ranks}",
-        __file__,
-        "--steps",
-        str(args.steps),
-        "--device",
-        args.device,
-        "--child",
-        side[0],
-        *side[1],
-    ]
+    recipe, keys = side
+    options = ["--steps", str(args.steps), "--device", args.device, "--child", recipe, *keys]
+    command = [*torchrun_command(__file__, ranks), *options]
     env = os.environ | {"OMP_NUM_THREADS": str(threads)}
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=env)
     return json.loads(done.stdout.splitlines()[-1])
@@ -260,11 +102,11 @@ def child(args) -> int:
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     recipe, *keys = args.child
     with process_group(torch.device(args.device), PATIENCE_S):
-        call = stepper(recipe, keys, args)
-        call()
+        call = stepper(recipe, keys)
+        call(args.steps)
         distributed.barrier()
         started = time.perf_counter()
-        call()
+        call(args.steps)
         if distributed.rank() == 0:
             print(json.dumps(time.perf_counter() - started))
     return 0

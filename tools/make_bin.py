@@ -10,6 +10,7 @@ From synthetic identities, in ten folds without a common identity:
 """
 
 import argparse
+import functools
 import io
 import itertools
 import os
@@ -85,14 +86,12 @@ def argument_parser() -> argparse.ArgumentParser:
 def listed_images(pairs_file: Path, root: Path, resize: bool) -> tuple[list[bytes], list[bool]]:
     """Images and genuine flags of a list. 112 px JPEG and PNG files are stored unchanged. ValueError names the failing line."""
     rows = rows_of(pairs_file)
-    images, same, known = [], [], {}
+    images, same = [], []
+    read = functools.cache(functools.partial(face_file, resize=resize, keep=("JPEG", "PNG")))
     for number, row in progress(rows, len(rows), "packing", "pair"):
         try:
             *files, genuine = parse_pair(row, root)
-            for file in files:
-                if file not in known:
-                    known[file] = face_file(file, resize=resize, keep=("JPEG", "PNG"))
-                images.append(known[file])
+            images += map(read, files)
         except (ValueError, OSError) as error:
             raise ValueError(f"{pairs_file} line {number}: {error}") from error
         same.append(genuine)

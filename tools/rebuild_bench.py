@@ -10,16 +10,12 @@ by a similar rule, because ours are not recorded. docs/benchmarks.md describes t
 """
 
 import argparse
-import csv
 import hashlib
-import io
 import itertools
 import os
-import random
 import sys
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -27,21 +23,17 @@ from aird_plugin.utils.threads import bound_spinning
 
 bound_spinning()
 
-import numpy as np
-from PIL import Image
-
-from aird_plugin.alignment.crop import align_face
-from aird_plugin.alignment.log import CROPPED, POINTS, TABLE, UNREADABLE, AlignmentLog, summary
-from aird_plugin.alignment.photos import crop_photo, photos_in
-from aird_plugin.cli.align import open_landmark_source
+from aird_plugin.alignment.photos import photos_in
 from aird_plugin.data.constants import FACE_SIDE
-from aird_plugin.data.images import decode, encode_jpeg
+from aird_plugin.data.images import encode_jpeg
 from aird_plugin.data.pairs import write_pairs
 from aird_plugin.data.recordio.face_records import write_face_records
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.progress import progress
-from tools.lib.lfw import Pair, draw_split, in_folds, read_list, rows_of
+from tools.lib.bench_crops import crop, crop_at_mean, grey_jpeg
+from tools.lib.celeba import draw_identities
+from tools.lib.lfw import Pair, draw_split, in_folds, read_list
 
 PAIRS, DEV_TEST_PAIRS, TEST_PAIRS = 6000, 1000, 1200
 # sha256 of our lists/NAME.txt.
@@ -51,7 +43,6 @@ OUR_LISTS = {
     "lfw_split": "f51e17e58327f4771c66f7850ed9fdf5aab21b0cacc7c889f9730cb6afbcd80f",
     "lfw_view1": "bbaa03851784c97a4312a52e9069159aa0177400b4dea8fa73f350e1664124a0",
 }
-SEED, CELEBRITIES, FEWEST_PHOTOS, MOST_PHOTOS = 11, 240, 15, 30
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -126,45 +117,6 @@ def check_photos(root: Path, photos: list[str], shots) -> None:
         raise ValueError(f"{root} lacks {lacks}; --lfw takes the complete folder with one subfolder per identity")
 
 
-def crop(root: Path, folder: Path, photos: list[str], points: str | None, detector: str | None, encode) -> None:
-    """Write crops of these photos under `folder`, in the same layout, as `aird align` does; resumable."""
-    landmarks = open_landmark_source(SimpleNamespace(points=points, detector=detector, score=0.5, det_size=640), photos)
-    settings = {"folder": root.resolve().name, "faces from": landmarks.describe(), "encoding": encode.__name__}
-    with AlignmentLog(folder, settings) as log:
-        left = [photo for photo in photos if photo not in log.done]
-        for photo in progress(left, len(photos), f"aligning {root.name}", "photo", initial=len(photos) - len(left)):
-            log.write(crop_photo(root, folder, photo, landmarks, False, 1, encode))
-    print(summary(log))
-    if log.counts[UNREADABLE]:
-        raise ValueError(f"{log.counts[UNREADABLE]} photos cannot be read, see {folder / TABLE}: copy them again")
-
-
-def crop_at_mean(root: Path, folder: Path, encode) -> None:
-    """Crop each photo without a detected face at the mean landmarks of the others. All must have one size, as in LFW."""
-    with (folder / TABLE).open(newline="", encoding="utf-8", errors="surrogateescape") as file:
-        rows = list(csv.DictReader(file))
-    found = [row for row in rows if row["status"] == CROPPED]
-    without = sorted({row["source"] for row in rows} - {row["source"] for row in found})
-    mean_52 = np.mean([[float(row[column]) for column in POINTS] for row in found], 0).reshape(5, 2)
-    sizes = {}
-    for photo in without:
-        photo_HWC = decode((root / photo).read_bytes(), photo, upright=True)
-        sizes[photo_HWC.shape[:2]] = photo
-        write_atomically((folder / photo).with_suffix(".jpg"), encode(align_face(photo_HWC, mean_52)))
-    if len(sizes) > 1:
-        raise ValueError(
-            f"{' and '.join(sizes.values())} differ in size, so the mean landmarks fit only one; use LFW-a as published"
-        )
-    print(f"{len(without)} photos without a detected face were cropped at the mean landmarks of the others")
-
-
-def grey_jpeg(face_HWC: np.ndarray) -> bytes:
-    """Encode as our crops of LFW-a, which is grey."""
-    file = io.BytesIO()
-    Image.fromarray(face_HWC).convert("L").save(file, "JPEG", quality=90)
-    return file.getvalue()
-
-
 def write_list(out: Path, name: str, pairs: list[Pair], folder: Path) -> None:
     """Write OUT/lists/NAME.txt in LFW's format, which tools/make_bin.py reads, and OUT/lfw/NAME.bin."""
     text = "".join(f"{a}\t{i}\t{j}\n" if a == b else f"{a}\t{i}\t{b}\t{j}\n" for (a, i), (b, j) in pairs).encode()
@@ -193,21 +145,6 @@ def build_celeba(args) -> list[list[Path]]:
     crops = [files for files in crops if files]
     write_records(args.out / "celeb240", crops)
     return crops
-
-
-def draw_identities(identities: Path) -> list[list[str]]:
-    """The photos of 240 identities with at least 15 photos, at most 30 of each, ordered by identity number."""
-    photos_of: dict[int, list[str]] = {}
-    for number, row in rows_of(identities):
-        if len(row) != 2 or not row[1].isdigit():
-            raise ValueError(f"{identities} line {number}: found {row}, expected `000001.jpg 2880`")
-        photos_of.setdefault(int(row[1]), []).append(row[0])
-    enough = sorted(identity for identity, photos in photos_of.items() if len(photos) >= FEWEST_PHOTOS)
-    if len(enough) < CELEBRITIES:
-        raise ValueError(
-            f"{identities} has {len(enough)} identities of {FEWEST_PHOTOS} or more photos, not {CELEBRITIES}; download it again"
-        )
-    return [sorted(photos_of[identity])[:MOST_PHOTOS] for identity in sorted(random.Random(SEED).sample(enough, CELEBRITIES))]
 
 
 def write_records(folder: Path, crops: list[list[Path]]) -> None:

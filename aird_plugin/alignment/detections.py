@@ -44,6 +44,7 @@ def ranked(detections: Detections, width: int, height: int) -> list[Face]:
 
 
 def _face(points_52: np.ndarray, score: float, width: int, height: int) -> Face:
+    """A face whose problem, if any, is that of its landmarks."""
     try:
         check_points(points_52, width, height)
     except ValueError as error:

@@ -60,6 +60,7 @@ def _rows(file: Path) -> list[tuple[int, list[str]]]:
 
 
 def _numbers(words: list[str], where: str) -> np.ndarray:
+    """The words as finite numbers. ValueError begins with `where`."""
     try:
         numbers = np.array([float(word) for word in words])
     except ValueError as error:

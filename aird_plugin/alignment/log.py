@@ -103,6 +103,7 @@ def _complete_photos(file: Path) -> list[Row]:
 
 
 def _encoded(rows: list[Row]) -> bytes:
+    """The rows as CSV."""
     text = io.StringIO(newline="")
     csv.writer(text, lineterminator="\n").writerows([*row[:7], *row.points, row.note] for row in rows)
     # File names are bytes; bytes that are not UTF-8 are written unchanged.

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -13,6 +14,17 @@ from aird_plugin.alignment.log import BAD_POINTS, CROPPED, NO_FACE, NOT_CHOSEN, 
 from aird_plugin.data.constants import IMAGE_SUFFIXES
 from aird_plugin.data.images import decode, encode_jpeg
 from aird_plugin.utils.files import write_atomically
+
+
+class CropSettings(NamedTuple):
+    """Which faces to crop, and how to store them. every_face: not only the most prominent one. min_px: smallest side of a face.
+
+    encode: uint8 crop (112, 112, 3) -> bytes of an image file.
+    """
+
+    every_face: bool = False
+    min_px: int = 1
+    encode: Callable[[np.ndarray], bytes] = encode_jpeg
 
 
 def photos_in(folder: Path) -> list[str]:
@@ -28,19 +40,9 @@ def photos_in(folder: Path) -> list[str]:
     return [file.relative_to(folder).as_posix() for file in files]
 
 
-def crop_photo(
-    folder: Path,
-    out: Path,
-    name: str,
-    source: Detector | Landmarks,
-    every_face: bool,
-    min_px: int,
-    encode: Callable[[np.ndarray], bytes] = encode_jpeg,
-) -> list[Row]:
-    """Write the crops of one photo, each atomically, and return its rows: one per face, or one with the reason for none.
-
-    encode: uint8 crop (112, 112, 3) -> bytes of an image file.
-    """
+def crop_photo(folder: Path, out: Path, name: str, source: Detector | Landmarks, settings: CropSettings) -> list[Row]:
+    """Write the crops of one photo, each atomically, and return its rows: one per face, or one with the reason for none."""
+    every_face = settings.every_face
     try:
         photo_HWC = decode((folder / name).read_bytes(), name, upright=True)
     except (ValueError, OSError) as error:
@@ -49,16 +51,17 @@ def crop_photo(
     faces = ranked(source.find(name, photo_HWC), width, height)
     rows, n_crops = [], 0
     for number, face in enumerate(faces):
-        status, crop = _status(face, min_px, every_face or not n_crops), ""
+        status, crop = _status(face, settings.min_px, every_face or not n_crops), ""
         if status == CROPPED:
             n_crops += 1
             crop = Path(name).with_suffix("").as_posix() + (f"_{number}.jpg" if every_face else ".jpg")
-            write_atomically(out / crop, encode(align_face(photo_HWC, face.points_52)))
+            write_atomically(out / crop, settings.encode(align_face(photo_HWC, face.points_52)))
         rows.append(_row(name, number, len(faces), status, crop, face))
     return rows or [Row(name, "", "0", NO_FACE)]
 
 
 def _status(face: Face, min_px: int, wanted: bool) -> str:
+    """What happened to a face. wanted: whether it is among the faces to crop."""
     if face.problem:
         return BAD_POINTS
     if face.px < min_px:

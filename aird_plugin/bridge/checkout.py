@@ -73,5 +73,6 @@ def importable(folder: Path):
 
 
 def _forget(names: set[str]) -> None:
+    """Remove imported modules by their top-level names, so that the next import loads them again."""
     for name in [name for name in sys.modules if name.split(".")[0] in names]:
         del sys.modules[name]

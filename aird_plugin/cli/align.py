@@ -34,7 +34,7 @@ def run(args: argparse.Namespace) -> int:
     """Crop the photos and print a summary. Raises ValueError, OSError or ImportError before anything is written."""
     from aird_plugin.alignment.crop import skimage_transform
     from aird_plugin.alignment.log import TABLE, AlignmentLog, summary
-    from aird_plugin.alignment.photos import crop_photo, photos_in
+    from aird_plugin.alignment.photos import CropSettings, crop_photo, photos_in
     from aird_plugin.utils.progress import progress
 
     folder, out = Path(args.folder), Path(args.out)
@@ -50,12 +50,13 @@ def run(args: argparse.Namespace) -> int:
         "--all": args.all,
         "--min-px": args.min_px,
     }
+    cropping = CropSettings(args.all, args.min_px)
     with AlignmentLog(out, settings) as log:
         left = [name for name in names if name not in log.done]
         if len(left) < len(names):
             print(f"{len(names) - len(left)} of {len(names)} photos were processed before")
         for name in progress(left, len(names), "aligning", "photo", initial=len(names) - len(left)):
-            log.write(crop_photo(folder, out, name, source, args.all, args.min_px))
+            log.write(crop_photo(folder, out, name, source, cropping))
     text = summary(log)
     if not log.px:
         raise ValueError(f"no face was cropped. {text}")

@@ -47,6 +47,7 @@ def report(rows: list[dict]) -> str:
 
 
 def _block(rows: list[dict]) -> str:
+    """The heading, table and sentences of one setting."""
     first = rows[0] | {"pairs": Path(rows[0]["pairs"]).name}
     setting = ", ".join(f"{key} {first[key]}" for key in SETTINGS if first[key] not in (None, False, "file"))
     cells = {}

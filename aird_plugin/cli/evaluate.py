@@ -41,6 +41,7 @@ def table(rows: list[dict]) -> str:
 
 
 def _cells(row: dict) -> list[str]:
+    """A row of the printed table."""
     row = row | {"pairs": Path(row["pairs"]).name, "centre": "yes" if row["centre"] else "no"}
     return [
         *settings(row, SETTINGS),

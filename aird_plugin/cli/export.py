@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Export, and print the files. Raises ValueError or OSError, and then writes nothing."""
     from aird_plugin.export.check import sample_faces
-    from aird_plugin.export.folder import check_place, export_student
+    from aird_plugin.export.folder import ExportOptions, check_place, export_student
     from aird_plugin.export.manifests import check_detector
     from aird_plugin.models.load import load_model, run_folder
     from aird_plugin.training.run_folder import read_metadata
@@ -39,7 +39,8 @@ def run(args: argparse.Namespace) -> int:
     images_NHWC = sample_faces(args.faces or metadata["records"]["path"], count)
     evaluation = folder / "evaluation.json"
     rows = json.loads(evaluation.read_text()) if evaluation.exists() else []
-    result = export_student(student, metadata, out, images_NHWC, rows, args.int8, args.thresholds, args.server)
+    options = ExportOptions(args.int8, args.thresholds, args.server)
+    result = export_student(student, metadata, out, images_NHWC, rows, options)
     for file in result.files:
         insightface = "not checked (pip install insightface)" if file.insightface is None else f"{file.insightface:.6f}"
         text = f"minimum cosine to the student {file.onnxruntime:.6f} in onnxruntime, {insightface} in InsightFace"

@@ -97,6 +97,7 @@ def read_folders(folder: Path) -> list[IdentificationSet]:
 
 
 def _identities(folder: Path) -> list[tuple[str, list[ImageFile]]]:
+    """(name, images) of each subfolder, sorted by name. Errors describe the layout."""
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; this layout is gallery/IDENTITY/*.jpg and probe/IDENTITY/*.jpg")
     identities = [(place.name, images_in(place)) for place in sorted(folder.iterdir()) if place.is_dir()]
@@ -106,6 +107,7 @@ def _identities(folder: Path) -> list[tuple[str, list[ImageFile]]]:
 
 
 def _flat(identities: list[tuple[str, list[ImageFile]]], numbers: dict[str, int]) -> tuple[list[ImageFile], np.ndarray]:
+    """The images of all identities in one list, and their labels (N,). numbers: name -> label."""
     labels = np.repeat([numbers[name] for name, _ in identities], [len(images) for _, images in identities])
     return [image for _, images in identities for image in images], labels
 

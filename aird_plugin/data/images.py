@@ -63,6 +63,7 @@ def scanned(jpeg: bytes, size: tuple[int, int]) -> int:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
+    """Convert to RGB; 16-bit grey keeps its high byte, and transparency is dropped."""
     if image.mode.startswith("I"):
         # 16-bit grey: MXNet and cv2 keep the high byte, Pillow's own conversion would clip at 255.
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))

@@ -1,7 +1,8 @@
 """Prepare batches in order while the previous ones are in use."""
 
+import contextlib
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -40,14 +41,20 @@ def ahead(make: Callable[[Item], Result], items: Iterable[Item], begin: Callable
     (`contextlib.closing`); it never waits for room, so it cannot hang.
     """
     waiting: deque[Future] = deque()
-    with ThreadPoolExecutor(1, "ahead", initializer=begin) as pool:
-        try:
-            for item in items:
-                waiting.append(pool.submit(make, item))
-                if len(waiting) > AHEAD:
-                    yield waiting.popleft().result()
-            while waiting:
+    with ThreadPoolExecutor(1, "ahead", initializer=begin) as pool, _cancelled_at_the_end(waiting):
+        for item in items:
+            waiting.append(pool.submit(make, item))
+            if len(waiting) > AHEAD:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+@contextlib.contextmanager
+def _cancelled_at_the_end(futures: Iterable[Future]) -> Iterator[None]:
+    """Cancel what is left in `futures` when the block ends, also by an exception."""
+    try:
+        yield
+    finally:
+        for future in futures:
+            future.cancel()

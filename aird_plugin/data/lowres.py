@@ -127,6 +127,7 @@ def fixed_point_weights(source: int, target: int, kernel: str = "bicubic") -> np
 
 
 def _bicubic(x: float, a: float = -0.5) -> float:
+    """The cubic convolution kernel (Keys, 1981) at a distance of x pixels; a = -0.5 as in Pillow."""
     x = math.fabs(x)
     if x < 1.0:
         return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0

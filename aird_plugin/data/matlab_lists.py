@@ -68,6 +68,7 @@ def _listed(list_file: Path, prefix: str, folder: Path) -> tuple[list[ImageFile]
 
 
 def _variable(list_file: Path, name: str) -> np.ndarray:
+    """A variable of a MATLAB file. ValueError, FileNotFoundError or ImportError say what is missing."""
     try:
         from scipy.io import loadmat
     except ImportError as error:
@@ -96,6 +97,7 @@ def _names(cells: np.ndarray, list_file: Path) -> list[str]:
 
 
 def _files(names: list[str], folder: Path, list_file: Path) -> list[ImageFile]:
+    """The listed files. ValueError if any is missing, or none is listed."""
     missing = [name for name in names if not (folder / name).is_file()]
     if missing or not names:
         raise ValueError(f"{list_file} lists {len(names)} images; {len(missing)} are not in {folder}: {missing[:3]}")

@@ -39,6 +39,7 @@ def read_pairs(path: str | Path) -> Pairs:
 
 
 def _two_lists(content) -> tuple[list, np.ndarray]:
+    """The images and genuine flags of an unpickled .bin. ValueError where it has another structure."""
     if not isinstance(content, list | tuple) or len(content) != 2:
         raise ValueError(f"it holds a {type(content).__name__}, not two lists")
     images, flags = content
@@ -139,6 +140,7 @@ def distinct_faces(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _decode_square(image: bytes, place: int) -> np.ndarray:
+    """Decode the image at a place of the .bin, and resize it to 112 px. ValueError names its pair."""
     where = f"pair {place // 2}, {'second' if place % 2 else 'first'} image"
     image_HWC = decode(image, where)
     height, width = image_HWC.shape[:2]

@@ -116,6 +116,7 @@ def _mean_of_shifts(image_SSC: np.ndarray, shifts_T2: np.ndarray, weights_T: np.
 
 
 def _downsample(image_SSC: np.ndarray, px: int, rng: np.random.Generator) -> np.ndarray:
+    """Resize to px by a random kernel."""
     kernel = KERNELS[rng.integers(len(KERNELS))]
     return np.asarray(Image.fromarray(image_SSC).resize((px, px), kernel))
 
@@ -127,6 +128,7 @@ def _noise(image_SSC: np.ndarray, px: int, rng: np.random.Generator) -> np.ndarr
 
 
 def _compress(image_SSC: np.ndarray, px: int, rng: np.random.Generator) -> np.ndarray:
+    """JPEG of a random quality."""
     file = io.BytesIO()
     Image.fromarray(image_SSC).save(file, "JPEG", quality=draw_quality(rng))
     return np.asarray(Image.open(file))

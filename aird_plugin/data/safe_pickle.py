@@ -76,20 +76,24 @@ def _text(value) -> str:
 
 
 def _array(*ignored):
+    """In place of numpy's _reconstruct: an empty array, which the pickle's state fills."""
     return PickledArray()
 
 
 def _frombuffer(raw, type_, shape, order):
+    """In place of numpy's _frombuffer, which protocol 5 uses."""
     array = PickledArray()
     array.build((1, shape, type_, order, raw))
     return array
 
 
 def _scalar(type_, raw=b""):
+    """In place of numpy's scalar."""
     return np.frombuffer(raw, type_.dtype(), 1)[0].item()
 
 
 def _encode(text, codec="latin1"):
+    """In place of _codecs.encode, which protocol 2 writes for bytes."""
     if _text(codec) not in ("latin1", "latin-1"):
         raise ValueError(f"it uses the codec {codec!r:.40}; allowed is latin1")
     return text.encode("latin-1")

@@ -90,4 +90,5 @@ def decide(table: dict | None, cosine: float, px: float, degradation: str) -> tu
 
 
 def _above(cosine: float, point: dict) -> bool | None:
+    """Whether a cosine is above a point's threshold; None where too few impostors gave one."""
     return None if point["cosine"] is None else cosine > point["cosine"]

@@ -33,6 +33,7 @@ def read_thresholds(path: str | Path) -> dict:
 
 
 def _is_table(table: Any) -> bool:
+    """Whether the content has the structure and value ranges of a thresholds file."""
     try:
         points = [point for row in table["rows"] for point in row["points"]]
         numbers = [row["px"] for row in table["rows"]] + [point["far"] for point in points]

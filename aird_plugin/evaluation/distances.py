@@ -53,6 +53,7 @@ def distances_of(embeddings_2ND: np.ndarray, same_N: np.ndarray, folds: int) -> 
 
 
 def _raise_nonfinite(embeddings_2ND):
+    """ValueError naming the first image whose embedding is not finite."""
     nonfinite = np.flatnonzero(~np.isfinite(embeddings_2ND).all(axis=1))
     if len(nonfinite):
         raise ValueError(

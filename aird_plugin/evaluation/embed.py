@@ -114,6 +114,7 @@ def network_inputs(
 
 
 def _embed_module(model, images_NHWC, batch, order, device, flip, label):
+    """Yield (rows, embeddings_BD) of a torch network, batch by batch; with flip, e + e_flip."""
     check_faces(images_NHWC)
     side = getattr(model, "input_size", images_NHWC.shape[1])
     if images_NHWC.shape[1] != side:
@@ -125,6 +126,7 @@ def _embed_module(model, images_NHWC, batch, order, device, flip, label):
 
 
 def _embed_object(model, images_NHWC, batch, flip, label):
+    """As `_embed_module`, for an object with an `embed` method, such as a teacher."""
     check_faces(images_NHWC)
     blocks = blocks_of_rows(len(images_NHWC), batch)
     for rows in progress(blocks, len(blocks), label, "batches"):

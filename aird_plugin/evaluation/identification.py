@@ -114,6 +114,7 @@ def _rank_and_precision(scores_G: np.ndarray, mates_M: np.ndarray) -> tuple[int,
 
 
 def _entries_by_identity(label_G: np.ndarray) -> dict[int, np.ndarray]:
+    """Label -> its rows in the gallery, without those of no identity."""
     order = np.argsort(label_G, kind="stable")
     identities, first = np.unique(label_G[order], return_index=True)
     parts = np.split(order, first[1:])

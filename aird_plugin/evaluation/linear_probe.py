@@ -99,5 +99,6 @@ def _accuracy(embeddings_ND, fit_C: list[np.ndarray], test_C: list[np.ndarray]) 
 
 
 def _tensors(embeddings_ND, rows_C: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Embeddings and labels 0..C-1 of the rows of each class."""
     label_N = np.repeat(np.arange(len(rows_C)), [len(rows) for rows in rows_C])
     return torch.from_numpy(np.float32(embeddings_ND[np.concatenate(rows_C)])), torch.from_numpy(label_N)

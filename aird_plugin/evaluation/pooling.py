@@ -64,6 +64,7 @@ def merge_groups(features_ND: np.ndarray, group_N, cosine: float) -> np.ndarray:
 
 
 def _checked_features(features_ND) -> np.ndarray:
+    """As float64 (N, D). ValueError for another shape or a non-finite embedding."""
     features_ND = np.asarray(features_ND, dtype=np.float64)
     if features_ND.ndim != 2 or 0 in features_ND.shape:
         raise ValueError(f"embeddings to pool must be an array (N, D) of one row or more, got shape {features_ND.shape}")
@@ -74,6 +75,7 @@ def _checked_features(features_ND) -> np.ndarray:
 
 
 def _checked_weights(quality_N, count: int) -> np.ndarray:
+    """As float64 (N,). ValueError for another number, or weights that allow no mean."""
     quality_N = np.asarray(quality_N, dtype=np.float64)
     if quality_N.shape != (count,):
         raise ValueError(f"{count} embeddings need one weight each, got {quality_N.shape}")

@@ -14,6 +14,7 @@ import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from torch import nn
@@ -53,21 +54,29 @@ class ExportResult:
     thresholds: dict | None = None
 
 
+class ExportOptions(NamedTuple):
+    """What to write besides the files of a student.
+
+    int8_pairs: also int8 files, calibrated on the images and evaluated on these pairs. threshold_pairs: pairs for the table of
+    thresholds. server_detector: also a folder for InsightFace Server with this detector, checked by `check_detector`.
+    """
+
+    int8_pairs: str | None = None
+    threshold_pairs: str | None = None
+    server_detector: Path | None = None
+
+
 def export_student(
     student: nn.Module,
     metadata: dict,
     out: Path,
     images_NHWC: np.ndarray,
     rows: list[dict],
-    int8_pairs: str | None = None,
-    threshold_pairs: str | None = None,
-    server_detector: Path | None = None,
+    options: ExportOptions,
 ) -> ExportResult:
     """Write the folder `out` for a student in eval mode, and verify each file on `images_NHWC` (uint8, 112 px).
 
-    metadata: the run's recipe.json. rows: the run's verification results, for the card. int8_pairs: also write int8 files,
-    calibrated on the images and evaluated on these pairs. threshold_pairs: pairs for the table of thresholds.
-    server_detector: also write a folder for InsightFace Server with this detector, checked by `check_detector`.
+    metadata: the run's recipe.json. rows: the run's verification results, for the card.
     Raises ValueError for a folder that is not empty, an invalid model name, or a file whose embeddings differ; then `out` is
     not written.
     """
@@ -86,12 +95,12 @@ def export_student(
             write_onnx(student, small, provenance)
             write_package_manifest(small, student.input_size, expected_ND.shape[1])
             result.files.append(verify_file(small, partial, student.input_size, images_NHWC, expected_ND))
-        if int8_pairs:
-            result.int8 = [write_int8(partial, file, images_NHWC, metadata["px"], int8_pairs) for file in result.files]
-        if server_detector:
-            write_server_folder(partial / "server", wide, server_detector, expected_ND.shape[1])
-        if threshold_pairs:
-            result.thresholds = threshold_table(OnnxTeacher(wide), threshold_pairs) | {"sha256": file_sha256(wide)}
+        if options.int8_pairs:
+            result.int8 = [write_int8(partial, file, images_NHWC, metadata["px"], options.int8_pairs) for file in result.files]
+        if options.server_detector:
+            write_server_folder(partial / "server", wide, options.server_detector, expected_ND.shape[1])
+        if options.threshold_pairs:
+            result.thresholds = threshold_table(OnnxTeacher(wide), options.threshold_pairs) | {"sha256": file_sha256(wide)}
             write_atomically(partial / "thresholds.json", json.dumps(result.thresholds, indent=1).encode())
         write_atomically(partial / "MODEL_CARD.md", model_card(out.name, metadata, rows, result).encode())
         if out.exists():

@@ -46,6 +46,7 @@ class WithDownsampling(nn.Module):
 
 
 def _round(grey_levels: Tensor) -> Tensor:
+    """Round half up to uint8's range, in operations that every runtime of ONNX has."""
     return torch.floor(grey_levels + 0.5).clamp(0.0, 255.0)
 
 

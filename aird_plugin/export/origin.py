@@ -37,6 +37,7 @@ def name_of(path: str) -> str:
 
 
 def _last(value: object) -> object:
+    """The value with every path, at any depth, shortened to its last part."""
     if isinstance(value, dict):
         return {key: _last(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

@@ -62,4 +62,5 @@ than one. The norm of a feature hardly predicts the quality of its crop: weight 
 
 
 def _cell(point: dict) -> str:
+    """A threshold and its TAR in the printed table."""
     return "-" if point["cosine"] is None else f"{point['cosine']:.3f} ({point['tar']:.0%})"

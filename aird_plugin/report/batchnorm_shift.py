@@ -30,4 +30,5 @@ def measure_batchnorm_shift(
 
 
 def _gap(images_mean_C, mean_C, var_C, eps: float) -> np.ndarray:
+    """How far the images' channel means lie from the running means, in standard deviations."""
     return ((images_mean_C - mean_C) / (var_C + eps).sqrt()).cpu().numpy()

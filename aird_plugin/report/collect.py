@@ -154,6 +154,7 @@ def _result(model: Model, row: dict, options: ReportOptions, scores: Scores | No
 
 
 def _scores(e_2ND: np.ndarray, same_N: np.ndarray) -> Scores:
+    """Cosines and error rates of pairs. e_2ND: unit embeddings, first and second image in turn."""
     return Scores((e_2ND[0::2] * e_2ND[1::2]).sum(axis=1), same_N, *error_rates(e_2ND, same_N))
 
 

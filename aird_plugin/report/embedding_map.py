@@ -42,6 +42,7 @@ def nearest_is_same(embeddings_MD: np.ndarray, label_M: np.ndarray) -> float:
 
 
 def _tsne(embeddings_MD: np.ndarray) -> tuple[np.ndarray | None, str]:
+    """t-SNE to two dimensions and a description of the method; (None, description) without scikit-learn."""
     try:
         from sklearn.manifold import TSNE
     except ImportError:

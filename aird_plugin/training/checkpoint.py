@@ -121,6 +121,7 @@ def clear(folder: Path) -> None:
 
 
 def _complete(folder: Path) -> list[Path]:
+    """Checkpoints in the folder, oldest first."""
     return sorted(folder.glob("step_*")) if folder.exists() else []
 
 

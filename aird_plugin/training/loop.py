@@ -19,7 +19,7 @@ from aird_plugin.training.optim import learning_rate
 from aird_plugin.training.run_folder import write_or_verify_run
 from aird_plugin.training.run_log import RunLog
 from aird_plugin.training.setup import pick_device
-from aird_plugin.training.signals import stop_signals
+from aird_plugin.training.signals import StopSignals, stop_signals
 from aird_plugin.training.state import TrainState, build_state
 from aird_plugin.training.validation import eval_specs, evaluate_run, write_student
 from aird_plugin.utils import distributed
@@ -63,14 +63,19 @@ def run_steps(state: TrainState, first: int) -> None:
                 state.guard.raise_if_nonfinite()
             log.step(done, rate, out)
             if verify:
-                with stopped.breaking_off():
-                    log.verification(done, eval_specs(state.setup), evaluate_run(state.setup))
+                evaluate_and_log(state, log, stopped, done)
                 stop = distributed.any_rank(bool(stopped), HOST)
             if keep or stop:
                 log.flush()
                 save(state, done)
             if stop and done < state.setup.total_steps:
                 raise Interrupted(f"stopped at step {done} of {state.setup.total_steps}; the same command continues from there")
+
+
+def evaluate_and_log(state: TrainState, log: RunLog, stopped: StopSignals, step: int) -> None:
+    """Evaluate the student and log the results; a stop signal breaks it off."""
+    with stopped.breaking_off():
+        log.verification(step, eval_specs(state.setup), evaluate_run(state.setup))
 
 
 def take_step(state: TrainState, batches: Iterable[Batch], step: int) -> dict[str, torch.Tensor]:

@@ -54,14 +54,18 @@ def check_bytes(path: Path) -> None:
     """ValueError where an entry's bytes are not those that were written. One without a checksum (an option of torch) passes."""
     with zipfile.ZipFile(path) as archive:
         for entry in archive.infolist():
-            if entry.CRC == 0:
-                continue
-            try:
-                with archive.open(entry) as file:
-                    while file.read(CHUNK):
-                        pass
-            except zipfile.BadZipFile as error:
-                raise ValueError(f"its bytes have changed since they were written ({error})") from error
+            if entry.CRC != 0:
+                _read_to_end(archive, entry)
+
+
+def _read_to_end(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Read an entry, so that zipfile compares its checksum. ValueError where it differs."""
+    try:
+        with archive.open(entry) as file:
+            while file.read(CHUNK):
+                pass
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"its bytes have changed since they were written ({error})") from error
 
 
 def tensors_in(content: object) -> Iterator[torch.Tensor]:

@@ -1,4 +1,4 @@
-"""The rows of each device, and the training of both sides of one row."""
+"""The training of both sides of one row."""
 
 import shutil
 import sys
@@ -8,12 +8,7 @@ import pytest
 
 from tools import bench_training
 from tools.lib import ratios
-
-
-def test_rows_of_each_device():
-    assert "aird-r18" in bench_training.pairs("cuda") and "aird-r18" not in bench_training.pairs("cpu")
-    for pair in bench_training.pairs("cuda").values():
-        assert pair.teacher in bench_training.TEACHERS and pair.bound in (ratios.AT_MOST, ratios.AT_LEAST)
+from tools.lib.training_pairs import AIRD, BARE, Pair
 
 
 @pytest.fixture
@@ -21,8 +16,8 @@ def small(tiny_run, tmp_path, monkeypatch):
     """faces15k has 48 images, and the only row trains a tiny student."""
     shutil.copytree(tiny_run["rec"], tmp_path / "data" / "faces15k")
     monkeypatch.setenv("AIRD_DATA", str(tmp_path / "data"))
-    aird, bare = (bench_training.AIRD, ["rid_negatives=8"]), (bench_training.BARE, [])
-    row = bench_training.Pair("small", ratios.AT_MOST, 1e9, aird, bare, ["network=native16_0.05m", "batch_size=8"])
+    aird, bare = (AIRD, ["rid_negatives=8"]), (BARE, [])
+    row = Pair("small", ratios.AT_MOST, 1e9, aird, bare, ["network=native16_0.05m", "batch_size=8"])
     monkeypatch.setattr(bench_training, "pairs", lambda device: {"small": row})
     monkeypatch.setattr(sys, "argv", ["x", "--turns", "2", "--steps", "1", "--json", str(tmp_path / "rows.json")])
     return tmp_path / "rows.json"

@@ -1,10 +1,8 @@
 """From copies of LFW and CelebA to the files of docs/benchmarks.md, here with noise photos."""
 
-import importlib.util
 import random
 import re
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,8 +12,9 @@ from aird_plugin.alignment.crop import template
 from aird_plugin.data.images import decode
 from aird_plugin.data.pairs import read_pairs
 from aird_plugin.data.recordio.face_records import FaceRecords
+from tools import rebuild_bench
+from tools.lib import bench_crops, celeba
 
-SCRIPT = Path(__file__).parents[2] / "tools" / "rebuild_bench.py"
 NAMES, TESTED, PHOTOS = [f"P_{number:02d}" for number in range(30)], 12, 5
 OFFSET = (20, 30)
 WITHOUT_A_FACE = "P_00/P_00_0002.jpg"
@@ -23,11 +22,8 @@ WITHOUT_A_FACE = "P_00/P_00_0002.jpg"
 
 @pytest.fixture
 def tool(monkeypatch):
-    spec = importlib.util.spec_from_file_location("rebuild_bench", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    monkeypatch.setattr(module, "CELEBRITIES", 3)
-    return module
+    monkeypatch.setattr(celeba, "CELEBRITIES", 3)
+    return rebuild_bench
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +115,7 @@ def test_differing_lists_are_reported(tool, originals, tmp_path, capsys):
 def test_second_run_changes_and_crops_nothing(tool, originals, built, monkeypatch):
     before = {file: file.read_bytes() for file in built.rglob("*") if file.suffix in (".bin", ".rec", ".txt")}
     assert before
-    monkeypatch.setattr(tool, "crop_photo", None)
+    monkeypatch.setattr(bench_crops, "crop_photo", None)
     assert tool.main(arguments(originals, built, "lfw", "celeba")) == 0
     assert {file: file.read_bytes() for file in before} == before
 

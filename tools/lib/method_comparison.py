@@ -75,6 +75,7 @@ def accuracy_table(results: dict[str, list[list[dict]]], pairs: str) -> str:
 
 
 def _figure(rows: list[dict]) -> str:
+    """Mean and standard deviation over seeds; of one run, its accuracy and interval."""
     values = [row["accuracy"] for row in rows]
     if not values:
         return "n/a"
@@ -138,6 +139,7 @@ def swapped(row: dict, reference: str) -> dict:
 
 
 def _verdict(row: dict) -> str:
+    """The difference with its interval; bold where it is significant."""
     low, high = row["ci95"]
     text = f"{row['difference']:+.2f} ({low:+.1f}..{high:+.1f})"
     if row["beats"] is None:

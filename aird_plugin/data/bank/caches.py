@@ -124,6 +124,7 @@ def read_manifest(folder: Path, inputs: dict[str, Any]) -> dict[str, Any] | None
 
 
 def _short(value) -> str:
+    """A value for an error message; hashes are cut."""
     text = str(value)
     return text if len(text) <= 40 else text[:12] + "..."
 

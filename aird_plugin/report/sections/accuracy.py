@@ -34,6 +34,7 @@ def section(data: ReportData) -> Section:
 
 
 def _lines(data: ReportData, spec: dict, sides: list[int]) -> str:
+    """The chart of accuracy against px, a line per method with intervals."""
     points = {px: data.summaries(px=px, **spec) for px in sides}
     ends = [end for summaries in points.values() for s in summaries for end in (s.low, s.high)]
     chart = Chart(doubling(sides), linear(min(ends), max(ends)), "side of the LR image, px", "accuracy, %")

@@ -94,4 +94,5 @@ def _row(result: EvalResult) -> list:
 
 
 def _share(value) -> str | None:
+    """A share 0..1 in the table."""
     return f"{value:.4f}" if isinstance(value, int | float) else None

@@ -40,6 +40,7 @@ def rms(gap_C: np.ndarray) -> float:
 
 
 def _channels(shift: BatchNormShift, limit: float) -> str:
+    """Histogram of the channels' distances, before and after adaptation."""
     before, after = (np.concatenate(list(gaps.values())) for gaps in (shift.before, shift.after))
     edges = np.linspace(-limit, limit, BINS + 1)
     shares = [100 * np.histogram(gaps, edges)[0] / len(gaps) for gaps in (before, after)]
@@ -53,6 +54,7 @@ def _channels(shift: BatchNormShift, limit: float) -> str:
 
 
 def _layers(shift: BatchNormShift, top: float) -> str:
+    """RMS distance of each layer, before and after adaptation."""
     before, after = ([rms(gap) for gap in gaps.values()] for gaps in (shift.before, shift.after))
     chart = Chart(within(0.5, len(before) + 0.5, 7), linear(0, top, 4), "layer, from the input", "RMS distance")
     for values, style in ((before, BEFORE), (after, AFTER)):

@@ -31,6 +31,7 @@ def section(data: ReportData) -> Section:
 
 
 def _chart(data: ReportData, term: str, lines: list[tuple[str, list]]) -> str:
+    """One term against the epoch, a smoothed line per run."""
     epochs, values = zip(*(point for _, points in lines for point in points), strict=True)
     chart = Chart(within(0, max(epochs)), linear(min(values), max(values)), "epoch", "")
     names = list(dict.fromkeys(name for name, _ in lines))

@@ -35,6 +35,7 @@ def section(data: ReportData) -> Section:
 
 
 def _chart(data: ReportData, found: list[tuple[str, EvalResult]], title: str) -> str:
+    """DET curves, on axes of normal deviates."""
     same_N = found[0][1].scores.same_N
     impostors, genuines = int((~same_N).sum()), int(same_N.sum())
     x, y = (normal_deviates(1 / pairs, MAX_RATE) for pairs in (impostors, genuines))

@@ -26,6 +26,7 @@ def section(data: ReportData) -> Section:
 
 
 def _pair(pair: HardPair, px: int) -> str:
+    """One pair: its images at both sizes, and each network's decision."""
     wrong = sum(not correct for _, _, correct in pair.decisions)
     images = [image(png, f"pair {pair.number}, image {n + 1} at {px} px", "low") for n, png in enumerate(pair.low)]
     images += [image(png, f"pair {pair.number}, image {n + 1}, HR", "high") for n, png in enumerate(pair.high)]

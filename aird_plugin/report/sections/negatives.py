@@ -44,6 +44,7 @@ def families(methods: list[Method]) -> list[list[Method]]:
 
 
 def _chart(lines: list[list[tuple[int, MethodSummary]]], title: str) -> str:
+    """Accuracy against the number of negatives."""
     counts = [count for line in lines for count, _ in line]
     ends = [end for line in lines for _, s in line for end in (s.low, s.high)]
     chart = Chart(doubling(counts), linear(min(ends), max(ends)), "negatives", "accuracy, %")

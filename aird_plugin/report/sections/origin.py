@@ -53,4 +53,5 @@ def _short(values, key: str) -> str | None:
 
 
 def _pairs(values, keys: tuple[str, ...]) -> str:
+    """The present keys as `key value` text."""
     return ", ".join(f"{key} {values[key]}" for key in keys if key in values) if isinstance(values, dict) else ""

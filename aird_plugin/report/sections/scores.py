@@ -54,6 +54,7 @@ def _shares(result: EvalResult, edges: np.ndarray) -> list[np.ndarray]:
 
 
 def _chart(name: str, result: EvalResult, edges: np.ndarray, shares: list[np.ndarray], top: float) -> str:
+    """Histograms of the genuine and impostor cosines of one network."""
     cosine_N, same_N = result.scores.cosine_N, result.scores.same_N
     chart = Chart(within(edges[0], 1.0, 8), linear(0, top, 4), "cosine", "% of pairs")
     for share, style in zip(shares, (GENUINE, IMPOSTOR), strict=True):

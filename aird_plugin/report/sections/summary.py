@@ -64,6 +64,7 @@ def _high_sides(data: ReportData, specs: list[dict]) -> Iterator[str]:
 
 
 def _card(summaries: list[MethodSummary], title: str) -> str:
+    """The best student of a setting, and its lead over the second."""
     students = [s for s in summaries if s.name != TEACHER_NAME]
     best = (students or summaries)[0]
     lines = [f"<span>{text(title)}</span><b>{text(format_score(best))}%</b><span>{text(best.name)}</span>"]

@@ -18,34 +18,6 @@ from aird_plugin.data.records import WithoutLabels, decode_face, open_records
 from aird_plugin.data.views import view_of
 from tests.exact import rounding
 
-LABELS = np.repeat([0, 1, 2, 3], [3, 1, 4, 2])
-
-
-class Records:
-    """Ten images in memory."""
-
-    path = "memory"
-    labels = LABELS
-    num_classes = 4
-
-    def __init__(self, images):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
-
-    def payload(self, row):
-        import io
-
-        from PIL import Image
-
-        out = io.BytesIO()
-        Image.fromarray(self.images[row]).save(out, "PNG")
-        return out.getvalue()
-
-    def fingerprint(self):
-        return "records-1"
-
 
 class Teacher:
     """Mean colors of a 2 x 2 grid; sensitive to the flip."""
@@ -62,11 +34,6 @@ class Teacher:
 
     def describe(self):
         return {"sha256": self.name}
-
-
-@pytest.fixture
-def records(noise_faces):
-    return Records(noise_faces(10, seed=3))
 
 
 def config(folder, **keys):
@@ -103,9 +70,9 @@ def test_lists_hold_the_same_identity_and_hard_negatives(records, tmp_path):
     bank = open_teacher_cache(config(tmp_path), records, Teacher())
     for row in range(10):
         same = [r for r in bank.same_NS[row] if r >= 0]
-        assert all(LABELS[r] == LABELS[row] and r != row for r in same)
-        assert len(same) == min(3, (LABELS == LABELS[row]).sum() - 1)
-        assert all(LABELS[r] != LABELS[row] for r in bank.hard_NK[row])
+        assert all(records.labels[r] == records.labels[row] and r != row for r in same)
+        assert len(same) == min(3, (records.labels == records.labels[row]).sum() - 1)
+        assert all(records.labels[r] != records.labels[row] for r in bank.hard_NK[row])
     np.testing.assert_allclose(np.linalg.norm(bank.centers_CD, axis=1), 1, atol=1e-5)
 
 
@@ -212,9 +179,9 @@ def test_nan_embeddings_are_rejected(records, tmp_path):
         open_teacher_cache(config(tmp_path), records, teacher)
 
 
-def test_images_of_another_size_are_rejected(noise_faces, tmp_path):
+def test_images_of_another_size_are_rejected(memory_records, tmp_path):
     with pytest.raises(ValueError, match="image 0 of memory is 96x96, but training needs aligned 112x112"):
-        open_image_cache(config(tmp_path), Records(noise_faces(10, side=96)), 16)
+        open_image_cache(config(tmp_path), memory_records(side=96), 16)
 
 
 def test_open_records_reports_missing_data(tmp_path):

@@ -1,37 +1,14 @@
 """The prior cache: every view of every image, resumable, tied to its inputs, standardised."""
 
-import io
 import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from aird_plugin.data.bank import prior_cache
 from aird_plugin.data.bank.build import open_image_cache
 from aird_plugin.data.bank.caches import BankConfig
 from aird_plugin.data.bank.prior_cache import channel_statistics, open_prior_cache, prior_folder
-
-
-class Records:
-    """Ten images in memory."""
-
-    path, num_classes = "memory", 2
-    labels = np.repeat([0, 1], 5)
-
-    def __init__(self, images):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
-
-    def payload(self, row):
-        out = io.BytesIO()
-        Image.fromarray(self.images[row]).save(out, "PNG")
-        return out.getvalue()
-
-    def fingerprint(self):
-        return "records-1"
 
 
 class Encoder:
@@ -53,8 +30,8 @@ class Encoder:
 
 
 @pytest.fixture
-def low(noise_faces, tmp_path):
-    return open_image_cache(config(tmp_path), Records(noise_faces(10, seed=3)), 16)
+def low(records, tmp_path):
+    return open_image_cache(config(tmp_path), records, 16)
 
 
 def config(folder):

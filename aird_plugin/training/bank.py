@@ -1,0 +1,36 @@
+"""The whole bank of a recipe, built ahead of the run."""
+
+from aird_plugin.config.recipe import Recipe
+from aird_plugin.data.degradation import BICUBIC
+from aird_plugin.models.load import load_teacher
+from aird_plugin.prior.dataset import both_sizes
+from aird_plugin.training.data import open_caches, open_faces
+from aird_plugin.training.inputs import check_inputs
+from aird_plugin.training.prior_features import open_encoder, open_features
+from aird_plugin.utils.devices import pick_device
+
+
+def build_bank(recipe: Recipe) -> list[str]:
+    """Build a recipe's image caches, teacher cache and features of a prior, and check those that exist.
+
+    Returns a line on each cache: its folder or shape, and its number of images. Raises ValueError or OSError if recipe, images
+    and bank do not fit together.
+    """
+    check_inputs(recipe, verification=False)
+    device = pick_device(recipe.run.device)
+    records, recipe = open_faces(recipe)
+    sections = [] if recipe.bank.online else recipe.sizes.parts(recipe.data.px, recipe.data.degradation)
+    if recipe.prior.prior_side:
+        both_sizes(recipe, records)
+        sections.append((recipe.prior.prior_side, BICUBIC))
+    source = recipe.teacher
+    teacher = load_teacher(source.teacher, source.teacher_network, device.type) if source.teacher else None
+    open_caches(recipe, records, teacher, device)
+    lines = []
+    if encoder := open_encoder(recipe, device):
+        features_NVCHW = open_features(recipe, records, encoder).features_NVCHW
+        lines.append(f"generative features {encoder.shape}: {len(features_NVCHW)} images")
+    lines += [f"{recipe.bank.low_folder(*section)}: {len(records)} images" for section in sections]
+    if teacher:
+        lines.append(f"{recipe.bank.teacher_folder}: {len(records)} images, {recipe.bank.views} views, width {teacher.dim}")
+    return lines
