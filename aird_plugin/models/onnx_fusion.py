@@ -8,7 +8,7 @@ import torch
 from torch import fx
 from torch.nn import functional as F
 
-from aird_plugin.models.onnx_operators import linear, matmul
+from aird_plugin.models.onnx_functions import linear, matmul
 
 
 def fuse(graph: fx.Graph) -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from aird_plugin.models.onnx_file import load_onnx
-from aird_plugin.models.onnx_graph import graph_module
+from aird_plugin.models.onnx_graph import GraphInfo, graph_module
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.onnx_values import set_tensors
 from aird_plugin.utils.files import file_sha256, write_atomically
@@ -42,9 +42,8 @@ class OnnxNetwork(nn.Module):
         model = load_onnx(self.path)
         self.input_size, self.dim, self.raw_input = file.input_size, file.dim, file.raw_input
         side = (3, self.input_size, self.input_size)
-        self.graph, self.sources = graph_module(
-            model, self.path, file.input_name, side, file.fixed_batch, model.graph.output[0].name
-        )
+        info = GraphInfo(self.path, file.input_name, model.graph.output[0].name, side, file.fixed_batch)
+        self.graph, self.sources = graph_module(model, info)
         self.sha256 = file.sha256
         self.eval()
         check_module(self, file)
