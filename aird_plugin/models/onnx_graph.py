@@ -18,7 +18,7 @@ from aird_plugin.models.onnx_values import ByBatch, Kind, constant_values, file_
 
 
 class GraphInfo(NamedTuple):
-    """What a graph is called and takes. image, output: names. side: shape of one image. fixed_batch: its only batch size, or None."""
+    """Names of a graph's input and output, shape of one image, and the only batch size, None for any."""
 
     path: Path
     image: str
@@ -132,7 +132,7 @@ class Translator:
         return self.values[name]
 
     def constant(self, name: str, value: Any) -> Any:
-        """A Python number where the constant is one, else a buffer, repeated over the batch where it depends on the batch size."""
+        """A Python number where the constant is one, else a buffer, repeated over the batch where its size is the batch's."""
         if isinstance(value, ByBatch):
             two, three = value.values
             if two.shape[1:] != three.shape[1:] or not np.array_equal(two, np.broadcast_to(two[:1], two.shape)):
