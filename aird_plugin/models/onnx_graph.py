@@ -152,7 +152,7 @@ class Translator:
         image, *names = node.input
         layer_type = nn.BatchNorm1d if self.ranks.get(image) == 2 else nn.BatchNorm2d
         names = [self.stored(name) for name in names]
-        layer = layer_type(self.arrays[names[0]].size, attributes(node).get("epsilon", 1e-5))
+        layer = layer_type(self.arrays[names[0]].size, attributes(node).get("epsilon", 1e-5), dtype=torch.float32)
         key = unused_key(self.root, f"bn_{node.name or node.output[0]}")
         for part, name in zip(("weight", "bias", "running_mean", "running_var"), names, strict=True):
             value = self.shared.setdefault(name, getattr(layer, part))
