@@ -5,12 +5,13 @@
 A batch of drawn faces gets px drawn from 8 to 64, log-uniformly, and is resized to the network's side. "mixture" draws a
 degradation per image as in MIXTURE. On a CPU training runs the one-image forms, on a GPU the batched ones. A step is the forward
 and backward pass of the network on the whole batch; its share is what the degradation adds to it if the two do not overlap. All
-calls take turns in one process.
+calls take turns in one process, on a CPU on one thread and by its CPU time.
 """
 
 import argparse
 import functools
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -41,6 +42,8 @@ SHARE = 0.15
 def main(argv: list[str] | None = None) -> int:
     args = arguments(argv)
     keep_freed_memory()
+    if args.device == "cpu":
+        torch.set_num_threads(1)
     people = np.stack([draw_person(label, 0) for label in range(min(args.batch, 24))])
     hr_BHWC = torch.from_numpy(np.resize(people, (args.batch, *people.shape[1:]))).to(args.device)
     rows = [row for network in args.network for row in rows_of(args, network, hr_BHWC)]
@@ -71,7 +74,8 @@ def rows_of(args, name: str, hr_BHWC: torch.Tensor) -> list[Row]:
         calls[f"{degradation} alone"] = functools.partial(one_by_one, hr_BHWC.cpu().numpy(), px_B, side, names)
         calls[f"{degradation} batched"] = functools.partial(degrade_each, hr_BHWC, px_B, names, side, 0)
         calls[f"{degradation} training"] = functools.partial(resize_each, hr_BHWC, px_B, side, names)
-    seconds = in_turns({key: finished(call, args.device) for key, call in calls.items()}, args.turns)
+    clock = time.process_time if args.device == "cpu" else time.perf_counter
+    seconds = in_turns({key: finished(call, args.device) for key, call in calls.items()}, args.turns, clock=clock)
 
     def rate(key: str) -> str:
         return f"{args.batch / np.median(seconds[key]):.3g}"

@@ -34,17 +34,19 @@ class Row(NamedTuple):
         return self.ratio <= self.target if self.bound == AT_MOST else self.ratio >= self.target
 
 
-def in_turns(calls: dict[str, Callable[[], object]], turns: int, warm: int = 1) -> dict[str, list[float]]:
-    """Seconds of every call in each turn. The order alternates between turns."""
+def in_turns(
+    calls: dict[str, Callable[[], object]], turns: int, warm: int = 1, clock: Callable[[], float] = time.perf_counter
+) -> dict[str, list[float]]:
+    """Seconds of every call in each turn, by this clock. The order alternates between turns."""
     names = list(calls)
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for turn in progress(range(-warm, turns), warm + turns, "turns", "turns"):
         for name in names if turn % 2 == 0 else reversed(names):
             gc.collect()
-            started = time.perf_counter()
+            started = clock()
             calls[name]()
             if turn >= 0:
-                seconds[name].append(time.perf_counter() - started)
+                seconds[name].append(clock() - started)
     return seconds
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from aird_plugin.data import realworld as rw
+from aird_plugin.data.batched import realworld as batched
 from aird_plugin.data.batched.degrade import degrade_each
 from aird_plugin.data.batched.realworld import draw_plan, realworld_each
 from aird_plugin.data.degradation import DEGRADATIONS, Degradation, downsample, resize_to_network
@@ -80,6 +81,15 @@ def test_with_a_seed_the_draws_depend_on_it_and_not_on_the_images(hard_images):
     noise = degrade_each(flat, px_B, ["noise"] * 24, 64, 5).float() - 120
     # 294,912 samples of standard deviation 8: five standard errors of the mean are 0.07, of the deviation 0.05 and 1/12 / 16.
     assert abs(noise.mean()) < 0.07 and abs(noise.std() - 8) < 0.06
+
+
+def test_parameters_of_realworld_depend_on_the_seed(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(batched, "draw_plan", lambda *arguments, **keys: drawn.append(draw_plan(*arguments, **keys)) or drawn[-1])
+    for seed in (5, 5, 6):
+        realworld_each(torch.zeros(4, 112, 112, 3, dtype=torch.uint8), np.full(4, 8), seed)
+    sigmas = np.array([plan.blur.sigma for plan in drawn]).reshape(3, 4)
+    assert (sigmas[0] == sigmas[1]).all() and (sigmas[0] != sigmas[2]).all() and len(set(sigmas[0])) == 4
 
 
 def test_with_a_seed_realworld_has_the_same_distribution():
