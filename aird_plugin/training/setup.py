@@ -37,6 +37,8 @@ from aird_plugin.training.unlabelled import check_unlabelled
 from aird_plugin.utils import distributed
 from aird_plugin.utils.devices import pick_device
 
+NOT_FROM_TEACHER = {Needs.GENERATIVE, Needs.LABELS}
+
 
 @dataclass(kw_only=True)
 class TrainingSetup:
@@ -213,9 +215,9 @@ def check_teacher_fits(recipe: Recipe, objective: Objective, teacher, embedding_
     """ValueError where the terms or the head need what the teacher cannot provide."""
     needs = teacher_needs(recipe, objective)
     wants_width = bool(needs & {Needs.TEACHER_WIDTH, Needs.NEIGHBOURS, Needs.ADAPTED}) or recipe.head.head_init == "teacher"
-    if teacher is None and (needs - {Needs.GENERATIVE} or recipe.head.head_init == "teacher"):
+    if teacher is None and (needs - NOT_FROM_TEACHER or recipe.head.head_init == "teacher"):
         head = "head_init='teacher'" if recipe.head.head_init == "teacher" else recipe.head.margin or "head_adaptive"
-        wanting = ", ".join(name for name, spec in objective.specs.items() if spec.needs - {Needs.GENERATIVE}) or head
+        wanting = ", ".join(name for name, spec in objective.specs.items() if spec.needs - NOT_FROM_TEACHER) or head
         raise ValueError(f"{wanting} needs a teacher; set teacher=FILE (.pt or .onnx)")
     if teacher is not None and wants_width and (width := projected_width(recipe.terms, teacher)) != embedding_size:
         raise ValueError(
