@@ -132,7 +132,7 @@ def export(name: str, args, images_NHWC: np.ndarray) -> dict:
     student = load_model(name) if Path(name).is_dir() else build(name, args.embedding_size).eval()
     fp32, int8 = (file_of(args.out, name, kind) for kind in KINDS)
     write_onnx(student, fp32, {})
-    quantise(fp32, int8, resize_to_side(student.input_size, images_NHWC))
+    quantise(OnnxTeacher(fp32), int8, resize_to_side(student.input_size, images_NHWC))
     return {
         "weights": weights_of(name),
         "parameters": sum(p.numel() for p in student.parameters()),

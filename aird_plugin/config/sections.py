@@ -6,6 +6,11 @@ from dataclasses import dataclass, field
 from aird_plugin.data.degradation import BICUBIC
 from aird_plugin.data.lowres import check_px
 from aird_plugin.data.mixture import check_degradation
+from aird_plugin.models.ensemble import JOINS
+from aird_plugin.models.load import load_teachers
+from aird_plugin.models.registry import ONNX
+from aird_plugin.models.teacher import Teacher
+from aird_plugin.models.teacher_input import TeacherInput
 
 PROTOCOLS = ("lr-lr", "lr-hr")
 FACEBN_MODES = ("stateless", "stream", "full")
@@ -47,7 +52,8 @@ class StudentConfig:
     """network: r18 r34 r50 r100 mbf mfn, a native student such as native16_1m, or onnx: the graph of an .onnx file.
 
     embedding_size: 0 takes the teacher's width, or that of the .onnx file. student_init: None, or a run folder or .pt file of the
-    same network to start from; of network="onnx" an .onnx file, None for the teacher's own. freeze: None, or "trunk": all layers
+    same network to start from; of network="onnx" an .onnx file, None for the teacher's. student_input: how that file is fed, as
+    teacher_input. freeze: None, or "trunk": all layers
     before the embedding layers keep their weights and BatchNorm statistics (models/freeze.py). batchnorm: "train" measures
     BatchNorm statistics on the student's batches, "frozen" keeps those it starts with, "auto" is "frozen" for network="onnx".
     """
@@ -55,10 +61,16 @@ class StudentConfig:
     network: str = "r18"
     embedding_size: int = 0
     student_init: str | None = None
+    student_input: dict | None = None
     freeze: str | None = None
     batchnorm: str = "auto"
 
     def __post_init__(self):
+        TeacherInput.of(self.student_input)
+        if self.student_input is not None and self.network != ONNX:
+            raise ValueError(
+                f"student_input={self.student_input!r} states how an .onnx file is fed; network={self.network!r} is none"
+            )
         if self.batchnorm not in BATCHNORMS:
             raise ValueError(f"batchnorm is one of {', '.join(BATCHNORMS)}; got {self.batchnorm!r}")
         if self.embedding_size < 0:
@@ -69,11 +81,43 @@ class StudentConfig:
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """teacher: None, a run folder, a .pt with arcface_torch's keys, or a recognition .onnx. teacher_network: for a bare .pt of a
-    network that its keys do not identify."""
+    """teacher: None, a run folder, a .pt with arcface_torch's keys, or a recognition .onnx; or a tuple of them, an ensemble.
 
-    teacher: str | None = None
-    teacher_network: str | None = None
+    teacher_network: for a bare .pt of a network that its keys do not identify. teacher_input: how the teacher is fed, for example
+    {"color": "bgr", "mean": 127.5, "std": 128}; None leaves it to the rules (docs/teacher.md). Of several teachers, both are None
+    or tuples with an entry for each. teacher_join: "mean" of the normalised embeddings of several teachers, or "concat".
+    """
+
+    teacher: str | tuple | None = None
+    teacher_network: str | tuple | None = None
+    teacher_input: dict | tuple | None = None
+    teacher_join: str = "mean"
+
+    def __post_init__(self):
+        if self.teacher_join not in JOINS:
+            raise ValueError(f"teacher_join is one of {', '.join(JOINS)}; got {self.teacher_join!r}")
+        for path in self.paths:
+            if not isinstance(path, str) or not path:
+                raise ValueError(f"teacher is a path, or a tuple of paths; got {path!r} in it")
+        for key in ("teacher_network", "teacher_input"):
+            value = getattr(self, key)
+            if isinstance(value, tuple) and not (isinstance(self.teacher, tuple) and len(value) == len(self.teacher)):
+                raise ValueError(f"{key} is a tuple of {len(value)} for {len(self.paths)} teacher(s); give one for each, or None")
+        for given in self.teacher_input if isinstance(self.teacher_input, tuple) else (self.teacher_input,):
+            TeacherInput.of(given)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The path of each teacher."""
+        if not self.teacher:
+            return ()
+        return self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
+
+    def load(self, device: str = "cpu") -> Teacher | None:
+        """Open the teacher, or the ensemble; None without one. Raises what `load_teachers` raises."""
+        if not self.teacher:
+            return None
+        return load_teachers(self.teacher, self.teacher_network, device, self.teacher_input, self.teacher_join)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ def check_recipe(path: str, overrides: list[str]) -> Iterator[Diagnostic]:
 def check_contents(recipe: Recipe) -> Iterator[Diagnostic]:
     """Open the training images, teacher, initial weights and prior, then check that they fit together."""
     from aird_plugin.diagnostics.checks import check_all
-    from aird_plugin.models.load import load_initial_weights, load_onnx_student, load_teacher
+    from aird_plugin.models.load import load_initial_weights, load_onnx_student
     from aird_plugin.models.registry import ONNX
     from aird_plugin.training.data import open_faces
     from aird_plugin.training.prior_features import open_encoder
@@ -40,10 +40,9 @@ def check_contents(recipe: Recipe) -> Iterator[Diagnostic]:
     yield Diagnostic("ok", f"{recipe.data.rec}: {len(records)} images {labels}")
     if not recipe.prior.prior_side:
         check_unlabelled(recipe)
-    teacher = None
-    if recipe.teacher.teacher:
-        teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network)
-        yield Diagnostic("ok", f"{recipe.teacher.teacher}: {teacher.dim}-d embeddings")
+    teacher = recipe.teacher.load()
+    if teacher is not None:
+        yield Diagnostic("ok", f"{teacher.path}: {teacher.dim}-d embeddings")
     if recipe.student.network == ONNX:
         student = load_onnx_student(recipe.student.student_init)
         parameters = sum(parameter.numel() for parameter in student.parameters())

@@ -33,21 +33,24 @@ def resize_to_side(side: int, images_NHWC: np.ndarray) -> np.ndarray:
     return images_NHWC if side == FACE_SIDE else low_faces(images_NHWC, side, grow=False)
 
 
-def compare_onnxruntime(file: Path, images_NSSC: np.ndarray, expected_ND: np.ndarray, min_cosine: float = MIN_COSINE) -> float:
-    """Minimum cosine between the file's embeddings, in batches of one, three and all, and the expected ones.
+def compare_onnxruntime(network: OnnxTeacher, images_NSSC: np.ndarray, expected_ND: np.ndarray, any_batch: bool = True) -> float:
+    """Minimum cosine between a file's embeddings, in batches of one, three and all, and the expected ones.
 
-    Raises ValueError below `min_cosine`.
+    any_batch: the file must take every batch size. Raises ValueError where it does not, and for a cosine below `MIN_COSINE`.
     """
-    network = OnnxTeacher(file)
-    if network.fixed_batch is not None:
-        raise ValueError(f"{file} has a fixed batch size of {network.fixed_batch}; expected a dynamic one")
+    if any_batch and network.fixed_batch is not None:
+        raise ValueError(f"{network.path} has a fixed batch size of {network.fixed_batch}; expected a dynamic one")
     sizes = [count for count in (1, 3, len(images_NSSC)) if count <= len(images_NSSC)]
     cosine = min(minimum_cosine(network.embed(images_NSSC[:count]), expected_ND[:count]) for count in sizes)
-    return _require(cosine, min_cosine, f"{file} in onnxruntime")
+    return _require(cosine, f"{network.path} in onnxruntime")
 
 
-def compare_insightface(file: Path, images_NSSC: np.ndarray, expected_ND: np.ndarray, manifest: bool = False) -> float | None:
-    """The same with `insightface.model_zoo.get_model(...).get_feat`; None where InsightFace is not installed.
+def compare_insightface(
+    network: OnnxTeacher, images_NSSC: np.ndarray, expected_ND: np.ndarray, manifest: bool = False
+) -> float | None:
+    """The same with `insightface.model_zoo.get_model(...).get_feat`.
+
+    None where InsightFace is not installed, and for a file that InsightFace feeds another way than it needs.
 
     manifest: load the file's folder by its manifest V2 (InsightFace 2.1), which a file of another side than 112 needs.
     Raises ValueError where InsightFace does not load the file as a recognition model, or its embeddings differ.
@@ -56,6 +59,9 @@ def compare_insightface(file: Path, images_NSSC: np.ndarray, expected_ND: np.nda
         from insightface.model_zoo import get_model
     except ImportError:
         return None
+    file = network.path
+    if not manifest and network.input != network.usual_input:
+        return None
     if manifest:
         model = get_model(str(file.parent), model_task="recognition", providers=["CPUExecutionProvider"])
     else:
@@ -63,8 +69,11 @@ def compare_insightface(file: Path, images_NSSC: np.ndarray, expected_ND: np.nda
     if model is None or getattr(model, "taskname", None) != "recognition":
         raise ValueError(f"{file}: InsightFace loads it as {type(model).__name__}, not as a recognition model")
     # get_feat takes BGR.
-    features_ND = model.get_feat([np.ascontiguousarray(image[:, :, ::-1]) for image in images_NSSC])
-    return _require(minimum_cosine(features_ND, expected_ND), MIN_COSINE, f"{file} in InsightFace")
+    images = [np.ascontiguousarray(image[:, :, ::-1]) for image in images_NSSC]
+    size = network.fixed_batch or len(images)
+    batches = [images[start : start + size] for start in range(0, len(images) - size + 1, size)]
+    features_ND = np.concatenate([model.get_feat(batch) for batch in batches])
+    return _require(minimum_cosine(features_ND, expected_ND[: len(features_ND)]), f"{file} in InsightFace")
 
 
 def minimum_cosine(one_ND: np.ndarray, other_ND: np.ndarray) -> float:
@@ -75,10 +84,10 @@ def minimum_cosine(one_ND: np.ndarray, other_ND: np.ndarray) -> float:
     return float(cosine_N.min())
 
 
-def _require(cosine: float, minimum: float, what: str) -> float:
-    """Return the cosine. Raises ValueError where it is below the minimum."""
-    if not cosine >= minimum:
+def _require(cosine: float, what: str) -> float:
+    """Return the cosine. Raises ValueError where it is below `MIN_COSINE`."""
+    if not cosine >= MIN_COSINE:
         raise ValueError(
-            f"{what} differs from the student: minimum cosine {cosine:.6f}, required {minimum}; nothing was exported"
+            f"{what} differs from the student: minimum cosine {cosine:.6f}, required {MIN_COSINE}; nothing was exported"
         )
     return cosine

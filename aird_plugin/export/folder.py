@@ -28,6 +28,7 @@ from aird_plugin.export.manifests import write_package_manifest, write_server_fo
 from aird_plugin.export.origin import origin
 from aird_plugin.export.quantise import Quantised, compare_accuracy, quantise
 from aird_plugin.export.thresholds import threshold_table
+from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.utils.files import file_sha256, write_atomically
 
@@ -89,18 +90,20 @@ def export_student(
         provenance = origin(metadata)
         wide = partial / f"{out.name}.onnx"
         write_student(student, wide, provenance)
-        result.files.append(verify_file(wide, partial, FACE_SIDE, images_NHWC, expected_ND))
+        wide_file = open_exported(student, wide)
+        result.files.append(verify_file(wide_file, partial, images_NHWC, expected_ND, not isinstance(student, OnnxNetwork)))
         if student.input_size != FACE_SIDE:
             small = partial / "native" / f"{out.name}_{student.input_size}.onnx"
             write_onnx(student, small, provenance)
             write_package_manifest(small, student.input_size, expected_ND.shape[1])
-            result.files.append(verify_file(small, partial, student.input_size, images_NHWC, expected_ND))
+            result.files.append(verify_file(open_exported(student, small), partial, images_NHWC, expected_ND))
         if options.int8_pairs:
-            result.int8 = [write_int8(partial, file, images_NHWC, metadata["px"], options.int8_pairs) for file in result.files]
+            networks = [open_exported(student, partial / file.file) for file in result.files]
+            result.int8 = [write_int8(partial, one, images_NHWC, metadata["px"], options.int8_pairs) for one in networks]
         if options.server_detector:
             write_server_folder(partial / "server", wide, options.server_detector, expected_ND.shape[1])
         if options.threshold_pairs:
-            result.thresholds = threshold_table(OnnxTeacher(wide), options.threshold_pairs) | {"sha256": file_sha256(wide)}
+            result.thresholds = threshold_table(wide_file, options.threshold_pairs) | {"sha256": file_sha256(wide)}
             write_atomically(partial / "thresholds.json", json.dumps(result.thresholds, indent=1).encode())
         write_atomically(partial / "MODEL_CARD.md", model_card(out.name, metadata, rows, result).encode())
         if out.exists():
@@ -121,23 +124,30 @@ def check_place(out: Path) -> None:
         raise ValueError(f"--out {out} exists and is not empty; name another folder")
 
 
-def verify_file(file: Path, root: Path, side: int, images_NHWC: np.ndarray, expected_ND: np.ndarray) -> VerifiedFile:
+def open_exported(student: nn.Module, file: Path) -> OnnxTeacher:
+    """An exported file, fed as the student is."""
+    return OnnxTeacher(file, "cpu", student.stated if isinstance(student, OnnxNetwork) else None)
+
+
+def verify_file(
+    network: OnnxTeacher, root: Path, images_NHWC: np.ndarray, expected_ND: np.ndarray, any_batch: bool = True
+) -> VerifiedFile:
     """Compare one file with the student in onnxruntime and InsightFace."""
+    side = network.input_size
     images_NSSC = resize_to_side(side, images_NHWC)
     return VerifiedFile(
-        str(file.relative_to(root)),
+        str(network.path.relative_to(root)),
         side,
-        compare_onnxruntime(file, images_NSSC, expected_ND),
-        compare_insightface(file, images_NSSC, expected_ND, manifest=side != FACE_SIDE),
+        compare_onnxruntime(network, images_NSSC, expected_ND, any_batch),
+        compare_insightface(network, images_NSSC, expected_ND, manifest=side != FACE_SIDE),
     )
 
 
-def write_int8(root: Path, file: VerifiedFile, images_NHWC: np.ndarray, px: int, pairs: str) -> Quantised:
+def write_int8(root: Path, source: OnnxTeacher, images_NHWC: np.ndarray, px: int, pairs: str) -> Quantised:
     """Write and evaluate the int8 version of one fp32 file."""
-    source = root / file.file
-    target = root / "int8" / f"{source.stem}_int8.onnx"
+    target = root / "int8" / f"{source.path.stem}_int8.onnx"
     target.parent.mkdir(exist_ok=True)
-    quantise(source, target, resize_to_side(file.side, images_NHWC))
+    quantise(source, target, resize_to_side(source.input_size, images_NHWC))
     # A 112 px file that downsamples in its graph is evaluated on 112 px images.
-    eval_px = FACE_SIDE if file.side == FACE_SIDE and len(list(root.glob("native/*.onnx"))) else px
+    eval_px = FACE_SIDE if source.input_size == FACE_SIDE and len(list(root.glob("native/*.onnx"))) else px
     return compare_accuracy(source, target, root, pairs, eval_px)

@@ -18,12 +18,12 @@ from aird_plugin.models.onnx_values import ByBatch, Kind, constant_values, file_
 
 
 class GraphInfo(NamedTuple):
-    """Names of a graph's input and output, shape of one image, and the only batch size, None for any."""
+    """Names of a graph's input and output, the input of one image, and the only batch size, None for any."""
 
     path: Path
     image: str
     output: str
-    side: tuple[int, ...]
+    example: np.ndarray
     fixed_batch: int | None = None
 
 
@@ -55,7 +55,7 @@ class Translator:
         self._check_operators()
         inputs = {name for node in self.computed for name in node.input if name}
         constants = {name for name in inputs if self.kinds[name] is Kind.CONSTANT}
-        self.constants = constant_values(model, constants, info.image, info.side, info.fixed_batch)
+        self.constants = constant_values(model, constants, info.image, info.example, info.fixed_batch)
         self.copies = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Identity"}
         self.ranks = ranks_of(model) if any(node.op_type == "BatchNormalization" for node in nodes) else {}
         self.root, self.graph = nn.Module(), fx.Graph()

@@ -3,6 +3,7 @@
 B = images, S = side of the image, D = embedding width.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from aird_plugin.models.onnx_file import load_onnx
 from aird_plugin.models.onnx_graph import GraphInfo, graph_module
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.onnx_values import set_tensors
+from aird_plugin.models.teacher_input import TeacherInput
 from aird_plugin.utils.files import file_sha256, write_atomically
 
 # The file's graph, in the run folder beside model.pt.
@@ -24,9 +26,9 @@ MIN_COSINE = 0.9999
 class OnnxNetwork(nn.Module):
     """The graph of a recognition .onnx as a PyTorch module: (B, 3, S, S) float32 RGB, (x - 127.5) / 127.5, to (B, D).
 
-    The file's float weights are parameters, its BatchNormalization nodes nn.BatchNorm layers; everything else is constant. A
-    normalisation inside the graph stays, and its input is prepared as the file requires. The batch size is free, also where the
-    file's is one. Its state dict has one key for each weight of the file (`sources`: key -> name in the file).
+    The file's float weights are parameters, its BatchNormalization nodes nn.BatchNorm layers; everything else is constant. The
+    graph's input is prepared as the file requires (`stated`, else by the rules). The batch size is free, also where the file's is
+    one. Its state dict has one key for each weight of the file (`sources`: key -> name in the file).
 
     Raises what `OnnxTeacher` raises, and ValueError for an operator that is not supported or a graph whose module does not
     compute what onnxruntime computes.
@@ -35,14 +37,16 @@ class OnnxNetwork(nn.Module):
     network = "onnx"
     stage_names: tuple[str, ...] = ()
 
-    def __init__(self, path: str | Path):
+    def __init__(self, path: str | Path, stated: TeacherInput | None = None):
         super().__init__()
-        self.path = Path(path)
-        file = OnnxTeacher(self.path)
+        self.path, self.stated = Path(path), stated or TeacherInput()
+        file = OnnxTeacher(self.path, "cpu", stated)
         model = load_onnx(self.path)
-        self.input_size, self.dim, self.raw_input = file.input_size, file.dim, file.raw_input
-        side = (3, self.input_size, self.input_size)
-        info = GraphInfo(self.path, file.input_name, model.graph.output[0].name, side, file.fixed_batch)
+        self.input_size, self.dim, self.input_name = file.input_size, file.dim, file.input_name
+        # The module computes in the type of its weights, whatever the file's input type.
+        self.input = replace(file.input, dtype=None)
+        example = file.input.apply(torch.zeros(1, 3, self.input_size, self.input_size)).numpy()
+        info = GraphInfo(self.path, file.input_name, str(file.input.output), example, file.fixed_batch)
         self.graph, self.sources = graph_module(model, info)
         self.sha256 = file.sha256
         self.eval()
@@ -50,7 +54,7 @@ class OnnxNetwork(nn.Module):
 
     def forward(self, images_B3SS: Tensor) -> Tensor:
         """Embeddings (B, D), not normalised."""
-        return self.graph(images_B3SS * 127.5 + 127.5 if self.raw_input else images_B3SS).flatten(1)
+        return self.graph(self.input.apply(images_B3SS)).flatten(1)
 
     def to_onnx(self, path: Path, metadata: dict[str, str]) -> None:
         """Write the file's graph with this network's weights: the same nodes, names, opset and metadata, plus `metadata`.

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from aird_plugin.models import onnx_functions
+from aird_plugin.models import onnx_functions, onnx_windows
 
 # Parameters that are lists of whole numbers.
 INTS = frozenset({"shape", "axes", "starts", "ends", "steps", "split", "pads"})
@@ -15,11 +15,11 @@ LEARNED = frozenset({"Conv", "Gemm", "MatMul", "BatchNormalization", "LayerNorma
 OPERATORS: dict[str, Callable[..., Tensor]] = {
     "Abs": torch.abs,
     "Add": torch.add,
-    "AveragePool": onnx_functions.average_pool,
+    "AveragePool": onnx_windows.average_pool,
     "Cast": onnx_functions.cast,
     "Clip": onnx_functions.clip,
     "Concat": onnx_functions.concat,
-    "Conv": onnx_functions.conv,
+    "Conv": onnx_windows.conv,
     "Div": torch.div,
     "Dropout": onnx_functions.dropout,
     "Einsum": onnx_functions.einsum,
@@ -43,12 +43,12 @@ OPERATORS: dict[str, Callable[..., Tensor]] = {
     "LpNormalization": onnx_functions.lp_normalization,
     "MatMul": onnx_functions.matmul,
     "Max": onnx_functions.maximum,
-    "MaxPool": onnx_functions.max_pool,
+    "MaxPool": onnx_windows.max_pool,
     "Min": onnx_functions.minimum,
     "Mul": torch.mul,
     "Neg": torch.neg,
     "PRelu": onnx_functions.prelu,
-    "Pad": onnx_functions.pad,
+    "Pad": onnx_windows.pad,
     "Pow": onnx_functions.power,
     "Reciprocal": torch.reciprocal,
     "ReduceL2": onnx_functions.reduce_l2,

@@ -94,16 +94,16 @@ def set_tensors(model: Any, arrays: dict[str, np.ndarray]) -> None:
             stored[name].CopyFrom(numpy_helper.from_array(after, stored[name].name))
 
 
-def constant_values(model: Any, names: set[str], image: str, side: tuple[int, ...], fixed_batch: int | None) -> dict[str, Any]:
+def constant_values(model: Any, names: set[str], image: str, example: np.ndarray, fixed_batch: int | None) -> dict[str, Any]:
     """The value of each constant in `names`: an array, or `ByBatch`.
 
-    side: the shape of one image. fixed_batch: the only batch size of the graph, None for any.
+    example: the input of one image, with its batch axis. fixed_batch: the only batch size of the graph, None for any.
     """
     arrays = file_tensors(model)
     wanted = sorted(names - arrays.keys())
     if not wanted:
         return {name: arrays[name] for name in names}
-    runs = [_run(model, wanted, image, (batch, *side)) for batch in ([fixed_batch] if fixed_batch else BATCHES)]
+    runs = [_run(model, wanted, image, example.repeat(batch, 0)) for batch in ([fixed_batch] if fixed_batch else BATCHES)]
     values: dict[str, Any] = {name: arrays[name] for name in names & arrays.keys()}
     for name, *found in zip(wanted, *runs, strict=True):
         same = len(found) == 1 or (found[0].shape == found[1].shape and np.array_equal(found[0], found[1]))
@@ -111,7 +111,7 @@ def constant_values(model: Any, names: set[str], image: str, side: tuple[int, ..
     return values
 
 
-def _run(model: Any, names: list[str], image: str, shape: tuple[int, ...]) -> list[np.ndarray]:
+def _run(model: Any, names: list[str], image: str, inputs: np.ndarray) -> list[np.ndarray]:
     import onnx
     import onnxruntime
 
@@ -123,4 +123,4 @@ def _run(model: Any, names: list[str], image: str, shape: tuple[int, ...]) -> li
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(names, {image: np.zeros(shape, np.float32)})
+    return session.run(names, {image: inputs})

@@ -1,6 +1,7 @@
 """The teacher: a frozen network that maps arrays to arrays and has no trainable state. Base class of those from .pt and .onnx."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.lowres import to_input
+from aird_plugin.models.teacher_input import USUAL, TeacherInput
 from aird_plugin.utils.files import file_sha256
 
 # The CPU batch is small: activations that fit in the cache make it twice as fast.
@@ -29,6 +31,9 @@ class Teacher:
     input_size = FACE_SIDE
     input_device = torch.device("cpu")
     classifier: np.ndarray | None = None
+    # How the network is fed, and how it would be by InsightFace's rule alone.
+    input: TeacherInput = USUAL
+    usual_input: TeacherInput = USUAL
 
     def __init__(self, path: Path, device: str | torch.device):
         self.path = path
@@ -70,14 +75,25 @@ class Teacher:
         raise NotImplementedError
 
     def describe(self) -> dict:
-        """The entries that describe this teacher in a manifest."""
+        """The entries that describe this teacher in a manifest; `input` only where it is not the usual one."""
+        unusual = self.input.describe(self.usual_input)
         return {
             "kind": self.kind,
             "network": self.network,
             "dim": self.dim,
             "sha256": self.sha256[:16],
             "file": self.path.name,
-        }
+        } | ({"input": unusual} if unusual else {})
+
+    def with_input(self, stated: TeacherInput) -> "Teacher":
+        """The same network, opened once, fed in another way: `stated` over the present input."""
+        raise NotImplementedError
+
+    def _duplicate(self) -> Any:
+        """A second object of the same network. copy.copy would open the file again, as unpickling does."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
 
     def __reduce__(self):
         return _reopen, (type(self), self._arguments(), self.sha256)

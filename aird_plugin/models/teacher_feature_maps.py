@@ -26,8 +26,9 @@ class TeacherMaps:
 
     def __init__(self, teacher: Teacher, student: nn.Module):
         if teacher.kind != "pt":
+            what = "an ensemble" if teacher.kind == "ensemble" else "an ONNX graph"
             raise ValueError(
-                f"teacher {teacher.path} is an ONNX graph and outputs only embeddings, but this loss needs its feature maps; "
+                f"teacher {teacher.path} is {what} and outputs only embeddings, but this loss needs its feature maps; "
                 "set teacher=FILE.pt, the weights it was exported from"
             )
         self.teacher = teacher
@@ -51,7 +52,7 @@ class TeacherMaps:
         embeddings, maps = [], []
         with torch.inference_mode():
             for chunk_BHWC in images_BHWC.split(self.teacher.batch):
-                inputs = to_input(chunk_BHWC.to(device)).to(memory_format=torch.channels_last)
+                inputs = self.teacher.input.apply(to_input(chunk_BHWC.to(device))).to(memory_format=torch.channels_last)
                 chunk_embeddings, chunk_maps = self.folded(inputs)
                 embeddings.append(chunk_embeddings)
                 maps.append(self.resample(chunk_maps))

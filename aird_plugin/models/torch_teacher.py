@@ -9,6 +9,7 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.models.fold import fold_batchnorms
 from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.teacher import Teacher
+from aird_plugin.models.teacher_input import USUAL, TeacherInput
 from aird_plugin.models.weights import detect_network, network_from, read_weights
 
 
@@ -17,8 +18,21 @@ class TorchTeacher(Teacher):
 
     kind = "pt"
 
-    def __init__(self, path: Path, network: str | None = None, device: str | torch.device = "cpu"):
+    def __init__(
+        self,
+        path: Path,
+        network: str | None = None,
+        device: str | torch.device = "cpu",
+        stated: TeacherInput | None = None,
+    ):
         super().__init__(path, device)
+        self.stated = stated or TeacherInput()
+        if other := self.stated.describe().keys() - {"color", "mean", "std"}:
+            raise ValueError(
+                f"teacher {path} is a network of arcface_torch: teacher_input states only color, mean and std of a .pt; "
+                f"leave out {', '.join(sorted(other))}"
+            )
+        self.input = self.stated.over(USUAL)
         weights = read_weights(path)
         self.network = network or detect_network(weights.state, path)
         net = network_from(weights.state, path, self.network)
@@ -42,9 +56,16 @@ class TorchTeacher(Teacher):
     def embed_inputs(self, inputs_B3HW: Tensor) -> Tensor:
         """See `Teacher.embed_inputs`."""
         with torch.inference_mode():
-            embeddings = self._folded(inputs_B3HW.to(self.device, memory_format=torch.channels_last))
+            inputs = self.input.apply(inputs_B3HW.to(self.device))
+            embeddings = self._folded(inputs.to(memory_format=torch.channels_last))
         # A clone outside inference mode is an ordinary tensor, which a loss may save for backward.
         return embeddings.clone()
 
+    def with_input(self, stated: TeacherInput) -> "TorchTeacher":
+        """See `Teacher.with_input`."""
+        other = self._duplicate()
+        other.stated, other.input = stated.over(self.stated), stated.over(self.input)
+        return other
+
     def _arguments(self) -> tuple:
-        return self.path, self.network, str(self.device)
+        return self.path, self.network, str(self.device), self.stated

@@ -4,7 +4,7 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -12,8 +12,11 @@ from torch import Tensor, nn
 from aird_plugin.models.iresnet import BLOCKS, blocks_in
 from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
 from aird_plugin.models.registry import ONNX, build, detect, is_native_state
+from aird_plugin.models.teacher_input import TeacherInput
+from aird_plugin.utils.json_files import read_object
 from aird_plugin.utils.torch_files import safe_torch_load
 
+RUN_FILE = "recipe.json"
 # Keys of arcface_torch's resume file, and of the wrapper that many forks write.
 BACKBONE_KEYS = ("state_dict_backbone", "state_dict")
 CLASSIFIER_KEY = "state_dict_softmax_fc"
@@ -98,7 +101,13 @@ def build_for(network: str, state: Mapping[str, Tensor], path: str | Path) -> nn
     graph = Path(path).with_name(GRAPH_FILE)
     if not graph.is_file():
         raise FileNotFoundError(f"{path} holds the weights of a graph, but {graph} is not there: give the run folder")
-    return OnnxNetwork(graph)
+    return OnnxNetwork(graph, TeacherInput.of(stated_input(graph.with_name(RUN_FILE))))
+
+
+def stated_input(recipe_json: Path) -> Any:
+    """How a run's recipe says that its .onnx student is fed; None where it leaves that to the rules."""
+    recipe = read_object(recipe_json).get("recipe") if recipe_json.is_file() else None
+    return recipe.get("student_input") if isinstance(recipe, dict) else None
 
 
 def detect_network(state: Mapping[str, Tensor], path: str | Path = "the file") -> str:

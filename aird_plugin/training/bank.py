@@ -2,7 +2,6 @@
 
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.degradation import BICUBIC
-from aird_plugin.models.load import load_teacher
 from aird_plugin.prior.dataset import both_sizes
 from aird_plugin.training.data import open_caches, open_faces
 from aird_plugin.training.inputs import check_inputs
@@ -23,8 +22,7 @@ def build_bank(recipe: Recipe) -> list[str]:
     if recipe.prior.prior_side:
         both_sizes(recipe, records)
         sections.append((recipe.prior.prior_side, BICUBIC))
-    source = recipe.teacher
-    teacher = load_teacher(source.teacher, source.teacher_network, device.type) if source.teacher else None
+    teacher = recipe.teacher.load(device.type)
     open_caches(recipe, records, teacher, device)
     lines = []
     if encoder := open_encoder(recipe, device):

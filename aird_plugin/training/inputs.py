@@ -45,7 +45,7 @@ def inputs_of(recipe: Recipe, verification: bool = True) -> Iterator[Input]:
     there = Path(rec).is_file() if rec.endswith(".rec") else Path(rec).is_dir()
     yield Input("rec", rec, "training images", None if there else "not there")
     for key, path, what in (
-        ("teacher", recipe.teacher.teacher, "teacher"),
+        *(("teacher", path, "teacher") for path in recipe.teacher.paths),
         ("student_init", recipe.student.student_init, "initial weights of the student"),
     ):
         if path:
@@ -103,9 +103,12 @@ def with_student_init(recipe: Recipe) -> Recipe:
     """The recipe with the file that an ONNX student starts from: student_init, or the teacher's file."""
     if recipe.student.network != ONNX or recipe.student.student_init:
         return recipe
-    if recipe.teacher.teacher is None:
-        raise ValueError("network='onnx' is built from an .onnx file: set student_init=FILE.onnx, or teacher=FILE.onnx")
-    return replace(recipe, student=replace(recipe.student, student_init=recipe.teacher.teacher))
+    if not isinstance(recipe.teacher.teacher, str):
+        raise ValueError(
+            f"network='onnx' is built from an .onnx file: set student_init=FILE.onnx or teacher; got {recipe.teacher.teacher!r}"
+        )
+    own = {"student_init": recipe.teacher.teacher, "student_input": recipe.student.student_input or recipe.teacher.teacher_input}
+    return replace(recipe, student=replace(recipe.student, **own))
 
 
 def with_target_files(recipe: Recipe) -> Recipe:

@@ -20,7 +20,7 @@ from aird_plugin.losses.term import Needs
 from aird_plugin.models import build
 from aird_plugin.models.feature_maps import map_shapes, recorded_maps
 from aird_plugin.models.freeze import freeze_statistics, freeze_trunk
-from aird_plugin.models.load import load_initial_weights, load_onnx_student, load_teacher
+from aird_plugin.models.load import load_initial_weights, load_onnx_student
 from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.registry import ONNX
 from aird_plugin.models.teacher import Teacher
@@ -118,9 +118,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     recipe.sizes.check_against(recipe.data.px, recipe.head, recipe.data.degradation)
     records, recipe = open_faces(recipe)
     check_unlabelled(recipe)
-    teacher = None
-    if recipe.teacher.teacher:
-        teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network, device.type)
+    teacher = recipe.teacher.load(device.type)
     embedding_size = recipe.student.embedding_size or (projected_width(recipe.terms, teacher) if teacher else 512)
     student = build_student(recipe, embedding_size)
     embedding_size = student.dim if isinstance(student, OnnxNetwork) else embedding_size
@@ -139,7 +137,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     check_teacher_fits(recipe, objective, teacher, embedding_size)
     images, bank = open_caches(recipe, records, teacher, device)
     set_anchors(objective, bank, recipe.run.seed)
-    print_warnings(recipe, records, bank)
+    print_warnings(recipe, records, bank, teacher)
     source: BankFaces | OnlineFaces | DrawnSizes | WithFeatures = build_source(
         recipe, records, images, bank, objective, student.input_size, device
     )
@@ -163,10 +161,10 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     )
 
 
-def print_warnings(recipe: Recipe, records: Records, bank: TeacherCache | None) -> None:
+def print_warnings(recipe: Recipe, records: Records, bank: TeacherCache | None, teacher: Teacher | None) -> None:
     """The warnings of the inexpensive checks, on rank 0."""
     if distributed.rank() == 0:
-        for finding in at_start(recipe, records, bank):
+        for finding in at_start(recipe, records, bank, teacher):
             print(finding, file=sys.stderr)
 
 
@@ -185,7 +183,7 @@ def build_student(recipe: Recipe, embedding_size: int) -> nn.Module:
 def new_onnx_student(spec: StudentConfig) -> OnnxNetwork:
     """The graph of student_init. ValueError where the recipe names another width."""
     assert spec.student_init is not None
-    student = load_onnx_student(spec.student_init)
+    student = load_onnx_student(spec.student_init, spec.student_input)
     if spec.embedding_size not in (0, student.dim):
         raise ValueError(f"embedding_size={spec.embedding_size}, but {spec.student_init} has {student.dim}; leave it 0")
     return student

@@ -150,7 +150,7 @@ def run_both(model, side, batch=2, positive=False):
     images = np.abs(images) + 0.5 if positive else images
     output = model.graph.output[0].name
     expected = ort.InferenceSession(model.SerializeToString()).run([output], {"data": images})[0]
-    module, _ = graph_module(model, GraphInfo(Path("x.onnx"), "data", output, side))
+    module, _ = graph_module(model, GraphInfo(Path("x.onnx"), "data", output, images[:1]))
     with torch.no_grad():
         return module(torch.from_numpy(images)).numpy(), expected
 
@@ -179,6 +179,8 @@ def test_every_operator_has_a_case():
     ],
 )
 def test_what_is_not_supported_is_refused_when_the_graph_runs(operator, inputs, options, words):
-    module, _ = graph_module(one_node(operator, MAP, inputs, options, 17), GraphInfo(Path("x.onnx"), "data", "out", MAP))
+    module, _ = graph_module(
+        one_node(operator, MAP, inputs, options, 17), GraphInfo(Path("x.onnx"), "data", "out", floats(1, *MAP))
+    )
     with pytest.raises(ValueError, match=words):
         module(torch.zeros(2, *MAP))

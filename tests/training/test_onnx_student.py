@@ -128,7 +128,7 @@ def test_adapting_keeps_the_graph(run, keys, tmp_path, pairs_file):
 @pytest.mark.parametrize(
     "change, words",
     [
-        ({"teacher": None}, "set student_init=FILE.onnx, or teacher"),
+        ({"teacher": None}, "set student_init=FILE.onnx or teacher; got None"),
         ({"embedding_size": 8}, "embedding_size=8, but .*teacher.onnx has 16"),
         ({"network": "r18", "student_init": "teacher"}, "only network='onnx' starts from"),
         ({"freeze": "trunk"}, "no feature maps|no stages"),
