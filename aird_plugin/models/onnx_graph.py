@@ -60,7 +60,7 @@ class Translator:
         self.ranks = ranks_of(model) if any(node.op_type == "BatchNormalization" for node in nodes) else {}
         self.root, self.graph = nn.Module(), fx.Graph()
         self.sources: dict[str, str] = {}
-        self.shared: dict[str, Any] = {}
+        self.shared: dict[tuple[str, bool], Any] = {}
         image = self.graph.placeholder("images")
         self.values: dict[str, fx.Node] = {info.image: image}
         self.batch = self.graph.call_method("size", (image, 0))
@@ -155,7 +155,8 @@ class Translator:
         layer = layer_type(self.arrays[names[0]].size, attributes(node).get("epsilon", 1e-5), dtype=torch.float32)
         key = unused_key(self.root, f"bn_{node.name or node.output[0]}")
         for part, name in zip(("weight", "bias", "running_mean", "running_var"), names, strict=True):
-            value = self.shared.setdefault(name, getattr(layer, part))
+            # Layers that share a stored tensor share the parameter too; statistics are never a parameter.
+            value = self.shared.setdefault((name, part.startswith("running")), getattr(layer, part))
             value.data.copy_(as_tensor(self.arrays[name]))
             setattr(layer, part, value)
             self.sources[f"{key}.{part}"] = name

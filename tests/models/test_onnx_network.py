@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from aird_plugin.models import build
 from aird_plugin.models.load import load_model, load_onnx_student, load_teacher
 from aird_plugin.models.onnx_network import OnnxNetwork
 from tests.exact import rounding
@@ -198,6 +199,17 @@ def test_a_changed_file_is_not_written_back(files, tmp_path):
     with pytest.raises(ValueError, match="has changed since it was opened"):
         module.to_onnx(tmp_path / "back.onnx", {})
     assert not (tmp_path / "back.onnx").exists()
+
+
+def test_a_tensor_stored_once_for_several_layers(tmp_path):
+    """The exporter of a new network stores its zero biases and zero means once: trainable, but not written back apart."""
+    module = OnnxNetwork(write_network(tmp_path / "new.onnx", build("native112_0.05m", 16).eval(), fold=False))
+    assert len(set(module.sources.values())) < len(module.sources)
+    module.to_onnx(tmp_path / "same.onnx", {})
+    module(random_images(2)).square().sum().backward()
+    torch.optim.SGD(module.parameters(), lr=0.1).step()
+    with pytest.raises(ValueError, match="once for several layers, which now differ"):
+        module.to_onnx(tmp_path / "back.onnx", {})
 
 
 def test_external_weights_are_read_and_written_inside(files, tmp_path):
