@@ -99,8 +99,8 @@ def resize_each(
     """Degrade each 112 px image to its own px, then resize it to the student's input. uint8 (B, side, side, 3).
 
     degradation: one for all images, or one for each. seed: of the draws on a GPU; on a CPU they depend on the images alone.
-    On a CPU the one-image forms do it: Pillow's C code is one and a half to four times as fast there as the batched forms, which
-    are matrix products and gathers and serve GPUs.
+    On a CPU the one-image forms do it: Pillow's C code is up to four times as fast there as the batched forms, which are matrix
+    products and gathers and serve GPUs.
     """
     names = [degradation] * len(hr_BHWC) if isinstance(degradation, str) else list(degradation)
     if hr_BHWC.device.type != "cpu":
