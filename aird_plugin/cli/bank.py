@@ -14,7 +14,6 @@ def run(args: argparse.Namespace) -> int:
     """
     from aird_plugin.config.recipe import load
     from aird_plugin.data.degradation import BICUBIC
-    from aird_plugin.models.load import load_teacher
     from aird_plugin.prior.dataset import both_sizes
     from aird_plugin.training.data import open_caches, open_faces
     from aird_plugin.training.inputs import check_inputs
@@ -29,8 +28,7 @@ def run(args: argparse.Namespace) -> int:
     if recipe.prior.prior_side:
         both_sizes(recipe, records)
         parts.append((recipe.prior.prior_side, BICUBIC))
-    source = recipe.teacher
-    teacher = load_teacher(source.teacher, source.teacher_network, device.type) if source.teacher else None
+    teacher = recipe.teacher.load(device.type)
     open_caches(recipe, records, teacher, device)
     if encoder := open_encoder(recipe, device):
         print(f"generative features {encoder.shape}: {len(open_features(recipe, records, encoder).features_NVCHW)} images")

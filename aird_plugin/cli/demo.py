@@ -5,12 +5,16 @@ import functools
 import sys
 from pathlib import Path
 
+from aird_plugin.cli.input_arguments import INPUT_FLAGS, parse_input
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `aird demo`."""
     add = parser.add_argument
     add("model", metavar="MODEL", help="the student: a run folder, an .onnx file, or a bare .pt file")
     add("--teacher", metavar="FILE", help="also show the teacher, .onnx or .pt")
+    for flag, options in INPUT_FLAGS.items():
+        add(flag, **options)
     add("--thresholds", metavar="FILE", help="thresholds.json of the student, from `aird export --thresholds`")
     add("--pairs", metavar="FILE", help="measure the thresholds of student and teacher on this .bin at the start")
     add("--detector", metavar="FILE", help="InsightFace detector. default: the largest under ~/.insightface/models")
@@ -22,10 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C. Raises ValueError or OSError for bad input before serving."""
     check(args)
+    inputs = parse_input("--input", args.input), parse_input("--teacher-input", args.teacher_input, args.teacher)
     from aird_plugin.demo.app import DemoOptions, is_loopback, open_demo
 
     options = DemoOptions(
-        args.model, args.network, args.teacher, args.thresholds, args.pairs, args.detector, args.host, args.port
+        args.model, args.network, args.teacher, args.thresholds, args.pairs, args.detector, args.host, args.port, *inputs
     )
     with open_demo(options, log=functools.partial(print, flush=True)) as server:
         if not is_loopback(args.host):

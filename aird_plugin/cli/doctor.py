@@ -1,18 +1,32 @@
-"""`aird doctor`: check the machine, a recipe and an arcface_torch checkout. Heavy imports are inside the function."""
+"""`aird doctor`: check the machine, a recipe, a checkout of arcface_torch, and how a teacher is fed. Heavy imports are inside."""
 
 import argparse
+from pathlib import Path
 
+from aird_plugin.cli.input_arguments import INPUT_FLAGS, parse_input
 from aird_plugin.cli.recipe_arguments import add_checkout_argument, add_recipe_arguments
+from aird_plugin.cli.tables import aligned, figure
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `aird doctor`."""
     add_recipe_arguments(parser, optional="also check this recipe's inputs")
     add_checkout_argument(parser)
+    add = parser.add_argument
+    add("--teacher", metavar="FILE", help="only compare the ways to feed this teacher, .onnx or .pt, on --pairs or --rec")
+    add("--teacher-input", **INPUT_FLAGS["--teacher-input"])
+    add("--network", metavar="NAME", help="architecture of a bare .pt teacher, for example native112_0.5m")
+    add("--pairs", metavar="FILE", help="labelled images for --teacher: an InsightFace verification file (.bin)")
+    add("--rec", metavar="DIR", help="labelled images for --teacher: a training set, or one subfolder per identity")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print diagnostics of the machine, a recipe's inputs and an arcface_torch checkout. Exit code 1 for an error."""
+    """Print diagnostics of the machine, a recipe's inputs and an arcface_torch checkout. Exit code 1 for an error.
+
+    With --teacher: print a table of the ways to feed it. Exit code 1 if another way than the present one is clearly better.
+    """
+    if args.teacher or args.pairs or args.rec or args.teacher_input:
+        return compare_inputs(args)
     from aird_plugin.bridge.doctor import check_checkout
     from aird_plugin.diagnostics.machine import check_machine
     from aird_plugin.diagnostics.recipe_check import check_recipe
@@ -27,3 +41,48 @@ def run(args: argparse.Namespace) -> int:
     errors, warnings = (sum(one.status == status for one in diagnostics) for status in ("error", "warning"))
     print((f"{errors} error(s)" if errors else "no error found") + (f", {warnings} warning(s)" if warnings else ""))
     return 1 if errors else 0
+
+
+def compare_inputs(args: argparse.Namespace) -> int:
+    """Print the ways to feed a teacher, best first, and whether another one than the present way is clearly better."""
+    from aird_plugin.data.records import open_records
+    from aird_plugin.diagnostics.input_probe import best_of, probe, sample_of_pairs, sample_of_records, words
+    from aird_plugin.models.load import load_teacher
+    from aird_plugin.utils.devices import pick_device
+
+    if not args.teacher or bool(args.pairs) == bool(args.rec) or args.recipe:
+        raise ValueError("give --teacher FILE with either --pairs FILE.bin or --rec DIR, and no recipe")
+    given = parse_input("--teacher-input", args.teacher_input)
+    teacher = load_teacher(args.teacher, args.network, pick_device("auto"), given)
+    sample = sample_of_pairs(args.pairs) if args.pairs else sample_of_records(open_records(args.rec))
+    ways = probe(teacher, sample)
+    print(f"{Path(args.teacher).name} on {len(sample.same_N)} pairs of {args.pairs or args.rec}")
+    print(input_table(ways))
+    if not sample.coloured:
+        print("the images are grey: rgb and bgr are the same to them")
+    best = best_of(ways)
+    if best is None:
+        print("no way is clearly better than the present one")
+        return 0
+    way = best.stated
+    print(f"clearly better: --teacher-input {words(way)!r}, in a recipe teacher_input={way.describe()}")
+    return 1
+
+
+def input_table(ways: list) -> str:
+    """Ways as aligned plain text.
+
+    accuracy: per cent of pairs; points: its difference to the present way, with its corrected p. margin: gain of the identities'
+    margins (cosine to the own image minus the highest to another identity's) over the present way, with its interval and t.
+    """
+    from aird_plugin.diagnostics.input_probe import words
+
+    rows = []
+    for way in ways:
+        compared = ["-"] * 5
+        if not way.present:
+            compared = [f"{way.row['difference']:+.2f}", f"{way.row['p_holm']:.2g}"]
+            compared += [f"{way.gain:+.4f}", "{:+.4f}..{:+.4f}".format(*way.ci95), f"{way.t:+.1f}"]
+        verdict = "present" if way.present else "clearly better" if way.is_clearly_better else "-"
+        rows.append([words(way.stated), figure(way.accuracy, 2), figure(way.auc, 4), *compared, verdict])
+    return aligned([["way", "accuracy", "auc", "points", "p", "margin", "ci95", "t", ""], *rows])

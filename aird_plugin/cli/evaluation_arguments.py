@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from aird_plugin.cli.input_arguments import INPUT_FLAGS, parse_input
 from aird_plugin.evaluation.eval_spec import EvalSpec
 
 FLAGS = {
@@ -27,6 +28,7 @@ FLAGS = {
         "default: the student if it takes 112 px images, else the teacher",
     ),
     "--teacher": dict(metavar="FILE", help="the teacher, .onnx or .pt, for the HR side"),
+    **INPUT_FLAGS,
     "--facebn": dict(
         metavar="MODE",
         help="adapt the student's BatchNorm to the test images. stateless: each batch by itself; stream: each batch continues "
@@ -133,8 +135,9 @@ def load_networks(args: argparse.Namespace, models: list[str], specs: list[EvalS
         get_degradation(spec.degradation)
         if spec.px is not None:
             check_px(spec.px)
-    students = [load_model(model, args.network, device) for model in models]
-    teacher = load_teacher(args.teacher, device=device) if args.teacher else None
+    given, teacher_input = parse_input("--input", args.input), parse_input("--teacher-input", args.teacher_input, args.teacher)
+    students = [load_model(model, args.network, device, given) for model in models]
+    teacher = load_teacher(args.teacher, device=device, teacher_input=teacher_input) if args.teacher else None
     for student, spec in itertools.product(students, specs):
         check_eval_spec(student, teacher, spec)
     return students, teacher

@@ -4,9 +4,21 @@ import argparse
 from pathlib import Path
 
 from aird_plugin.cli.evaluation_arguments import DEFAULTS, FLAGS, base_spec, combinations, load_networks, write_rows
+from aird_plugin.cli.input_arguments import INPUT_FLAGS
 from aird_plugin.cli.tables import aligned, figure, interval, settings
 
-SHARED = ("--degradation", "--high-side", "--teacher", "--facebn", "--keep", "--order", "--batch", "--network", "--json")
+SHARED = (
+    "--degradation",
+    "--high-side",
+    "--teacher",
+    *INPUT_FLAGS,
+    "--facebn",
+    "--keep",
+    "--order",
+    "--batch",
+    "--network",
+    "--json",
+)
 SETTINGS = ("px", "degradation", "protocol", "high_side", "facebn", "pooling")
 COUNTS = ("n_probes", "n_mated", "n_unmated", "n_gallery", "n_distractors")
 LAYOUTS = {

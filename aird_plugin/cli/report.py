@@ -4,6 +4,8 @@ import argparse
 import shlex
 from pathlib import Path
 
+from aird_plugin.cli.input_arguments import INPUT_FLAGS, parse_input
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `aird report`."""
@@ -26,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sides of LR images; the detailed sections use the first. default: the px of the runs' training",
     )
     add("--teacher", metavar="FILE", help="also evaluate the teacher, .onnx or .pt; it can embed the HR side of LR-HR")
+    add("--teacher-input", **INPUT_FLAGS["--teacher-input"])
     add("--high-side", metavar="MODEL", help="model for the HR images of LR-HR: student or teacher. default: as `aird evaluate`")
     add(
         "--degradation",
@@ -55,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
         if not Path(file).is_file():
             raise FileNotFoundError(f"no pairs file at {file}; give the path of an InsightFace .bin")
     pairs, px = (tuple(dict.fromkeys(values)) for values in (args.pairs, args.px))
-    options = ReportOptions(pairs, px, args.teacher, args.high_side, args.degradation, not args.no_faces)
+    given = parse_input("--teacher-input", args.teacher_input, args.teacher)
+    options = ReportOptions(pairs, px, args.teacher, args.high_side, args.degradation, not args.no_faces, given)
     data = gather(args.runs, options, command_line(args), pick_device())
     write_atomically(out, page(data).encode(errors="replace"))
     print(f"{out}: {out.stat().st_size / 1024:.0f} kB")
@@ -68,7 +72,7 @@ def command_line(args: argparse.Namespace) -> str:
     for flag, values in (("--pairs", args.pairs), ("--px", map(str, args.px))):
         values = list(values)
         arguments += [flag, *values] if values else []
-    for flag, value in (("--teacher", args.teacher), ("--high-side", args.high_side)):
+    for flag, value in (("--teacher", args.teacher), ("--teacher-input", args.teacher_input), ("--high-side", args.high_side)):
         arguments += [flag, value] if value else []
     arguments += ["--degradation", args.degradation] if args.degradation != "bicubic" else []
     return shlex.join(arguments + ["--no-faces"] * args.no_faces)

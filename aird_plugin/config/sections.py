@@ -5,6 +5,10 @@ from dataclasses import dataclass, field
 
 from aird_plugin.data.degradation import BICUBIC, get_degradation
 from aird_plugin.data.lowres import check_px
+from aird_plugin.models.ensemble import JOINS
+from aird_plugin.models.load import load_teachers
+from aird_plugin.models.teacher import Teacher
+from aird_plugin.models.teacher_input import TeacherInput
 
 PROTOCOLS = ("lr-lr", "lr-hr")
 FACEBN_MODES = ("stateless", "stream", "full")
@@ -60,11 +64,43 @@ class StudentConfig:
 
 @dataclass(frozen=True)
 class TeacherConfig:
-    """teacher: None, a run folder, a .pt with arcface_torch's keys, or a recognition .onnx. teacher_network: for a bare .pt of a
-    network that its keys do not identify."""
+    """teacher: None, a run folder, a .pt with arcface_torch's keys, or a recognition .onnx; or a tuple of them, an ensemble.
 
-    teacher: str | None = None
-    teacher_network: str | None = None
+    teacher_network: for a bare .pt of a network that its keys do not identify. teacher_input: how the teacher is fed, for example
+    {"color": "bgr", "mean": 127.5, "std": 128}; None leaves it to the rules (docs/teacher.md). Of several teachers, both are None
+    or tuples with an entry for each. teacher_join: "mean" of the normalised embeddings of several teachers, or "concat".
+    """
+
+    teacher: str | tuple | None = None
+    teacher_network: str | tuple | None = None
+    teacher_input: dict | tuple | None = None
+    teacher_join: str = "mean"
+
+    def __post_init__(self):
+        if self.teacher_join not in JOINS:
+            raise ValueError(f"teacher_join is one of {', '.join(JOINS)}; got {self.teacher_join!r}")
+        for path in self.paths:
+            if not isinstance(path, str) or not path:
+                raise ValueError(f"teacher is a path, or a tuple of paths; got {path!r} in it")
+        for key in ("teacher_network", "teacher_input"):
+            value = getattr(self, key)
+            if isinstance(value, tuple) and not (isinstance(self.teacher, tuple) and len(value) == len(self.teacher)):
+                raise ValueError(f"{key} is a tuple of {len(value)} for {len(self.paths)} teacher(s); give one for each, or None")
+        for given in self.teacher_input if isinstance(self.teacher_input, tuple) else (self.teacher_input,):
+            TeacherInput.of(given)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The path of each teacher."""
+        if not self.teacher:
+            return ()
+        return self.teacher if isinstance(self.teacher, tuple) else (self.teacher,)
+
+    def load(self, device: str = "cpu") -> Teacher | None:
+        """Open the teacher, or the ensemble; None without one. Raises what `load_teachers` raises."""
+        if not self.teacher:
+            return None
+        return load_teachers(self.teacher, self.teacher_network, device, self.teacher_input, self.teacher_join)
 
 
 @dataclass(frozen=True)

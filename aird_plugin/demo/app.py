@@ -24,7 +24,10 @@ IMAGE_LIMIT, REQUEST_LIMIT = 10_000_000, 400_000
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """The options of `aird demo`. network: architecture of a bare .pt file. thresholds, pairs: at most one of the two."""
+    """The options of `aird demo`. network: architecture of a bare .pt file. thresholds, pairs: at most one of the two.
+
+    model_input, teacher_input: how an .onnx file is fed, None for the rules.
+    """
 
     model: str
     network: str | None = None
@@ -34,6 +37,8 @@ class DemoOptions:
     detector: str | None = None
     host: str = "127.0.0.1"
     port: int = 8112
+    model_input: dict | None = None
+    teacher_input: dict | None = None
 
 
 def open_demo(options: DemoOptions, log: Callable[[str], None]) -> DemoServer:
@@ -72,8 +77,10 @@ def routes(api: DemoApi) -> tuple[dict[str, Document], dict[str, Endpoint]]:
 def load_networks(options: DemoOptions, device, log: Callable[[str], None]) -> list[Network]:
     """The teacher, if any, and the student, each with its thresholds, if any."""
     table = read_thresholds(options.thresholds) if options.thresholds else None
-    student = load_model(options.model, options.network, device)
-    models: dict[str, Any] = {"teacher": load_teacher(options.teacher, device=device)} if options.teacher else {}
+    student = load_model(options.model, options.network, device, options.model_input)
+    models: dict[str, Any] = {}
+    if options.teacher:
+        models["teacher"] = load_teacher(options.teacher, device=device, teacher_input=options.teacher_input)
     models["student"] = student
     tables = {"student": table}
     if options.pairs:

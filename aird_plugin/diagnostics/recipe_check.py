@@ -29,16 +29,15 @@ def check_recipe(path: str, overrides: list[str]) -> Iterator[Diagnostic]:
 def check_contents(recipe: Recipe) -> Iterator[Diagnostic]:
     """Open the training images, teacher, initial weights and prior, then check that they fit together."""
     from aird_plugin.diagnostics.checks import check_all
-    from aird_plugin.models.load import load_initial_weights, load_teacher
+    from aird_plugin.models.load import load_initial_weights
     from aird_plugin.training.data import open_faces
     from aird_plugin.training.prior_features import open_encoder
 
     records, recipe = open_faces(recipe)
     yield Diagnostic("ok", f"{recipe.data.rec}: {len(records)} images of {recipe.head.num_classes} identities")
-    teacher = None
-    if recipe.teacher.teacher:
-        teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network)
-        yield Diagnostic("ok", f"{recipe.teacher.teacher}: {teacher.dim}-d embeddings")
+    teacher = recipe.teacher.load()
+    if teacher is not None:
+        yield Diagnostic("ok", f"{teacher.path}: {teacher.dim}-d embeddings")
     if recipe.student.student_init:
         load_initial_weights(recipe.student.student_init, recipe.student.network)
         yield Diagnostic("ok", f"{recipe.student.student_init}: initial weights of the student")

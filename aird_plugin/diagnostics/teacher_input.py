@@ -45,7 +45,8 @@ def check_teacher_input(teacher, records, seed: int = 0) -> Iterator[Diagnostic]
         yield Diagnostic(
             "warning",
             f"the teacher separates the identities better {change} (t = {t_of[change]:.1f} over {identities} identities)",
-            "check how the images were cropped and stored, and which input this teacher was trained on",
+            "check how the images were cropped and stored, and which input this teacher was trained on; `aird doctor --teacher "
+            "FILE --rec FOLDER` compares ways to feed it",
         )
     else:
         yield Diagnostic("ok", f"no change of crop, scale{' or channel order' if coloured else ''} improves the teacher")
@@ -65,21 +66,25 @@ def auc_diagnostic(auc: float, identities: int) -> Diagnostic:
     )
 
 
-def sample_pairs(records, seed: int = 0) -> tuple[np.ndarray, bool]:
-    """Two images of each of up to `MAX_IDENTITIES` identities, uint8 (2P, 112, 112, 3), and whether they are coloured.
+def sample_pairs(records, seed: int = 0, identities: int = MAX_IDENTITIES) -> tuple[np.ndarray, bool]:
+    """Two images of each of up to `identities` identities, uint8 (2P, 112, 112, 3), and whether they are coloured.
 
     Coloured images are preferred where there are enough of them.
     """
     rng = np.random.default_rng(seed)
-    rows_P2 = two_rows_per_identity(records.labels, 4 * MAX_IDENTITIES, rng)
+    rows_P2 = two_rows_per_identity(records.labels, 4 * identities, rng)
     if not len(rows_P2):
         return np.empty((0, 112, 112, 3), np.uint8), False
     images_P2HWC = np.stack([[decode_face(records, int(row)) for row in rows_2] for rows_2 in rows_P2])
-    difference_P = np.abs(images_P2HWC[..., 0].astype(np.int16) - images_P2HWC[..., 2]).mean((2, 3)).min(1)
-    coloured_P = difference_P > MIN_COLOUR
+    coloured_P = coloured_images(images_P2HWC).all(1)
     coloured = bool(coloured_P.sum() >= min(MIN_IDENTITIES, len(rows_P2)))
     chosen_P2HWC = images_P2HWC[coloured_P] if coloured else images_P2HWC
-    return chosen_P2HWC[:MAX_IDENTITIES].reshape(-1, *images_P2HWC.shape[2:]), coloured
+    return chosen_P2HWC[:identities].reshape(-1, *images_P2HWC.shape[2:]), coloured
+
+
+def coloured_images(images_XHWC: np.ndarray) -> np.ndarray:
+    """Whether red and blue differ in each image. uint8 (..., H, W, 3) -> bool (...)"""
+    return np.abs(images_XHWC[..., 0].astype(np.int16) - images_XHWC[..., 2]).mean((-2, -1)) > MIN_COLOUR
 
 
 def two_rows_per_identity(label_N: np.ndarray, max_identities: int, rng: np.random.Generator) -> np.ndarray:

@@ -1,15 +1,17 @@
 """Load a model from a path: a run folder, its model.pt, an exported folder, an .onnx file or a bare .pt file."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.models.ensemble import Ensemble
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.teacher import Teacher, TorchTeacher
+from aird_plugin.models.teacher_input import TeacherInput
 from aird_plugin.models.weights import load_network, load_weights
 from aird_plugin.utils.json_files import read_object
 
@@ -41,9 +43,17 @@ def find_model(path: str | Path, what: str = "model") -> ModelFile:
     return ModelFile(path, None)
 
 
-def model_files(models: Mapping[str, str | Path | None]) -> dict[str, Path]:
-    """Name -> weight file of each model; names without a model are left out. Raises what `find_model` raises."""
-    return {name: find_model(model).file for name, model in models.items() if model is not None}
+def model_files(models: Mapping[str, Any]) -> dict[str, Path]:
+    """Name -> weight file of each model; names without a model are left out. Raises what `find_model` raises.
+
+    A model is a path, or several: the second is listed as "NAME 2".
+    """
+    files = {}
+    for name, model in models.items():
+        paths = [] if model is None else list(model) if isinstance(model, tuple | list) else [model]
+        for number, path in enumerate(paths):
+            files[f"{name} {number + 1}" if number else name] = find_model(path).file
+    return files
 
 
 def run_folder(path: str | Path) -> Path:
@@ -52,33 +62,62 @@ def run_folder(path: str | Path) -> Path:
     return path.parent if path.name == MODEL_FILE and (path.parent / RUN_FILE).is_file() else path
 
 
-def load_model(path: str | Path, network: str | None = None, device: str | torch.device = "cpu") -> nn.Module | Teacher:
+def load_model(
+    path: str | Path, network: str | None = None, device: str | torch.device = "cpu", model_input: Any = None
+) -> nn.Module | Teacher:
     """Load the network at `path` (KINDS), on `device` and in eval mode.
 
     .pt weights give an nn.Module, an .onnx file an object with `embed`.
 
     network: the architecture's name. For a run folder it is read from recipe.json. For a bare .pt file it is required where the
         keys do not identify the network, and checked otherwise.
+    model_input: how an .onnx file is fed (`TeacherInput`, or its dict); None for the rules.
 
     Raises what `find_model` raises, and ValueError for weights that do not fit the network.
     """
     found = find_model(path)
     if found.file.suffix == ".onnx":
-        return OnnxTeacher(found.file, device)
+        return OnnxTeacher(found.file, device, TeacherInput.of(model_input))
+    if model_input is not None:
+        raise ValueError(f"{path} holds PyTorch weights, which are fed as arcface_torch does; --input states how an .onnx is fed")
     return load_network(found.file, found.network or network).to(device)
 
 
-def load_teacher(path: str | Path, network: str | None = None, device: str | torch.device = "cpu") -> Teacher:
-    """Open a teacher (KINDS): arcface_torch weights, any recognition .onnx of the InsightFace zoo, or an aird run.
+def load_teachers(
+    paths: str | Path | Sequence[str | Path], networks: Any = None, device: Any = "cpu", inputs: Any = None, join: str = "mean"
+) -> Teacher:
+    """Open one teacher, or several as an `Ensemble` joined by `join`.
+
+    networks, inputs: of the only path, or a tuple with a value for each. A name or None is for all.
+    Raises what `load_teacher` and `Ensemble` raise, and ValueError where the numbers differ.
+    """
+    if not isinstance(paths, tuple | list):
+        return load_teacher(paths, networks, device, inputs)
+    columns = {"teacher_network": networks, "teacher_input": inputs}
+    for key, column in columns.items():
+        if not isinstance(column, tuple | list):
+            columns[key] = (column,) * len(paths)
+        elif len(column) != len(paths):
+            raise ValueError(f"teacher names {len(paths)} files and {key} has {len(column)} entries; give one for each, or None")
+    rows = zip(paths, *columns.values(), strict=True)
+    teachers = [load_teacher(path, network, device, given) for path, network, given in rows]
+    return teachers[0] if len(teachers) == 1 else Ensemble(teachers, join)
+
+
+def load_teacher(
+    path: str | Path, network: str | None = None, device: str | torch.device = "cpu", teacher_input: Any = None
+) -> Teacher:
+    """Open a teacher (KINDS): arcface_torch weights, a recognition .onnx, or an aird run.
 
     network: name of the architecture; required for a bare .pt whose keys do not identify it, checked for every other .pt.
+    teacher_input: how it is fed (`TeacherInput`, or its dict); None for the rules.
 
     Raises what `find_model` raises, ImportError where the `onnx` extra is missing, and ValueError for a file that is corrupt,
     unsafe, of another architecture, or of another input size than 112 px.
     """
-    found = find_model(path, "teacher")
+    found, stated = find_model(path, "teacher"), TeacherInput.of(teacher_input)
     if found.file.suffix == ".onnx":
-        teacher = OnnxTeacher(found.file, device)
+        teacher = OnnxTeacher(found.file, device, stated)
         if teacher.input_size != FACE_SIDE:
             side = teacher.input_size
             raise ValueError(
@@ -87,7 +126,7 @@ def load_teacher(path: str | Path, network: str | None = None, device: str | tor
         return teacher
     if found.network and network and found.network != network:
         raise ValueError(f"teacher {path} is a run of network={found.network}, but network={network} is requested")
-    return TorchTeacher(found.file, found.network or network, device)
+    return TorchTeacher(found.file, found.network or network, device, stated)
 
 
 def load_initial_weights(path: str | Path, network: str) -> dict[str, Tensor]:

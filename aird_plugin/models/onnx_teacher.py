@@ -1,5 +1,6 @@
-"""A teacher from an ONNX graph of the InsightFace zoo, with the input normalisation of InsightFace."""
+"""A teacher from an ONNX graph: InsightFace's zoo, and other recognisers with their own input."""
 
+import copy
 import warnings
 from pathlib import Path
 
@@ -7,67 +8,107 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aird_plugin.data.constants import FACE_SIDE
-from aird_plugin.models.onnx_file import MISSING_EXTRA, check_external_data, normalises_inside, read_onnx
+from aird_plugin.models.onnx_file import MISSING_EXTRA, check_external_data, read_onnx
+from aird_plugin.models.onnx_input import HOW, image_input, resolve_input
 from aird_plugin.models.teacher import Teacher
+from aird_plugin.models.teacher_input import TeacherInput
 
 
 class OnnxTeacher(Teacher):
     """A frozen ONNX graph, run by onnxruntime on the CPU or, where its build supports it, on CUDA.
 
-    It also loads an exported student of a smaller input size, for evaluation only. Input size and batch come from the graph, the
-    width D from a forward pass, the normalisation from the node names, as in InsightFace's ArcFaceONNX. Raises ImportError where
-    the `onnx` extra is missing, and ValueError for an unreadable graph or one that is not a recogniser of square images of
-    112 px or less.
+    It also loads an exported student of a smaller input size, for evaluation only. Input size, layout, type and batch come from
+    the graph, the normalisation from models/onnx_input.py, the embedding and its width D from a forward pass; `stated` overrides
+    them. Raises ImportError where the `onnx` extra is missing, and ValueError for an unreadable graph, one that is not a
+    recogniser of images of 112 px or less, or one that contradicts what is stated.
     """
 
     kind = "onnx"
     network = "onnx graph"
 
-    def __init__(self, path: Path, device: str | torch.device = "cpu"):
+    def __init__(self, path: Path, device: str | torch.device = "cpu", stated: TeacherInput | None = None):
         super().__init__(path, device)
+        self.stated = stated or TeacherInput()
         model = read_onnx(path)
         check_external_data(path, model)
         self.session = _open_session(path, self.device)
-        self.input_name, declared_batch, self.input_size = _check_graph(path, self.session)
-        self.raw_input = normalises_inside(model)
-        self.fixed_batch, self.dim = self._probe(declared_batch)
+        graph = image_input(path, self.session, model, self.stated)
+        self.input_name = graph.name
+        self.input, self.usual_input = resolve_input(path, model, graph, self.stated)
+        self.input_size = max(self.input.size)
+        self.output_names = [one.name for one in self.session.get_outputs()]
+        self.fixed_batch, self.dims = self._probe(graph.batch)
+        self._choose_output()
 
     def embed_inputs(self, inputs_B3HW: Tensor) -> Tensor:
         """See `Teacher.embed_inputs`."""
-        inputs = inputs_B3HW.detach().float().cpu().contiguous().numpy()
-        if self.raw_input:
-            inputs = inputs * 127.5 + 127.5
+        inputs = self.input.apply(inputs_B3HW.detach().float().cpu()).contiguous().numpy()
         return torch.from_numpy(self._run(inputs)).to(inputs_B3HW.device)
 
-    def _run(self, inputs_B3HW: np.ndarray) -> np.ndarray:
-        size = self.fixed_batch or len(inputs_B3HW)
+    def with_input(self, stated: TeacherInput) -> "OnnxTeacher":
+        """See `Teacher.with_input`."""
+        other = copy.copy(self)
+        other.stated = stated.over(self.stated)
+        other.input = stated.over(self.input)
+        other._choose_output()
+        return other
+
+    def _run(self, inputs: np.ndarray) -> np.ndarray:
+        size = self.fixed_batch or len(inputs)
         rows = []
-        for start in range(0, len(inputs_B3HW), size):
-            chunk = inputs_B3HW[start : start + size]
+        for start in range(0, len(inputs), size):
+            chunk = inputs[start : start + size]
             padding = [(0, size - len(chunk)), (0, 0), (0, 0), (0, 0)]
-            output = self.session.run(None, {self.input_name: np.pad(chunk, padding)})[0]
-            rows.append(output[: len(chunk)])
+            [output] = self.session.run([self.input.output], {self.input_name: np.pad(chunk, padding)})
+            rows.append(output.reshape(size, -1)[: len(chunk)].astype(np.float32, copy=False))
         return np.concatenate(rows)
 
-    def _probe(self, declared_batch: int | None) -> tuple[int | None, int]:
-        """Required batch size (None: any) and embedding width, found by a forward pass."""
+    def _probe(self, declared_batch: int | None) -> tuple[int | None, dict[str, int]]:
+        """Required batch size (None: any), and the width of each output that can be an embedding, found by a forward pass."""
         # Some exports declare a dynamic batch but contain a reshape with a constant batch of one.
         candidates = [declared_batch] if declared_batch else [None, 1]
         problem: Exception | str | None = None
         for fixed_batch in candidates:
             count = fixed_batch or 2
-            inputs = np.zeros((count, 3, self.input_size, self.input_size), np.float32)
+            inputs = self.input.apply(torch.zeros(count, 3, self.input_size, self.input_size)).contiguous().numpy()
             # onnxruntime's exceptions have no common base class.
             try:
-                output = self.session.run(None, {self.input_name: inputs})[0]
+                outputs = dict(zip(self.output_names, self.session.run(None, {self.input_name: inputs}), strict=True))
             except Exception as error:
                 problem = error
                 continue
-            if output.ndim == 2 and len(output) == count and output.dtype == np.float32:
-                return fixed_batch, output.shape[1]
-            problem = f"{count} images give an output of {output.dtype} {output.shape}"
-        raise ValueError(f"teacher {self.path}: the output is not a float32 (images, width) embedding: {problem}")
+            dims = {name: _width(output, count) for name, output in outputs.items()}
+            if any(dims.values()):
+                return fixed_batch, {name: dim for name, dim in dims.items() if dim}
+            shapes = ", ".join(f"{output.dtype} {output.shape}" for output in outputs.values())
+            problem = f"{count} images give an output of {shapes}"
+        raise ValueError(f"teacher {self.path}: no output is a float (images, width) embedding: {problem}")
+
+    def _choose_output(self) -> None:
+        """Set the output and its width: the stated one, else the only (B, D) one with D above 1."""
+        wanted, names = self.input.output, list(self.dims)
+        if isinstance(wanted, int):
+            wanted = self.output_names[wanted] if -len(self.output_names) <= wanted < len(self.output_names) else wanted
+        if wanted is None and len(names) == 1:
+            [wanted] = names
+        if wanted not in names:
+            listed = ", ".join(f"{name!r} (width {dim})" for name, dim in self.dims.items())
+            what = f"output {wanted!r} is none of them" if wanted is not None else "name one, for example output=" + names[0]
+            raise ValueError(f"teacher {self.path} has {len(names)} outputs that can be the embedding: {listed}; {what} ({HOW})")
+        self.input = TeacherInput(output=wanted).over(self.input)
+        self.usual_input = TeacherInput(output=self.output_names[0]).over(self.usual_input)
+        self.dim = self.dims[wanted]
+
+    def _arguments(self) -> tuple:
+        return self.path, str(self.device), self.stated
+
+
+def _width(output: np.ndarray, count: int) -> int | None:
+    """Width of an output (B, D), or (B, D, 1, 1), with D above 1; None for any other."""
+    if output.ndim < 2 or len(output) != count or not np.issubdtype(output.dtype, np.floating):
+        return None
+    width = int(np.prod(output.shape[1:]))
+    return width if width > 1 and max(output.shape[1:]) == width else None
 
 
 def _open_session(path: Path, device: torch.device):
@@ -92,21 +133,3 @@ def _open_session(path: Path, device: torch.device):
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:
         raise ValueError(f"teacher {path} is not a readable ONNX graph (corrupt or truncated?): {error}") from error
-
-
-def _check_graph(path: Path, session) -> tuple[str, int | None, int]:
-    """Name, fixed batch (None: dynamic) and side of the single image input, checked as far as the graph declares it."""
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise ValueError(
-            f"teacher {path} has {len(inputs)} inputs and {len(outputs)} outputs; a recogniser has one of "
-            "each (detectors and landmark models of the zoo are not teachers)"
-        )
-    shape, kind = inputs[0].shape, inputs[0].type
-    square = len(shape) == 4 and shape[1] == 3 and shape[2] == shape[3] and isinstance(shape[2], int)
-    if kind != "tensor(float)" or not square or shape[2] > FACE_SIDE:
-        raise ValueError(
-            f"teacher {path} has input {kind} of shape {shape}; "
-            f"a teacher needs tensor(float) of shape [batch, 3, {FACE_SIDE}, {FACE_SIDE}]"
-        )
-    return inputs[0].name, shape[0] if isinstance(shape[0], int) else None, shape[2]

@@ -1,5 +1,6 @@
 """The teacher: a frozen network from a .pt or .onnx file that maps arrays to arrays and has no trainable state."""
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.lowres import to_input
 from aird_plugin.models.fold import fold_batchnorms
+from aird_plugin.models.teacher_input import USUAL, TeacherInput
 from aird_plugin.models.weights import detect_network, network_from, read_weights
 from aird_plugin.utils.files import file_sha256
 
@@ -31,6 +33,9 @@ class Teacher:
     input_size = FACE_SIDE
     input_device = torch.device("cpu")
     classifier: np.ndarray | None = None
+    # How the network is fed, and how it would be by InsightFace's rule alone.
+    input: TeacherInput = USUAL
+    usual_input: TeacherInput = USUAL
 
     def __init__(self, path: Path, device: str | torch.device):
         self.path = path
@@ -72,14 +77,19 @@ class Teacher:
         raise NotImplementedError
 
     def describe(self) -> dict:
-        """The entries that describe this teacher in a manifest."""
+        """The entries that describe this teacher in a manifest; `input` only where it is not the usual one."""
+        unusual = self.input.describe(self.usual_input)
         return {
             "kind": self.kind,
             "network": self.network,
             "dim": self.dim,
             "sha256": self.sha256[:16],
             "file": self.path.name,
-        }
+        } | ({"input": unusual} if unusual else {})
+
+    def with_input(self, stated: TeacherInput) -> "Teacher":
+        """The same network, opened once, fed in another way: `stated` over the present input."""
+        raise NotImplementedError
 
     def __reduce__(self):
         return _reopen, (type(self), self._arguments(), self.sha256)
@@ -94,8 +104,21 @@ class TorchTeacher(Teacher):
 
     kind = "pt"
 
-    def __init__(self, path: Path, network: str | None = None, device: str | torch.device = "cpu"):
+    def __init__(
+        self,
+        path: Path,
+        network: str | None = None,
+        device: str | torch.device = "cpu",
+        stated: TeacherInput | None = None,
+    ):
         super().__init__(path, device)
+        self.stated = stated or TeacherInput()
+        if other := self.stated.describe().keys() - {"color", "mean", "std"}:
+            raise ValueError(
+                f"teacher {path} is a network of arcface_torch: teacher_input states only color, mean and std of a .pt; "
+                f"leave out {', '.join(sorted(other))}"
+            )
+        self.input = self.stated.over(USUAL)
         weights = read_weights(path)
         self.network = network or detect_network(weights.state, path)
         net = network_from(weights.state, path, self.network)
@@ -117,12 +140,19 @@ class TorchTeacher(Teacher):
     def embed_inputs(self, inputs_B3HW: Tensor) -> Tensor:
         """See `Teacher.embed_inputs`."""
         with torch.inference_mode():
-            embeddings = self._folded(inputs_B3HW.to(self.device, memory_format=torch.channels_last))
+            inputs = self.input.apply(inputs_B3HW.to(self.device))
+            embeddings = self._folded(inputs.to(memory_format=torch.channels_last))
         # A clone outside inference mode is an ordinary tensor, which a loss may save for backward.
         return embeddings.clone()
 
+    def with_input(self, stated: TeacherInput) -> "TorchTeacher":
+        """See `Teacher.with_input`."""
+        other = copy.copy(self)
+        other.stated, other.input = stated.over(self.stated), stated.over(self.input)
+        return other
+
     def _arguments(self) -> tuple:
-        return self.path, self.network, str(self.device)
+        return self.path, self.network, str(self.device), self.stated
 
 
 def _reopen(kind: type[Teacher], arguments: tuple, sha256: str) -> Teacher:

@@ -51,7 +51,7 @@ class TeacherMaps:
         embeddings, maps = [], []
         with torch.inference_mode():
             for chunk_BHWC in images_BHWC.split(self.teacher.batch):
-                inputs = to_input(chunk_BHWC.to(device)).to(memory_format=torch.channels_last)
+                inputs = self.teacher.input.apply(to_input(chunk_BHWC.to(device))).to(memory_format=torch.channels_last)
                 chunk_embeddings, chunk_maps = self.folded(inputs)
                 embeddings.append(chunk_embeddings)
                 maps.append(self.resample(chunk_maps))

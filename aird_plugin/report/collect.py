@@ -40,6 +40,7 @@ class ReportOptions:
     high_side: str | None = None
     degradation: str = "bicubic"
     faces: bool = True
+    teacher_input: dict | None = None
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def gather(folders: list[str], options: ReportOptions, command: str, device: str
     sides = options.px or sorted({check_px(run.metadata.get("px")) for method in methods for run in method.runs})
     sides = tuple(map(check_px, sides))
     get_degradation(options.degradation)
-    teacher = load_teacher(options.teacher, device=device) if options.teacher else None
+    teacher = load_teacher(options.teacher, None, device, options.teacher_input) if options.teacher else None
     models = list(_models(methods, teacher, options, device, notes))
     if not models:
         raise ValueError("none of the runs has a model.pt yet, so there is nothing to evaluate; omit --pairs to draw the curves")
@@ -118,8 +119,9 @@ def _no_high_side(run: Run, student, teacher, high_side: str | None) -> str:
     run_teacher = run.metadata.get("teacher")
     if run.recipe.get("head_init") != "teacher" or not isinstance(run_teacher, dict):
         return "The student was not trained in the teacher's embedding space, which the HR side would use."
-    if run_teacher.get("sha256") != teacher.describe()["sha256"]:
-        return f"The run was trained with another teacher ({run_teacher.get('file')}) than the one given."
+    given = teacher.describe()
+    if (run_teacher.get("sha256"), run_teacher.get("input")) != (given["sha256"], given.get("input")):
+        return f"The run was trained with another teacher ({run_teacher.get('file')}), or another input, than the one given."
     return ""
 
 

@@ -43,7 +43,7 @@ def inputs_of(recipe: Recipe, verification: bool = True) -> Iterator[Input]:
     there = Path(rec).is_file() if rec.endswith(".rec") else Path(rec).is_dir()
     yield Input("rec", rec, "training images", None if there else "not there")
     for key, path, what in (
-        ("teacher", recipe.teacher.teacher, "teacher"),
+        *(("teacher", path, "teacher") for path in recipe.teacher.paths),
         ("student_init", recipe.student.student_init, "initial weights of the student"),
     ):
         if path:

@@ -18,7 +18,7 @@ from aird_plugin.losses.term import Needs
 from aird_plugin.models import build
 from aird_plugin.models.feature_maps import map_shapes, recorded_maps
 from aird_plugin.models.freeze import freeze_trunk
-from aird_plugin.models.load import load_initial_weights, load_teacher
+from aird_plugin.models.load import load_initial_weights
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.teacher_feature_maps import TeacherMaps
 from aird_plugin.training.data import build_source, open_caches, open_faces, teacher_needs
@@ -106,9 +106,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     recipe = with_target_files(recipe)
     recipe.sizes.check_against(recipe.data.px, recipe.head)
     records, recipe = open_faces(recipe)
-    teacher = None
-    if recipe.teacher.teacher:
-        teacher = load_teacher(recipe.teacher.teacher, recipe.teacher.teacher_network, device.type)
+    teacher = recipe.teacher.load(device.type)
     embedding_size = recipe.student.embedding_size or (projected_width(recipe.terms, teacher) if teacher else 512)
     student = build_student(recipe, embedding_size)
     maps = open_maps(recipe, student, teacher)
@@ -126,7 +124,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     check_teacher_fits(recipe, objective, teacher, embedding_size)
     images, bank = open_caches(recipe, records, teacher, device)
     if distributed.rank() == 0:
-        for finding in at_start(recipe, records, bank):
+        for finding in at_start(recipe, records, bank, teacher):
             print(finding, file=sys.stderr)
     source: BankFaces | OnlineFaces | DrawnSizes | WithFeatures = build_source(
         recipe, records, images, bank, objective, student.input_size, device

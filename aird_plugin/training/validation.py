@@ -82,7 +82,7 @@ def evaluate_run(setup: TrainingSetup, write: bool = False, untouched: bool = Fa
 
 def write_rows(setup: TrainingSetup, rows: list[dict]) -> None:
     """OUTPUT/evaluation.json, of the student in model.pt beside it. Rank 0 calls it, once model.pt is written."""
-    run, teacher = setup.recipe.run, setup.recipe.teacher.teacher
+    run, teacher = setup.recipe.run, setup.recipe.teacher.paths or None
     rows = stamped(rows, setup.device, model_files({"student": run.output, "teacher": teacher}))
     write_atomically(Path(run.output) / "evaluation.json", json.dumps(rows, indent=1).encode())
 

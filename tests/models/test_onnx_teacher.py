@@ -84,13 +84,26 @@ def test_constant_batch_in_a_graph_with_a_dynamic_one(tmp_path, noise_faces):
 def test_normalisation_inside_is_detected_by_node_names(tmp_path, noise_faces, names, raw):
     teacher = load_teacher(write_graph(tmp_path / "own.onnx", names=names, own_norm=True))
     images_NHWC = noise_faces(3)
-    assert teacher.raw_input is raw
+    assert (teacher.input.mean == (0, 0, 0)) is raw and "input" not in teacher.describe()
     assert_embeds(teacher, images_NHWC)
 
 
 @pytest.mark.parametrize("names", [("/Sub", "/Mul", "fc"), ("Sub", "scale", "fc"), ("pool", "Mul", "fc")])
-def test_other_node_names_mean_normalised_input_as_in_insightface(tmp_path, names):
-    assert load_teacher(write_graph(tmp_path / "other.onnx", names=names)).raw_input is False
+def test_normalisation_inside_under_other_node_names_is_detected_by_its_constants(tmp_path, noise_faces, names, capsys):
+    teacher = load_teacher(write_graph(tmp_path / "other.onnx", names=names, own_norm=True))
+    assert teacher.describe()["input"] == {"mean": 0.0, "std": 1.0}
+    assert_embeds(teacher, noise_faces(3))
+    note = "note: other.onnx: its first operations show an input of raw 0..255, InsightFace's rule of node names one of -1..1"
+    assert note in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", [("Sub", "Mul", "fc"), ("_minus0", "_mulscalar0", "fc")])
+def test_names_of_a_normalisation_without_one_are_not_believed(tmp_path, noise_faces, names, capsys):
+    """InsightFace feeds this graph raw grey levels; nothing in front of its first layer subtracts anything."""
+    teacher = load_teacher(write_graph(tmp_path / "other.onnx", names=names))
+    assert teacher.describe()["input"] == {"mean": 127.5, "std": 127.5}
+    assert_embeds(teacher, noise_faces(3))
+    assert "one of raw 0..255" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -98,9 +111,10 @@ def test_other_node_names_mean_normalised_input_as_in_insightface(tmp_path, name
     [
         ({"shape": ("N", 3, 16, 16)}, "112, 112"),
         ({"shape": ("N", 3, "H", "W")}, "112, 112"),
-        ({"shape": ("N", 3, 112, 96)}, "112, 112"),
-        ({"outputs": 2}, "1 inputs and 2 outputs"),
-        ({"baked": 5}, "not a float32 .images, width. embedding"),
+        ({"shape": ("N", 3, 96, 112)}, "112, 112"),
+        ({"shape": ("N", 3, 128, 128)}, "112, 112"),
+        ({"outputs": 2}, "2 outputs that can be the embedding: 'embedding' .width 8., 'flat' .width 3."),
+        ({"baked": 5}, "no output is a float .images, width. embedding"),
     ],
 )
 def test_unsuitable_graph_is_rejected(tmp_path, options, message):

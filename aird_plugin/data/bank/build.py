@@ -12,10 +12,12 @@ import torch
 from filelock import FileLock, Timeout
 
 from aird_plugin.data.bank.caches import (
+    PART_FORMAT,
     BankConfig,
     ImageCache,
     TeacherCache,
     image_cache_inputs,
+    open_array,
     read_manifest,
     teacher_cache_inputs,
 )
@@ -41,13 +43,46 @@ def open_teacher_cache(config: BankConfig, records, teacher, device: str = "cpu"
     def build_cache() -> dict[str, Any]:
         arrays = {"embeddings": ((len(records), config.views, teacher.dim), np.float16)}
         build = Build(folder, inputs, arrays)
-        for rows, hr_RJHWC in _jittered_blocks(records, config, build.rows_done, "teacher embeddings"):
-            build.arrays["embeddings"][rows.start : rows.stop] = _embed_views(teacher, hr_RJHWC)
+        for rows, embeddings_RVD in _teacher_blocks(config, records, teacher, build.rows_done):
+            build.arrays["embeddings"][rows.start : rows.stop] = embeddings_RVD
             build.advance(rows)
         _write_lists(build, records, teacher, config, device)
         return build.finish({"teacher": teacher.describe()})
 
     return TeacherCache(folder, found_or_built(folder, inputs, build_cache))
+
+
+def _teacher_blocks(config: BankConfig, records, teacher, first: int) -> Iterator[tuple[range, np.ndarray]]:
+    """Yield blocks of rows with the normalised embedding of every view. (rows, V, D). An ensemble's come from its parts."""
+    if not hasattr(teacher, "teachers"):
+        for rows, hr_RJHWC in _jittered_blocks(records, config, first, "teacher embeddings"):
+            yield rows, _embed_views(teacher, hr_RJHWC)
+        return
+    parts = [open_part(config, records, one) for one in teacher.teachers]
+    for start in range(first, len(records), BLOCK):
+        rows = range(start, min(start + BLOCK, len(records)))
+        blocks = [torch.from_numpy(part_NVE[rows.start : rows.stop].astype(np.float32)) for part_NVE in parts]
+        yield rows, normalised(teacher.joined(blocks).numpy())
+
+
+def open_part(config: BankConfig, records, teacher) -> np.ndarray:
+    """One teacher's embeddings for an ensemble, float16 (N, V, E), built first if they are missing.
+
+    They stay when the ensemble changes: a further teacher builds only its own.
+    """
+    inputs = teacher_cache_inputs(config, records.fingerprint(), len(records), teacher.describe())
+    inputs = {key: value for key, value in inputs.items() if key not in ("bank_same", "bank_hard")} | {"format": PART_FORMAT}
+    folder = config.part_folder(inputs)
+
+    def build_cache() -> dict[str, Any]:
+        build = Build(folder, inputs, {"embeddings": ((len(records), config.views, teacher.dim), np.float16)})
+        for rows, embeddings_RVE in _teacher_blocks(config, records, teacher, build.rows_done):
+            build.arrays["embeddings"][rows.start : rows.stop] = embeddings_RVE
+            build.advance(rows)
+        return build.finish({"teacher": teacher.describe()})
+
+    found_or_built(folder, inputs, build_cache)
+    return open_array(folder, "embeddings")
 
 
 def open_image_cache(config: BankConfig, records, px: int, degradation: str = BICUBIC) -> ImageCache:

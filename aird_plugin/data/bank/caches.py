@@ -7,6 +7,7 @@ teacher-vV/   embeddings.npy  float16 (N, V, D)  embeddings of every view, norma
               same.npy        int32 (N, S)       other images of the identity, most similar first, -1 filled
               hard.npy        int32 (N, K)       images of other identities, most similar first, -1 filled
               person.npy      int32 (N,)         label of each image
+part-KEY-vV/  embeddings.npy  float16 (N, V, E)  of one teacher of an ensemble, whose own folder is teacher-vV
 lowPX-vV/     low.npy         uint8 (N, V/2, px, px, 3)  the LR image of every jitter; mirrored when read
               person.npy      int32 (N,)
 
@@ -18,6 +19,8 @@ The manifest records a folder's inputs; opening a folder with other inputs raise
 N = images, V = views, D = embedding width, C = identities.
 """
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,8 +35,11 @@ from aird_plugin.data.views import VIEWS_VERSION, check_views, mirror_odd
 from aird_plugin.utils.json_files import read_object
 
 TEACHER_FORMAT = "aird-bank-teacher/1"
+PART_FORMAT = "aird-bank-part/1"
 LOW_FORMAT = "aird-bank-low/1"
 MANIFEST = "manifest.json"
+# Recorded only where they are not the usual ones.
+OPTIONAL_INPUTS = ("teacher_input",)
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,11 @@ class BankConfig:
     def teacher_folder(self) -> Path:
         return Path(self.bank) / f"teacher-v{self.views}"
 
+    def part_folder(self, inputs: dict[str, Any]) -> Path:
+        """The folder of one teacher of an ensemble, named by its file and how it is fed."""
+        key = hashlib.sha256(json.dumps([inputs["teacher"], inputs.get("teacher_input")]).encode()).hexdigest()
+        return Path(self.bank) / f"part-{key[:12]}-v{self.views}"
+
     def low_folder(self, px: int, degradation: str = BICUBIC) -> Path:
         suffix = "" if get_degradation(degradation).version == get_degradation(BICUBIC).version else f"-{degradation}"
         return Path(self.bank) / f"low{px}{suffix}-v{self.views}"
@@ -83,7 +94,12 @@ def teacher_cache_inputs(config: BankConfig, records_fingerprint: str, num_faces
         "views_version": VIEWS_VERSION,
         "bank_same": config.bank_same,
         "bank_hard": config.bank_hard,
-    }
+    } | teacher_input_entry(teacher)
+
+
+def teacher_input_entry(teacher: dict[str, Any]) -> dict[str, Any]:
+    """The input of a teacher that is not fed as usual; nothing else, so that a bank of the usual one stays valid."""
+    return {"teacher_input": teacher["input"]} if teacher.get("input") else {}
 
 
 def image_cache_inputs(
@@ -115,9 +131,10 @@ def read_manifest(folder: Path, inputs: dict[str, Any]) -> dict[str, Any] | None
         found = dict(manifest["inputs"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no bank manifest ({error}); remove {folder} and build it again") from error
-    changed = [key for key in inputs if found.get(key) != inputs[key]]
+    keys = [*inputs, *(key for key in OPTIONAL_INPUTS if key in found and key not in inputs)]
+    changed = [key for key in keys if found.get(key) != inputs.get(key)]
     if changed:
-        detail = "; ".join(f"{key} was {_short(found.get(key))}, now {_short(inputs[key])}" for key in changed)
+        detail = "; ".join(f"{key} was {_short(found.get(key))}, now {_short(inputs.get(key))}" for key in changed)
         raise ValueError(f"the bank in {folder} is stale: {detail}. Set another bank=FOLDER, or remove it and build it again")
     return manifest
 

@@ -1,0 +1,55 @@
+"""The command-line options that state how an .onnx model or a teacher is fed. Heavy imports are inside."""
+
+import ast
+import json
+import re
+from typing import Any
+
+FORM = "key=value,... or JSON; keys: color (rgb, bgr), mean, std (grey levels), output, layout, size (112, or (112, 96)), dtype"
+INPUT_FLAGS: dict[str, dict[str, Any]] = {
+    "--teacher-input": dict(metavar="HOW", help=f"how the teacher is fed: {FORM}. default: by its file (docs/teacher.md)"),
+    "--input": dict(metavar="HOW", help="the same for MODEL where it is an .onnx file"),
+}
+
+
+def parse_input(flag: str, text: str | None, file: str | None = "") -> dict[str, Any] | None:
+    """The dict that `TeacherInput.of` takes: `color=bgr,mean=(104, 117, 123)` or a JSON object; None for no text.
+
+    file: the model that it is about. Raises ValueError for other text, an unknown key or value, or without a file.
+    """
+    if text is None:
+        return None
+    if file is None:
+        raise ValueError(f"{flag} states how the teacher is fed: give --teacher FILE, or leave it out")
+    given = _json(flag, text) if text.lstrip().startswith("{") else dict(_pair(flag, part) for part in _parts(text))
+    from aird_plugin.models.teacher_input import TeacherInput
+
+    try:
+        TeacherInput.of(given)
+    except ValueError as error:
+        raise ValueError(f"{flag} {text}: {error}") from error
+    return given
+
+
+def _parts(text: str) -> list[str]:
+    """Split at the commas that a key follows: those inside (1, 2, 3) stay."""
+    return re.split(r",(?=\s*[A-Za-z_]\w*\s*=)", text)
+
+
+def _pair(flag: str, part: str) -> tuple[str, Any]:
+    key, equals, value = (word.strip() for word in part.partition("="))
+    if not equals or not key:
+        raise ValueError(f"{flag}: {part!r} is not key=value; an example is {flag} color=bgr,mean=127.5,std=128")
+    try:
+        return key, ast.literal_eval(value)
+    # All that literal_eval may raise.
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return key, value
+
+
+def _json(flag: str, text: str) -> dict[str, Any]:
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{flag} {text}: no JSON: {error}") from error
+    return given
