@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aird_plugin.cli.input_arguments import INPUT_FLAGS, parse_input
+from aird_plugin.cli.input_arguments import INPUT_FLAGS, OneOrSeveral, open_teachers, parse_input
 from aird_plugin.evaluation.eval_spec import EvalSpec
 
 FLAGS = {
@@ -27,8 +27,12 @@ FLAGS = {
         help="model for the HR images of lr-hr: student or teacher. "
         "default: the student if it takes 112 px images, else the teacher",
     ),
-    "--teacher": dict(metavar="FILE", help="the teacher, .onnx or .pt, for the HR side"),
+    "--teacher": dict(
+        metavar="FILE", action=OneOrSeveral, help="the teacher, .onnx or .pt, for the HR side; given several times: an ensemble"
+    ),
+    "--teacher-join": dict(metavar="HOW", default="mean", help="join of several teachers: mean or concat. default: mean"),
     **INPUT_FLAGS,
+    "--teacher-input": INPUT_FLAGS["--teacher-input"] | dict(action=OneOrSeveral),
     "--facebn": dict(
         metavar="MODE",
         help="adapt the student's BatchNorm to the test images. stateless: each batch by itself; stream: each batch continues "
@@ -127,7 +131,7 @@ def load_networks(args: argparse.Namespace, models: list[str], specs: list[EvalS
     from aird_plugin.data.degradation import get_degradation
     from aird_plugin.data.lowres import check_px
     from aird_plugin.evaluation.pair_evaluator import check_eval_spec
-    from aird_plugin.models.load import load_model, load_teacher
+    from aird_plugin.models.load import find_model, load_model
 
     if args.batch < 1:
         raise ValueError(f"--batch must be 1 or more, got {args.batch}")
@@ -135,15 +139,19 @@ def load_networks(args: argparse.Namespace, models: list[str], specs: list[EvalS
         get_degradation(spec.degradation)
         if spec.px is not None:
             check_px(spec.px)
-    given, teacher_input = parse_input("--input", args.input), parse_input("--teacher-input", args.teacher_input, args.teacher)
-    students = [load_model(model, args.network, device, given) for model in models]
-    teacher = load_teacher(args.teacher, device=device, teacher_input=teacher_input) if args.teacher else None
+    given = parse_input("--input", args.input)
+    onnx = [given is not None and find_model(model).file.suffix == ".onnx" for model in models]
+    if given is not None and not any(onnx):
+        raise ValueError(f"--input states how an .onnx is fed, and {', '.join(models)} holds PyTorch weights; leave it out")
+    stated = [{"model_input": given} if fed else {} for fed in onnx]
+    students = [load_model(model, args.network, device, **one) for model, one in zip(models, stated, strict=True)]
+    teacher = open_teachers(args, device)
     for student, spec in itertools.product(students, specs):
         check_eval_spec(student, teacher, spec)
     return students, teacher
 
 
-def write_rows(file: str | None, rows: list[dict], device, models: dict[str, str | None]) -> None:
+def write_rows(file: str | None, rows: list[dict], device, models: dict[str, Any]) -> None:
     """Write the rows with their provenance as JSON, if a file is given. models: name -> path, None for an absent network."""
     from aird_plugin.models.load import model_files
     from aird_plugin.utils.files import write_atomically

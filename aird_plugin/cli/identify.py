@@ -11,6 +11,7 @@ SHARED = (
     "--degradation",
     "--high-side",
     "--teacher",
+    "--teacher-join",
     *INPUT_FLAGS,
     "--facebn",
     "--keep",

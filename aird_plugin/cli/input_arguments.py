@@ -1,11 +1,23 @@
-"""The command-line options that state how an .onnx model or a teacher is fed. Heavy imports are inside."""
+"""The command-line options that name teachers and state how they, or an .onnx model, are fed. Heavy imports are inside."""
 
+import argparse
 import ast
 import json
 import re
 from typing import Any
 
 FORM = "key=value,... or JSON; keys: color (rgb, bgr), mean, std (grey levels), output, layout, size (112, or (112, 96)), dtype"
+
+
+class OneOrSeveral(argparse.Action):
+    """The value of an option given once, and a tuple of its values where it is given several times."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        before = getattr(namespace, self.dest)
+        several = before if isinstance(before, tuple) else () if before is None else (before,)
+        setattr(namespace, self.dest, (*several, values) if several else values)
+
+
 INPUT_FLAGS: dict[str, dict[str, Any]] = {
     "--teacher-input": dict(metavar="HOW", help=f"how the teacher is fed: {FORM}. default: by its file (docs/teacher.md)"),
     "--input": dict(metavar="HOW", help="the same for MODEL where it is an .onnx file"),
@@ -29,6 +41,17 @@ def parse_input(flag: str, text: str | None, file: str | None = "") -> dict[str,
     except ValueError as error:
         raise ValueError(f"{flag} {text}: {error}") from error
     return given
+
+
+def open_teachers(args: argparse.Namespace, device) -> Any:
+    """The teacher of --teacher, or the ensemble of several, fed as --teacher-input states; None without one."""
+    from aird_plugin.models.load import load_teachers
+
+    texts = args.teacher_input if isinstance(args.teacher_input, tuple) else (args.teacher_input,)
+    inputs = tuple(parse_input("--teacher-input", text, args.teacher) for text in texts)
+    if not args.teacher:
+        return None
+    return load_teachers(args.teacher, None, device, inputs if len(inputs) > 1 else inputs[0], args.teacher_join)
 
 
 def _parts(text: str) -> list[str]:

@@ -29,8 +29,8 @@ from aird_plugin.models.teacher_input import TeacherInput
 from aird_plugin.utils.progress import progress
 
 RAW = (0, 1)
-# (mean, std) in grey levels: InsightFace's, none, 0..1, ImageNet's. Others, such as (127, 128), are within half a grey level of the
-# first, which no few hundred pairs show.
+# (mean, std) in grey levels: InsightFace's, none, 0..1, ImageNet's. Others, such as (127, 128), are within half a grey level of
+# the first, which no few hundred pairs show.
 NORMALISATIONS: tuple[Any, ...] = ((127.5, 127.5), RAW, (0, 255), ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375)))
 MAX_PAIRS = 300
 # Least mean gain of a margin, in cosines: a std of 128 instead of 127.5 changes it by 0.0001, BGR instead of RGB by 0.04.
@@ -121,7 +121,7 @@ def ways_to_feed(teacher, coloured: bool = True) -> list[TeacherInput]:
 
 
 def probe(teacher, sample: Sample) -> list[Way]:
-    """Every way with its figures, best first by AUC, then gain. Raises ValueError for pairs that `verify` cannot evaluate."""
+    """Every way with its figures, best first by the gain of the margins. Raises ValueError for pairs that `verify` cannot evaluate."""
     ways = ways_to_feed(teacher, sample.coloured)
     steps = progress(ways, len(ways), "ways to feed the teacher", "ways")
     known = [embedded(teacher, way, sample.images_UHWC) for way in steps]
@@ -136,7 +136,7 @@ def probe(teacher, sample: Sample) -> list[Way]:
         figures, gain_P = verify(e_UD[sample.face_2N], sample.same_N), margin_P - margins_of[0]
         tested = float(gain_P.mean()), identity_interval(gain_P, identity_2P), t_statistic(gain_P)
         found.append(Way(way, figures["accuracy"], figures["auc"], *tested, row, way is ways[0]))
-    return sorted(found, key=lambda way: (-way.auc, -way.gain))
+    return sorted(found, key=lambda way: -way.gain)
 
 
 def embedded(teacher, way: TeacherInput, images_UHWC: np.ndarray) -> np.ndarray:

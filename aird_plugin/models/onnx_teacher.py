@@ -1,6 +1,5 @@
 """A teacher from an ONNX graph: InsightFace's zoo, and other recognisers with their own input."""
 
-import copy
 import warnings
 from pathlib import Path
 
@@ -47,7 +46,7 @@ class OnnxTeacher(Teacher):
 
     def with_input(self, stated: TeacherInput) -> "OnnxTeacher":
         """See `Teacher.with_input`."""
-        other = copy.copy(self)
+        other = self._duplicate()
         other.stated = stated.over(self.stated)
         other.input = stated.over(self.input)
         other._choose_output()

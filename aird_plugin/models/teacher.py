@@ -1,7 +1,7 @@
 """The teacher: a frozen network from a .pt or .onnx file that maps arrays to arrays and has no trainable state."""
 
-import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,6 +91,12 @@ class Teacher:
         """The same network, opened once, fed in another way: `stated` over the present input."""
         raise NotImplementedError
 
+    def _duplicate(self) -> Any:
+        """A second object of the same network. copy.copy would open the file again, as unpickling does."""
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        return other
+
     def __reduce__(self):
         return _reopen, (type(self), self._arguments(), self.sha256)
 
@@ -147,7 +153,7 @@ class TorchTeacher(Teacher):
 
     def with_input(self, stated: TeacherInput) -> "TorchTeacher":
         """See `Teacher.with_input`."""
-        other = copy.copy(self)
+        other = self._duplicate()
         other.stated, other.input = stated.over(self.stated), stated.over(self.input)
         return other
 

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import math
 
 import pytest
@@ -20,6 +21,14 @@ def test_keys_set_their_section_fields():
     recipe = from_flat(MINIMAL | {"lr": 1, "px": 32, "terms": TERMS, "iid_scale": 8, "rid_negatives": 7, "milestones": [1, 2]})
     assert recipe.schedule.lr == 1.0 and recipe.data.px == 32 and recipe.schedule.milestones == (1, 2)
     assert recipe.terms["iid"].scale == 8.0 and recipe.terms["rid"].negatives == 7
+
+
+def test_teacher_keys_round_trip_through_json():
+    keys = {"teacher": ["a.onnx", "b.pt"], "teacher_input": [{"color": "bgr", "mean": (104, 117, 123), "std": 1}, None]}
+    recipe = from_flat(MINIMAL | keys | {"teacher_join": "concat"})
+    assert recipe.teacher.paths == ("a.onnx", "b.pt") and from_flat(MINIMAL).teacher.paths == ()
+    again = json.loads(json.dumps(recipe.flat()))
+    assert json.loads(json.dumps(from_flat(again).flat())) == again
 
 
 def test_recipe_is_frozen():
@@ -50,6 +59,12 @@ def test_flat_holds_every_key_and_round_trips():
         ({"margin_list": (1, 2)}, "three numbers"),
         ({"sample_rate": 0.0}, "above 0 and at most 1; got 0.0"),
         ({"fp16": True, "bf16": True}, "exclude each other"),
+        ({"teacher_input": {"colour": "bgr"}}, "teacher_input has no key 'colour'"),
+        ({"teacher_input": "bgr"}, "teacher_input is a dict or tuple or None"),
+        ({"teacher": ("a", "b"), "teacher_input": ({"color": "bgr"},)}, "teacher_input is a tuple of 1 for 2 teacher"),
+        ({"teacher": "a", "teacher_input": ({"color": "bgr"},)}, "teacher_input is a tuple of 1 for 1 teacher"),
+        ({"teacher": ("a", 1)}, "teacher is a path, or a tuple of paths; got 1"),
+        ({"teacher_join": "sum"}, "teacher_join is one of mean, concat; got 'sum'"),
         ({"terms": 0}, "terms is a dict; got 0 (int)"),
         ({"terms": {1: TERMS["iid"]}}, "1 cannot name a term"),
         ({"terms": {"x": ".nowhere:Spec"}}, "config.terms['x']: "),

@@ -24,6 +24,12 @@ def test_complete_run_has_no_problems(recipe, pairs_file):
     check_inputs(recipe(val_targets=(pairs_file,)))
 
 
+def test_each_teacher_of_an_ensemble_is_listed(recipe, tiny_run):
+    both = recipe(teacher=(tiny_run["teacher"], "gone.onnx"), teacher_input=(None, {"color": "bgr"}))
+    found = [one for one in inputs_of(both) if one.key == "teacher"]
+    assert [(one.path, one.problem) for one in found] == [(tiny_run["teacher"], None), ("gone.onnx", "not there")]
+
+
 def test_paper_recipe_reports_all_missing_inputs_at_once(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AIRD_DATA", "data")

@@ -60,7 +60,13 @@ def _command(sides: list[list[EvalResult]]) -> str:
     arguments += ["--protocol", *(row["protocol"] for row in rows), *_options(first.row)]
     high_side = next((str(row["high_side"]) for row in rows if row.get("high_side")), None)
     arguments += ["--high-side", high_side] if high_side else []
-    return shlex.join(arguments + (["--teacher", str(first.teacher or "TEACHER")] if high_side == "teacher" else []))
+    return shlex.join(arguments + (teacher_words(first.teacher) if high_side == "teacher" else []))
+
+
+def teacher_words(teacher) -> list[str]:
+    """The --teacher options of a path, or of each path of an ensemble."""
+    paths = teacher if isinstance(teacher, list | tuple) else [teacher or "TEACHER"]
+    return [word for path in paths for word in ("--teacher", str(path))]
 
 
 def _options(row: dict) -> list[str]:

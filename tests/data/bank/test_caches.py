@@ -1,4 +1,5 @@
 import json
+import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -7,10 +8,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from aird_plugin.data.bank import build
 from aird_plugin.data.bank.build import found_or_built, open_image_cache, open_teacher_cache
-from aird_plugin.data.bank.caches import BankConfig, read_manifest
+from aird_plugin.data.bank.caches import BankConfig, read_manifest, teacher_cache_inputs
 from aird_plugin.data.bank.files import Build
 from aird_plugin.data.degradation import downsample, get_degradation
 from aird_plugin.data.lowres import low_faces
@@ -287,3 +289,46 @@ def test_an_unreadable_image_is_named_and_leaves_no_thread(records, tmp_path):
     with pytest.raises(ValueError, match="image 7 of memory"):
         open_image_cache(config(tmp_path), records, 16)
     assert not any(thread.name.startswith("ahead") for thread in threading.enumerate())
+
+
+class JoinedTeacher(Teacher):
+    """Two teachers, their normalised embeddings side by side."""
+
+    def __init__(self, *teachers):
+        super().__init__("+".join(teacher.name for teacher in teachers))
+        self.teachers, self.dim = teachers, 12 * len(teachers)
+
+    def joined(self, embeddings):
+        units = [part / part.norm(dim=-1, keepdim=True) for part in embeddings]
+        return torch.cat(units, -1) / len(units) ** 0.5
+
+    def embed(self, images_NHWC):
+        return self.joined([torch.from_numpy(one.embed(images_NHWC)) for one in self.teachers]).numpy()
+
+
+def test_ensemble_is_built_from_parts_that_stay(records, tmp_path):
+    first, second, third = Teacher("a"), Teacher("b"), Teacher("c")
+    bank = open_teacher_cache(config(tmp_path), records, JoinedTeacher(first, second))
+    expected = JoinedTeacher(first, second).embed(view_of(records.images[4], 4, 1)[None])[0]
+    # Parts and result are float16: 2**-11 of a value below 1, twice.
+    np.testing.assert_allclose(bank.embeddings_NVD[4, 1], expected, rtol=0, atol=2**-10)
+    calls = first.calls, second.calls
+    shutil.rmtree(config(tmp_path).teacher_folder)
+    open_teacher_cache(config(tmp_path), records, JoinedTeacher(first, second, third))
+    assert (first.calls, second.calls) == calls and third.calls == 40
+    assert len(list((tmp_path / "bank").glob("part-*-v4/manifest.json"))) == 3
+
+
+def test_another_input_of_the_teacher_makes_the_bank_stale_in_both_directions(records, tmp_path):
+    usual, fed = Teacher(), Teacher()
+    fed.describe = lambda: {"sha256": "teacher-1", "input": {"color": "bgr"}}
+    for folder, one, other in ((tmp_path / "1", usual, fed), (tmp_path / "2", fed, usual)):
+        open_teacher_cache(config(folder), records, one)
+        open_teacher_cache(config(folder), records, one)
+        with pytest.raises(ValueError, match="stale: teacher_input was"):
+            open_teacher_cache(config(folder), records, other)
+
+
+def test_inputs_of_a_usual_teacher_are_those_of_older_banks():
+    inputs = teacher_cache_inputs(BankConfig(), "records", 3, {"sha256": "a"})
+    assert "teacher_input" not in inputs and inputs["teacher"] == "a"

@@ -1,0 +1,163 @@
+"""A hand-written teacher whose right input is known: the probe finds it, and is silent where the input is right."""
+
+from copy import copy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from aird_plugin.__main__ import main
+from aird_plugin.data.lowres import to_input
+from aird_plugin.data.pairs import write_pairs
+from aird_plugin.data.recordio.face_records import FaceRecords, write_face_records
+from aird_plugin.diagnostics import input_probe
+from aird_plugin.diagnostics.input_probe import best_of, check_at_start, probe, sample_of_pairs, sample_of_records
+from aird_plugin.models.teacher_input import USUAL, TeacherInput
+from tests.diagnostics.test_teacher_input import CELL, IDENTITIES, images_of, png
+
+RAW = TeacherInput(mean=0, std=1)
+
+
+class RedNetwork:
+    """Embeds the red pattern in the upper half of the center, and saturates outside the grey levels that it was made for."""
+
+    path = Path("red.onnx")
+
+    def __init__(self, right: TeacherInput = USUAL):
+        self.right, self.input = right.over(USUAL), USUAL
+
+    def with_input(self, stated):
+        other = copy(self)
+        other.input = stated.over(self.input)
+        return other
+
+    def embed(self, images_XHWC):
+        fed_X3HW = self.input.apply(to_input(torch.from_numpy(images_XHWC)))
+        red = 0 if self.right.color == "rgb" else 2
+        red_XHW = (fed_X3HW[:, red] * self.right.std[red] + self.right.mean[red]).clamp(0, 255).numpy()
+        cells = red_XHW[:, 24:56, 24:88].reshape(-1, 8, CELL, 16, CELL)[:, :, 1:3, :, 1:3].mean((2, 4))
+        return cells.reshape(len(red_XHW), -1) / 127.5 - 1
+
+
+@pytest.fixture
+def images():
+    return images_of(IDENTITIES)
+
+
+@pytest.fixture
+def records(images, tmp_path):
+    write_face_records(tmp_path / "rec", ((index // 2, png(image)) for index, image in enumerate(images)))
+    return FaceRecords(tmp_path / "rec" / "train.rec")
+
+
+@pytest.fixture
+def pairs_file(images, tmp_path):
+    """Genuine and impostor pairs in turn."""
+    files = [png(image) for image in images]
+    pairs = [files[place] for i in range(IDENTITIES) for place in (2 * i, 2 * i + 1, 2 * i, (2 * i + 3) % len(files))]
+    write_pairs(tmp_path / "pairs.bin", pairs, [True, False] * IDENTITIES)
+    return tmp_path / "pairs.bin"
+
+
+@pytest.mark.parametrize("right", [TeacherInput("bgr"), RAW, TeacherInput("bgr", 0, 1)])
+def test_probe_finds_the_right_input(records, pairs_file, right):
+    for sample in (sample_of_records(records), sample_of_pairs(pairs_file)):
+        ways = probe(RedNetwork(right), sample)
+        best = best_of(ways)
+        assert best.stated.describe() == right.over(USUAL).describe() | {} or best.stated.over(USUAL) == right.over(USUAL)
+        assert best is ways[0] and best.t > input_probe.MIN_T and best.ci95[0] > 0
+        assert sum(way.present for way in ways) == 1
+
+
+def test_probe_is_silent_where_the_input_is_right(records, pairs_file):
+    for sample in (sample_of_records(records), sample_of_pairs(pairs_file)):
+        assert best_of(probe(RedNetwork(), sample)) is None
+
+
+def test_probe_of_the_stated_input(records):
+    """The way that is stated now is the present one; the right one is then clearly better."""
+    ways = probe(RedNetwork().with_input(RAW), sample_of_records(records))
+    assert next(way for way in ways if way.present).stated.mean == (0, 0, 0)
+    assert best_of(ways).stated.over(USUAL) == USUAL
+
+
+def test_figures_of_a_way_by_hand(records):
+    sample = sample_of_records(records)
+    [way] = [
+        way
+        for way in probe(RedNetwork(TeacherInput("bgr")), sample)
+        if way.stated.color == "bgr" and way.stated.mean == (127.5,) * 3
+    ]
+    embeddings = RedNetwork(TeacherInput("bgr")).with_input(TeacherInput("bgr")).embed(sample.images_UHWC)
+    embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
+    cosine_N = (embeddings[sample.face_2N[0::2]] * embeddings[sample.face_2N[1::2]]).sum(1)
+    genuine, impostor = cosine_N[sample.same_N], cosine_N[~sample.same_N]
+    assert way.auc == pytest.approx((genuine[:, None] > impostor).mean())
+
+
+def test_samples_are_labelled_by_identity(records, pairs_file):
+    for sample in (sample_of_records(records), sample_of_pairs(pairs_file)):
+        first, second = sample.label_2N.reshape(-1, 2).T
+        assert ((first == second) == sample.same_N).all() and sample.coloured
+        assert len(sample.genuine_2P) == 2 * IDENTITIES == len(np.unique(sample.genuine_2P))
+
+
+def test_grey_images_have_one_channel_order(images, tmp_path):
+    grey = images.mean(-1, keepdims=True).repeat(3, -1).astype(np.uint8)
+    write_pairs(tmp_path / "grey.bin", [png(image) for image in grey], [True, False] * (len(grey) // 4))
+    assert not sample_of_pairs(tmp_path / "grey.bin").coloured
+    assert {way.color for way in input_probe.ways_to_feed(RedNetwork(), coloured=False)} == {"rgb"}
+
+
+def test_too_few_identities_are_an_error(images, tmp_path):
+    write_face_records(tmp_path, ((index // 2, png(image)) for index, image in enumerate(images[:6])))
+    with pytest.raises(ValueError, match="3 identities with two images; 20 are needed"):
+        sample_of_records(FaceRecords(tmp_path / "train.rec"))
+
+
+@pytest.mark.parametrize(
+    ("right", "words"),
+    [(TeacherInput("bgr"), "color=bgr,mean=127.5,std=127.5"), (RAW, "color=rgb,mean=0.0,std=1.0")],
+)
+def test_start_of_a_run_warns_of_a_better_input(records, right, words):
+    [warning] = check_at_start(RedNetwork(right), records)
+    assert (
+        warning.status == "warning"
+        and f"red.onnx separates the training identities better with teacher_input {words}" in warning.what
+    )
+
+
+def test_start_of_a_run_is_silent_otherwise(records, images, tmp_path, monkeypatch):
+    assert not list(check_at_start(RedNetwork(), records))
+    assert not list(check_at_start(SimpleNamespace(embed=lambda images: images), records))
+    write_face_records(tmp_path / "few", ((index // 2, png(image)) for index, image in enumerate(images[:6])))
+    assert not list(check_at_start(RedNetwork(RAW), FaceRecords(tmp_path / "few" / "train.rec")))
+    monkeypatch.setattr(input_probe, "SECONDS", 0.0)
+    assert not list(check_at_start(RedNetwork(RAW), records))
+
+
+def test_each_teacher_of_an_ensemble_is_checked(records):
+    ensemble = SimpleNamespace(teachers=(RedNetwork(), RedNetwork(TeacherInput("bgr"))))
+    [warning] = check_at_start(ensemble, records)
+    assert "color=bgr" in warning.what
+
+
+def test_doctor_prints_the_table_and_fails_where_another_way_is_better(pairs_file, records, capsys, monkeypatch):
+    monkeypatch.setattr("aird_plugin.models.load.load_teacher", lambda *arguments: RedNetwork(TeacherInput("bgr")))
+    assert main(["doctor", "--teacher", "red.onnx", "--pairs", str(pairs_file)]) == 1
+    text = capsys.readouterr().out
+    assert "red.onnx on 80 pairs of" in text and "clearly better: --teacher-input 'color=bgr,mean=127.5,std=127.5'" in text
+    monkeypatch.setattr("aird_plugin.models.load.load_teacher", lambda *arguments: RedNetwork())
+    assert main(["doctor", "--teacher", "red.onnx", "--rec", str(records.path)]) == 0
+    text = capsys.readouterr().out
+    assert "no way is clearly better than the present one" in text and "color=rgb,mean=127.5,std=127.5" in text.splitlines()[2]
+
+
+@pytest.mark.parametrize(
+    "words", [["--teacher", "a.onnx"], ["--pairs", "a.bin"], ["--teacher", "a", "--pairs", "b", "--rec", "c"]]
+)
+def test_doctor_needs_a_teacher_and_one_source_of_images(words, capsys):
+    assert main(["doctor", *words]) == 1
+    assert "give --teacher FILE with either --pairs FILE.bin or --rec DIR" in capsys.readouterr().err
