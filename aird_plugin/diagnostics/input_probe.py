@@ -121,7 +121,7 @@ def ways_to_feed(teacher, coloured: bool = True) -> list[TeacherInput]:
 
 
 def probe(teacher, sample: Sample) -> list[Way]:
-    """Every way with its figures, best first by the gain of the margins. Raises ValueError for pairs that `verify` cannot evaluate."""
+    """Every way with its figures, best first by the gain of the margins. Raises ValueError as `verify` does."""
     ways = ways_to_feed(teacher, sample.coloured)
     steps = progress(ways, len(ways), "ways to feed the teacher", "ways")
     known = [embedded(teacher, way, sample.images_UHWC) for way in steps]

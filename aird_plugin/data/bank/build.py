@@ -62,7 +62,8 @@ def _teacher_blocks(config: BankConfig, records, teacher, first: int) -> Iterato
     for start in range(first, len(records), BLOCK):
         rows = range(start, min(start + BLOCK, len(records)))
         blocks = [torch.from_numpy(part_NVE[rows.start : rows.stop].astype(np.float32)) for part_NVE in parts]
-        yield rows, normalised(teacher.joined(blocks).numpy())
+        joined_RVD = teacher.joined(blocks).numpy()
+        yield rows, normalised(joined_RVD.reshape(-1, teacher.dim)).reshape(joined_RVD.shape)
 
 
 def open_part(config: BankConfig, records, teacher) -> np.ndarray:
