@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.models.onnx_file import normalises_inside
 from aird_plugin.models.onnx_normalisation import CENTRED, RAW, UNIT, grey_levels
@@ -25,18 +27,22 @@ HOW = "teacher_input in a recipe, --teacher-input on the command line"
 
 
 class GraphInput(NamedTuple):
-    """A graph's image input. batch: the declared number of images, None for any. declared: what its shape and type fix."""
+    """A graph's image input. batch: the declared number of images, None for any. declared: what its shape and type fix.
+
+    unused: zeros for the inputs that no operation uses and that onnxruntime still wants.
+    """
 
     name: str
     batch: int | None
     declared: TeacherInput
+    unused: dict[str, np.ndarray]
 
 
 def image_input(path: Path, session, model, stated: TeacherInput) -> GraphInput:
     """The one input that takes images. ValueError where the graph has none or several, or contradicts what is stated."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    # Older exporters list the weights among the inputs.
-    inputs = [one for one in session.get_inputs() if one.name not in weights]
+    # onnxruntime lists no weights that have values. Converters leave some that have none and that no operation uses.
+    used = {name for node in model.graph.node for name in node.input}
+    inputs = [one for one in session.get_inputs() if one.name in used]
     if len(inputs) != 1:
         raise ValueError(
             f"teacher {path} has {len(inputs)} inputs without values ({', '.join(one.name for one in inputs)}); a recogniser has "
@@ -54,7 +60,8 @@ def image_input(path: Path, session, model, stated: TeacherInput) -> GraphInput:
             raise ValueError(
                 f"teacher {path} has an input with {key} {has!r}, but {key} {wanted!r} is stated; leave it out ({HOW})"
             )
-    return GraphInput(found.name, found.shape[0] if isinstance(found.shape[0], int) else None, declared)
+    unused = {one.name: _zeros(one) for one in session.get_inputs() if one.name not in used}
+    return GraphInput(found.name, found.shape[0] if isinstance(found.shape[0], int) else None, declared, unused)
 
 
 def resolve_input(path: Path, model, graph: GraphInput, stated: TeacherInput) -> tuple[TeacherInput, TeacherInput]:
@@ -113,6 +120,13 @@ def _layout_and_size(path: Path, shape: list, stated: TeacherInput) -> tuple[str
         f"teacher {path} has an input of shape {shape}; a teacher takes [batch, 3, {FACE_SIDE}, {FACE_SIDE}], "
         f"[batch, 3, {CROP[0]}, {CROP[1]}], or the same with the channels last{remedy}"
     )
+
+
+def _zeros(argument) -> np.ndarray:
+    """Zeros of an input's declared shape and type; an open dimension is 1."""
+    kind = argument.type.removeprefix("tensor(").removesuffix(")")
+    dtype = {"float": "float32", "double": "float64"}.get(kind, kind)
+    return np.zeros([side if isinstance(side, int) else 1 for side in argument.shape], dtype)
 
 
 def _words(levels: TeacherInput) -> str:

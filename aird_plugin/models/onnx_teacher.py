@@ -32,7 +32,7 @@ class OnnxTeacher(Teacher):
         check_external_data(path, model)
         self.session = _open_session(path, self.device)
         graph = image_input(path, self.session, model, self.stated)
-        self.input_name = graph.name
+        self.input_name, self.unused_inputs = graph.name, graph.unused
         self.input, self.usual_input = resolve_input(path, model, graph, self.stated)
         self.input_size = max(self.input.size)
         self.output_names = [one.name for one in self.session.get_outputs()]
@@ -58,7 +58,7 @@ class OnnxTeacher(Teacher):
         for start in range(0, len(inputs), size):
             chunk = inputs[start : start + size]
             padding = [(0, size - len(chunk)), (0, 0), (0, 0), (0, 0)]
-            [output] = self.session.run([self.input.output], {self.input_name: np.pad(chunk, padding)})
+            [output] = self.session.run([self.input.output], {self.input_name: np.pad(chunk, padding)} | self.unused_inputs)
             rows.append(output.reshape(size, -1)[: len(chunk)].astype(np.float32, copy=False))
         return np.concatenate(rows)
 
@@ -69,10 +69,11 @@ class OnnxTeacher(Teacher):
         problem: Exception | str | None = None
         for fixed_batch in candidates:
             count = fixed_batch or 2
-            inputs = self.input.apply(torch.zeros(count, 3, self.input_size, self.input_size)).contiguous().numpy()
+            images = self.input.apply(torch.zeros(count, 3, self.input_size, self.input_size)).contiguous().numpy()
+            inputs = {self.input_name: images} | self.unused_inputs
             # onnxruntime's exceptions have no common base class.
             try:
-                outputs = dict(zip(self.output_names, self.session.run(None, {self.input_name: inputs}), strict=True))
+                outputs = dict(zip(self.output_names, self.session.run(None, inputs), strict=True))
             except Exception as error:
                 problem = error
                 continue

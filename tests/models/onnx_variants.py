@@ -184,6 +184,13 @@ def weights_as_inputs(model):
     return model
 
 
+def unused_inputs(model):
+    """Inputs without values that no operation uses, which MXNet's converters leave."""
+    for name, shape in (("bn_gamma", [3]), ("label", ["N", 1])):
+        model.graph.input.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+    return model
+
+
 def fixed_batch(model):
     """A declared batch of one."""
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
@@ -208,6 +215,7 @@ VARIANTS = {
     "two embeddings": (two_embeddings, {"output": -1}),
     "(B, D, 1, 1)": (four_dimensions, None),
     "weights as inputs": (weights_as_inputs, None),
+    "unused inputs": (unused_inputs, None),
     "batch of one": (fixed_batch, None),
 }
 
