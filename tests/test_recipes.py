@@ -6,6 +6,7 @@ import pytest
 
 from aird_plugin.config.recipe import load
 from aird_plugin.config.recipe_file import recipe_path
+from aird_plugin.data.degradation import DEGRADATIONS
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -52,3 +53,15 @@ def test_agedb30_recipe_matches_the_paper():
     assert [Path(target).name for target in recipe.run.val_targets] == ["agedb_30.bin"]
     assert recipe.data.px == 16 and recipe.run.val_protocols == ("lr-lr", "lr-hr")
     assert recipe.run.facebn == "stateless" and recipe.run.keep == 0.1
+
+
+@pytest.mark.parametrize("name", ["zoo_lr16", "zoo_allsizes", "zoo_allsizes_gpu"])
+def test_zoo_recipes_train_the_teachers_own_file(name):
+    """Teacher and training set are all that a user states; class centers stay the teacher's."""
+    recipe = load(RECIPES / "zoo" / f"{name}.py", ["teacher=mine.onnx", "rec=my_faces"])
+    assert recipe.student.network == "onnx" and recipe.student.student_init is None
+    assert recipe.head.head_frozen and recipe.head.head_init == "teacher" and recipe.run.identity_weight == 0
+    assert recipe.head.num_classes == 0 and recipe.data.num_image == 0
+    if name != "zoo_lr16":
+        assert set(recipe.data.degradation) == set(DEGRADATIONS) and recipe.sizes.px_range == (8, 64)
+        assert recipe.sizes.untouched == 1 / 8
