@@ -12,8 +12,8 @@ from aird_plugin.data.lowres import to_input
 from aird_plugin.models import build
 from aird_plugin.models.feature_maps import recorded_maps, stages_of
 from aird_plugin.models.fold import fold_batchnorms
-from aird_plugin.models.teacher import TorchTeacher
 from aird_plugin.models.teacher_feature_maps import TeacherMaps, average_cells, column_extent, pooling_weights
+from aird_plugin.models.torch_teacher import TorchTeacher
 from tests.exact import rounding
 
 

@@ -131,16 +131,16 @@ def test_invalid_recipe_is_rejected_before_training(keys, change, words):
 
 
 def test_onnx_teacher_is_rejected_before_training(keys, monkeypatch):
-    from aird_plugin.training import setup
+    from aird_plugin.config import sections
 
-    load = setup.load_teacher
+    load = sections.load_teachers
 
     def as_onnx(*args):
         teacher = load(*args)
         teacher.kind = "onnx"
         return teacher
 
-    monkeypatch.setattr(setup, "load_teacher", as_onnx)
+    monkeypatch.setattr(sections, "load_teachers", as_onnx)
     with pytest.raises(ValueError, match="ONNX graph and outputs only embeddings.*set teacher=FILE.pt"):
         build_state(from_flat(keys))
 
