@@ -158,3 +158,28 @@ def test_doctor_prints_the_table_and_fails_where_another_way_is_better(pairs_fil
 def test_doctor_needs_a_teacher_and_one_source_of_images(words, capsys):
     assert main(["doctor", *words]) == 1
     assert "give --teacher FILE with either --pairs FILE.bin or --rec DIR" in capsys.readouterr().err
+
+
+MORE_PAIRS = {"p_holm": 0.01, "ci95": [1.0, 3.0]}
+AS_MANY = {"p_holm": 1.0, "ci95": [-1.0, 1.0]}
+
+
+@pytest.mark.parametrize(
+    ("gain", "t", "row", "expected"),
+    [
+        (0.03, 8.0, AS_MANY, True),
+        (0.03, 2.0, MORE_PAIRS, True),
+        (0.03, 2.0, AS_MANY, False),
+        (0.0001, 9.0, AS_MANY, False),
+        (-0.04, -7.0, MORE_PAIRS, False),
+    ],
+)
+def test_clearly_better_needs_larger_margins_and_a_test(gain, t, row, expected):
+    way = input_probe.Way(USUAL, 90.0, 0.9, gain, (gain, gain), t, row)
+    assert way.is_clearly_better is expected and (input_probe.best_of([way]) is way) is expected
+
+
+@pytest.mark.parametrize(("name", "least"), [("MIN_T", 1e6), ("MIN_GAIN", 2.0)])
+def test_start_of_a_run_needs_both_a_gain_and_its_t(records, monkeypatch, name, least):
+    monkeypatch.setattr(input_probe, name, least)
+    assert not list(check_at_start(RedNetwork(TeacherInput("bgr")), records))
