@@ -67,7 +67,7 @@ def image_input(path: Path, session, model, stated: TeacherInput) -> GraphInput:
 def resolve_input(path: Path, model, graph: GraphInput, stated: TeacherInput) -> tuple[TeacherInput, TeacherInput]:
     """The complete input, and the usual one: the same graph by InsightFace's rule alone.
 
-    Prints a note where the graph's first operations contradict that rule and nobody has stated mean and std.
+    Prints a note where the graph's first operations contradict that rule and mean and std are not stated.
     """
     by_name = LEVELS[RAW if normalises_inside(model) or graph.declared.dtype == "uint8" else CENTRED]
     usual = graph.declared.over(by_name)

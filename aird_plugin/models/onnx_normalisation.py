@@ -95,6 +95,7 @@ class _Constants:
                 self.tensors[node.output[0]] = node.attribute[0].t
 
     def value(self, name: str) -> np.ndarray | None:
+        """The stored tensor of this name, None where the graph computes it."""
         from onnx import numpy_helper
 
         tensor = self.tensors.get(name)

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from aird_plugin.config.recipe import Recipe
-from aird_plugin.config.sections import StudentConfig
 from aird_plugin.data.bank.caches import TeacherCache
 from aird_plugin.data.batches import BankFaces, Batch, OnlineFaces
 from aird_plugin.data.degradation import BICUBIC, downsample_torch, resize_to_network_torch
@@ -17,12 +16,8 @@ from aird_plugin.data.multi_size import DrawnSizes
 from aird_plugin.data.records import Records
 from aird_plugin.diagnostics.checks import at_start
 from aird_plugin.losses.term import Needs
-from aird_plugin.models import build
 from aird_plugin.models.feature_maps import map_shapes, recorded_maps
-from aird_plugin.models.freeze import freeze_statistics, freeze_trunk
-from aird_plugin.models.load import load_initial_weights, load_onnx_student
 from aird_plugin.models.onnx_network import OnnxNetwork
-from aird_plugin.models.registry import ONNX
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.teacher_feature_maps import TeacherMaps
 from aird_plugin.training.anchors import set_anchors
@@ -32,6 +27,7 @@ from aird_plugin.training.inputs import check_inputs, with_student_init, with_ta
 from aird_plugin.training.objective import LossDims, Objective
 from aird_plugin.training.prior_features import WithFeatures, open_encoder, open_features
 from aird_plugin.training.run_folder import run_metadata
+from aird_plugin.training.student import build_student
 from aird_plugin.training.teacher_projection import projected_width
 from aird_plugin.training.unlabelled import check_unlabelled
 from aird_plugin.utils import distributed
@@ -166,42 +162,6 @@ def print_warnings(recipe: Recipe, records: Records, bank: TeacherCache | None, 
     if distributed.rank() == 0:
         for finding in at_start(recipe, records, bank, teacher):
             print(finding, file=sys.stderr)
-
-
-def build_student(recipe: Recipe, embedding_size: int) -> nn.Module:
-    """The student, initialised from the seed or from student_init; what the recipe freezes is frozen."""
-    torch.manual_seed(recipe.run.seed)
-    spec = recipe.student
-    student = new_onnx_student(spec) if spec.network == ONNX else new_student(spec, embedding_size)
-    if spec.freeze == "trunk":
-        freeze_trunk(student)
-    if spec.batchnorm == "frozen" or (spec.batchnorm == "auto" and spec.network == ONNX):
-        freeze_statistics(student)
-    return student
-
-
-def new_onnx_student(spec: StudentConfig) -> OnnxNetwork:
-    """The graph of student_init. ValueError where the recipe names another width."""
-    assert spec.student_init is not None
-    student = load_onnx_student(spec.student_init, spec.student_input)
-    if spec.embedding_size not in (0, student.dim):
-        raise ValueError(f"embedding_size={spec.embedding_size}, but {spec.student_init} has {student.dim}; leave it 0")
-    return student
-
-
-def new_student(spec: StudentConfig, embedding_size: int) -> nn.Module:
-    """A network with new weights, or with those of student_init."""
-    student = build(spec.network, embedding_size)
-    if spec.student_init:
-        weights = load_initial_weights(spec.student_init, spec.network)
-        try:
-            student.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ValueError(
-                f"student_init={spec.student_init} does not fit network={spec.network} with "
-                f"embedding_size={embedding_size}: {str(error).splitlines()[-1].strip()}"
-            ) from error
-    return student
 
 
 def student_input(student: nn.Module, images_BHWC: torch.Tensor, degradation: str) -> torch.Tensor:

@@ -11,7 +11,8 @@ import torch
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.batches import Batch
 from aird_plugin.training.objective import LossDims, Objective
-from aird_plugin.training.setup import TrainingSetup, build_student
+from aird_plugin.training.setup import TrainingSetup
+from aird_plugin.training.student import build_student
 from aird_plugin.utils import distributed
 from aird_plugin.utils.progress import progress
 
