@@ -1,6 +1,7 @@
 """An ONNX file as a graph: read it, check where its weights lie, and derive how its input is normalised."""
 
 from pathlib import Path
+from typing import Any
 
 MISSING_EXTRA = "an .onnx teacher needs the onnx extra: `pip install aird_plugin[onnx]`"
 
@@ -55,3 +56,20 @@ def normalises_inside(model) -> bool:
     """Whether the input is raw 0..255. InsightFace's rule: a Sub and a Mul, by node NAME, in the first 8 nodes."""
     names = [node.name for node in model.graph.node[:8]]
     return any(name.startswith(("Sub", "_minus")) for name in names) and any(name.startswith(("Mul", "_mul")) for name in names)
+
+
+def attributes(node: Any) -> dict[str, Any]:
+    """The attributes of a node as keyword arguments."""
+    from onnx import helper
+
+    found = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
+    return {key: value.decode() if isinstance(value, bytes) else value for key, value in found.items()}
+
+
+def ranks_of(model: Any) -> dict[str, int]:
+    """Number of axes of every value, from ONNX's shape inference."""
+    from onnx import shape_inference
+
+    inferred = shape_inference.infer_shapes(model).graph
+    values = (*inferred.value_info, *inferred.output, *inferred.input)
+    return {value.name: len(value.type.tensor_type.shape.dim) for value in values}

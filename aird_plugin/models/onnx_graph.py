@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import fx, nn
 
+from aird_plugin.models.onnx_file import attributes, ranks_of
 from aird_plugin.models.onnx_fusion import fuse
 from aird_plugin.models.onnx_operators import INTS, LEARNED, OPERATORS, operator
 from aird_plugin.models.onnx_values import ByBatch, Kind, constant_values, file_tensors, kinds_of
@@ -193,23 +194,6 @@ def parameter_names(function: Any) -> list[str]:
         return list(inspect.signature(function).parameters)
     except ValueError:
         return ["tensor"]
-
-
-def attributes(node: Any) -> dict[str, Any]:
-    """The attributes of a node as keyword arguments."""
-    from onnx import helper
-
-    found = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
-    return {key: value.decode() if isinstance(value, bytes) else value for key, value in found.items()}
-
-
-def ranks_of(model: Any) -> dict[str, int]:
-    """Number of axes of every value, from ONNX's shape inference."""
-    from onnx import shape_inference
-
-    inferred = shape_inference.infer_shapes(model).graph
-    values = (*inferred.value_info, *inferred.output, *inferred.input)
-    return {value.name: len(value.type.tensor_type.shape.dim) for value in values}
 
 
 def as_tensor(array: np.ndarray) -> torch.Tensor:
