@@ -15,7 +15,7 @@ from aird_plugin.bridge.upstream_run import UpstreamRun
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.batches import BankFaces
 from aird_plugin.data.sampler import BatchSampler
-from aird_plugin.training import setup
+from aird_plugin.training import setup, student
 from aird_plugin.utils import distributed
 from aird_plugin.utils.errors import Interrupted
 
@@ -80,7 +80,7 @@ def first_step(keys: dict, checkout: str) -> dict[str, torch.Tensor]:
         patched.setattr(hooks, "HOOKS", tuple(swapped))
         patched.setattr(UpstreamRun, "loss", record_loss)
         patched.setattr(setup, "build_source", global_batches)
-        patched.setattr(setup, "build", lambda name, width: StudentWithoutBatchNorm())
+        patched.setattr(student, "build", lambda name, width: StudentWithoutBatchNorm())
         with pytest.raises(Interrupted):
             train(from_flat(keys | {"batch_size": GLOBAL_BATCH // int(os.environ.get("WORLD_SIZE", 1))}), checkout)
     return results
