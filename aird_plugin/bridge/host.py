@@ -31,6 +31,7 @@ def train(recipe: Recipe, directory: str) -> Path:
     checkout that lacks one of our hooks, and ImportError naming the extra if upstream's own imports are missing.
     """
     refuse_sizes(recipe)
+    refuse_average(recipe)
     refuse_unlabelled(recipe)
     folder = checkout.find(directory, hooks.ENTRY)
     hooks.check_hooks(folder)
@@ -78,6 +79,13 @@ def refuse_sizes(recipe: Recipe) -> None:
             value = degradation if key == "degradation" else getattr(sizes, key)
             problem = f"{key}={value!r} does not run inside arcface_torch {where}".rstrip()
             raise ValueError(f"{problem}; train without --arcface-torch" + (" or with reader='bank'" if where else ""))
+
+
+def refuse_average(recipe: Recipe) -> None:
+    """Raise ValueError for averaged weights: upstream's loop writes its own, at the same path."""
+    if recipe.schedule.weight_average:
+        value = recipe.schedule.weight_average
+        raise ValueError(f"weight_average={value!r} does not run inside arcface_torch; train without --arcface-torch")
 
 
 def refuse_unlabelled(recipe: Recipe) -> None:

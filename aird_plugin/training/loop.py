@@ -109,7 +109,7 @@ def compute_loss(state: TrainState, batch: Batch, step: int, batch_index: int) -
 
 
 def update(state: TrainState, step: int, out: dict[str, torch.Tensor]) -> None:
-    """Unscale, average the gradients outside DDP, clip, and step if loss and gradient are finite."""
+    """Unscale, average the gradients outside DDP, clip, step if loss and gradient are finite; the averaged weights follow."""
     optimizers = state.optimizers
     for optimizer in optimizers:
         state.scaler.unscale_(optimizer)
@@ -123,6 +123,8 @@ def update(state: TrainState, step: int, out: dict[str, torch.Tensor]) -> None:
     for optimizer in optimizers:
         state.scaler.step(optimizer)
     state.scaler.update()
+    if state.setup.average:
+        state.setup.average.update()
 
 
 def set_learning_rate(state: TrainState, rate: float) -> float:

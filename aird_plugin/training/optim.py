@@ -17,7 +17,8 @@ class ScheduleConfig:
     batch_size is per rank, and the learning rate is not scaled with the number of ranks (as arcface_torch). schedule: "step"
     multiplies by `decay` at each of `milestones` (epochs, from 0); "poly" falls linearly to 0, as in arcface_torch's train_v2;
     "cosine" ends at 0. warmup_epoch: linear from 0. gradient_acc: batches whose mean gradient makes one step. clip: largest norm
-    of the student's gradient, 0 for none.
+    of the student's gradient, 0 for none. weight_average: decay of a moving average of the student's weights, which is then the
+    student that is verified and saved in model.pt; 0 for none, 0.99 averages about the last 100 steps.
     """
 
     batch_size: int = 96
@@ -32,6 +33,7 @@ class ScheduleConfig:
     decay: float = 0.1
     gradient_acc: int = 1
     clip: float = 5.0
+    weight_average: float = 0.0
 
     def __post_init__(self):
         if self.schedule not in SCHEDULES:
@@ -46,6 +48,8 @@ class ScheduleConfig:
         for key in ("weight_decay", "warmup_epoch", "clip"):
             if not getattr(self, key) >= 0:
                 raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
+        if not 0 <= self.weight_average < 1:
+            raise ValueError(f"weight_average is from 0 to below 1; got {self.weight_average!r}")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum is from 0 to below 1; got {self.momentum!r}")
 

@@ -30,6 +30,7 @@ from aird_plugin.training.run_folder import run_metadata
 from aird_plugin.training.student import build_student
 from aird_plugin.training.teacher_projection import projected_width
 from aird_plugin.training.unlabelled import check_unlabelled
+from aird_plugin.training.weight_average import WeightAverage
 from aird_plugin.utils import distributed
 from aird_plugin.utils.devices import pick_device
 
@@ -38,7 +39,8 @@ NOT_FROM_TEACHER = {Needs.GENERATIVE, Needs.LABELS}
 
 @dataclass(kw_only=True)
 class TrainingSetup:
-    """What both hosts share. `student` is the bare network; `bank` is the teacher cache, None without a teacher."""
+    """What both hosts share. `student` is the bare network that is trained; `bank` is the teacher cache, None without a teacher;
+    `average` is None without weight_average."""
 
     recipe: Recipe
     device: torch.device
@@ -50,7 +52,13 @@ class TrainingSetup:
     source: BankFaces | OnlineFaces | DrawnSizes | WithFeatures
     metadata: dict
     maps: TeacherMaps | None = None
+    average: WeightAverage | None = None
     evaluators: dict = field(default_factory=dict)
+
+    @property
+    def deployed(self) -> nn.Module:
+        """The student that is verified and saved: the average of its weights where the recipe asks for one."""
+        return self.average.averaged if self.average else self.student
 
     @property
     def embedding_size(self) -> int:
@@ -154,6 +162,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
         source=source,
         metadata=metadata,
         maps=maps,
+        average=WeightAverage(student, recipe.schedule.weight_average) if recipe.schedule.weight_average else None,
     )
 
 

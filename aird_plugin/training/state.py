@@ -45,6 +45,8 @@ class TrainState:
             "optimizer": self.shared_optimizer,
             "scaler": self.scaler,
         }
+        if self.setup.average:
+            parts["average"] = self.setup.average
         if isinstance(self.head, NoHead):
             return RunState(parts, self.setup.metadata)
         return RunState(parts, self.setup.metadata, CenterShard(self.head.weight, self.head.shard, self.head_optimizer))

@@ -53,13 +53,13 @@ def eval_specs(setup: TrainingSetup, untouched: bool = False) -> list[Validation
 def renew_evaluators(setup: TrainingSetup) -> None:
     """Point the evaluators at the updated student; decoded images and the teacher's embeddings are kept."""
     for target, evaluator in setup.evaluators.items():
-        setup.evaluators[target] = evaluator.with_student(setup.student)
+        setup.evaluators[target] = evaluator.with_student(setup.deployed)
 
 
 def evaluate_one(setup: TrainingSetup, spec: ValidationSpec) -> dict:
     """The row of one spec, for the student as it was at the last `renew_evaluators`."""
     if spec.target not in setup.evaluators:
-        setup.evaluators[spec.target] = PairEvaluator(setup.student, spec.target, setup.teacher, device=setup.device)
+        setup.evaluators[spec.target] = PairEvaluator(setup.deployed, spec.target, setup.teacher, device=setup.device)
     run = setup.recipe.run
     options = {"facebn": spec.facebn, "keep": run.keep, "order": run.seed} if spec.facebn else {}
     degradation = verified_degradation(setup.recipe.data.degradation)
@@ -98,9 +98,9 @@ def has_high_side(setup: TrainingSetup) -> bool:
 
 
 def write_student(setup: TrainingSetup) -> None:
-    """OUTPUT/model.pt: the bare student's state dict, written atomically by rank 0."""
+    """OUTPUT/model.pt: the bare student's state dict, or that of its averaged weights, written atomically by rank 0."""
     if distributed.rank() == 0:
-        state = {name: value.detach().cpu().contiguous() for name, value in setup.student.state_dict().items()}
+        state = {name: value.detach().cpu().contiguous() for name, value in setup.deployed.state_dict().items()}
         content = io.BytesIO()
         torch.save(state, content)
         write_atomically(Path(setup.recipe.run.output) / "model.pt", content.getvalue())
