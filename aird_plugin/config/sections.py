@@ -86,12 +86,15 @@ class TeacherConfig:
     teacher_network: for a bare .pt of a network that its keys do not identify. teacher_input: how the teacher is fed, for example
     {"color": "bgr", "mean": 127.5, "std": 128}; None leaves it to the rules (docs/teacher.md). Of several teachers, both are None
     or tuples with an entry for each. teacher_join: "mean" of the normalised embeddings of several teachers, or "concat".
+    teacher_px: the px at which the teacher sees the training images, an assistant for a small student; 0 for the images as they
+    are; of several teachers, one for all or a tuple. The HR side of LR-HR pairs is always embedded from HR images.
     """
 
     teacher: str | tuple | None = None
     teacher_network: str | tuple | None = None
     teacher_input: dict | tuple | None = None
     teacher_join: str = "mean"
+    teacher_px: int | tuple = 0
 
     def __post_init__(self):
         if self.teacher_join not in JOINS:
@@ -99,10 +102,13 @@ class TeacherConfig:
         for path in self.paths:
             if not isinstance(path, str) or not path:
                 raise ValueError(f"teacher is a path, or a tuple of paths; got {path!r} in it")
-        for key in ("teacher_network", "teacher_input"):
+        for key in ("teacher_network", "teacher_input", "teacher_px"):
             value = getattr(self, key)
             if isinstance(value, tuple) and not (isinstance(self.teacher, tuple) and len(value) == len(self.teacher)):
                 raise ValueError(f"{key} is a tuple of {len(value)} for {len(self.paths)} teacher(s); give one for each, or None")
+        for px in self.teacher_px if isinstance(self.teacher_px, tuple) else (self.teacher_px,):
+            if px:
+                check_px(px)
         for given in self.teacher_input if isinstance(self.teacher_input, tuple) else (self.teacher_input,):
             TeacherInput.of(given)
 
@@ -117,7 +123,7 @@ class TeacherConfig:
         """Open the teacher, or the ensemble; None without one. Raises what `load_teachers` raises."""
         if not self.teacher:
             return None
-        return load_teachers(self.teacher, self.teacher_network, device, self.teacher_input, self.teacher_join)
+        return load_teachers(self.teacher, self.teacher_network, device, self.teacher_input, self.teacher_join, self.teacher_px)
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,11 @@ class Ensemble(Teacher):
             return torch.stack(normalised).mean(0)
         return torch.cat(normalised, dim=-1) / len(normalised) ** 0.5
 
+    @property
+    def on_hr(self) -> Teacher:
+        """See `Teacher.on_hr`."""
+        return Ensemble([teacher.on_hr for teacher in self.teachers], self.join)
+
     def describe(self) -> dict:
         """The entries of a single teacher, and those of each part."""
         return super().describe() | {

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.models.ensemble import Ensemble
+from aird_plugin.models.low_res_teacher import LowResTeacher
 from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.registry import ONNX
@@ -87,24 +88,35 @@ def load_model(
 
 
 def load_teachers(
-    paths: str | Path | Sequence[str | Path], networks: Any = None, device: Any = "cpu", inputs: Any = None, join: str = "mean"
+    paths: str | Path | Sequence[str | Path],
+    networks: Any = None,
+    device: Any = "cpu",
+    inputs: Any = None,
+    join: str = "mean",
+    px: Any = 0,
 ) -> Teacher:
     """Open one teacher, or several as an `Ensemble` joined by `join`.
 
-    networks, inputs: of the only path, or a tuple with a value for each. A name or None is for all.
+    networks, inputs, px: of the only path, or a tuple with a value for each. A name, None or a number is for all. px: that at which
+    the teacher sees the images (`LowResTeacher`), 0 for the images as they are.
     Raises what `load_teacher` and `Ensemble` raise, and ValueError where the numbers differ.
     """
     if not isinstance(paths, tuple | list):
-        return load_teacher(paths, networks, device, inputs)
-    columns = {"teacher_network": networks, "teacher_input": inputs}
+        return at_px(load_teacher(paths, networks, device, inputs), px)
+    columns = {"teacher_network": networks, "teacher_input": inputs, "teacher_px": px}
     for key, column in columns.items():
         if not isinstance(column, tuple | list):
             columns[key] = (column,) * len(paths)
         elif len(column) != len(paths):
             raise ValueError(f"teacher names {len(paths)} files and {key} has {len(column)} entries; give one for each, or None")
     rows = zip(paths, *columns.values(), strict=True)
-    teachers = [load_teacher(path, network, device, given) for path, network, given in rows]
+    teachers = [at_px(load_teacher(path, network, device, given), side) for path, network, given, side in rows]
     return teachers[0] if len(teachers) == 1 else Ensemble(teachers, join)
+
+
+def at_px(teacher: Teacher, px: int) -> Teacher:
+    """The teacher on images of this px; itself for 0."""
+    return LowResTeacher(teacher, px) if px else teacher
 
 
 def load_teacher(

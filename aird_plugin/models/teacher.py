@@ -50,6 +50,11 @@ class Teacher:
         """Images per forward pass."""
         return CUDA_BATCH if self.device.type == "cuda" else CPU_BATCH
 
+    @property
+    def on_hr(self) -> "Teacher":
+        """The teacher that embeds the HR side of LR-HR pairs: this one, but for one that sees its images at a px (teacher_px)."""
+        return self
+
     def embed(self, images_NHWC: np.ndarray) -> np.ndarray:
         """uint8 RGB images (N, S, S, 3), S its `input_size`, any N -> float32 embeddings (N, D), not normalised.
 

@@ -26,7 +26,7 @@ class TeacherMaps:
 
     def __init__(self, teacher: Teacher, student: nn.Module):
         if teacher.kind != "pt":
-            what = "an ensemble" if teacher.kind == "ensemble" else "an ONNX graph"
+            what = {"ensemble": "an ensemble", "low-res": "asked at teacher_px"}.get(teacher.kind, "an ONNX graph")
             raise ValueError(
                 f"teacher {teacher.path} is {what} and outputs only embeddings, but this loss needs its feature maps; "
                 "set teacher=FILE.pt, the weights it was exported from"

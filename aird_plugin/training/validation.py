@@ -11,6 +11,7 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.mixture import verified_degradation
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator, input_side
 from aird_plugin.models.load import model_files
+from aird_plugin.models.teacher import Teacher
 from aird_plugin.training.setup import TrainingSetup
 from aird_plugin.utils import distributed
 from aird_plugin.utils.files import write_atomically
@@ -59,7 +60,7 @@ def renew_evaluators(setup: TrainingSetup) -> None:
 def evaluate_one(setup: TrainingSetup, spec: ValidationSpec) -> dict:
     """The row of one spec, for the student as it was at the last `renew_evaluators`."""
     if spec.target not in setup.evaluators:
-        setup.evaluators[spec.target] = PairEvaluator(setup.deployed, spec.target, setup.teacher, device=setup.device)
+        setup.evaluators[spec.target] = PairEvaluator(setup.deployed, spec.target, high_side(setup), device=setup.device)
     run = setup.recipe.run
     options = {"facebn": spec.facebn, "keep": run.keep, "order": run.seed} if spec.facebn else {}
     degradation = verified_degradation(setup.recipe.data.degradation)
@@ -86,6 +87,11 @@ def write_rows(setup: TrainingSetup, rows: list[dict]) -> None:
     run, teacher = setup.recipe.run, setup.recipe.teacher.paths or None
     rows = stamped(rows, setup.device, model_files({"student": run.output, "teacher": teacher}))
     write_atomically(Path(run.output) / "evaluation.json", json.dumps(rows, indent=1).encode())
+
+
+def high_side(setup: TrainingSetup) -> Teacher | None:
+    """The teacher that embeds the HR side."""
+    return setup.teacher.on_hr if setup.teacher else None
 
 
 def has_high_side(setup: TrainingSetup) -> bool:

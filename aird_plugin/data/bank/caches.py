@@ -40,7 +40,7 @@ PART_FORMAT = "aird-bank-part/1"
 LOW_FORMAT = "aird-bank-low/1"
 MANIFEST = "manifest.json"
 # Recorded only where they are not the usual ones.
-OPTIONAL_INPUTS = ("teacher_input",)
+OPTIONAL_INPUTS = ("teacher_input", "teacher_px")
 
 
 @dataclass(frozen=True)
@@ -99,8 +99,8 @@ def teacher_cache_inputs(config: BankConfig, records_fingerprint: str, num_faces
 
 
 def teacher_input_entry(teacher: dict[str, Any]) -> dict[str, Any]:
-    """The input of a teacher that is not fed as usual; nothing else, so that a bank of the usual one stays valid."""
-    return {"teacher_input": teacher["input"]} if teacher.get("input") else {}
+    """Input and px of a teacher that is not fed as usual; nothing else, so that a bank of the usual one stays valid."""
+    return {f"teacher_{key}": teacher[key] for key in ("input", "px") if teacher.get(key)}
 
 
 def image_cache_inputs(

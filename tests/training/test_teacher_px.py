@@ -1,0 +1,48 @@
+"""A run whose teacher sees the images at a px: the bank and the online path agree; LR-HR takes the HR image."""
+
+import json
+
+import pytest
+import torch
+
+from aird_plugin.config.recipe import from_flat
+from aird_plugin.data.records import decode_face
+from aird_plugin.evaluation.pair_evaluator import PairEvaluator
+from aird_plugin.models.load import load_model, load_teacher
+from aird_plugin.training.loop import train
+from aird_plugin.training.setup import build_setup
+
+
+@pytest.fixture
+def keys(tiny_run, tmp_path):
+    own = {"teacher_px": 16, "bank": str(tmp_path / "bank"), "output": str(tmp_path / "run"), "num_epoch": 1}
+    return tiny_run | own
+
+
+def test_bank_and_online_path_hold_the_embeddings_of_low_images(keys):
+    from_bank, online = build_setup(from_flat(keys)), build_setup(from_flat(keys | {"online": True}))
+    images = torch.stack([torch.from_numpy(decode_face(online.records, row).copy()) for row in range(4)])
+    expected = torch.nn.functional.normalize(online.teacher.embed_torch(images).cpu())
+    rows, views = torch.arange(4).numpy(), torch.zeros(4, dtype=torch.int64).numpy()
+    # Rounded to float16 below 1.
+    torch.testing.assert_close(torch.from_numpy(from_bank.bank.embeddings(rows, views)), expected, rtol=0, atol=2**-10)
+
+
+def test_verification_takes_hr_images_on_the_hr_side(keys, pairs_file):
+    run = train(from_flat(keys | {"val_targets": (pairs_file,), "val_protocols": ("lr-hr",)}))
+    [row] = json.loads((run / "evaluation.json").read_text())
+    teacher = load_teacher(keys["teacher"], keys["teacher_network"])
+    assert row["auc"] == PairEvaluator(load_model(run), pairs_file, teacher).evaluate(row["px"], "lr-hr")["auc"]
+    assert json.loads((run / "recipe.json").read_text())["teacher"]["px"] == 16
+
+
+def test_bank_of_another_px_is_rejected(keys):
+    build_setup(from_flat(keys))
+    with pytest.raises(ValueError, match="bank"):
+        build_setup(from_flat(keys | {"teacher_px": 8}))
+
+
+@pytest.mark.parametrize("px", [4000, "16", -3, (16, 8)])
+def test_other_values_are_rejected(keys, px):
+    with pytest.raises(ValueError, match="px"):
+        from_flat(keys | {"teacher_px": px})
