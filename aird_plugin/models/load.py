@@ -97,8 +97,8 @@ def load_teachers(
 ) -> Teacher:
     """Open one teacher, or several as an `Ensemble` joined by `join`.
 
-    networks, inputs, px: of the only path, or a tuple with a value for each. A name, None or a number is for all. px: that at which
-    the teacher sees the images (`LowResTeacher`), 0 for the images as they are.
+    networks, inputs, px: of the only path, or a tuple with a value for each. A name, None or a number is for all. px: that at
+    which the teacher sees the images (`LowResTeacher`), 0 for the images as they are.
     Raises what `load_teacher` and `Ensemble` raise, and ValueError where the numbers differ.
     """
     if not isinstance(paths, tuple | list):

@@ -12,7 +12,6 @@ from aird_plugin.models.ensemble import Ensemble
 from aird_plugin.models.load import load_teacher, load_teachers
 from aird_plugin.models.low_res_teacher import LowResTeacher
 
-
 NAME = "native112_0.05m"
 
 
