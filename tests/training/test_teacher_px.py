@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -40,6 +41,18 @@ def test_bank_of_another_px_is_rejected(keys):
     build_setup(from_flat(keys))
     with pytest.raises(ValueError, match="bank"):
         build_setup(from_flat(keys | {"teacher_px": 8}))
+
+
+def test_hr_and_lr_images_of_one_file_are_parts_of_one_ensemble(keys):
+    pair = {"teacher": (keys["teacher"],) * 2, "teacher_px": (0, 16)}
+    bank = build_setup(from_flat(keys | pair)).bank
+    plain = build_setup(from_flat(keys | {"teacher_px": 0, "bank": keys["bank"] + "-hr"})).bank
+    low = build_setup(from_flat(keys | {"bank": keys["bank"] + "-lr"})).bank
+    rows, views = np.arange(5), np.zeros(5, np.int64)
+    hr, lr, both = (torch.from_numpy(one.embeddings(rows, views)) for one in (plain, low, bank))
+    # Three roundings to float16 of values below 1.
+    torch.testing.assert_close(both, torch.nn.functional.normalize(hr + lr), rtol=0, atol=3 * 2**-10)
+    assert not torch.allclose(hr, lr, atol=0.05)
 
 
 @pytest.mark.parametrize("px", [4000, "16", -3, (16, 8)])

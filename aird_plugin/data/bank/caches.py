@@ -74,8 +74,9 @@ class BankConfig:
         return Path(self.bank) / f"teacher-v{self.views}"
 
     def part_folder(self, inputs: dict[str, Any]) -> Path:
-        """The folder of one teacher of an ensemble, named by its file and how it is fed."""
-        key = hashlib.sha256(json.dumps([inputs["teacher"], inputs.get("teacher_input")]).encode()).hexdigest()
+        """The folder of one teacher of an ensemble, named by its file, how it is fed and its px."""
+        parts = [inputs["teacher"], inputs.get("teacher_input")] + ([inputs["teacher_px"]] if "teacher_px" in inputs else [])
+        key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()
         return Path(self.bank) / f"part-{key[:12]}-v{self.views}"
 
     def low_folder(self, px: int, degradation: str = BICUBIC) -> Path:
