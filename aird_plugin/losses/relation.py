@@ -1,6 +1,6 @@
-"""RID, the relation-level term of AIRD (arXiv 2409.02049, section III-B, equations 2 to 4).
+"""RID, the relation-level term of AIRD (arXiv 2409.02049, section III-B, equations 2 to 4), in several readings.
 
-Where the paper is silent, the implementation follows its source CRCD (arXiv 2103.16367):
+Where the paper is silent, the default follows its source CRCD (arXiv 2103.16367):
 - R_t and R_ts are one linear layer with ReLU on the concatenated pair [f_a ; f_b], with a normalised output; each has its own
   weights, both are trained, and no gradient reaches the teacher's embeddings. The input embeddings are normalised.
 - x_j is an image of the batch, embedded by the student; the anchor x_i is another image of the same identity, embedded by the
@@ -9,7 +9,15 @@ Where the paper is silent, the implementation follows its source CRCD (arXiv 210
   task.
 - the sum over negatives is taken once, not n times.
 
-B = images of the batch, K = negatives, D = embedding width, R = relation width.
+Other readings, each a key of the spec:
+- relation="tied": R_ts is R_t ("the relation between f_t and f_s" as the same function of both), so that it cannot undo a
+  linear change of the student's space. relation="difference": r_ts = norm(f_s(x_j) - f_t(x_i)), r_t = norm(f_t(x_c) - f_t(x_i)),
+  CRCD's own relation before its network; nothing is trained and the gradient has coordinates.
+- anchors="batch": every image of the batch with another identity than x_j is an anchor, as in CRCD ("x_j is related to every HR
+  sample"), and the negatives are the batch's images of other identities. An anchor of x_j's own identity gives the positive away.
+- contrast="mutual": no relation vectors; the relations of x_j are its cosines to the anchors (losses/relation_mutual.py).
+
+B, G = images of the batch on this rank, on all ranks, K = negatives, D = embedding width, R = relation width.
 """
 
 import math
@@ -20,84 +28,15 @@ from torch import nn
 from torch.nn import functional as F
 
 from aird_plugin.losses.precision import at_least_float32
+from aird_plugin.losses.relation_contrast import info_nce_loss, init_nce_normaliser, nce_loss, reset_normaliser_cache
+from aird_plugin.losses.relation_mutual import mutual_relation_loss
+from aird_plugin.losses.relation_vectors import difference, relation, relation_cosines
 from aird_plugin.losses.term import Needs, TermConfig
 
-CONTRASTS = ("nce", "infonce", "literal")
+CONTRASTS = ("nce", "infonce", "literal", "mutual")
+RELATIONS = ("network", "tied", "difference")
+ANCHORS = ("identity", "batch")
 LONE_FACES = ("view", "skip")
-MIN_NORM = 1e-12
-
-
-def relation(weight_RE: torch.Tensor, bias_R: torch.Tensor, anchor_BD: torch.Tensor, other_BXD: torch.Tensor) -> torch.Tensor:
-    """Equation 2: relu(W [anchor ; other] + b), normalised. anchor (B, D), other (B, D) or (B, K, D) -> (B, R) or (B, K, R)."""
-    return F.normalize(_hidden(weight_RE, bias_R, anchor_BD, other_BXD), dim=-1)
-
-
-def relation_cosines(
-    weight_RE: torch.Tensor, bias_R: torch.Tensor, anchor_BD: torch.Tensor, other_BKD: torch.Tensor, to_BR: torch.Tensor
-) -> torch.Tensor:
-    """Cosine of each row's K relations to one normalised relation, (B, K).
-
-    The K products are divided by the norms, not the (B, K, R) table: at K = 1,024 that table is 50 MB per pass.
-    """
-    hidden_BKR = _hidden(weight_RE, bias_R, anchor_BD, other_BKD)
-    norm_BK = torch.linalg.vector_norm(hidden_BKR, dim=2).clamp(min=MIN_NORM)
-    return torch.bmm(hidden_BKR, to_BR[:, :, None])[:, :, 0] / norm_BK
-
-
-def _hidden(weight_RE, bias_R, anchor_BD, other_BXD) -> torch.Tensor:
-    """relu(W [anchor ; other] + b). The halves of W are applied separately: an anchor shared by K others is multiplied once."""
-    width = anchor_BD.shape[1]
-    anchor_BR = F.linear(anchor_BD, weight_RE[:, :width], bias_R)
-    other_BXR = F.linear(other_BXD, weight_RE[:, width:])
-    if other_BXR.ndim == 3:
-        anchor_BR = anchor_BR[:, None]
-    return other_BXR.add_(anchor_BR).relu_()
-
-
-def nce_loss(
-    positive_B: torch.Tensor,
-    negative_BK: torch.Tensor,
-    allowed_BK: torch.Tensor,
-    temperature: float,
-    log_mean_score: torch.Tensor,
-) -> torch.Tensor:
-    """Equation 4 with CRD's estimator (arXiv 1910.10699): -log h(positive) - sum over negatives of log(1 - h). (B,)
-
-    h = P / (P + K / N), P = exp(cos / T) / Z, and Z = N * mean score of the first batch, so N cancels:
-    h = sigmoid(cos / T - log_mean_score - log K), K the number of allowed negatives in the row.
-    """
-    log_count_B = allowed_BK.sum(1).clamp(min=1).to(positive_B.dtype).log()
-    shift_B = log_mean_score + log_count_B
-    # -log(1 - h) is the softplus of the log odds of h.
-    negative_cost_BK = F.softplus(negative_BK / temperature - shift_B[:, None]).masked_fill(~allowed_BK, 0)
-    return F.softplus(shift_B - positive_B / temperature) + negative_cost_BK.sum(1)
-
-
-@torch.no_grad()
-def init_nce_normaliser(
-    log_mean_score: torch.Tensor, positive_B: torch.Tensor, negative_BK: torch.Tensor, temperature: float, shards
-) -> None:
-    """CRD's Z, the mean score of the first batch on all ranks, then constant: sets `log_mean_score` in place if it is NaN."""
-    if torch.isnan(log_mean_score):
-        scores = at_least_float32(torch.cat([positive_B[:, None], negative_BK], 1)) / temperature
-        log_mean_score.copy_(shards.mean_over_ranks(scores.exp().mean()).log())
-
-
-def reset_normaliser_cache(module: nn.Module, _) -> None:
-    """Load hook: forget which normalisers are initialised, since the loaded ones may be NaN.
-
-    Checking for NaN in each step would synchronise host and device, so a module caches the names of the initialised ones.
-    """
-    module.normalised.clear()
-
-
-def info_nce_loss(
-    positive_B: torch.Tensor, negative_BK: torch.Tensor, allowed_BK: torch.Tensor, temperature: float
-) -> torch.Tensor:
-    """-log of the positive's softmax probability among the positive and the allowed negatives. (B,)"""
-    lowest = torch.finfo(negative_BK.dtype).min
-    logits_BX = torch.cat([positive_B[:, None], negative_BK.masked_fill(~allowed_BK, lowest)], 1) / temperature
-    return -F.log_softmax(logits_BX.clamp(min=lowest), 1)[:, 0]
 
 
 @dataclass(frozen=True)
@@ -107,8 +46,8 @@ class RID(TermConfig):
     negatives: hard negatives of each anchor, from 1 to the length of the bank's list. noise_cap: a candidate whose teacher cosine
     to the anchor exceeds it counts as a mislabelled image of the same identity and is skipped (1 disables this). lone_faces: the
     anchor of an identity with a single image is another "view" of it, or the image has no RID loss ("skip"). contrast: "nce",
-    "infonce", or "literal": the most literal interpretation of equation 4, which pushes the student away from the teacher on hard
-    negatives and is kept as a negative control.
+    "infonce", "mutual", or "literal": the most literal interpretation of equation 4, which pushes the student away from the
+    teacher on hard negatives and is kept as a negative control. relation, anchors: see the module; "mutual" uses neither.
     """
 
     weight: float = 2.0
@@ -118,14 +57,16 @@ class RID(TermConfig):
     noise_cap: float = 0.75
     lone_faces: str = "view"
     contrast: str = "nce"
+    relation: str = "network"
+    anchors: str = "identity"
 
     needs = frozenset({Needs.NEIGHBOURS})
 
     def __post_init__(self):
-        if self.contrast not in CONTRASTS:
-            raise ValueError(f"contrast is one of {', '.join(CONTRASTS)}; got {self.contrast!r}")
-        if self.lone_faces not in LONE_FACES:
-            raise ValueError(f"lone_faces is one of {', '.join(LONE_FACES)}; got {self.lone_faces!r}")
+        choices = {"contrast": CONTRASTS, "lone_faces": LONE_FACES, "relation": RELATIONS, "anchors": ANCHORS}
+        for key, allowed in choices.items():
+            if getattr(self, key) not in allowed:
+                raise ValueError(f"{key} is one of {', '.join(allowed)}; got {getattr(self, key)!r}")
         for key in ("negatives", "width"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be 1 or more; got {getattr(self, key)!r}")
@@ -133,6 +74,11 @@ class RID(TermConfig):
             raise ValueError(f"temperature must be above 0; got {self.temperature!r}")
         if not 0 < self.noise_cap <= 1:
             raise ValueError(f"noise_cap must be a cosine above 0, at most 1; got {self.noise_cap!r}")
+        if self.contrast in ("literal", "mutual") and (self.relation, self.anchors) != ("network", "identity"):
+            raise ValueError(
+                f"contrast={self.contrast!r} defines its own relations and anchors; leave out "
+                f"relation={self.relation!r} and anchors={self.anchors!r}"
+            )
 
     def build(self, dims) -> nn.Module:
         return RelationLoss(dims.embedding_size, self)
@@ -146,7 +92,7 @@ class RelationLoss(nn.Module):
         self.spec = spec
         generator = torch.Generator().manual_seed(seed)
         bound = 1 / math.sqrt(2 * embedding_size)
-        for name in ("teacher", "cross"):
+        for name in self._networks():
             weight_RE = torch.empty(spec.width, 2 * embedding_size).uniform_(-bound, bound, generator=generator)
             self.register_parameter(f"{name}_weight", nn.Parameter(weight_RE))
             self.register_parameter(f"{name}_bias", nn.Parameter(torch.zeros(spec.width)))
@@ -155,43 +101,77 @@ class RelationLoss(nn.Module):
         self.register_load_state_dict_post_hook(reset_normaliser_cache)
 
     def forward(self, inputs) -> torch.Tensor:
-        """Mean over the batch; an image without an anchor (`inputs.has_anchor_B`) counts as 0."""
-        student_BD = F.normalize(inputs.student_BD, dim=1)
-        if self.spec.contrast == "literal":
-            loss_B = self._literal(student_BD, inputs)
-        else:
-            loss_B = self._contrast(student_BD, inputs)
+        """Mean over the batch; an image without an anchor (`inputs.has_anchor_B`) counts as 0 where the anchor is of its identity."""
+        student_BD, spec = F.normalize(inputs.student_BD, dim=1), self.spec
+        if spec.contrast == "mutual":
+            return mutual_relation_loss(student_BD, inputs, spec.temperature).mean()
+        if spec.anchors == "batch":
+            return self._batch_anchors(student_BD, inputs).mean()
+        loss_B = (self._literal if spec.contrast == "literal" else self._own_anchor)(student_BD, inputs)
         return (loss_B * inputs.has_anchor_B).sum() / len(student_BD)
 
-    def _contrast(self, student_BD, inputs) -> torch.Tensor:
-        spec = self.spec
-        cross_BR = relation(self.cross_weight, self.cross_bias, inputs.anchor_BD, student_BD)
-        positive_BR = relation(self.teacher_weight, self.teacher_bias, inputs.anchor_BD, inputs.teacher_BD)
-        positive_B = (cross_BR * positive_BR).sum(1)
-        negative_BKD = at_least_float32(inputs.negative_BKD)
-        negative_BK = relation_cosines(self.teacher_weight, self.teacher_bias, inputs.anchor_BD, negative_BKD, cross_BR)
-        similarity_BK = torch.bmm(negative_BKD, inputs.anchor_BD[:, :, None])[:, :, 0]
-        allowed_BK = inputs.negative_exists_BK & (similarity_BK <= spec.noise_cap)
-        if spec.contrast == "infonce":
-            return info_nce_loss(positive_B, negative_BK, allowed_BK, spec.temperature)
-        self._init_normaliser(positive_B, negative_BK, inputs.shards)
-        return nce_loss(positive_B, negative_BK, allowed_BK, spec.temperature, self.log_mean_score)
+    def _networks(self) -> tuple[str, ...]:
+        if self.spec.contrast == "mutual" or self.spec.relation == "difference":
+            return ()
+        return ("teacher",) if self.spec.relation == "tied" else ("teacher", "cross")
+
+    def _weights(self, network: str) -> tuple[torch.Tensor, torch.Tensor]:
+        name = "teacher" if self.spec.relation == "tied" else network
+        return getattr(self, f"{name}_weight"), getattr(self, f"{name}_bias")
+
+    def _relation(self, network: str, anchor_BD: torch.Tensor, other_BXD: torch.Tensor) -> torch.Tensor:
+        """r_t (network "teacher") or r_ts ("cross"), normalised: (B, R) or (B, K, R)."""
+        if self.spec.relation == "difference":
+            return difference(anchor_BD, other_BXD)
+        return relation(*self._weights(network), anchor_BD, other_BXD)
+
+    def _own_anchor(self, student_BD: torch.Tensor, inputs) -> torch.Tensor:
+        """The anchor of each image is another image of its identity. (B,)"""
+        anchor_BD, negative_BKD = inputs.anchor_BD, at_least_float32(inputs.negative_BKD)
+        cross_BR = self._relation("cross", anchor_BD, student_BD)
+        positive_B = (cross_BR * self._relation("teacher", anchor_BD, inputs.teacher_BD)).sum(1)
+        if self.spec.relation == "difference":
+            negative_BK = torch.bmm(difference(anchor_BD, negative_BKD), cross_BR[:, :, None])[:, :, 0]
+        else:
+            negative_BK = relation_cosines(*self._weights("teacher"), anchor_BD, negative_BKD, cross_BR)
+        similarity_BK = torch.bmm(negative_BKD, anchor_BD[:, :, None])[:, :, 0]
+        allowed_BK = inputs.negative_exists_BK & (similarity_BK <= self.spec.noise_cap)
+        return self._contrast(positive_B, negative_BK, allowed_BK, inputs.shards)
+
+    def _batch_anchors(self, student_BD: torch.Tensor, inputs) -> torch.Tensor:
+        """Every image i of another identity is an anchor of image j, and image c of another identity than j is a negative. (B,)"""
+        teacher_GD, label_G = inputs.shards.gather(inputs.teacher_BD), inputs.shards.gather(inputs.label_B)
+        count, total, first = len(student_BD), len(teacher_GD), inputs.shards.first_row(len(student_BD))
+        cross_GBR = self._relation("cross", teacher_GD, student_BD.expand(total, *student_BD.shape))
+        teacher_GGR = self._relation("teacher", teacher_GD, teacher_GD.expand(total, *teacher_GD.shape))
+        score_GBG = torch.bmm(cross_GBR, teacher_GGR.transpose(1, 2))
+        other_BG = inputs.label_B[:, None] != label_G
+        similar_BG = inputs.teacher_BD @ teacher_GD.T > self.spec.noise_cap
+        not_anchor_GG = ~torch.eye(total, dtype=torch.bool, device=label_G.device)
+        allowed_GBG = (other_BG & ~similar_BG) & not_anchor_GG[:, None]
+        positive_GB = score_GBG[:, :, first : first + count].diagonal(dim1=1, dim2=2)
+        rows = (positive_GB.reshape(-1), score_GBG.flatten(0, 1), allowed_GBG.flatten(0, 1))
+        loss_GB = self._contrast(*rows, inputs.shards).view(total, count)
+        anchors_B = other_BG.sum(1)
+        return (loss_GB * other_BG.T).sum(0) / anchors_B.clamp(min=1)
 
     def _literal(self, student_BD, inputs) -> torch.Tensor:
         """k = 0 pairs are (r_t of (i, m), r_ts of (i, m)), m an image of another identity in the batch."""
         count = len(student_BD)
         others_BBD = student_BD.expand(count, *student_BD.shape)
         teacher_BBD = inputs.teacher_BD.expand(count, *inputs.teacher_BD.shape)
-        cross_BBR = relation(self.cross_weight, self.cross_bias, inputs.anchor_BD, others_BBD)
-        teacher_BBR = relation(self.teacher_weight, self.teacher_bias, inputs.anchor_BD, teacher_BBD)
+        cross_BBR = self._relation("cross", inputs.anchor_BD, others_BBD)
+        teacher_BBR = self._relation("teacher", inputs.anchor_BD, teacher_BBD)
         score_BB = (cross_BBR * teacher_BBR).sum(2)
         similarity_BB = inputs.anchor_BD @ inputs.teacher_BD.T
         impostor_BB = inputs.label_B[:, None] != inputs.label_B
         allowed_BB = impostor_BB & (similarity_BB <= self.spec.noise_cap)
-        self._init_normaliser(score_BB.diagonal(), score_BB, inputs.shards)
-        return nce_loss(score_BB.diagonal(), score_BB, allowed_BB, self.spec.temperature, self.log_mean_score)
+        return self._contrast(score_BB.diagonal(), score_BB, allowed_BB, inputs.shards)
 
-    def _init_normaliser(self, positive_B, negative_BK, shards) -> None:
+    def _contrast(self, positive_B, negative_BK, allowed_BK, shards) -> torch.Tensor:
+        if self.spec.contrast == "infonce":
+            return info_nce_loss(positive_B, negative_BK, allowed_BK, self.spec.temperature)
         if "" not in self.normalised:
             init_nce_normaliser(self.log_mean_score, positive_B, negative_BK, self.spec.temperature, shards)
             self.normalised.add("")
+        return nce_loss(positive_B, negative_BK, allowed_BK, self.spec.temperature, self.log_mean_score)

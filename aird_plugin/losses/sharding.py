@@ -29,6 +29,10 @@ class SingleShard:
     def gather(self, rows_BX: torch.Tensor) -> torch.Tensor:
         return rows_BX
 
+    def first_row(self, count: int) -> int:
+        """Place of the first of this rank's `count` rows among the gathered ones."""
+        return 0
+
 
 SINGLE_SHARD = SingleShard()
 

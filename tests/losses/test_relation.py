@@ -191,11 +191,15 @@ def test_initial_weights_are_deterministic():
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"contrast": "triplet"}, "nce, infonce, literal; got 'triplet'"),
+        ({"contrast": "triplet"}, "nce, infonce, literal, mutual; got 'triplet'"),
         ({"negatives": 0}, "negatives must be 1 or more; got 0"),
         ({"temperature": 0.0}, "temperature must be above 0"),
         ({"noise_cap": 1.5}, "at most 1; got 1.5"),
         ({"lone_faces": "drop"}, "view, skip; got 'drop'"),
+        ({"relation": "mlp"}, "network, tied, difference; got 'mlp'"),
+        ({"anchors": "all"}, "identity, batch; got 'all'"),
+        ({"contrast": "mutual", "relation": "tied"}, "contrast='mutual' defines its own relations and anchors"),
+        ({"contrast": "literal", "anchors": "batch"}, "contrast='literal' defines its own relations and anchors"),
     ],
 )
 def test_invalid_keys_are_rejected(keys, message):

@@ -44,13 +44,13 @@ class Batch:
         self.px_B = torch.tensor([8, 16, 31, 64, 9, 50, 12, 20])[part]
 
 
-def losses_and_gradients(sample_rate: float, variant: str, contrast: str) -> dict[str, torch.Tensor]:
+def losses_and_gradients(sample_rate: float, variant: str, rid: dict[str, str]) -> dict[str, torch.Tensor]:
     """One step on this rank's images; gradients as the optimizer gets them, as dense tensors."""
     torch.manual_seed(1)
     student = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, WIDTH))
     centers = torch.randn(CLASSES, WIDTH, generator=torch.Generator().manual_seed(2))
     head = Head(HeadConfig(CLASSES, margin_scale=8.0, sample_rate=sample_rate), WIDTH, centers, centers, seed=4)
-    terms = {"iid": IID(variant=variant), "rid": RID(width=4, contrast=contrast, negatives=NEGATIVES)}
+    terms = {"iid": IID(variant=variant), "rid": RID(width=4, negatives=NEGATIVES, **rid)}
     objective = Objective(terms, LossDims(WIDTH))
     ranks, rank = distributed.world_size(), distributed.rank()
     network = DistributedDataParallel(student) if ranks > 1 else student
@@ -67,7 +67,16 @@ def losses_and_gradients(sample_rate: float, variant: str, contrast: str) -> dic
     return found | {"head": head_grad, "shard": torch.tensor([head.shard.start, head.shard.stop])}
 
 
-@pytest.mark.parametrize("settings", [(1.0, "kl", "nce"), (1.0, "dkd", "infonce")])
+READINGS = (
+    {"contrast": "nce"},
+    {"contrast": "infonce"},
+    {"contrast": "mutual"},
+    {"contrast": "infonce", "anchors": "batch", "relation": "tied"},
+    {"contrast": "nce", "anchors": "batch", "relation": "difference"},
+)
+
+
+@pytest.mark.parametrize("settings", [(1.0, "dkd" if number == 1 else "kl", rid) for number, rid in enumerate(READINGS)])
 def test_two_ranks_equal_one(settings, tmp_path):
     with float64():
         whole = losses_and_gradients(*settings)
@@ -81,7 +90,7 @@ def test_two_ranks_equal_one(settings, tmp_path):
 
 
 def test_two_ranks_with_sampled_classes_keep_every_class_of_the_batch(tmp_path):
-    parts = on_ranks(losses_and_gradients, tmp_path, 0.5, "kl", "nce")
+    parts = on_ranks(losses_and_gradients, tmp_path, 0.5, "kl", {"contrast": "nce"})
     for part in parts:
         assert all(torch.isfinite(value).all() for value in part.values())
     for name in parts[0]:
