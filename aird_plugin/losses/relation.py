@@ -101,7 +101,7 @@ class RelationLoss(nn.Module):
         self.register_load_state_dict_post_hook(reset_normaliser_cache)
 
     def forward(self, inputs) -> torch.Tensor:
-        """Mean over the batch; an image without an anchor (`inputs.has_anchor_B`) counts as 0 where the anchor is of its identity."""
+        """Mean over the batch. Without an anchor (`inputs.has_anchor_B`) an image counts as 0 where that is of its own identity."""
         student_BD, spec = F.normalize(inputs.student_BD, dim=1), self.spec
         if spec.contrast == "mutual":
             return mutual_relation_loss(student_BD, inputs, spec.temperature).mean()
@@ -139,7 +139,7 @@ class RelationLoss(nn.Module):
         return self._contrast(positive_B, negative_BK, allowed_BK, inputs.shards)
 
     def _batch_anchors(self, student_BD: torch.Tensor, inputs) -> torch.Tensor:
-        """Every image i of another identity is an anchor of image j, and image c of another identity than j is a negative. (B,)"""
+        """Every image i of another identity is an anchor of image j, every image c of another identity a negative. (B,)"""
         teacher_GD, label_G = inputs.shards.gather(inputs.teacher_BD), inputs.shards.gather(inputs.label_B)
         count, total, first = len(student_BD), len(teacher_GD), inputs.shards.first_row(len(student_BD))
         cross_GBR = self._relation("cross", teacher_GD, student_BD.expand(total, *student_BD.shape))
