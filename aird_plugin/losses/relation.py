@@ -101,7 +101,7 @@ class RelationLoss(nn.Module):
         self.register_load_state_dict_post_hook(reset_normaliser_cache)
 
     def forward(self, inputs) -> torch.Tensor:
-        """Mean over the batch. Without an anchor (`inputs.has_anchor_B`) an image is 0 where that would be of its own identity."""
+        """Mean over the batch; 0 for an image without an anchor (`inputs.has_anchor_B`), where anchors are of its identity."""
         student_BD, spec = F.normalize(inputs.student_BD, dim=1), self.spec
         if spec.contrast == "mutual":
             return mutual_relation_loss(student_BD, inputs, spec.temperature).mean()
