@@ -5,7 +5,7 @@ from pathlib import Path
 
 from aird_plugin.cli.evaluation_arguments import DEFAULTS, FLAGS, base_spec, combinations, load_networks, write_rows
 from aird_plugin.cli.input_arguments import INPUT_FLAGS
-from aird_plugin.cli.tables import aligned, figure, interval, settings
+from aird_plugin.cli.tables import aligned, figure, interval, print_left_out, settings
 
 SHARED = (
     "--degradation",
@@ -89,11 +89,12 @@ def run(args: argparse.Namespace) -> int:
         check_downsampling(spec.px, spec.degradation)
     [student], teacher = load_networks(args, [args.model], specs, device)
     if args.layout == "uccs":
-        rows = evaluate_linear_probe(student, args.data, specs, args.batch, device)
+        rows, *walks = evaluate_linear_probe(student, args.data, specs, args.batch, device)
         print(draws_table(rows))
     else:
-        rows = gallery_rows(args, student, teacher, specs, device)
+        rows, walks = gallery_rows(args, student, teacher, specs, device)
         print(table(rows))
+    print_left_out(*walks)
     write_rows(args.json, rows, device, {"student": args.model, "teacher": args.teacher})
     return 0
 
@@ -114,8 +115,8 @@ def check(args: argparse.Namespace) -> None:
         raise FileNotFoundError(f"no data set at {args.data}; `aird identify --help` lists the layouts")
 
 
-def gallery_rows(args: argparse.Namespace, student, teacher, specs: list, device) -> list[dict]:
-    """A row for each identification set and spec."""
+def gallery_rows(args: argparse.Namespace, student, teacher, specs: list, device) -> tuple[list[dict], list]:
+    """A row for each identification set and spec, and what was taken from each folder and left out."""
     from aird_plugin.evaluation.gallery_evaluator import GalleryEvaluator
     from aird_plugin.evaluation.identification_sets import read_bin, read_layout
 
@@ -127,7 +128,7 @@ def gallery_rows(args: argparse.Namespace, student, teacher, specs: list, device
     for identification_set in identification_sets:
         evaluator = GalleryEvaluator(student, identification_set, args.data, args.layout, teacher, args.batch, device)
         rows += [evaluator.evaluate(spec, pooling=args.pool) | {"merge": args.merge} for spec in specs]
-    return rows
+    return rows, [walk for identification_set in identification_sets for walk in identification_set.walks]
 
 
 def table(rows: list[dict]) -> str:
