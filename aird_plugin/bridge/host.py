@@ -14,6 +14,7 @@ from aird_plugin.bridge.verification import final_verification
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.mixture import is_mixture
 from aird_plugin.data.records import open_records
+from aird_plugin.diagnostics.ignored_keys import print_ignored_keys
 from aird_plugin.training.deterministic import deterministic
 from aird_plugin.training.run_folder import write_or_verify_run
 from aird_plugin.training.setup import build_setup, pick_device
@@ -43,6 +44,7 @@ def train(recipe: Recipe, directory: str) -> Path:
         stack.callback(distributed.stop)
         env = Environment(cpu=pick_device(recipe.run.device).type == "cpu", keep_mxnet=recipe.bridge.keep_mxnet)
         entry = hooks.open_upstream(stack, folder, env)
+        print_ignored_keys(recipe, pick_device(recipe.run.device).type, arcface_torch=True)
         setup = build_setup(recipe)
         setup.metadata["host"] = {"arcface_torch": checkout.commit(folder)}
         write_or_verify_run(setup.recipe, setup.metadata)

@@ -70,8 +70,11 @@ def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
 def pair_specs(args: argparse.Namespace) -> tuple[list[str], list[EvalSpec]]:
     """The files of pairs, and the evaluations of each: every combination.
 
-    Raises ValueError if command line and recipe name no pairs or px, FileNotFoundError for a missing file.
+    Raises ValueError if command line and recipe name no pairs or px, or for a file that cannot be verified, and
+    FileNotFoundError for a missing one.
     """
+    from aird_plugin.evaluation.pair_files import check_pairs_files
+
     recipe = None
     chosen: dict[str, Any] = {"pairs": None, "px": None} | DEFAULTS
     if args.recipe:
@@ -91,6 +94,7 @@ def pair_specs(args: argparse.Namespace) -> tuple[list[str], list[EvalSpec]]:
     for file in chosen["pairs"]:
         if not Path(file).is_file():
             raise FileNotFoundError(f"no pairs file at {file}; give the path of an InsightFace .bin")
+    check_pairs_files(chosen["pairs"])
     specs = combinations(base_specs(args, recipe), chosen["px"], chosen["degradation"], chosen["protocol"])
     return list(chosen["pairs"]), specs
 
