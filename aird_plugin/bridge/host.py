@@ -33,6 +33,7 @@ def train(recipe: Recipe, directory: str) -> Path:
     """
     refuse_sizes(recipe)
     refuse_average(recipe)
+    refuse_skipping(recipe)
     refuse_unlabelled(recipe)
     folder = checkout.find(directory, hooks.ENTRY)
     hooks.check_hooks(folder)
@@ -81,6 +82,12 @@ def refuse_sizes(recipe: Recipe) -> None:
             value = degradation if key == "degradation" else getattr(sizes, key)
             problem = f"{key}={value!r} does not run inside arcface_torch {where}".rstrip()
             raise ValueError(f"{problem}; train without --arcface-torch" + (" or with reader='bank'" if where else ""))
+
+
+def refuse_skipping(recipe: Recipe) -> None:
+    """Raise ValueError for skip_bad with upstream's own reader, which reads every image."""
+    if recipe.bridge.reader == "upstream" and recipe.bank.skip_bad:
+        raise ValueError(f"skip_bad={recipe.bank.skip_bad!r} needs reader='bank': upstream's own reader leaves nothing out")
 
 
 def refuse_average(recipe: Recipe) -> None:

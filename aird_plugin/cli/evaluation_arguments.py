@@ -156,6 +156,19 @@ def load_networks(args: argparse.Namespace, models: list[str], specs: list[EvalS
     return students, teacher
 
 
+def with_skipped(rows: list[dict], models: dict[str, str]) -> list[dict]:
+    """The rows, each with the number of unreadable images that its students were trained without, where there are any.
+
+    models: name -> path; of several, the row holds the numbers by name.
+    """
+    from aird_plugin.models.load import skipped_images
+
+    counts = {name: count for name, path in models.items() if (count := skipped_images(path))}
+    if not counts:
+        return rows
+    return [row | {"skipped_images": counts if len(models) > 1 else next(iter(counts.values()))} for row in rows]
+
+
 def write_rows(file: str | None, rows: list[dict], device, models: dict[str, Any]) -> None:
     """Write the rows with their provenance as JSON, if a file is given. models: name -> path, None for an absent network."""
     from aird_plugin.models.load import model_files

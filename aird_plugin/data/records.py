@@ -37,7 +37,7 @@ class WithoutLabels:
         self.stored, self.path = stored, stored.path
         self.labels = np.full(len(stored), NO_IDENTITY)
         self.left_out = getattr(stored, "left_out", None)
-        self.formats = getattr(stored, "formats", FORMATS)
+        self.formats, self.skipped = getattr(stored, "formats", FORMATS), skipped_images(stored)
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -61,6 +61,11 @@ Records = FaceRecords | FolderRecords | WithoutLabels
 def as_stored(records: Records) -> FaceRecords | FolderRecords:
     """The training set with the labels that it has on disk."""
     return records.stored if isinstance(records, WithoutLabels) else records
+
+
+def skipped_images(records) -> int:
+    """The number of unreadable images that skip_bad left out."""
+    return getattr(records, "skipped", 0)
 
 
 def where(records: Records, row: int) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.bank.caches import ImageCache, TeacherCache, image_cache_inputs, read_manifest, teacher_cache_inputs
 from aird_plugin.diagnostics.diagnostic import Diagnostic
-from aird_plugin.diagnostics.images import check_left_out
+from aird_plugin.diagnostics.images import check_every_image, check_left_out
 from aird_plugin.diagnostics.input_probe import check_at_start
 from aird_plugin.diagnostics.labels import check_labels_of_identities
 from aird_plugin.diagnostics.leaks import check_shared_identities, check_shared_images
@@ -45,6 +45,10 @@ def check_bank(bank: TeacherCache, seed: int = 0) -> Iterator[Diagnostic]:
 def check_all(recipe: Recipe, records, teacher) -> Iterator[Diagnostic]:
     """All checks, for a recipe whose files open. A missing bank is reported, not built."""
     yield from check_left_out(records)
+    unreadable = list(check_every_image(records, recipe.bank.skip_bad))
+    yield from unreadable
+    if any(diagnostic.status == "error" for diagnostic in unreadable):
+        return
     yield from check_labels_of_identities(np.asarray(records.labels), recipe.head.num_classes)
     for target in recipe.run.val_targets:
         yield check_shared_images(records, target)
