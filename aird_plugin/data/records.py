@@ -1,11 +1,13 @@
 """Open a training set of any kind, and decode its images."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from aird_plugin.data.constants import FACE_SIDE, NO_IDENTITY
 from aird_plugin.data.folder_records import FolderRecords
+from aird_plugin.data.image_files import UNREADABLE, Accounting
 from aird_plugin.data.images import FORMATS, decode
 from aird_plugin.data.recordio.face_records import FaceRecords
 
@@ -28,12 +30,47 @@ def open_records(path: str) -> FaceRecords | FolderRecords:
     )
 
 
+class ReadableRecords:
+    """A training set without its unreadable images. stored: the whole set; labels keep their numbers. skipped: a count."""
+
+    def __init__(self, stored: FaceRecords | FolderRecords, unreadable: list[int]):
+        self.stored, self.path, self.num_classes = stored, stored.path, stored.num_classes
+        self.formats = getattr(stored, "formats", FORMATS)
+        self.rows = np.setdiff1d(np.arange(len(stored)), unreadable)
+        self.labels = np.asarray(stored.labels)[self.rows]
+        self.skipped = len(unreadable)
+        walk = getattr(stored, "left_out", None)
+        self.left_out = Accounting(Path(stored.path), len(self.rows), dict(walk.left_out) if walk else {})
+        self.left_out.leave_out(UNREADABLE, *(self._short(row) for row in unreadable))
+
+    def _short(self, row: int) -> str:
+        return where(self.stored, row).removeprefix(str(self.path)).lstrip("/ ")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def payload(self, row: int) -> bytes:
+        """The undecoded image file of a row."""
+        return self.stored.payload(int(self.rows[row]))
+
+    def where(self, row: int) -> str:
+        """The file, or the record file and key, of a row."""
+        return where(self.stored, int(self.rows[row]))
+
+    def fingerprint(self) -> str:
+        """Of the whole set and the rows that are taken."""
+        return hashlib.sha256(self.stored.fingerprint().encode() + self.rows.astype("<i8").tobytes()).hexdigest()
+
+
+StoredRecords = FaceRecords | FolderRecords | ReadableRecords
+
+
 class WithoutLabels:
     """A labelled training set whose labels the recipe does not use. stored: the set itself."""
 
     num_classes = 0
 
-    def __init__(self, stored: FaceRecords | FolderRecords):
+    def __init__(self, stored: StoredRecords):
         self.stored, self.path = stored, stored.path
         self.labels = np.full(len(stored), NO_IDENTITY)
         self.left_out = getattr(stored, "left_out", None)
@@ -55,10 +92,10 @@ class WithoutLabels:
         return self.stored.fingerprint()
 
 
-Records = FaceRecords | FolderRecords | WithoutLabels
+Records = StoredRecords | WithoutLabels
 
 
-def as_stored(records: Records) -> FaceRecords | FolderRecords:
+def as_stored(records: Records) -> StoredRecords:
     """The training set with the labels that it has on disk."""
     return records.stored if isinstance(records, WithoutLabels) else records
 

@@ -1,6 +1,7 @@
 """Read a user's unlabelled images, to adapt a student to them: from a folder of any layout, a .bin or a .rec."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,10 +71,10 @@ def sources_of(place: Path) -> tuple[list[Source], Accounting]:
 
 def _of_pairs(file: Path) -> Iterator[Source]:
     for index, image in enumerate(read_pairs(file).images):
-        yield Source(f"pair {index // 2}, image {index % 2}", lambda image=image: image, FORMATS)
+        yield Source(f"pair {index // 2}, image {index % 2}", partial(bytes, image), FORMATS)
 
 
 def _of_records(path: str) -> Iterator[Source]:
     records = open_records(path)
     for row in range(len(records)):
-        yield Source(where(records, row), lambda row=row: records.payload(row), FORMATS)
+        yield Source(where(records, row), partial(records.payload, row), FORMATS)

@@ -16,7 +16,7 @@ from aird_plugin.data.device_array import bank_device
 from aird_plugin.data.lowres import RESIZE
 from aird_plugin.data.multi_size import DrawnSizes
 from aird_plugin.data.readable_records import skip_unreadable
-from aird_plugin.data.records import Records, WithoutLabels, as_stored, open_records
+from aird_plugin.data.records import Records, StoredRecords, WithoutLabels, as_stored, open_records
 from aird_plugin.data.sampler import BatchSampler, MPerClassSampler
 from aird_plugin.losses.term import Needs
 from aird_plugin.models.teacher import Teacher
@@ -31,11 +31,11 @@ def open_faces(recipe: Recipe) -> tuple[Records, Recipe]:
 
     Raises ValueError where recipe and data disagree.
     """
-    records: Records = open_records(recipe.data.rec)
+    stored = open_records(recipe.data.rec)
     wanted = recipe.data.num_image
-    if wanted and wanted != len(records):
-        raise ValueError(f"num_image={wanted}, but {recipe.data.rec} holds {len(records)} images")
-    records = readable(recipe, records)
+    if wanted and wanted != len(stored):
+        raise ValueError(f"num_image={wanted}, but {recipe.data.rec} holds {len(stored)} images")
+    records: Records = readable(recipe, stored)
     if not recipe.data.labels:
         records = WithoutLabels(as_stored(records))
     if not records.num_classes:
@@ -50,7 +50,7 @@ def open_faces(recipe: Recipe) -> tuple[Records, Recipe]:
     return records, replace(recipe, head=replace(recipe.head, num_classes=classes))
 
 
-def readable(recipe: Recipe, records: Records) -> Records:
+def readable(recipe: Recipe, records: StoredRecords) -> StoredRecords:
     """The records without unreadable ones where skip_bad allows it; rank 0 decodes all of them, the others wait."""
     if not recipe.bank.skip_bad:
         return records

@@ -60,7 +60,7 @@ def _teacher_blocks(config: BankConfig, records, teacher, first: int) -> Iterato
     """Yield blocks of rows with the normalised embedding of every view. (rows, V, D). An ensemble's come from its parts."""
     if not hasattr(teacher, "teachers"):
         for rows, hr_RJHWC in _jittered_blocks(records, config, first, "teacher embeddings"):
-            yield rows, _embed_views(teacher, hr_RJHWC, lambda index, rows=rows: where(records, rows[index]))
+            yield rows, _embed_views(teacher, hr_RJHWC, records, rows)
         return
     parts = [open_part(config, records, one) for one in teacher.teachers]
     for start in range(first, len(records), BLOCK):
@@ -167,17 +167,18 @@ def _jittered_blocks(records, config: BankConfig, first: int, label: str) -> Ite
         yield from zip(progress(blocks, total, label, "images", initial=first), decoded, strict=True)
 
 
-def _embed_views(teacher, hr_RJHWC: np.ndarray, name: Callable[[int], str]) -> np.ndarray:
-    """Embed both flips of every jitter. (rows, V, D), view = 2 * jitter + flip, normalised. name: of a row, for the error."""
-    rows, jitters = hr_RJHWC.shape[:2]
+def _embed_views(teacher, hr_RJHWC: np.ndarray, records: Records, rows: range) -> np.ndarray:
+    """Embed both flips of every jitter of these rows of the records. (rows, V, D), view = 2 * jitter + flip, normalised."""
+    jitters = hr_RJHWC.shape[1]
     both = np.stack([hr_RJHWC, hr_RJHWC[:, :, :, ::-1]], 2)
     embeddings = teacher.embed(np.ascontiguousarray(both.reshape(-1, *hr_RJHWC.shape[2:])))
     if not np.isfinite(embeddings).all():
         index = int(np.flatnonzero(~np.isfinite(embeddings).all(1))[0]) // (2 * jitters)
         raise ValueError(
-            f"the teacher's embeddings are not finite, first of {name(index)}; check its weights and its input scaling"
+            f"the teacher's embeddings are not finite, first of {where(records, rows[index])}; check its weights and its input "
+            "scaling"
         )
-    return normalised(embeddings).reshape(rows, 2 * jitters, -1)
+    return normalised(embeddings).reshape(len(rows), 2 * jitters, -1)
 
 
 def _write_lists(build: Build, records, teacher, config: BankConfig, device: str) -> None:

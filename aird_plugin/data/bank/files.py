@@ -40,12 +40,10 @@ class Build:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
         self.arrays = {name: self._array(name, shape, dtype) for name, (shape, dtype) in arrays.items()}
-        self.sums_N = None
         if row_sum:
-            count = next(iter(self.arrays.values())).shape[0]
-            self.sums_N = self._array(SUMS, (count,), np.uint64)
+            self.sums_N = self._array(SUMS, next(iter(self.arrays.values())).shape[:1], np.uint64)
 
-    def _array(self, name: str, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+    def _array(self, name: str, shape: tuple[int, ...], dtype: type) -> Any:
         """The array of an earlier build, or a new one. Of an array of another number of rows, those that are done are kept."""
         path = self.folder / f"{name}.npy"
         if not self.rows_done or not path.exists():
@@ -70,19 +68,19 @@ class Build:
                 return done
             keys = before.keys() | self.inputs.keys()
             if {key for key in keys if before.get(key) != self.inputs.get(key)} <= OF_THE_RECORDS and self.row_sum:
-                return self._same_rows(min(done, total))
+                return self._same_rows(min(done, total), self.row_sum)
             return 0
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return 0
 
-    def _same_rows(self, done: int) -> int:
+    def _same_rows(self, done: int, row_sum: Callable[[int], int]) -> int:
         """Number of rows, of the first `done`, before the first whose image has changed."""
         sums_N = np.load(self.folder / f"{SUMS}.npy", mmap_mode="r", allow_pickle=False)
-        return next((row for row in range(done) if int(sums_N[row]) != self.row_sum(row)), done)
+        return next((row for row in range(done) if int(sums_N[row]) != row_sum(row)), done)
 
     def advance(self, rows: range) -> None:
         """Record that the rows up to the end of `rows` are finished, after flushing them to disk."""
-        if self.sums_N is not None:
+        if self.row_sum:
             self.sums_N[rows.start : rows.stop] = [self.row_sum(row) for row in rows]
             self.sums_N.flush()
         for array in self.arrays.values():
