@@ -15,7 +15,9 @@ from aird_plugin.utils.threads import bound_spinning
 
 bound_spinning()
 
-from aird_plugin.data.folder_records import identities_in
+from aird_plugin.cli.tables import print_left_out
+from aird_plugin.data.constants import IMAGE_KINDS
+from aird_plugin.data.image_files import LOOSE, UNREADABLE, Accounting, find_identities
 from aird_plugin.data.images import face_file
 from aird_plugin.data.recordio.face_records import write_face_records
 from aird_plugin.utils.files import write_atomically
@@ -29,9 +31,9 @@ def main(argv: list[str] | None = None) -> int:
     args = expand_arguments(parser.parse_intermixed_args(argv))
     if args.synthetic == (args.folder is not None):
         parser.error("give FOLDER OUT, or --synthetic OUT")
-    names, bad = [], []
+    names, found = [], Accounting(Path(args.folder or "."))
     try:
-        items = synthetic_items(args, names) if args.synthetic else folder_items(args, names, bad)
+        items = synthetic_items(args, names) if args.synthetic else folder_items(args, names, found)
         side = 112 if args.synthetic else args.size
         images, identities = write_face_records(args.out, items, (side, side))
         write_atomically(Path(args.out) / "labels.txt", "".join(f"{name}\n" for name in names).encode())
@@ -40,17 +42,20 @@ def main(argv: list[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 1
-    for why in bad:
-        print(f"skipped: {why}")
-    print(f"{args.out}/train.rec: {images} images of {identities} identities, {len(bad)} files skipped")
+    skipped = len(found.left_out.get(UNREADABLE, ()))
+    print(f"{args.out}/train.rec: {images} images of {identities} identities, {skipped} files skipped")
     print(f"for a recipe: rec={str(args.out)!r} num_classes={identities} num_image={images}")
+    found.taken = images
+    print_left_out(found)
     return 0
 
 
 def argument_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", nargs="?", metavar="FOLDER", help="FOLDER/IDENTITY/*.jpg, .png, .bmp or .webp")
+    parser.add_argument(
+        "folder", nargs="?", metavar="FOLDER", help=f"FOLDER/IDENTITY/*{IMAGE_KINDS}; hidden and system folders are left out"
+    )
     parser.add_argument("out", metavar="OUT", help="folder for the record files")
     parser.add_argument("--size", type=int, default=112, help="side of the images in pixels (112)")
     parser.add_argument("--resize", action="store_true", help="resize square images of another size (bicubic)")
@@ -65,20 +70,25 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def folder_items(args, names: list, bad: list):
-    """Yield (label, JPEG) of every usable image; fills `names` in label order and `bad` with reasons."""
+def folder_items(args, names: list, found: Accounting):
+    """Yield (label, JPEG) of every usable image; fills `names` in label order and `found` with what is left out."""
     if not Path(args.folder).is_dir():
         raise ValueError(f"{args.folder} is not a folder; give a folder with one subfolder of images per identity")
-    files = [(name, file) for name, found in identities_in(Path(args.folder)) for file in found]
+    identities, loose, walk = find_identities(args.folder)
+    found.left_out = walk.left_out
+    found.leave_out(LOOSE, *(file.name for file in loose))
+    files = [(name, file) for name, images in identities for file in images]
     if not files:
-        raise ValueError(f"{args.folder} contains no IDENTITY/*.jpg, .png, .bmp or .webp")
+        line = found.line()
+        raise ValueError(f"{args.folder} contains no IDENTITY/*{IMAGE_KINDS}" + (f". {line}" if line else ""))
     for name, file in progress(files, len(files), "packing", "image"):
         try:
             payload = face_file(file, args.size, args.resize)
         except (ValueError, OSError) as error:
             if not args.skip_bad:
                 raise ValueError(f"{error}; --skip-bad skips such files") from error
-            bad.append(str(error))
+            print(f"skipped: {error}")
+            found.leave_out(UNREADABLE, file.relative_to(args.folder))
             continue
         if not names or names[-1] != name:
             names.append(name)

@@ -8,10 +8,11 @@ from pathlib import Path
 import torch
 
 from aird_plugin.adaptation.adapt import adapt
-from aird_plugin.adaptation.warnings import dataset_warnings
+from aird_plugin.adaptation.warnings import dataset_warnings, shape_warnings
 from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.data.image_files import Accounting
 from aird_plugin.data.lowres import check_px, low_faces
-from aird_plugin.data.records import read_faces
+from aird_plugin.data.unlabelled_faces import read_faces
 from aird_plugin.evaluation.pair_evaluator import as_network_input
 from aird_plugin.models.load import load_model, run_folder
 from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
@@ -31,7 +32,8 @@ def adapt_run(run: str | Path, images: str | Path, out: str | Path, px: int | No
     student = load_model(folder)
     metadata = read_metadata(folder)
     side = FACE_SIDE if px is None else check_px(px)
-    images_NHWC = read_faces(str(images))
+    found = read_faces(str(images))
+    images_NHWC = found.images_NHWC
     result = adapt(student, as_network_input(images_NHWC, side, student.input_size), keep, batch)
     adapted = {
         "faces": len(images_NHWC),
@@ -41,7 +43,11 @@ def adapt_run(run: str | Path, images: str | Path, out: str | Path, px: int | No
         "layers": [asdict(layer) for layer in result.layers],
         "before": asdict(result.before),
         "after": asdict(result.after),
-        "warnings": dataset_warnings(low_faces(images_NHWC, side), result.before.mean, metadata["px"]),
+        "warnings": [
+            *dataset_warnings(low_faces(images_NHWC, side), result.before.mean, metadata["px"]),
+            *shape_warnings(found.stretched, len(images_NHWC)),
+        ],
+        "left_out": found.accounting.left_out,
         "made": provenance(),
     }
     if isinstance(student, OnnxNetwork):
@@ -76,4 +82,6 @@ def format_report(adapted: dict, out: str | Path) -> str:
     lines.append(f"cosines of random pairs of {adapted['faces']} images: {before} before, {after} after")
     lines += [f"warning: {message}" for message in adapted["warnings"]]
     lines.append(f"{out}: evaluate it on your own pairs before you use it: aird evaluate {out} --pairs FILE --px N")
+    if line := Accounting(Path(adapted["source"]), adapted["faces"], adapted["left_out"]).line():
+        lines.append(line)
     return "\n".join(lines)

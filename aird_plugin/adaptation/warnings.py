@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from aird_plugin.data.image_files import first_names
 from aird_plugin.data.lowres import low_faces
 
 MIN_IMAGES = 200
@@ -27,6 +28,16 @@ def dataset_warnings(images_NHWC: np.ndarray, mean_cosine: float, px: int) -> li
     if fraction:
         messages.append(f"{fraction:.0%} of the images are much sharper than the rest: adapt to HR and LR images separately")
     return messages
+
+
+def shape_warnings(stretched: list[str], images: int) -> list[str]:
+    """A warning where images are not square. stretched: their names; images: the number of all."""
+    if not stretched:
+        return []
+    return [
+        f"{len(stretched)} of {images} images are not square and were stretched ({first_names(stretched)}): `aird align` crops "
+        "photos as the student was trained on them"
+    ]
 
 
 def sharpness(images_NHWC: np.ndarray, px: int) -> np.ndarray:

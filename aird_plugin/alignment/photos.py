@@ -11,8 +11,9 @@ from aird_plugin.alignment.detections import Face, ranked
 from aird_plugin.alignment.detector import Detector
 from aird_plugin.alignment.landmarks import Landmarks
 from aird_plugin.alignment.log import BAD_POINTS, CROPPED, NO_FACE, NOT_CHOSEN, TOO_SMALL, UNREADABLE, Row
-from aird_plugin.data.constants import IMAGE_SUFFIXES
-from aird_plugin.data.images import decode, encode_jpeg
+from aird_plugin.data.constants import IMAGE_KINDS
+from aird_plugin.data.image_files import Accounting, find_images
+from aird_plugin.data.images import FILE_FORMATS, decode, encode_jpeg
 from aird_plugin.utils.files import write_atomically
 
 
@@ -27,24 +28,28 @@ class CropSettings(NamedTuple):
     encode: Callable[[np.ndarray], bytes] = encode_jpeg
 
 
-def photos_in(folder: Path) -> list[str]:
-    """Sorted paths of all photos, relative to the folder. ValueError for none, or for two with the same crop name."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+def photos_in(folder: Path) -> tuple[list[str], Accounting]:
+    """Sorted paths of all photos, relative to the folder, and what is left out.
+
+    ValueError for none, or for two with the same crop name.
+    """
+    files, accounting = find_images(folder)
     if not files:
-        raise ValueError(f"{folder} has no photo ({', '.join(sorted(IMAGE_SUFFIXES))})")
+        line = accounting.line()
+        raise ValueError(f"{folder} has no photo ({IMAGE_KINDS})" + (f". {line}" if line else ""))
     seen: dict[Path, Path] = {}
     for file in files:
         other = seen.setdefault(file.with_suffix(""), file)
         if other != file:
             raise ValueError(f"{other} and {file} would have the same crop name; rename one")
-    return [file.relative_to(folder).as_posix() for file in files]
+    return [file.relative_to(folder).as_posix() for file in files], accounting
 
 
 def crop_photo(folder: Path, out: Path, name: str, source: Detector | Landmarks, settings: CropSettings) -> list[Row]:
     """Write the crops of one photo, each atomically, and return its rows: one per face, or one with the reason for none."""
     every_face = settings.every_face
     try:
-        photo_HWC = decode((folder / name).read_bytes(), name, upright=True)
+        photo_HWC = decode((folder / name).read_bytes(), name, upright=True, formats=FILE_FORMATS)
     except (ValueError, OSError) as error:
         return [Row(name, "", "0", UNREADABLE, note=" ".join(str(error).split()))]
     height, width = photo_HWC.shape[:2]

@@ -14,6 +14,7 @@ from aird_plugin.bridge.verification import final_verification
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.mixture import is_mixture
 from aird_plugin.data.records import open_records
+from aird_plugin.diagnostics.ignored_keys import print_ignored_keys
 from aird_plugin.training.deterministic import deterministic
 from aird_plugin.training.run_folder import write_or_verify_run
 from aird_plugin.training.setup import build_setup, pick_device
@@ -32,6 +33,7 @@ def train(recipe: Recipe, directory: str) -> Path:
     """
     refuse_sizes(recipe)
     refuse_average(recipe)
+    refuse_skipping(recipe)
     refuse_unlabelled(recipe)
     folder = checkout.find(directory, hooks.ENTRY)
     hooks.check_hooks(folder)
@@ -43,6 +45,7 @@ def train(recipe: Recipe, directory: str) -> Path:
         stack.callback(distributed.stop)
         env = Environment(cpu=pick_device(recipe.run.device).type == "cpu", keep_mxnet=recipe.bridge.keep_mxnet)
         entry = hooks.open_upstream(stack, folder, env)
+        print_ignored_keys(recipe, pick_device(recipe.run.device).type, arcface_torch=True)
         setup = build_setup(recipe)
         setup.metadata["host"] = {"arcface_torch": checkout.commit(folder)}
         write_or_verify_run(setup.recipe, setup.metadata)
@@ -79,6 +82,12 @@ def refuse_sizes(recipe: Recipe) -> None:
             value = degradation if key == "degradation" else getattr(sizes, key)
             problem = f"{key}={value!r} does not run inside arcface_torch {where}".rstrip()
             raise ValueError(f"{problem}; train without --arcface-torch" + (" or with reader='bank'" if where else ""))
+
+
+def refuse_skipping(recipe: Recipe) -> None:
+    """Raise ValueError for skip_bad with upstream's own reader, which reads every image."""
+    if recipe.bridge.reader == "upstream" and recipe.bank.skip_bad:
+        raise ValueError(f"skip_bad={recipe.bank.skip_bad!r} needs reader='bank': upstream's own reader leaves nothing out")
 
 
 def refuse_average(recipe: Recipe) -> None:

@@ -16,7 +16,7 @@ at all. The same command resumes an interrupted run. Alignment needs `pip instal
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `aird align`."""
     parser.epilog, add = EPILOG, parser.add_argument
-    add("folder", metavar="FOLDER", help="photos: .jpg, .png, .bmp, .webp")
+    add("folder", metavar="FOLDER", help="photos, in folders of any depth: .jpg, .png, .bmp, .webp, .tif, .ppm, .pgm, .gif")
     add("--out", metavar="DIR", required=True, help="output folder of the crops (112 px, JPEG)")
     add(
         "--points",
@@ -35,11 +35,12 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.alignment.crop import skimage_transform
     from aird_plugin.alignment.log import TABLE, AlignmentLog, summary
     from aird_plugin.alignment.photos import CropSettings, crop_photo, photos_in
+    from aird_plugin.cli.tables import print_left_out
     from aird_plugin.utils.progress import progress
 
     folder, out = Path(args.folder), Path(args.out)
     check(args, folder, out)
-    names = photos_in(folder)
+    names, found = photos_in(folder)
     source = open_landmark_source(args, names)
     skimage_transform()  # its ImportError comes before anything is written
     settings = {
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
     if not log.px:
         raise ValueError(f"no face was cropped. {text}")
     print(f"{text}\n{out}: crops, and {TABLE} with a row for every face")
+    print_left_out(found)
     return 0
 
 

@@ -4,7 +4,7 @@ import argparse
 import itertools
 from pathlib import Path
 
-from aird_plugin.cli.evaluation_arguments import add_pair_arguments, load_networks, pair_specs, write_rows
+from aird_plugin.cli.evaluation_arguments import add_pair_arguments, load_networks, pair_specs, with_skipped, write_rows
 from aird_plugin.cli.tables import aligned, figure
 
 SETTINGS = ("pairs", "px", "degradation", "protocol", "facebn", "keep", "order", "centre")
@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
         evaluator = PairEvaluator(None, pairs_file, teacher, args.batch, device)
         rows += compare_models(evaluator, dict(zip(names, students, strict=True)), specs)
     add_conclusions(rows)
+    rows = with_skipped(rows, dict(zip(names, args.models, strict=True)))
     print(report(rows))
     write_rows(args.json, rows, device, {"teacher": args.teacher} | dict(zip(names, args.models, strict=True)))
     return 0
@@ -56,4 +57,5 @@ def _block(rows: list[dict]) -> str:
         cells[name] = [name, row[f"high_side_{side}"] or "-", figure(row[f"accuracy_{side}"], 2)]
     table = aligned([["model", "high side", "accuracy"], *cells.values()])
     head = f"{setting}: {first['n_pairs']} pairs of {first['n_people']} identities"
-    return "\n".join([head, table, *(row["sentence"] for row in rows)])
+    skipped = [f"{name} was trained without {count} unreadable images" for name, count in first.get("skipped_images", {}).items()]
+    return "\n".join([head, table, *(row["sentence"] for row in rows), *skipped])

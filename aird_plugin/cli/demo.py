@@ -27,6 +27,10 @@ def run(args: argparse.Namespace) -> int:
     """Serve the page until Ctrl-C. Raises ValueError or OSError for bad input before serving."""
     check(args)
     inputs = parse_input("--input", args.input), parse_input("--teacher-input", args.teacher_input, args.teacher)
+    from aird_plugin.evaluation.pair_files import check_pairs_file
+
+    if args.pairs:
+        check_pairs_file(args.pairs, images=False)
     from aird_plugin.demo.app import DemoOptions, is_loopback, open_demo
 
     options = DemoOptions(

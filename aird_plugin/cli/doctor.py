@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
 
     diagnostics = [*check_machine()]
     if args.recipe:
-        diagnostics += check_recipe(args.recipe, args.overrides)
+        diagnostics += check_recipe(args.recipe, args.overrides, bool(args.arcface_torch))
     if args.arcface_torch:
         diagnostics += check_checkout(args.arcface_torch)
     for diagnostic in diagnostics:
@@ -47,12 +47,15 @@ def compare_inputs(args: argparse.Namespace) -> int:
     """Print the ways to feed a teacher, best first, and whether another one than the present way is clearly better."""
     from aird_plugin.data.records import open_records
     from aird_plugin.diagnostics.input_probe import best_of, probe, sample_of_pairs, sample_of_records, words
+    from aird_plugin.evaluation.pair_files import check_pairs_file
     from aird_plugin.models.load import load_teacher
     from aird_plugin.utils.devices import pick_device
 
     if not args.teacher or bool(args.pairs) == bool(args.rec) or args.recipe:
         raise ValueError("give --teacher FILE with either --pairs FILE.bin or --rec DIR, and no recipe")
     given = parse_input("--teacher-input", args.teacher_input)
+    if args.pairs:
+        check_pairs_file(args.pairs, images=False)
     teacher = load_teacher(args.teacher, args.network, pick_device("auto"), given)
     sample = sample_of_pairs(args.pairs) if args.pairs else sample_of_records(open_records(args.rec))
     ways = probe(teacher, sample)

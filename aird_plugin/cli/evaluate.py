@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from aird_plugin.cli.evaluation_arguments import add_pair_arguments, load_networks, pair_specs, write_rows
+from aird_plugin.cli.evaluation_arguments import add_pair_arguments, load_networks, pair_specs, with_skipped, write_rows
 from aird_plugin.cli.tables import aligned, figure, interval, settings
 
 SETTINGS = ("pairs", "px", "degradation", "protocol", "high_side", "facebn", "keep", "order", "batch", "centre")
@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> int:
     for pairs_file in files:
         evaluator = PairEvaluator(student, pairs_file, teacher, args.batch, device)
         rows += [evaluator.evaluate(spec) for spec in specs]
+    rows = with_skipped(rows, {"student": args.model})
     print(table(rows))
     write_rows(args.json, rows, device, {"student": args.model, "teacher": args.teacher})
     return 0
@@ -37,7 +38,9 @@ def run(args: argparse.Namespace) -> int:
 def table(rows: list[dict]) -> str:
     """Rows as aligned plain text; accuracies in per cent, auc and tar in 0..1, - for what does not apply."""
     tars = [f"tar@{far}" for far in rows[0]["tar"]]
-    return aligned([[*SETTINGS, "accuracy", "std", "ci95", "best", "auc", *tars, "n", "impostors"], *map(_cells, rows)])
+    skipped = ["skipped_images"] if "skipped_images" in rows[0] else []
+    head = [*SETTINGS, "accuracy", "std", "ci95", "best", "auc", *tars, "n", "impostors", *skipped]
+    return aligned([head, *([*_cells(row), *(str(row[key]) for key in skipped)] for row in rows)])
 
 
 def _cells(row: dict) -> list[str]:

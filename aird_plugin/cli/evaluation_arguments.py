@@ -70,8 +70,11 @@ def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
 def pair_specs(args: argparse.Namespace) -> tuple[list[str], list[EvalSpec]]:
     """The files of pairs, and the evaluations of each: every combination.
 
-    Raises ValueError if command line and recipe name no pairs or px, FileNotFoundError for a missing file.
+    Raises ValueError if command line and recipe name no pairs or px, or for a file that cannot be verified, and
+    FileNotFoundError for a missing one.
     """
+    from aird_plugin.evaluation.pair_files import check_pairs_files
+
     recipe = None
     chosen: dict[str, Any] = {"pairs": None, "px": None} | DEFAULTS
     if args.recipe:
@@ -91,6 +94,7 @@ def pair_specs(args: argparse.Namespace) -> tuple[list[str], list[EvalSpec]]:
     for file in chosen["pairs"]:
         if not Path(file).is_file():
             raise FileNotFoundError(f"no pairs file at {file}; give the path of an InsightFace .bin")
+    check_pairs_files(chosen["pairs"])
     specs = combinations(base_specs(args, recipe), chosen["px"], chosen["degradation"], chosen["protocol"])
     return list(chosen["pairs"]), specs
 
@@ -150,6 +154,19 @@ def load_networks(args: argparse.Namespace, models: list[str], specs: list[EvalS
     for student, spec in itertools.product(students, specs):
         check_eval_spec(student, teacher, spec)
     return students, teacher
+
+
+def with_skipped(rows: list[dict], models: dict[str, str]) -> list[dict]:
+    """The rows, each with the number of unreadable images that its students were trained without, where there are any.
+
+    models: name -> path; of several, the row holds the numbers by name.
+    """
+    from aird_plugin.models.load import skipped_images
+
+    counts = {name: count for name, path in models.items() if (count := skipped_images(path))}
+    if not counts:
+        return rows
+    return [row | {"skipped_images": counts if len(models) > 1 else next(iter(counts.values()))} for row in rows]
 
 
 def write_rows(file: str | None, rows: list[dict], device, models: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Export, and print the files. Raises ValueError or OSError, and then writes nothing."""
+    from aird_plugin.evaluation.pair_files import check_pairs_file
     from aird_plugin.export.check import sample_faces
     from aird_plugin.export.folder import ExportOptions, check_place, export_student
     from aird_plugin.export.manifests import check_detector
@@ -34,6 +35,8 @@ def run(args: argparse.Namespace) -> int:
     check_place(out)
     if args.server:
         check_detector(args.server, out.name)
+    for file in dict.fromkeys(file for file in (args.int8, args.thresholds) if file):
+        check_pairs_file(file)
     student = load_model(folder)
     metadata = read_metadata(folder)
     images_NHWC = sample_faces(args.faces or metadata["records"]["path"], count)

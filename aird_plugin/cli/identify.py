@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from aird_plugin.cli.evaluation_arguments import DEFAULTS, FLAGS, base_spec, combinations, load_networks, write_rows
+from aird_plugin.cli.evaluation_arguments import DEFAULTS, FLAGS, base_spec, combinations, load_networks, with_skipped, write_rows
 from aird_plugin.cli.input_arguments import INPUT_FLAGS
-from aird_plugin.cli.tables import aligned, figure, interval, settings
+from aird_plugin.cli.tables import aligned, figure, interval, print_left_out, settings
 
 SHARED = (
     "--degradation",
@@ -89,11 +89,14 @@ def run(args: argparse.Namespace) -> int:
         check_downsampling(spec.px, spec.degradation)
     [student], teacher = load_networks(args, [args.model], specs, device)
     if args.layout == "uccs":
-        rows = evaluate_linear_probe(student, args.data, specs, args.batch, device)
+        rows, *walks = evaluate_linear_probe(student, args.data, specs, args.batch, device)
+        rows = with_skipped(rows, {"student": args.model})
         print(draws_table(rows))
     else:
-        rows = gallery_rows(args, student, teacher, specs, device)
+        rows, walks = gallery_rows(args, student, teacher, specs, device)
+        rows = with_skipped(rows, {"student": args.model})
         print(table(rows))
+    print_left_out(*walks)
     write_rows(args.json, rows, device, {"student": args.model, "teacher": args.teacher})
     return 0
 
@@ -114,8 +117,8 @@ def check(args: argparse.Namespace) -> None:
         raise FileNotFoundError(f"no data set at {args.data}; `aird identify --help` lists the layouts")
 
 
-def gallery_rows(args: argparse.Namespace, student, teacher, specs: list, device) -> list[dict]:
-    """A row for each identification set and spec."""
+def gallery_rows(args: argparse.Namespace, student, teacher, specs: list, device) -> tuple[list[dict], list]:
+    """A row for each identification set and spec, and what was taken from each folder and left out."""
     from aird_plugin.evaluation.gallery_evaluator import GalleryEvaluator
     from aird_plugin.evaluation.identification_sets import read_bin, read_layout
 
@@ -127,26 +130,28 @@ def gallery_rows(args: argparse.Namespace, student, teacher, specs: list, device
     for identification_set in identification_sets:
         evaluator = GalleryEvaluator(student, identification_set, args.data, args.layout, teacher, args.batch, device)
         rows += [evaluator.evaluate(spec, pooling=args.pool) | {"merge": args.merge} for spec in specs]
-    return rows
+    return rows, [walk for identification_set in identification_sets for walk in identification_set.walks]
 
 
 def table(rows: list[dict]) -> str:
     """Rows as aligned plain text; ranks and map in per cent, tpir in 0..1, - for what does not apply."""
     rates = list(rows[0]["tpir"])
-    lines = [["data", *SETTINGS, "rank1", "ci95", "rank5", "rank20", "map", *(f"tpir@{rate}" for rate in rates), *COUNTS]]
+    counts_shown = [*COUNTS, *(key for key in ("skipped_images",) if key in rows[0])]
+    lines = [["data", *SETTINGS, "rank1", "ci95", "rank5", "rank20", "map", *(f"tpir@{rate}" for rate in rates), *counts_shown]]
     for row in rows:
         name = "/".join(part for part in (Path(row["data"]).name, row["name"]) if part)
         ranks = [figure(row[key], 2) for key in ("rank5", "rank20", "map")]
         tpirs = [figure(row["tpir"][rate], 4) for rate in rates]
-        counts = [str(row[key]) for key in COUNTS]
+        counts = [str(row[key]) for key in counts_shown]
         lines.append([name, *settings(row, SETTINGS), figure(row["rank1"], 2), interval(row["ci95"]), *ranks, *tpirs, *counts])
     return aligned(lines)
 
 
 def draws_table(rows: list[dict]) -> str:
     """The rows of a linear probe as aligned plain text; accuracy and its standard deviation over the draws in per cent."""
-    lines = [["data", "px", "accuracy", "std", "draws"]]
+    skipped = [key for key in ("skipped_images",) if key in rows[0]]
+    lines = [["data", "px", "accuracy", "std", "draws", *skipped]]
     for row in rows:
         figures = [figure(row["accuracy"], 2), figure(row["accuracy_std"], 2), str(len(row["draws"]))]
-        lines.append([Path(row["data"]).name, *settings(row, ("px",)), *figures])
+        lines.append([Path(row["data"]).name, *settings(row, ("px",)), *figures, *(str(row[key]) for key in skipped)])
     return aligned(lines)

@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Collect the data and write the page. Raises ValueError or OSError before anything is written."""
     from aird_plugin.evaluation.pair_evaluator import HIGH_SIDES
+    from aird_plugin.evaluation.pair_files import check_pairs_files
     from aird_plugin.report.collect import ReportOptions, gather
     from aird_plugin.report.page import page
     from aird_plugin.utils.devices import pick_device
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     for file in args.pairs:
         if not Path(file).is_file():
             raise FileNotFoundError(f"no pairs file at {file}; give the path of an InsightFace .bin")
+    check_pairs_files(args.pairs)
     pairs, px = (tuple(dict.fromkeys(values)) for values in (args.pairs, args.px))
     given = parse_input("--teacher-input", args.teacher_input, args.teacher)
     options = ReportOptions(pairs, px, args.teacher, args.high_side, args.degradation, not args.no_faces, given)

@@ -17,6 +17,13 @@ def interval(ends: list[float]) -> str:
     return "{:.2f}..{:.2f}".format(*ends)
 
 
+def print_left_out(*walks) -> None:
+    """The accounting line of each folder of which something was left out (`data.image_files.Accounting`), once."""
+    for line in dict.fromkeys(walk.line() for walk in walks):
+        if line:
+            print(line)
+
+
 def settings(row: dict, keys: tuple[str, ...]) -> list[str]:
     """The row's values of these keys, - for None."""
     return ["-" if row[key] is None else str(row[key]) for key in keys]

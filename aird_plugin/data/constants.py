@@ -4,4 +4,22 @@
 FACE_SIDE = 112
 # The label of an image of no known identity, and the filler of index lists.
 NO_IDENTITY = -1
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+# Names of image files, in any case; the formats are those of `images.FILE_FORMATS`.
+IMAGE_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pnm",
+    ".gif",
+)
+# The same for a reader.
+IMAGE_KINDS = ".jpg, .png, .bmp, .webp, .tif, .ppm, .pgm or .gif"

@@ -6,38 +6,30 @@ from pathlib import Path
 
 import numpy as np
 
-from aird_plugin.data.constants import IMAGE_SUFFIXES, NO_IDENTITY
-
-
-def identities_in(folder: Path) -> list[tuple[str, list[Path]]]:
-    """List (name, image files) of each subfolder that has images, both sorted by name."""
-    found = []
-    for subfolder in sorted(p for p in Path(folder).iterdir() if p.is_dir()):
-        images = images_in(subfolder)
-        if images:
-            found.append((subfolder.name, images))
-    return found
-
-
-def images_in(folder: Path) -> list[Path]:
-    """List the image files directly in a folder, sorted by name."""
-    return sorted(p for p in Path(folder).iterdir() if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES)
+from aird_plugin.data.constants import IMAGE_KINDS, NO_IDENTITY
+from aird_plugin.data.image_files import find_identities
+from aird_plugin.data.images import FILE_FORMATS
 
 
 class FolderRecords:
     """FOLDER/IDENTITY/*.jpg, labels in the order of the sorted names; or FOLDER/*.jpg, without labels.
 
-    Without labels, `labels` are all `NO_IDENTITY` and `num_classes` is 0. Raises ValueError if there is no image, or if there are
-    images both in the folder and in its subfolders: either the images or the identities would have to be ignored.
+    Without labels, `labels` are all `NO_IDENTITY` and `num_classes` is 0. left_out: what `find_identities` left out. Raises
+    ValueError if there is no image, or if there are images both in the folder and in its subfolders: either the images or the
+    identities would have to be ignored.
     """
+
+    formats = FILE_FORMATS
 
     def __init__(self, folder: Path):
         self.path = Path(folder)
-        identities, loose = identities_in(self.path), images_in(self.path)
+        identities, loose, self.left_out = find_identities(self.path)
+        self.left_out.taken = self.left_out.taken or len(loose)
         if not identities and not loose:
+            why = self.left_out.line()
             raise ValueError(
-                f"{folder} holds neither train.rec nor subfolders (one per identity) with .jpg, .png, .bmp or .webp, "
-                "nor such images themselves (without labels)"
+                f"{folder} holds neither train.rec nor subfolders (one per identity) with {IMAGE_KINDS}, "
+                f"nor such images themselves (without labels)" + (f". {why}" if why else "")
             )
         if identities and loose:
             raise ValueError(
@@ -57,6 +49,10 @@ class FolderRecords:
     def payload(self, row: int) -> bytes:
         """The undecoded image file of a row."""
         return self.files[row].read_bytes()
+
+    def where(self, row: int) -> str:
+        """The file of a row, for error messages."""
+        return str(self.files[row])
 
     def fingerprint(self) -> str:
         """SHA-256 over the names and contents of all files; computed once."""

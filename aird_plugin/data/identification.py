@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aird_plugin.data.constants import IMAGE_SUFFIXES, NO_IDENTITY
-from aird_plugin.data.images import decode
+from aird_plugin.data.constants import IMAGE_KINDS, NO_IDENTITY
+from aird_plugin.data.image_files import LOOSE, Accounting, find_identities, find_images
+from aird_plugin.data.images import FILE_FORMATS, FORMATS, decode
 from aird_plugin.data.lowres import to_square
 from aird_plugin.data.pairs import first_places, identities_of, read_pairs
 
@@ -27,7 +28,7 @@ class IdentificationSet(NamedTuple):
     """Probes, and the gallery in which they are searched.
 
     labels: int, one identity per image; a probe whose identity is not in the gallery is non-mated. track: int, the crops of one
-    track share a number.
+    track share a number. walks: what was taken from each folder, and left out.
     """
 
     name: str
@@ -36,6 +37,7 @@ class IdentificationSet(NamedTuple):
     probes: list[ImageFile]
     probe_labels: np.ndarray
     probe_track: np.ndarray
+    walks: tuple[Accounting, ...] = ()
 
 
 def read_square(images: list[ImageFile], side: int) -> np.ndarray:
@@ -46,7 +48,8 @@ def read_square(images: list[ImageFile], side: int) -> np.ndarray:
     """
     images_NHWC = np.empty((len(images), side, side, 3), np.uint8)
     for image_HWC, image in zip(images_NHWC, images, strict=True):
-        image_HWC[:] = to_square(decode(payload_of(image), image.where), side)
+        formats = FILE_FORMATS if image.payload is None else FORMATS
+        image_HWC[:] = to_square(decode(payload_of(image), image.where, formats=formats), side)
     return images_NHWC
 
 
@@ -63,20 +66,26 @@ def fingerprint(images: list[ImageFile], label_N: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def images_in(folder: Path) -> list[ImageFile]:
-    """List every image below a folder, sorted. Raises FileNotFoundError for no folder, ValueError for no images."""
+def images_in(folder: Path) -> tuple[list[ImageFile], Accounting]:
+    """List every image below a folder, sorted, and what is left out.
+
+    Raises FileNotFoundError for no folder, ValueError for no images.
+    """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}")
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
+    files, accounting = find_images(folder)
     if not files:
-        raise ValueError(f"{folder} contains no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return [ImageFile(str(file)) for file in files]
+        raise ValueError(f"{folder} contains no image ({IMAGE_KINDS})")
+    return [ImageFile(str(file)) for file in files], accounting
 
 
-def with_distractors(dataset: IdentificationSet, images: list[ImageFile]) -> IdentificationSet:
-    """Add images of no identity to the gallery."""
+def with_distractors(
+    dataset: IdentificationSet, images: list[ImageFile], accounting: Accounting | None = None
+) -> IdentificationSet:
+    """Add images of no identity to the gallery. accounting: of the folder that they come from."""
     labels = np.concatenate([dataset.gallery_labels, np.full(len(images), NO_IDENTITY)])
-    return dataset._replace(gallery=dataset.gallery + images, gallery_labels=labels)
+    walks = (*dataset.walks, accounting) if accounting else dataset.walks
+    return dataset._replace(gallery=dataset.gallery + images, gallery_labels=labels, walks=walks)
 
 
 def read_folders(folder: Path) -> list[IdentificationSet]:
@@ -84,26 +93,31 @@ def read_folders(folder: Path) -> list[IdentificationSet]:
 
     A probe whose identity is not in the gallery is non-mated. Raises FileNotFoundError and ValueError for missing parts.
     """
-    enrolled = _identities(folder / "gallery")
+    enrolled, *walks = _identities(folder / "gallery")
     numbers = {name: number for number, (name, _) in enumerate(enrolled)}
     gallery, gallery_labels = _flat(enrolled, numbers)
-    probed = _identities(folder / "probe")
+    probed, of_probes = _identities(folder / "probe")
     for name, _ in probed:
         numbers.setdefault(name, len(numbers))
     probes, probe_labels = _flat(probed, numbers)
-    dataset = IdentificationSet("", gallery, gallery_labels, probes, probe_labels, _tracks(probes, folder / "probe"))
+    track = _tracks(probes, folder / "probe")
+    dataset = IdentificationSet("", gallery, gallery_labels, probes, probe_labels, track, (*walks, of_probes))
     distractors = folder / "distractor"
-    return [with_distractors(dataset, images_in(distractors)) if distractors.exists() else dataset]
+    return [with_distractors(dataset, *images_in(distractors)) if distractors.exists() else dataset]
 
 
-def _identities(folder: Path) -> list[tuple[str, list[ImageFile]]]:
-    """(name, images) of each subfolder, sorted by name. Errors describe the layout."""
+def _identities(folder: Path) -> tuple[list[tuple[str, list[ImageFile]]], Accounting]:
+    """(name, images) of each subfolder with images, sorted by name, and what is left out. Errors describe the layout."""
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder {folder}; this layout is gallery/IDENTITY/*.jpg and probe/IDENTITY/*.jpg")
-    identities = [(place.name, images_in(place)) for place in sorted(folder.iterdir()) if place.is_dir()]
+    identities, loose, accounting = find_identities(folder, any_depth=True)
+    accounting.leave_out(LOOSE, *(file.name for file in loose))
     if not identities:
-        raise ValueError(f"{folder} contains no folder; this layout has one folder per identity")
-    return identities
+        line = accounting.line()
+        raise ValueError(
+            f"{folder} contains no folder with images; this layout has one folder per identity" + (f". {line}" if line else "")
+        )
+    return [(name, [ImageFile(str(file)) for file in files]) for name, files in identities], accounting
 
 
 def _flat(identities: list[tuple[str, list[ImageFile]]], numbers: dict[str, int]) -> tuple[list[ImageFile], np.ndarray]:
@@ -127,24 +141,25 @@ def read_scface(folder: Path) -> list[IdentificationSet]:
     """
     mugshots = [folder / f"mugshot_frontal_{kind}_all" for kind in ("cropped", "original")]
     place = next((place for place in mugshots if place.is_dir()), mugshots[0])
-    gallery, gallery_labels = _numbered(place, r"(\d{3})_frontal")
+    gallery, gallery_labels, *walks = _numbered(place, r"(\d{3})_frontal")
     datasets = []
     for distance in (1, 2, 3):
         cameras = folder / f"surveillance_cameras_distance_{distance}"
-        probes, probe_labels = _numbered(cameras, rf"(\d{{3}})_cam[1-5]_{distance}")
-        datasets.append(
-            IdentificationSet(f"distance_{distance}", gallery, gallery_labels, probes, probe_labels, np.arange(len(probes)))
-        )
+        probes, probe_labels, of_probes = _numbered(cameras, rf"(\d{{3}})_cam[1-5]_{distance}")
+        sides = gallery, gallery_labels, probes, probe_labels, np.arange(len(probes))
+        datasets.append(IdentificationSet(f"distance_{distance}", *sides, (*walks, of_probes)))
     return datasets
 
 
-def _numbered(folder: Path, pattern: str) -> tuple[list[ImageFile], np.ndarray]:
-    """List the images whose name without suffix matches, and the number in it."""
-    matches = [(image, re.fullmatch(pattern, Path(image.where).stem)) for image in images_in(folder)]
+def _numbered(folder: Path, pattern: str) -> tuple[list[ImageFile], np.ndarray, Accounting]:
+    """List the images whose name without suffix matches, the number in it, and what is left out besides other names."""
+    images, accounting = images_in(folder)
+    matches = [(image, re.fullmatch(pattern, Path(image.where).stem)) for image in images]
     named = [(image, int(match[1])) for image, match in matches if match]
     if not named:
         raise ValueError(f"{folder} contains no image with a name like {pattern}")
-    return [image for image, _ in named], np.array([number for _, number in named])
+    accounting.taken = len(named)
+    return [image for image, _ in named], np.array([number for _, number in named]), accounting
 
 
 def bin_identities(path: Path) -> tuple[list[ImageFile], np.ndarray]:

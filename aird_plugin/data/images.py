@@ -9,36 +9,43 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from aird_plugin.data.constants import FACE_SIDE
 
+# Of data sets and of uploads; a user's own files may also have the further ones, whose decoders read more than anybody uploads.
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+FILE_FORMATS = (*FORMATS, "TIFF", "PPM", "GIF")
 SIGNATURES = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n"}
 MAX_PIXELS = 1 << 26
+# TIFF's tag of the bits of each channel.
+TIFF_BITS = 258
 # Each scan of a progressive JPEG covers all pixels again and may take only a hundred bytes. A regular file has about ten scans.
 SCAN, MAX_SCANNED_PIXELS = b"\xff\xda", 1 << 30
 # For these simplejpeg returns the same pixels as Pillow in half the time; it rounds CMYK differently.
 COLOR_SPACES = ("YCbCr", "Gray", "RGB")
 
 
-def decode(payload: bytes, where: str, upright: bool = False) -> np.ndarray:
+def decode(payload: bytes, where: str, upright: bool = False, formats: tuple[str, ...] = FORMATS) -> np.ndarray:
     """JPEG, PNG, BMP or WebP bytes -> uint8 (H, W, 3), RGB. Grey and palette images become RGB, alpha is dropped.
 
-    upright: apply the EXIF orientation, for photos. Aligned images ignore it, as MXNet does (cv2 applies it). Raises ValueError
-    naming `where` for bytes that are truncated, damaged, of another format, of more than 2**26 pixels, or of more than 2**30
-    pixels over all scans of a JPEG.
+    upright: apply the EXIF orientation, for photos. Aligned images ignore it, as MXNet does (cv2 applies it). formats: of Pillow;
+    FILE_FORMATS also reads TIFF, PPM and GIF. Of several frames or pages the first is read. Raises ValueError naming `where` for
+    bytes that are truncated, damaged, of another format, of more than 2**26 pixels, of more than 2**30 pixels over all scans of a
+    JPEG, or of pixels that are no 8 or 16 bit numbers.
     """
     if not upright and payload.startswith(SIGNATURES["JPEG"]) and (image_HWC := _plain_jpeg(payload)) is not None:
         return image_HWC
     try:
-        with Image.open(io.BytesIO(payload), formats=FORMATS) as image:
+        with Image.open(io.BytesIO(payload), formats=formats) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} pixels; at most {MAX_PIXELS} in total are allowed")
             if payload.startswith(SIGNATURES["JPEG"]) and scanned(payload, image.size) > MAX_SCANNED_PIXELS:
                 raise ValueError(
                     f"{image.width}x{image.height} pixels in {payload.count(SCAN)} scans, which would decode for minutes"
                 )
+            if unknown_range(image):
+                raise ValueError(f"{image.format} with pixels that are no 8 or 16 bit numbers; convert it to 8 bits")
             return np.array(_rgb(ImageOps.exif_transpose(image) if upright else image))
     # Pillow's decoders raise many error types on damaged bytes, without a common base class.
     except Exception as error:
-        reason = f"not {', '.join(FORMATS)}" if isinstance(error, UnidentifiedImageError) else error
+        reason = f"not {', '.join(formats)}" if isinstance(error, UnidentifiedImageError) else error
         raise ValueError(f"{where}: {len(payload)} bytes that are no readable image: {reason}") from error
 
 
@@ -55,6 +62,12 @@ def _plain_jpeg(payload: bytes) -> np.ndarray | None:
         return simplejpeg.decode_jpeg(payload)
     except ValueError:
         return None
+
+
+def unknown_range(image: Image.Image) -> bool:
+    """Whether white is no known number: pixels of 32 bits, or of 12 in a TIFF, which Pillow reads as numbers up to 4,095."""
+    tiff_bits = getattr(image, "tag_v2", {}).get(TIFF_BITS, (16,))[0] if image.format == "TIFF" else 16
+    return image.mode == "F" or (image.format == "TIFF" and image.mode.startswith("I") and tiff_bits != 16)
 
 
 def scanned(jpeg: bytes, size: tuple[int, int]) -> int:
@@ -89,7 +102,7 @@ def face_file(path: Path, size: int = FACE_SIDE, resize: bool = False, keep: tup
     `resize`.
     """
     payload = Path(path).read_bytes()
-    image_HWC = decode(payload, str(path))
+    image_HWC = decode(payload, str(path), formats=FILE_FORMATS)
     height, width = image_HWC.shape[:2]
     if height != width or (width != size and not resize):
         remedy = "crop it to an aligned square first" if height != width else "--resize resizes squares"

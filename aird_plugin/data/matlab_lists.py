@@ -18,7 +18,7 @@ def read_tinyface(folder: Path) -> list[IdentificationSet]:
     gallery, labels = _listed(place / "gallery_match_img_ID_pairs.mat", "gallery", place / "Gallery_Match")
     probes, probe_labels = _listed(place / "probe_img_ID_pairs.mat", "probe", place / "Probe")
     dataset = IdentificationSet("", gallery, labels, probes, probe_labels, np.arange(len(probes)))
-    return [with_distractors(dataset, images_in(place / "Gallery_Distractor"))]
+    return [with_distractors(dataset, *images_in(place / "Gallery_Distractor"))]
 
 
 def read_survface(folder: Path) -> list[IdentificationSet]:
@@ -31,10 +31,10 @@ def read_survface(folder: Path) -> list[IdentificationSet]:
     place = place if place.is_dir() else folder
     gallery, labels = _listed(place / "gallery_img_ID_pairs.mat", "gallery", place / "gallery")
     mated, mated_labels = _listed(place / "mated_probe_img_ID_pairs.mat", "mated_probe", place / "mated_probe")
-    non_mated = images_in(place / "unmated_probe")
+    non_mated, *walks = images_in(place / "unmated_probe")
     probes = mated + non_mated
     probe_labels = np.concatenate([mated_labels, np.full(len(non_mated), NO_IDENTITY)])
-    return [IdentificationSet("", gallery, labels, probes, probe_labels, np.arange(len(probes)))]
+    return [IdentificationSet("", gallery, labels, probes, probe_labels, np.arange(len(probes)), tuple(walks))]
 
 
 def survface_pairs(folder: Path) -> list[tuple[Path, Path, bool]]:

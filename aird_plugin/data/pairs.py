@@ -139,6 +139,12 @@ def distinct_faces(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     return images_UHWC, face_2N
 
 
+def check_images(pairs: Pairs) -> None:
+    """Decode each distinct image and forget it. Raises what `distinct_faces` raises."""
+    for place in np.unique(first_places(pairs.images)).tolist():
+        _decode_square(pairs.images[place], place)
+
+
 def _decode_square(image: bytes, place: int) -> np.ndarray:
     """Decode the image at a place of the .bin, and resize it to 112 px. ValueError names its pair."""
     where = f"pair {place // 2}, {'second' if place % 2 else 'first'} image"

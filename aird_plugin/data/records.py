@@ -1,13 +1,14 @@
-"""Open a set of aligned images of any kind: with labels for training (`open_records`), without (`read_faces`)."""
+"""Open a training set of any kind, and decode its images."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
 
-from aird_plugin.data.constants import FACE_SIDE, IMAGE_SUFFIXES, NO_IDENTITY
+from aird_plugin.data.constants import FACE_SIDE, NO_IDENTITY
 from aird_plugin.data.folder_records import FolderRecords
-from aird_plugin.data.images import decode, face_file
-from aird_plugin.data.pairs import pair_faces, read_pairs
+from aird_plugin.data.image_files import UNREADABLE, Accounting
+from aird_plugin.data.images import FORMATS, decode
 from aird_plugin.data.recordio.face_records import FaceRecords
 
 
@@ -29,14 +30,51 @@ def open_records(path: str) -> FaceRecords | FolderRecords:
     )
 
 
+class ReadableRecords:
+    """A training set without its unreadable images. stored: the whole set; labels keep their numbers. skipped: a count."""
+
+    def __init__(self, stored: FaceRecords | FolderRecords, unreadable: list[int]):
+        self.stored, self.path, self.num_classes = stored, stored.path, stored.num_classes
+        self.formats = getattr(stored, "formats", FORMATS)
+        self.rows = np.setdiff1d(np.arange(len(stored)), unreadable)
+        self.labels = np.asarray(stored.labels)[self.rows]
+        self.skipped = len(unreadable)
+        walk = getattr(stored, "left_out", None)
+        self.left_out = Accounting(Path(stored.path), len(self.rows), dict(walk.left_out) if walk else {})
+        self.left_out.leave_out(UNREADABLE, *(self._short(row) for row in unreadable))
+
+    def _short(self, row: int) -> str:
+        return where(self.stored, row).removeprefix(str(self.path)).lstrip("/ ")
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def payload(self, row: int) -> bytes:
+        """The undecoded image file of a row."""
+        return self.stored.payload(int(self.rows[row]))
+
+    def where(self, row: int) -> str:
+        """The file, or the record file and key, of a row."""
+        return where(self.stored, int(self.rows[row]))
+
+    def fingerprint(self) -> str:
+        """Of the whole set and the rows that are taken."""
+        return hashlib.sha256(self.stored.fingerprint().encode() + self.rows.astype("<i8").tobytes()).hexdigest()
+
+
+StoredRecords = FaceRecords | FolderRecords | ReadableRecords
+
+
 class WithoutLabels:
     """A labelled training set whose labels the recipe does not use. stored: the set itself."""
 
     num_classes = 0
 
-    def __init__(self, stored: FaceRecords | FolderRecords):
+    def __init__(self, stored: StoredRecords):
         self.stored, self.path = stored, stored.path
         self.labels = np.full(len(stored), NO_IDENTITY)
+        self.left_out = getattr(stored, "left_out", None)
+        self.formats, self.skipped = getattr(stored, "formats", FORMATS), skipped_images(stored)
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -45,45 +83,43 @@ class WithoutLabels:
         """The undecoded image file of a row."""
         return self.stored.payload(row)
 
+    def where(self, row: int) -> str:
+        """The file, or the record file and key, of a row."""
+        return where(self.stored, row)
+
     def fingerprint(self) -> str:
         """The set's own fingerprint: the images are the same, so that runs with and without labels share one bank."""
         return self.stored.fingerprint()
 
 
-Records = FaceRecords | FolderRecords | WithoutLabels
+Records = StoredRecords | WithoutLabels
 
 
-def as_stored(records: Records) -> FaceRecords | FolderRecords:
+def as_stored(records: Records) -> StoredRecords:
     """The training set with the labels that it has on disk."""
     return records.stored if isinstance(records, WithoutLabels) else records
 
 
+def skipped_images(records) -> int:
+    """The number of unreadable images that skip_bad left out."""
+    return getattr(records, "skipped", 0)
+
+
+def where(records: Records, row: int) -> str:
+    """The file, or the record file and key, of a row, for error messages."""
+    return records.where(row) if hasattr(records, "where") else f"image {row} of {records.path}"
+
+
 def decode_face(records: Records, row: int) -> np.ndarray:
     """Decode the HR image of a row. uint8 (112, 112, 3). Raises ValueError naming a record of another size or unreadable."""
-    face_HWC = decode(records.payload(row), f"image {row} of {records.path}")
+    try:
+        payload = records.payload(row)
+    except OSError as error:
+        raise ValueError(f"{where(records, row)} cannot be read: {error.strerror or error}") from error
+    face_HWC = decode(payload, where(records, row), formats=getattr(records, "formats", FORMATS))
     if face_HWC.shape != (FACE_SIDE, FACE_SIDE, 3):
         raise ValueError(
-            f"image {row} of {records.path} is {face_HWC.shape[1]}x{face_HWC.shape[0]}, but training needs aligned "
+            f"{where(records, row)} is {face_HWC.shape[1]}x{face_HWC.shape[0]}, but training needs aligned "
             f"{FACE_SIDE}x{FACE_SIDE} images; make the records again with tools/make_rec.py"
         )
     return face_HWC
-
-
-def read_faces(path: str) -> np.ndarray:
-    """Read unlabelled images from a folder of any layout, a .bin or a .rec. uint8 (N, 112, 112, 3), RGB.
-
-    The reference resize brings square images of another size to 112 px. Raises FileNotFoundError, and ValueError for an image
-    that is unreadable or not square, or for a folder with fewer than two images.
-    """
-    place = Path(path)
-    if place.suffix == ".bin":
-        return pair_faces(read_pairs(place))
-    if place.suffix == ".rec" or (place / "train.rec").exists():
-        records = open_records(path)
-        return np.stack([decode_face(records, row) for row in range(len(records))])
-    if not place.is_dir():
-        raise FileNotFoundError(f"no images at {path}; pass a folder of images, a .bin or a .rec")
-    files = sorted(file for file in place.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
-    if len(files) < 2:
-        raise ValueError(f"{path} holds {len(files)} image(s) ({', '.join(IMAGE_SUFFIXES)}); statistics need two or more")
-    return np.stack([decode(face_file(file, resize=True, keep=("JPEG", "PNG")), str(file)) for file in files])

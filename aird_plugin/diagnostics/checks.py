@@ -7,6 +7,7 @@ import numpy as np
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.bank.caches import ImageCache, TeacherCache, image_cache_inputs, read_manifest, teacher_cache_inputs
 from aird_plugin.diagnostics.diagnostic import Diagnostic
+from aird_plugin.diagnostics.images import check_every_image, check_left_out
 from aird_plugin.diagnostics.input_probe import check_at_start
 from aird_plugin.diagnostics.labels import check_labels_of_identities
 from aird_plugin.diagnostics.leaks import check_shared_identities, check_shared_images
@@ -23,7 +24,8 @@ from aird_plugin.diagnostics.teacher_input import (
 
 def at_start(recipe: Recipe, records, bank: TeacherCache | None, teacher=None) -> Iterator[Diagnostic]:
     """The warnings of the cheap checks: labels, images in both training and test sets, the teacher's embeddings and its input."""
-    diagnostics = [*check_labels_of_identities(np.asarray(records.labels), recipe.head.num_classes)]
+    diagnostics = [*check_left_out(records)]
+    diagnostics += check_labels_of_identities(np.asarray(records.labels), recipe.head.num_classes)
     diagnostics += [check_shared_images(records, target) for target in recipe.run.val_targets]
     if bank is not None:
         diagnostics += check_bank(bank)
@@ -42,6 +44,11 @@ def check_bank(bank: TeacherCache, seed: int = 0) -> Iterator[Diagnostic]:
 
 def check_all(recipe: Recipe, records, teacher) -> Iterator[Diagnostic]:
     """All checks, for a recipe whose files open. A missing bank is reported, not built."""
+    yield from check_left_out(records)
+    unreadable = list(check_every_image(records, recipe.bank.skip_bad))
+    yield from unreadable
+    if any(diagnostic.status == "error" for diagnostic in unreadable):
+        return
     yield from check_labels_of_identities(np.asarray(records.labels), recipe.head.num_classes)
     for target in recipe.run.val_targets:
         yield check_shared_images(records, target)

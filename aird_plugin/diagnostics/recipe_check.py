@@ -6,15 +6,21 @@ from aird_plugin.config.recipe import Recipe
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 
 
-def check_recipe(path: str, overrides: list[str]) -> Iterator[Diagnostic]:
-    """Check the recipe's keys, that each input exists, that all inputs open, and that their contents fit together."""
+def check_recipe(path: str, overrides: list[str], arcface_torch: bool = False) -> Iterator[Diagnostic]:
+    """Check the recipe's keys, that each input exists, that all inputs open, and that their contents fit together.
+
+    arcface_torch: whether the run will be inside it, where other keys have an effect.
+    """
     from aird_plugin.config.recipe import load
+    from aird_plugin.diagnostics.ignored_keys import ignored_keys
     from aird_plugin.training.inputs import NOTHING_AT_HAND, SOURCES, inputs_of, with_student_init, with_target_files
+    from aird_plugin.utils.devices import pick_device
     from aird_plugin.utils.errors import EXPECTED
 
     try:
         recipe = load(path, overrides)
         yield Diagnostic("ok", f"{' '.join([path, *overrides])}: every key and value is known")
+        yield from ignored_keys(recipe, pick_device(recipe.run.device).type, arcface_torch)
         inputs = list(inputs_of(recipe))
         for found in inputs:
             yield Diagnostic("error", str(found), SOURCES[found.key]) if found.problem else Diagnostic("ok", str(found))

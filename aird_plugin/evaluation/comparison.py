@@ -39,7 +39,7 @@ def _decide(name: str, evaluator: PairEvaluator, spec: EvalSpec) -> tuple[dict, 
     try:
         correct_N = fold_decisions(evaluator.embeddings(spec), evaluator.same_N)
     except ValueError as error:
-        raise ValueError(f"{name}: {error}") from error
+        raise ValueError(f"{name}: {error} ({evaluator.pairs_file})") from error
     return evaluator.setting(spec), correct_N
 
 

@@ -23,8 +23,10 @@ def read_layout(layout: str, data: str, distractors: str | None = None) -> list[
     Raises what the reader of the layout raises.
     """
     identification_sets = READERS[layout](Path(data))
-    images = identification.images_in(Path(distractors)) if distractors else []
-    return [identification.with_distractors(one, images) for one in identification_sets]
+    if not distractors:
+        return identification_sets
+    images = identification.images_in(Path(distractors))
+    return [identification.with_distractors(one, *images) for one in identification_sets]
 
 
 def read_bin(data: str, distractors: str | None = None, merge: float | None = None, teacher=None, batch=96, device="cpu"):
@@ -38,7 +40,7 @@ def read_bin(data: str, distractors: str | None = None, merge: float | None = No
         label_N = merged_labels(images, label_N, merge, teacher, batch, device)
     identification_set = identification.split_identities(images, label_N, distractors == "")
     if distractors:
-        identification_set = identification.with_distractors(identification_set, identification.images_in(Path(distractors)))
+        identification_set = identification.with_distractors(identification_set, *identification.images_in(Path(distractors)))
     return [identification_set]
 
 

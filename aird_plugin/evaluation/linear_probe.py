@@ -5,15 +5,13 @@ list the identities, so a single draw is no result: the figure is the mean and s
 width, C = identities.
 """
 
-from pathlib import Path
-
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
 from aird_plugin.data.degradation import get_degradation
-from aird_plugin.data.folder_records import identities_in
 from aird_plugin.data.identification import ImageFile, fingerprint
+from aird_plugin.data.image_files import LOOSE, Accounting, find_identities
 from aird_plugin.evaluation.embed import normalise
 from aird_plugin.evaluation.eval_spec import EvalSpec
 from aird_plugin.evaluation.gallery_evaluator import check_downsampling, image_sums
@@ -26,12 +24,15 @@ SCALE = 16.0
 PENALTY = 1e-4
 
 
-def evaluate_linear_probe(student, data: str, specs: list[EvalSpec], batch: int = 96, device="cpu") -> list[dict]:
-    """A row of figures for each spec, on a folder with one subfolder per identity.
+def evaluate_linear_probe(
+    student, data: str, specs: list[EvalSpec], batch: int = 96, device="cpu"
+) -> tuple[list[dict], Accounting]:
+    """A row of figures for each spec, on a folder with one subfolder per identity, and what of the folder was left out.
 
     Raises what `linear_probe_accuracies` and `read_square` raise.
     """
-    identities = identities_in(Path(data))
+    identities, loose, accounting = find_identities(data)
+    accounting.leave_out(LOOSE, *(file.name for file in loose))
     images = [ImageFile(str(file)) for _, files in identities for file in files]
     label_N = np.repeat(np.arange(len(identities)), [len(files) for _, files in identities])
     rows = []
@@ -55,7 +56,7 @@ def evaluate_linear_probe(student, data: str, specs: list[EvalSpec], batch: int 
                 "resize": get_degradation(spec.degradation).version,
             }
         )
-    return rows
+    return rows, accounting
 
 
 def linear_probe_accuracies(

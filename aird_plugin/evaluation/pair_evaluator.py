@@ -73,7 +73,11 @@ class PairEvaluator:
         Raises ValueError for values that do not exist or do not fit together, and what `verify` and `FaceBN` raise.
         """
         spec = EvalSpec.of(*given, **fields)
-        return {**self.setting(spec), **verify(self.embeddings(spec), self.same_N)}
+        setting, embeddings_2ND = self.setting(spec), self.embeddings(spec)
+        try:
+            return {**setting, **verify(embeddings_2ND, self.same_N)}
+        except ValueError as error:
+            raise ValueError(f"{self.pairs_file}: {error}") from error
 
     def setting(self, *given, **fields) -> dict:
         """The settings part of a row, without the figures. Takes and raises what `evaluate` does."""

@@ -3,11 +3,13 @@
 N = images, S = side of the file's input, D = embedding width.
 """
 
+import sys
 from pathlib import Path
 
 import numpy as np
 
 from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.data.image_files import first_names
 from aird_plugin.data.lowres import low_faces
 from aird_plugin.data.pairs import pair_faces, read_pairs
 from aird_plugin.data.records import decode_face, open_records
@@ -17,7 +19,10 @@ MIN_COSINE = 0.9999
 
 
 def sample_faces(path: str, count: int) -> np.ndarray:
-    """Up to `count` images of a .bin, a record file or a folder of images, evenly spaced. uint8 (N, 112, 112, 3)."""
+    """Up to `count` images of a .bin, a record file or a folder of images, evenly spaced. uint8 (N, 112, 112, 3).
+
+    Unreadable training images are left out with a warning on stderr. Raises ValueError where all of the sample are unreadable.
+    """
     if Path(path).suffix == ".bin":
         pairs = read_pairs(path)
         chosen = np.linspace(0, len(pairs.same) - 1, min(len(pairs.same), -(-count // 2)), dtype=int)
@@ -25,7 +30,17 @@ def sample_faces(path: str, count: int) -> np.ndarray:
         return pair_faces(pairs._replace(images=images, same=pairs.same[chosen]))[:count]
     records = open_records(path)
     rows = np.linspace(0, len(records) - 1, min(len(records), count), dtype=int)
-    return np.stack([decode_face(records, int(row)) for row in rows])
+    images, problems = [], []
+    for row in rows:
+        try:
+            images.append(decode_face(records, int(row)))
+        except ValueError as error:
+            problems.append(str(error))
+    if not images:
+        raise ValueError(problems[0])
+    if problems:
+        print(f"warning: {len(problems)} of {len(rows)} sampled images left out: {first_names(problems)}", file=sys.stderr)
+    return np.stack(images)
 
 
 def resize_to_side(side: int, images_NHWC: np.ndarray) -> np.ndarray:

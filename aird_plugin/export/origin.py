@@ -19,7 +19,8 @@ def origin(metadata: dict) -> dict:
     exporter = provenance()
     return {key: metadata.get(key) for key in COPIED_KEYS} | {
         "recipe": without_folders(metadata["recipe"]),
-        "records": {"file": name_of(records["path"]), "sha256": records["sha256"], "faces": records["faces"]},
+        "records": {"file": name_of(records["path"]), "sha256": records["sha256"], "faces": records["faces"]}
+        | ({"skipped": records["skipped"]} if records.get("skipped") else {}),
         "teacher": teacher and {key: teacher.get(key) for key in ("file", "network", "sha256")},
         "adapted": adapted and {key: adapted.get(key) for key in ("faces", "source", "keep")},
         "exported": {"versions": exporter["versions"], "code": exporter["code"]},

@@ -66,6 +66,14 @@ def run_folder(path: str | Path) -> Path:
     return path.parent if path.name == MODEL_FILE and (path.parent / RUN_FILE).is_file() else path
 
 
+def skipped_images(path: str | Path) -> int:
+    """The number of unreadable images that the run at `path` was trained without (skip_bad); 0 for what is no run folder."""
+    try:
+        return int(read_object(run_folder(path) / RUN_FILE)["records"].get("skipped", 0))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return 0
+
+
 def load_model(
     path: str | Path, network: str | None = None, device: str | torch.device = "cpu", model_input: Any = None
 ) -> nn.Module | Teacher:

@@ -16,6 +16,7 @@ from aird_plugin.data.degradation import downsample, resize_to_network_torch
 from aird_plugin.data.images import decode
 from aird_plugin.data.lowres import resize_faces, to_input
 from aird_plugin.data.pairs import read_pairs
+from aird_plugin.data.readable_records import skip_unreadable
 from aird_plugin.data.records import decode_face, open_records
 from aird_plugin.prior.model import diffusers, predict
 from aird_plugin.utils.files import write_atomically
@@ -45,7 +46,7 @@ def faces_to_show(recipe: Recipe) -> np.ndarray:
         files = read_pairs(target).images
         indices = np.linspace(0, len(files) // 2 - 1, min(count, len(files) // 2)).astype(int) * 2
         return np.stack([decode(files[index], f"image {index} of {target}") for index in indices])
-    records = open_records(recipe.data.rec)
+    records = skip_unreadable(open_records(recipe.data.rec), recipe.bank.skip_bad, recipe.bank.bank)
     return np.stack([decode_face(records, row) for row in range(min(count, len(records)))])
 
 

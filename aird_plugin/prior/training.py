@@ -19,6 +19,7 @@ from aird_plugin.data.loader import loader
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.mixture import is_mixture
 from aird_plugin.data.sampler import BatchSampler
+from aird_plugin.diagnostics.ignored_keys import print_ignored_keys
 from aird_plugin.prior.dataset import TwoSizes, both_sizes
 from aird_plugin.prior.model import beside, build_scheduler, build_unet, diffusers, save_prior
 from aird_plugin.prior.samples import write_pictures
@@ -67,6 +68,7 @@ def train(recipe: Recipe) -> Path:
     Raises what `loop.train` raises.
     """
     with process_group(pick_device(recipe.run.device), recipe.run.rank_timeout), deterministic(recipe.run.deterministic):
+        print_ignored_keys(recipe, pick_device(recipe.run.device).type)
         state = build_state(recipe)
         write_or_verify_run(state.recipe, state.metadata)
         run_steps(state, resume(state))

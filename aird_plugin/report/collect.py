@@ -17,7 +17,7 @@ from aird_plugin.evaluation.eval_spec import EvalSpec
 from aird_plugin.evaluation.pair_evaluator import PROTOCOLS, PairEvaluator, check_eval_spec, input_side
 from aird_plugin.evaluation.verification import error_rates
 from aird_plugin.models.facebn import KEEP
-from aird_plugin.models.load import load_model, load_teacher
+from aird_plugin.models.load import load_model, load_teacher, skipped_images
 from aird_plugin.report.batchnorm_shift import measure_batchnorm_shift
 from aird_plugin.report.data import TEACHER_NAME, EvalResult, FocusDetails, ReportData, Scores
 from aird_plugin.report.embedding_map import identity_map, shown_images
@@ -62,7 +62,11 @@ def gather(folders: list[str], options: ReportOptions, command: str, device: str
     is embedded, for folders that are not runs, missing files and invalid options.
     """
     methods = group([read_run(folder) for folder in folders])
-    notes: list[str] = []
+    notes = [
+        f"{run.name} was trained without {count} unreadable images (skip_bad)."
+        for run in (run for method in methods for run in method.runs)
+        if (count := skipped_images(run.folder))
+    ]
     if not options.pairs:
         return ReportData(methods, list(_recorded(methods)), None, command, notes)
     sides = options.px or sorted({check_px(run.metadata.get("px")) for method in methods for run in method.runs})

@@ -2,6 +2,7 @@
 
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.degradation import BICUBIC
+from aird_plugin.diagnostics.images import check_left_out
 from aird_plugin.prior.dataset import both_sizes
 from aird_plugin.training.data import open_caches, open_faces
 from aird_plugin.training.inputs import check_inputs
@@ -31,4 +32,5 @@ def build_bank(recipe: Recipe) -> list[str]:
     lines += [f"{recipe.bank.low_folder(*section)}: {len(records)} images" for section in sections]
     if teacher:
         lines.append(f"{recipe.bank.teacher_folder}: {len(records)} images, {recipe.bank.views} views, width {teacher.dim}")
+    lines += [str(diagnostic) for diagnostic in check_left_out(records)]
     return lines

@@ -15,7 +15,8 @@ from aird_plugin.data.degradation import BICUBIC, get_degradation
 from aird_plugin.data.device_array import bank_device
 from aird_plugin.data.lowres import RESIZE
 from aird_plugin.data.multi_size import DrawnSizes
-from aird_plugin.data.records import Records, WithoutLabels, as_stored, open_records
+from aird_plugin.data.readable_records import skip_unreadable
+from aird_plugin.data.records import Records, StoredRecords, WithoutLabels, as_stored, open_records
 from aird_plugin.data.sampler import BatchSampler, MPerClassSampler
 from aird_plugin.losses.term import Needs
 from aird_plugin.models.teacher import Teacher
@@ -30,10 +31,11 @@ def open_faces(recipe: Recipe) -> tuple[Records, Recipe]:
 
     Raises ValueError where recipe and data disagree.
     """
-    records: Records = open_records(recipe.data.rec)
+    stored = open_records(recipe.data.rec)
     wanted = recipe.data.num_image
-    if wanted and wanted != len(records):
-        raise ValueError(f"num_image={wanted}, but {recipe.data.rec} holds {len(records)} images")
+    if wanted and wanted != len(stored):
+        raise ValueError(f"num_image={wanted}, but {recipe.data.rec} holds {len(stored)} images")
+    records: Records = readable(recipe, stored)
     if not recipe.data.labels:
         records = WithoutLabels(as_stored(records))
     if not records.num_classes:
@@ -46,6 +48,15 @@ def open_faces(recipe: Recipe) -> tuple[Records, Recipe]:
             "num_classes=0 takes as many as the data have"
         )
     return records, replace(recipe, head=replace(recipe.head, num_classes=classes))
+
+
+def readable(recipe: Recipe, records: StoredRecords) -> StoredRecords:
+    """The records without unreadable ones where skip_bad allows it; rank 0 decodes all of them, the others wait."""
+    if not recipe.bank.skip_bad:
+        return records
+    found = skip_unreadable(records, recipe.bank.skip_bad, recipe.bank.bank) if distributed.rank() == 0 else None
+    distributed.wait_for_rank0()
+    return found or skip_unreadable(records, recipe.bank.skip_bad, recipe.bank.bank)
 
 
 def open_caches(

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aird_plugin.config.recipe import Recipe
-from aird_plugin.data.pairs import read_pairs
-from aird_plugin.evaluation.distances import FOLDS, check_labels
+from aird_plugin.evaluation.pair_files import check_pairs_file
 from aird_plugin.models.load import find_model
 from aird_plugin.models.registry import ONNX
 from aird_plugin.utils.errors import MissingInputs
@@ -78,13 +77,13 @@ def model_problem(path: str) -> str | None:
 
 
 def target_problem(path: str) -> str | None:
-    """Why a .bin cannot be verified by ten folds; None where it can."""
+    """Why a .bin cannot be verified by ten folds, or which image of it is unreadable; None where it can be verified."""
     if not Path(path).is_file():
         return "not there"
     try:
-        check_labels(read_pairs(path).same, FOLDS)
+        check_pairs_file(path)
     except ValueError as error:
-        return str(error)
+        return str(error).removeprefix(f"{path}: ")
     return None
 
 

@@ -12,6 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.batches import Batch
 from aird_plugin.data.loader import loader
+from aird_plugin.diagnostics.ignored_keys import print_ignored_keys
 from aird_plugin.training.deterministic import deterministic
 from aird_plugin.training.multi_size import all_inputs, identity_loss
 from aird_plugin.training.objective import build_loss_inputs
@@ -37,6 +38,7 @@ def train(recipe: Recipe) -> Path:
     steps), Interrupted after Ctrl-C or SIGTERM, once the state is saved, and RankLost where other ranks died or hang.
     """
     with process_group(pick_device(recipe.run.device), recipe.run.rank_timeout), deterministic(recipe.run.deterministic):
+        print_ignored_keys(recipe, pick_device(recipe.run.device).type)
         state = build_state(recipe)
         write_or_verify_run(state.setup.recipe, state.setup.metadata)
         first = resume(state)

@@ -11,6 +11,7 @@ from aird_plugin.config.aliases import today_in
 from aird_plugin.config.recipe import Recipe, from_flat
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.mixture import version_of
+from aird_plugin.data.records import skipped_images
 from aird_plugin.models.load import find_model, graph_file
 from aird_plugin.models.onnx_network import GRAPH_FILE
 from aird_plugin.models.registry import ONNX
@@ -70,12 +71,18 @@ def run_metadata(recipe: Recipe, records: Any, teacher: Any, student: nn.Module,
         "resize": version_of(recipe.data.degradation),
         "face_side": FACE_SIDE,
         "parameters": sum(p.numel() for p in student.parameters()),
-        "records": {"path": str(records.path), "sha256": records.fingerprint(), "faces": len(records)},
+        "records": {"path": str(records.path), "sha256": records.fingerprint(), "faces": len(records)} | skipped_entry(records),
         "teacher": teacher.describe() if teacher else None,
         "student_init": {"file": Path(first).name, "sha256": file_sha256(find_model(first).file)} if first else None,
         **provenance(next(student.parameters()).device),
         "world_size": distributed.world_size(),
     }
+
+
+def skipped_entry(records: Any) -> dict:
+    """{"skipped": the number of unreadable images that were left out}; {} where there are none."""
+    count = skipped_images(records)
+    return {"skipped": count} if count else {}
 
 
 def read_metadata(folder: Path) -> dict:

@@ -9,6 +9,7 @@ import torch
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.mixture import verified_degradation
+from aird_plugin.data.records import skipped_images
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator, input_side
 from aird_plugin.models.load import model_files
 from aird_plugin.models.teacher import Teacher
@@ -16,6 +17,9 @@ from aird_plugin.training.setup import TrainingSetup
 from aird_plugin.utils import distributed
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.provenance import stamped
+
+# In a row: the number of unreadable training images that the student was trained without.
+SKIPPED = "skipped_images"
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,8 @@ def write_rows(setup: TrainingSetup, rows: list[dict]) -> None:
     """OUTPUT/evaluation.json, of the student in model.pt beside it. Rank 0 calls it, once model.pt is written."""
     run, teacher = setup.recipe.run, setup.recipe.teacher.paths or None
     rows = stamped(rows, setup.device, model_files({"student": run.output, "teacher": teacher}))
+    if skipped := skipped_images(setup.records):
+        rows = [row | {SKIPPED: skipped} for row in rows]
     write_atomically(Path(run.output) / "evaluation.json", json.dumps(rows, indent=1).encode())
 
 

@@ -10,6 +10,9 @@ from aird_plugin.adaptation.warnings import dataset_warnings, sharper_fraction, 
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.data.lowres import low_faces
+from aird_plugin.data.pairs import write_pairs
+from aird_plugin.data.recordio.face_records import write_face_records
+from aird_plugin.data.unlabelled_faces import read_faces
 from aird_plugin.evaluation.embed import embed, network_inputs
 from aird_plugin.models import build
 from aird_plugin.models.facebn import FaceBN
@@ -124,6 +127,36 @@ def test_command_writes_a_run_that_evaluates_and_exports(run_folder, camera, pai
     assert main(["evaluate", str(out), "--pairs", pairs_file, "--px", "16"]) == 0
     assert main(["export", str(out), "--out", str(tmp_path / "model"), "--count", "8"]) == 0
     assert f"adapted to {count} unlabelled " in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+
+
+def test_a_bad_file_and_crops_that_are_not_square_do_not_stop_the_command(run_folder, noise_faces, tmp_path, capsys):
+    camera = tmp_path / "camera"
+    (camera / "@eaDir").mkdir(parents=True)
+    for number, image in enumerate(noise_faces(8)):
+        (camera / f"{number}.jpg").write_bytes(encode_jpeg(image if number else image[:90, :70]))
+    (camera / "@eaDir" / "1.jpg").write_bytes((camera / "1.jpg").read_bytes())
+    (camera / "torn.jpg").write_bytes((camera / "1.jpg").read_bytes()[:300])
+    (camera / "empty.png").touch()
+    out = tmp_path / "adapted"
+    assert main(["adapt", str(run_folder), str(camera), "--out", str(out)]) == 0
+    text = capsys.readouterr().out
+    assert "warning: 1 of 8 images are not square and were stretched (0.jpg): `aird align` crops photos as" in text
+    assert text.splitlines()[-1] == (
+        "camera: 8 images taken; left out: hidden or system folders with images: 1 (@eaDir); "
+        "unreadable images: 2 (empty.png, torn.jpg)"
+    )
+    entry = json.loads((out / "recipe.json").read_text())["adapted"]
+    assert entry["faces"] == 8 and entry["left_out"]["unreadable images"] == ["empty.png", "torn.jpg"]
+
+
+def test_a_bad_image_of_a_bin_and_of_a_rec_is_left_out_by_its_name(noise_faces, tmp_path):
+    good = [encode_jpeg(image) for image in noise_faces(3)]
+    write_pairs(tmp_path / "pairs.bin", [*good, b"torn"], [True, False])
+    write_face_records(tmp_path, [(0, good[0]), (0, b"torn"), (1, good[1])])
+    for name, expected in (("pairs.bin", "pair 1, image 1"), ("train.rec", f"{tmp_path}/train.rec record 2")):
+        found = read_faces(str(tmp_path / name))
+        assert found.accounting.left_out == {"unreadable images": [expected]} and not found.stretched
+        assert len(found.images_NHWC) == found.accounting.taken
 
 
 def test_px_downsamples_the_images_first(run_folder, tiny_run, tmp_path):

@@ -12,9 +12,9 @@ from PIL import Image
 from aird_plugin.__main__ import main
 from aird_plugin.alignment import photos as photos_module
 from aird_plugin.alignment.crop import template
-from aird_plugin.data.folder_records import identities_in
+from aird_plugin.data.image_files import find_identities
 from aird_plugin.data.images import decode
-from aird_plugin.data.records import read_faces
+from aird_plugin.data.unlabelled_faces import read_faces
 from tests.skips import needs
 
 needs("skimage")
@@ -83,7 +83,8 @@ def test_photos_are_cropped_with_insightfaces_detector(album, detectors, photo_o
     text = capsys.readouterr().out
     assert "5 photos: 3 faces cropped; 2 photos without a crop" in text and "1 no face, 1 unreadable, 2 not chosen" in text
     assert "median 112, 5% below 62, 5% above 112" in text
-    assert [name for name, _ in identities_in(out)] == ["ann", "bob"] and read_faces(str(out)).shape == (3, 112, 112, 3)
+    assert [name for name, _ in find_identities(out)[0]] == ["ann", "bob"]
+    assert read_faces(str(out)).images_NHWC.shape == (3, 112, 112, 3)
 
 
 def test_px_is_measured_in_the_photo(photo_of, detectors, tmp_path):
@@ -213,7 +214,7 @@ def stop_at_far(write, path, content) -> None:
     ("words", "message"),
     [
         (["{tmp}/nowhere", "--out", "{tmp}/out"], "no folder of photos at"),
-        (["{tmp}/empty", "--out", "{tmp}/out"], "has no photo (.bmp, .jpeg, .jpg, .png, .webp)"),
+        (["{tmp}/empty", "--out", "{tmp}/out"], "has no photo (.jpg, .png, .bmp, .webp, .tif, .ppm, .pgm or .gif)"),
         (["{tmp}/album", "--out", "{tmp}/album/crops"], "the next run would read the crops as photos"),
         (["{tmp}/album", "--out", "{tmp}/album"], "the next run would read the crops as photos"),
         (["{tmp}/album", "--out", "{tmp}/full", "--points", "{tmp}/points.csv"], "exists and holds no align.json"),

@@ -94,7 +94,7 @@ def test_missing_or_empty_folders_are_named(tmp_path):
     with pytest.raises(ValueError, match="one folder per identity"):
         read_folders(tmp_path)
     (tmp_path / "gallery" / "al").mkdir()
-    with pytest.raises(ValueError, match="al contains no image"):
+    with pytest.raises(ValueError, match=r"contains no folder with images.* folders without an image: 1 \(al\)"):
         read_folders(tmp_path)
     with pytest.raises(FileNotFoundError, match="no folder"):
         images_in(tmp_path / "nowhere")

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aird_plugin.data.images import decode, encode_jpeg, face_file
+from aird_plugin.data.images import FILE_FORMATS, decode, encode_jpeg, face_file
 from tests.skips import mxnet_python
 
 SCRIPT = Path(__file__).parent / "mxnet" / "decode_images.py"
@@ -265,3 +265,35 @@ def test_damaged_jpegs_decode_as_in_pillow(noise_faces):
         taken += 1
         assert np.array_equal(image, by_pillow(payload))
     assert taken > 50
+
+
+def test_tiff_ppm_and_gif_are_read_from_files_of_the_user_only(source):
+    """Uploads and records stay with four formats, whose decoders are fuzzed."""
+    rgb = np.asarray(source)
+    for kind in ("TIFF", "PPM"):
+        assert (decode(saved(source, kind), "", formats=FILE_FORMATS) == rgb).all()
+        with pytest.raises(ValueError, match="not JPEG, PNG, BMP, WEBP"):
+            decode(saved(source, kind), "")
+    palette = source.convert("P")
+    assert (decode(saved(palette, "GIF"), "", formats=FILE_FORMATS) == np.asarray(palette.convert("RGB"))).all()
+
+
+def test_sixteen_bits_keep_their_high_byte_in_every_format():
+    deep = np.random.default_rng(0).integers(0, 65536, (16, 16), np.uint16)
+    for kind in ("PNG", "TIFF", "PPM"):
+        image_HWC = decode(saved(Image.fromarray(deep), kind), "", formats=FILE_FORMATS)
+        assert (image_HWC == (deep >> 8)[:, :, None]).all(), kind
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.int32])
+def test_pixels_of_unknown_range_are_refused(dtype):
+    image = Image.fromarray(np.ones((16, 16), dtype))
+    with pytest.raises(ValueError, match="TIFF with pixels that are no 8 or 16 bit numbers; convert it to 8 bits"):
+        decode(saved(image, "TIFF"), "x.tif", formats=FILE_FORMATS)
+
+
+def test_the_first_frame_is_read(source, noise_faces):
+    other = Image.fromarray(noise_faces(1, side=48, seed=3)[0])
+    for kind in ("TIFF", "GIF"):
+        file = saved(source, kind, save_all=True, append_images=[other])
+        assert (decode(file, "", formats=FILE_FORMATS) == decode(saved(source, kind), "", formats=FILE_FORMATS)).all()

@@ -6,6 +6,7 @@ from aird_plugin.__main__ import main
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.pairs import write_pairs
 from aird_plugin.data.records import open_records
+from aird_plugin.training.bank import build_bank
 from aird_plugin.training.setup import build_setup
 
 
@@ -25,6 +26,30 @@ def test_run_start_prints_warnings(tiny_run, tmp_path, capsys):
 def test_run_start_without_warnings_prints_none(tiny_run, tmp_path, capsys):
     build_setup(from_flat(tiny_run | {"output": str(tmp_path / "run")}))
     assert "WARNING" not in capsys.readouterr().err
+
+
+@pytest.fixture
+def folder_run(tiny_run, tmp_path) -> dict:
+    """The tiny run on a folder of images, one of whose identities has a second copy in a hidden folder."""
+    records = open_records(tiny_run["rec"])
+    for row in range(len(records)):
+        file = tmp_path / "faces" / f"{records.labels[row]}" / f"{row}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(records.payload(row))
+    (tmp_path / "faces" / ".thumbnails").mkdir()
+    (tmp_path / "faces" / ".thumbnails" / "1.jpg").write_bytes(records.payload(0))
+    places = {"rec": str(tmp_path / "faces"), "bank": str(tmp_path / "bank"), "output": str(tmp_path / "run")}
+    return tiny_run | places | {"num_epoch": 1}
+
+
+def test_what_a_folder_holds_besides_is_a_warning_of_run_doctor_and_bank(folder_run, tmp_path, capsys):
+    line = f"WARNING {tmp_path}/faces: 48 images taken; left out: hidden or system folders with images: 1 (.thumbnails)\n"
+    assert line in "".join(f"{text}\n" for text in build_bank(from_flat(folder_run)))
+    setup = build_setup(from_flat(folder_run))
+    assert setup.recipe.head.num_classes == 8 and line in capsys.readouterr().err
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({folder_run!r})\n")
+    assert main(["doctor", str(recipe)]) == 0 and line in capsys.readouterr().out
 
 
 def test_implausible_teacher_cache_is_a_warning(tmp_path, tiny_run, capsys, monkeypatch):

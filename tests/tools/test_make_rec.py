@@ -113,3 +113,26 @@ def test_runs_as_a_command(folder, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "4 images of 3 identities" in done.stdout
     assert np.bincount(FaceRecords(tmp_path / "out" / "train.rec").labels).tolist() == [2, 1, 1]
+
+
+def test_what_is_left_out_is_counted_and_named_in_the_last_line(make_rec, folder, tmp_path, capsys):
+    """Loose images, folders below folders and other formats were dropped without a word."""
+    image = (folder / "anna" / "1.jpg").read_bytes()
+    for name in ("loose.jpg", "dan/a/1.jpg", "dan/b/1.jpg", "@eaDir/1.jpg", "anna/3.heic"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(image)
+    Image.open(folder / "bert" / "1.png").save(folder / "bert" / "2.tif")
+    (folder / "cleo" / "x.webp").write_bytes(b"broken")
+    assert make_rec([str(folder), str(tmp_path / "out"), "--skip-bad"]) == 0
+    assert FaceRecords(tmp_path / "out" / "train.rec").labels.tolist() == [0, 0, 1, 1]
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        f"{folder}: 4 images taken; left out: hidden or system folders with images: 1 (@eaDir); "
+        "files of a format that is not read: 1 (anna/3.heic); images in several folders below one without images, so that their "
+        "identities are ambiguous: 2 (dan/a/1.jpg, dan/b/1.jpg); images beside the identities' folders: 1 (loose.jpg); "
+        "unreadable images: 1 (cleo/x.webp)"
+    )
+
+
+def test_a_clean_folder_ends_as_before(make_rec, folder, tmp_path, capsys):
+    assert make_rec([str(folder), str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("for a recipe: rec=")

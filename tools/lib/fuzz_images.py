@@ -74,13 +74,15 @@ def read_pair_file(content: bytes, folder: Path) -> None:
 
 
 def image_seeds(folder: Path) -> list[bytes]:
-    return [encoded("JPEG", progressive=True), *(encoded(kind) for kind in ("JPEG", "PNG", "BMP", "WEBP"))]
+    from aird_plugin.data.images import FILE_FORMATS
+
+    return [encoded("JPEG", progressive=True), *map(encoded, FILE_FORMATS)]
 
 
 def read_image(content: bytes, folder: Path) -> None:
-    from aird_plugin.data.images import decode
+    from aird_plugin.data.images import FILE_FORMATS, decode
 
-    decode(content, "an image", upright=True)
+    decode(content, "an image", upright=True, formats=FILE_FORMATS)
 
 
 def upload_seeds(folder: Path) -> list[bytes]:

@@ -1,5 +1,6 @@
 """Build the bank: one pass over the images per cache, resumable after a kill, with only a few blocks in memory."""
 
+import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,13 +27,15 @@ from aird_plugin.data.bank.neighbors import class_means, hard_lists, normalised,
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import BICUBIC, downsample
 from aird_plugin.data.loader import ahead
-from aird_plugin.data.records import Records, as_stored, decode_face
+from aird_plugin.data.readable_records import BLOCK, DECODERS
+from aird_plugin.data.records import Records, as_stored, decode_face, where
 from aird_plugin.data.views import jitter
 from aird_plugin.utils.progress import progress
 
-BLOCK = 256
-# Upper limit of decoding threads: more of them wait for the GIL.
-DECODERS = 16
+BAD_IMAGE = (
+    "`aird doctor RECIPE` lists all such images. Mend or remove it, and the bank is built on from here; or set skip_bad=0.001 to "
+    "leave out up to that share of the images"
+)
 
 
 def open_teacher_cache(config: BankConfig, records: Records, teacher, device: str = "cpu") -> TeacherCache:
@@ -43,7 +46,7 @@ def open_teacher_cache(config: BankConfig, records: Records, teacher, device: st
 
     def build_cache() -> dict[str, Any]:
         arrays = {"embeddings": ((len(records), config.views, teacher.dim), np.float16)}
-        build = Build(folder, inputs, arrays)
+        build = Build(folder, inputs, arrays, image_sum(records))
         for rows, embeddings_RVD in _teacher_blocks(config, records, teacher, build.rows_done):
             build.arrays["embeddings"][rows.start : rows.stop] = embeddings_RVD
             build.advance(rows)
@@ -57,7 +60,7 @@ def _teacher_blocks(config: BankConfig, records, teacher, first: int) -> Iterato
     """Yield blocks of rows with the normalised embedding of every view. (rows, V, D). An ensemble's come from its parts."""
     if not hasattr(teacher, "teachers"):
         for rows, hr_RJHWC in _jittered_blocks(records, config, first, "teacher embeddings"):
-            yield rows, _embed_views(teacher, hr_RJHWC)
+            yield rows, _embed_views(teacher, hr_RJHWC, records, rows)
         return
     parts = [open_part(config, records, one) for one in teacher.teachers]
     for start in range(first, len(records), BLOCK):
@@ -77,7 +80,8 @@ def open_part(config: BankConfig, records, teacher) -> np.ndarray:
     folder = config.part_folder(inputs)
 
     def build_cache() -> dict[str, Any]:
-        build = Build(folder, inputs, {"embeddings": ((len(records), config.views, teacher.dim), np.float16)})
+        arrays = {"embeddings": ((len(records), config.views, teacher.dim), np.float16)}
+        build = Build(folder, inputs, arrays, image_sum(records))
         for rows, embeddings_RVE in _teacher_blocks(config, records, teacher, build.rows_done):
             build.arrays["embeddings"][rows.start : rows.stop] = embeddings_RVE
             build.advance(rows)
@@ -85,6 +89,15 @@ def open_part(config: BankConfig, records, teacher) -> np.ndarray:
 
     found_or_built(folder, inputs, build_cache)
     return open_array(folder, "embeddings")
+
+
+def image_sum(records: Records) -> Callable[[int], int]:
+    """Row -> 64 bits of a hash of its image file; never 0, which stands for a row that is not built."""
+
+    def hashed(row: int) -> int:
+        return int.from_bytes(hashlib.blake2b(records.payload(row), digest_size=8).digest(), "little") or 1
+
+    return hashed
 
 
 def open_image_cache(config: BankConfig, records: Records, px: int, degradation: str = BICUBIC) -> ImageCache:
@@ -95,7 +108,7 @@ def open_image_cache(config: BankConfig, records: Records, px: int, degradation:
 
     def build_cache() -> dict[str, Any]:
         jitters = config.views // 2
-        build = Build(folder, inputs, {"low": ((len(records), jitters, px, px, 3), np.uint8)})
+        build = Build(folder, inputs, {"low": ((len(records), jitters, px, px, 3), np.uint8)}, image_sum(records))
         for rows, hr_RJHWC in _jittered_blocks(records, config, build.rows_done, f"LR images at {px} px"):
             flat = hr_RJHWC.reshape(-1, FACE_SIDE, FACE_SIDE, 3)
             low = downsample(flat, px, degradation)
@@ -138,7 +151,10 @@ def _jittered_blocks(records, config: BankConfig, first: int, label: str) -> Ite
     blocks = [range(start, min(start + BLOCK, total)) for start in range(first, total, BLOCK)]
 
     def jitters_of(row: int) -> list[np.ndarray]:
-        image_HWC = decode_face(records, row)
+        try:
+            image_HWC = decode_face(records, row)
+        except ValueError as error:
+            raise ValueError(f"{error}. {BAD_IMAGE}") from error
         return [jitter(image_HWC, row, number, config.view_seed) for number in range(jitters)]
 
     def decode_block(rows: range) -> np.ndarray:
@@ -151,14 +167,18 @@ def _jittered_blocks(records, config: BankConfig, first: int, label: str) -> Ite
         yield from zip(progress(blocks, total, label, "images", initial=first), decoded, strict=True)
 
 
-def _embed_views(teacher, hr_RJHWC: np.ndarray) -> np.ndarray:
-    """Embed both flips of every jitter. (rows, V, D), view = 2 * jitter + flip, normalised."""
-    rows, jitters = hr_RJHWC.shape[:2]
+def _embed_views(teacher, hr_RJHWC: np.ndarray, records: Records, rows: range) -> np.ndarray:
+    """Embed both flips of every jitter of these rows of the records. (rows, V, D), view = 2 * jitter + flip, normalised."""
+    jitters = hr_RJHWC.shape[1]
     both = np.stack([hr_RJHWC, hr_RJHWC[:, :, :, ::-1]], 2)
     embeddings = teacher.embed(np.ascontiguousarray(both.reshape(-1, *hr_RJHWC.shape[2:])))
     if not np.isfinite(embeddings).all():
-        raise ValueError("the teacher's embeddings are not finite; check its weights and its input scaling")
-    return normalised(embeddings).reshape(rows, 2 * jitters, -1)
+        index = int(np.flatnonzero(~np.isfinite(embeddings).all(1))[0]) // (2 * jitters)
+        raise ValueError(
+            f"the teacher's embeddings are not finite, first of {where(records, rows[index])}; check its weights and its input "
+            "scaling"
+        )
+    return normalised(embeddings).reshape(len(rows), 2 * jitters, -1)
 
 
 def _write_lists(build: Build, records, teacher, config: BankConfig, device: str) -> None:

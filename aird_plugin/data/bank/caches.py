@@ -51,6 +51,7 @@ class BankConfig:
     same identity and of hard negatives. online: decode, downsample and run the teacher in every step instead (RID still takes
     its lists from the bank). bank_on: where the bank is held during training. "device": copied to the training device;
     "memory": mapped from disk; "auto": on a GPU if it takes at most half of the free memory, else "memory". Batches are equal.
+    skip_bad: the largest share of the images that may be left out because they are unreadable; 0 stops at the first one.
     """
 
     bank: str = "runs/bank"
@@ -60,11 +61,14 @@ class BankConfig:
     bank_hard: int = 256
     online: bool = False
     bank_on: str = "auto"
+    skip_bad: float = 0.0
 
     def __post_init__(self):
         check_views(self.views)
         if self.bank_on not in PLACES:
             raise ValueError(f"bank_on is one of {', '.join(PLACES)}; got {self.bank_on!r}")
+        if not 0 <= self.skip_bad < 1:
+            raise ValueError(f"skip_bad is a share of the images, from 0 to below 1; got {self.skip_bad!r}")
         for key in ("bank_same", "bank_hard"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be 1 or more; got {getattr(self, key)!r}")

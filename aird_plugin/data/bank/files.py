@@ -4,6 +4,7 @@ import json
 import math
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +14,75 @@ from aird_plugin.data.bank.caches import MANIFEST
 from aird_plugin.utils.files import checksum, sync, write_atomically
 
 STATE = "building.json"
+# While a folder is built: a checksum of each finished row's image.
+SUMS = "images"
+OF_THE_RECORDS = {"records", "num_faces"}
+COPIED_ROWS = 4096
 
 
 class Build:
-    """A bank folder under construction: arrays on disk, the number of finished rows, and finally a manifest."""
+    """A bank folder under construction: arrays on disk, the number of finished rows, and finally a manifest.
 
-    def __init__(self, folder: Path, inputs: dict[str, Any], arrays: dict[str, tuple[tuple[int, ...], type]]):
-        self.folder, self.inputs = folder, inputs
-        self.rows_done = self._finished_rows()
+    row_sum: row -> a checksum of the image that the row is computed from, above 0. With it, a build that stopped at a bad image
+    goes on once the image is mended or gone: the rows before the first image that changed are kept.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        inputs: dict[str, Any],
+        arrays: dict[str, tuple[tuple[int, ...], type]],
+        row_sum: Callable[[int], int] | None = None,
+    ):
+        self.folder, self.inputs, self.row_sum = folder, inputs, row_sum
+        self.rows_done = self._finished_rows(next(iter(arrays.values()))[0][0] if arrays else 0)
         if self.rows_done == 0:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
-        self.arrays = {
-            name: np.load(path, mmap_mode="r+", allow_pickle=False) if self.rows_done else new_array(path, shape, dtype)
-            for name, (shape, dtype) in arrays.items()
-            for path in [folder / f"{name}.npy"]
-        }
+        self.arrays = {name: self._array(name, shape, dtype) for name, (shape, dtype) in arrays.items()}
+        if row_sum:
+            self.sums_N = self._array(SUMS, next(iter(self.arrays.values())).shape[:1], np.uint64)
 
-    def _finished_rows(self) -> int:
-        """Number of rows that an interrupted build of the same inputs finished; 0 for other inputs."""
+    def _array(self, name: str, shape: tuple[int, ...], dtype: type) -> Any:
+        """The array of an earlier build, or a new one. Of an array of another number of rows, those that are done are kept."""
+        path = self.folder / f"{name}.npy"
+        if not self.rows_done or not path.exists():
+            return new_array(path, shape, dtype)
+        array = np.load(path, mmap_mode="r+", allow_pickle=False)
+        if array.shape == shape:
+            return array
+        before = path.rename(path.with_suffix(".before"))
+        new = new_array(path, shape, dtype)
+        for start in range(0, self.rows_done, COPIED_ROWS):
+            rows = slice(start, min(start + COPIED_ROWS, self.rows_done))
+            new[rows] = array[rows]
+        before.unlink()
+        return new
+
+    def _finished_rows(self, total: int) -> int:
+        """Number of rows that an interrupted build of the same inputs finished, or of the same first images; else 0."""
         try:
             state = json.loads((self.folder / STATE).read_text())
-            return state["rows_done"] if state["inputs"] == self.inputs else 0
-        except (OSError, ValueError, KeyError, TypeError):
+            before, done = state["inputs"], state["rows_done"]
+            if before == self.inputs:
+                return done
+            keys = before.keys() | self.inputs.keys()
+            if {key for key in keys if before.get(key) != self.inputs.get(key)} <= OF_THE_RECORDS and self.row_sum:
+                return self._same_rows(min(done, total), self.row_sum)
             return 0
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return 0
+
+    def _same_rows(self, done: int, row_sum: Callable[[int], int]) -> int:
+        """Number of rows, of the first `done`, before the first whose image has changed."""
+        sums_N = np.load(self.folder / f"{SUMS}.npy", mmap_mode="r", allow_pickle=False)
+        return next((row for row in range(done) if int(sums_N[row]) != row_sum(row)), done)
 
     def advance(self, rows: range) -> None:
         """Record that the rows up to the end of `rows` are finished, after flushing them to disk."""
+        if self.row_sum:
+            self.sums_N[rows.start : rows.stop] = [self.row_sum(row) for row in rows]
+            self.sums_N.flush()
         for array in self.arrays.values():
             array.flush()
         write_atomically(self.folder / STATE, json.dumps({"inputs": self.inputs, "rows_done": rows.stop}).encode())
@@ -49,6 +92,7 @@ class Build:
 
     def finish(self, metadata: dict[str, Any]) -> dict[str, Any]:
         """Write the manifest after all files are on disk; this completes the folder."""
+        (self.folder / f"{SUMS}.npy").unlink(missing_ok=True)
         files = sorted(self.folder.glob("*.npy"))
         for path in files:
             sync(path)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.data.recordio.coverage import check_coverage, file_order_remedy
 from aird_plugin.data.recordio.reader import RecordReader
 from aird_plugin.data.recordio.writer import RecordWriter
 from aird_plugin.utils.files import write_atomically
@@ -28,7 +29,8 @@ class FaceRecords:
 
     Key 0 counts as a header only if it has two labels, 1 < first <= second, and no payload; anything else there is an image.
     (Upstream treats any array label as a header, and silently reads an empty data set from multi-label records.) Raises
-    FileNotFoundError, and ValueError naming the record that is damaged, has no image, or has no integer label >= 0.
+    FileNotFoundError, and ValueError naming the record that is damaged, has no image, or has no integer label >= 0, or for an
+    `.idx` that does not list every record.
     """
 
     def __init__(self, rec_path: str | Path):
@@ -40,6 +42,10 @@ class FaceRecords:
         keys, offsets = self.reader.index()
         self._offsets = offsets[np.searchsorted(keys, self.keys)]
         heads = self.reader.heads(self.keys)
+        self.left_out = check_coverage(self.reader)
+        self.left_out.taken = len(self)
+        if (heads.size == 0).any() and (remedy := file_order_remedy(self.reader)):
+            raise ValueError(remedy)
         self._check(heads.size == 0, "contains no image, and no header at key 0 marks it as an identity record")
         # A finite label may exceed the integer range; the cast would turn it into another identity.
         whole = (heads.label >= 0) & (heads.label < MAX_LABELS) & (heads.label == np.floor(heads.label))

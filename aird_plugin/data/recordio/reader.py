@@ -46,10 +46,10 @@ class RecordReader:
         if not self.path.is_file():
             raise FileNotFoundError(f"no record file at {self.path}; pass the path of a .rec file")
         self._map, self._stamp = None, self._stat()
-        idx_path = self.path.with_suffix(".idx")
-        self._indexed = idx_path.is_file()
-        self._keys, offsets = form.read_index(idx_path) if self._indexed else self._scan()
-        if not len(self._keys) and self._file_size:
+        self.idx_path = idx_path = self.path.with_suffix(".idx")
+        self.indexed = idx_path.is_file()
+        self._keys, offsets = form.read_index(idx_path) if self.indexed else self._scan()
+        if not len(self._keys) and self.file_size:
             raise ValueError(f"{idx_path} lists no record of {self.path}; delete the .idx to have it rebuilt")
         order = np.argsort(self._keys, kind="stable")
         self._sorted_keys, self._sorted_offsets = self._keys[order], offsets[order]
@@ -82,22 +82,22 @@ class RecordReader:
 
     def _plain_heads(self, offsets, label, count, size) -> np.ndarray:
         """Fill the columns of records that are intact and in one part; return True for those."""
-        words = np.frombuffer(self._bytes(), "<u4", self._file_size // 4)
-        plain = (offsets % 4 == 0) & (offsets + FRAME.size + HEADER.size <= self._file_size)
+        words = np.frombuffer(self.mapped(), "<u4", self.file_size // 4)
+        plain = (offsets % 4 == 0) & (offsets + FRAME.size + HEADER.size <= self.file_size)
         if not plain.any():
             return plain
         at = np.where(plain, offsets // 4, 0)
         length, flag = words[at + 1].astype(np.int64), words[at + 2].astype(np.int64)
         size[:] = length - HEADER.size - 4 * flag
         plain &= (words[at] == form.MAGIC_WORD) & (length >> form.LENGTH_BITS == form.WHOLE) & (size >= 0)
-        plain &= offsets + FRAME.size + padded(length) <= self._file_size
+        plain &= offsets + FRAME.size + padded(length) <= self.file_size
         label[:] = words[np.where(plain & (flag > 0), at + 8, at + 3)].view("<f4")
         count[:] = np.maximum(flag, 1)
         return plain
 
     def payload_at(self, offset: int) -> bytes:
         """Return the payload of the record at `offset` (from `index`), five times as fast as reading the whole record."""
-        data, size = self._bytes(), self._file_size
+        data, size = self.mapped(), self.file_size
         if offset + FRAME.size + HEADER.size <= size:
             magic, word = FRAME.unpack_from(data, offset)
             start = offset + FRAME.size
@@ -111,8 +111,8 @@ class RecordReader:
 
     def raw(self, key: int) -> bytes:
         """Return the body of a record: header and payload as stored, its parts joined."""
-        offset, data = self.offset(key), self._bytes()
-        return MAGIC.join(data[start:stop] for start, stop in self._parts(offset, f"record {key}"))
+        offset, data = self.offset(key), self.mapped()
+        return MAGIC.join(data[start:stop] for start, stop in self.parts(offset, f"record {key}"))
 
     def __getitem__(self, key: int) -> Record:
         body = self.raw(key)
@@ -154,36 +154,37 @@ class RecordReader:
         return self._sorted_offsets[at]
 
     @property
-    def _file_size(self) -> int:
+    def file_size(self) -> int:
+        """Size of the .rec in bytes."""
         return self._stamp[0]
 
     def _stat(self) -> tuple[int, int]:
         status = self.path.stat()
         return status.st_size, status.st_mtime_ns
 
-    def _bytes(self):
+    def mapped(self):
         """Return the mapped file. Raises ValueError if the file changed after its index was read."""
         if self._map is None:
             with open(self.path, "rb") as file:
                 if self._stat() != self._stamp:
                     raise ValueError(f"{self.path} changed since this reader opened it; open it again")
-                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self._file_size else b""
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if self.file_size else b""
         return self._map
 
-    def _parts(self, offset: int, name: str) -> list[tuple[int, int]]:
-        """Start and end of each part of the record at `offset`."""
+    def parts(self, offset: int, name: str) -> list[tuple[int, int]]:
+        """Start and end of each part of the record at `offset`. ValueError where it is damaged; `name` is its name there."""
         parts, at, allowed = [], offset, (form.WHOLE, form.FIRST)
         while True:
-            if at > self._file_size - FRAME.size:
+            if at > self.file_size - FRAME.size:
                 raise self._damaged(name, offset, f"a part should start at byte {at}, past the end")
-            magic, word = FRAME.unpack_from(self._bytes(), at)
+            magic, word = FRAME.unpack_from(self.mapped(), at)
             part, start = word >> form.LENGTH_BITS, at + FRAME.size
             stop = start + (word & ((1 << form.LENGTH_BITS) - 1))
             if magic != MAGIC:
                 raise self._damaged(name, offset, f"byte {at} should hold {MAGIC.hex()}, found {magic.hex()}")
             if part not in allowed:
                 raise self._damaged(name, offset, f"byte {at} starts a part of kind {part}, not {allowed}")
-            if padded(stop) > self._file_size:
+            if padded(stop) > self.file_size:
                 raise self._damaged(name, offset, f"it extends to byte {padded(stop)}")
             parts.append((start, stop))
             if part in (form.WHOLE, form.LAST):
@@ -195,9 +196,9 @@ class RecordReader:
         at = 0
         offsets: list[int] = []
         ids: list[int] = []
-        while at < self._file_size:
-            parts = self._parts(at, f"record number {len(offsets)}, counted from 0 in file order,")
-            head = MAGIC.join(self._bytes()[start : min(stop, start + HEADER.size)] for start, stop in parts)
+        while at < self.file_size:
+            parts = self.parts(at, f"record number {len(offsets)}, counted from 0 in file order,")
+            head = MAGIC.join(self.mapped()[start : min(stop, start + HEADER.size)] for start, stop in parts)
             ids.append(HEADER.unpack_from(head)[2] if len(head) >= HEADER.size else 0)
             offsets.append(at)
             at = padded(parts[-1][1])
@@ -206,9 +207,9 @@ class RecordReader:
 
     def _damaged(self, name: str, offset: int, reason: str) -> ValueError:
         remedy = "copy it again from its source and compare sizes"
-        if self._indexed:
+        if self.indexed:
             remedy += "; if the .idx belongs to another .rec, delete the .idx to have it rebuilt"
         return ValueError(
             f"{self.path}: {name} at byte {offset} cannot be read: {reason} "
-            f"(the file has {self._file_size} bytes). It is cut short or damaged: {remedy}"
+            f"(the file has {self.file_size} bytes). It is cut short or damaged: {remedy}"
         )

@@ -36,9 +36,15 @@ def _row(run) -> list:
         hardware or None,
         metadata.get("time"),
         1 + len(earlier) if isinstance(earlier, list) else 1,
-        _short(metadata.get("records"), "sha256"),
+        _records(metadata.get("records")),
         _short(metadata.get("teacher"), "sha256"),
     ]
+
+
+def _records(records: Any) -> str | None:
+    """The first digits of the training set's hash, and how many unreadable images were left out."""
+    digest = _short(records, "sha256")
+    return f"{digest}, {records['skipped']} unreadable left out" if digest and records.get("skipped") else digest
 
 
 def commit_of(code: Any) -> str | None:

@@ -244,7 +244,7 @@ def test_images_beside_identities_are_rejected(noise_faces, tmp_path):
 
 def test_a_flat_folder_of_other_sizes_is_rejected(noise_faces, tmp_path):
     save_images(tmp_path / "flat", noise_faces(3, side=96))
-    with pytest.raises(ValueError, match="image 0 of .* is 96x96, but training needs aligned 112x112"):
+    with pytest.raises(ValueError, match="flat/00.png is 96x96, but training needs aligned 112x112"):
         open_image_cache(config(tmp_path), open_records(str(tmp_path / "flat")), 16)
 
 

@@ -1,0 +1,73 @@
+"""Recipe keys that have no effect on this run: of another host, of another device, or beyond the run's end."""
+
+import dataclasses
+import sys
+from collections.abc import Iterator
+
+from aird_plugin.config.recipe import Recipe
+from aird_plugin.config.sections import BridgeConfig
+from aird_plugin.diagnostics.diagnostic import Diagnostic
+from aird_plugin.training.optim import ScheduleConfig
+from aird_plugin.utils import distributed
+
+
+def print_ignored_keys(recipe: Recipe, device_type: str, arcface_torch: bool = False) -> None:
+    """Print the warnings on stderr, on rank 0 of a running process group."""
+    if distributed.rank() == 0:
+        for diagnostic in ignored_keys(recipe, device_type, arcface_torch):
+            print(diagnostic, file=sys.stderr)
+
+
+def ignored_keys(recipe: Recipe, device_type: str, arcface_torch: bool = False) -> Iterator[Diagnostic]:
+    """A warning for each key that has no effect. device_type: "cpu" or "cuda"; arcface_torch: whether the run is inside it."""
+    run = recipe.run
+    if not arcface_torch:
+        yield from of_the_bridge(recipe.bridge)
+    if run.fp16 and device_type == "cpu":
+        yield Diagnostic("warning", "fp16=True has no effect on a CPU", "the run is in float32; bf16=True works on CPUs too")
+    if run.facebn is None and run.keep != default_of(run, "keep"):
+        yield Diagnostic("warning", f"keep={run.keep} has no effect without facebn", "set a mode: facebn='stateless'")
+    yield from of_the_schedule(recipe.schedule)
+
+
+def of_the_bridge(bridge: BridgeConfig) -> Iterator[Diagnostic]:
+    """The keys that only a run inside arcface_torch reads, where they differ from their defaults."""
+    changed = [
+        f"{field.name}={getattr(bridge, field.name)!r}"
+        for field in dataclasses.fields(bridge)
+        if getattr(bridge, field.name) != default_of(bridge, field.name)
+    ]
+    if changed:
+        verb = "have" if len(changed) > 1 else "has"
+        remedy = "only a run inside arcface_torch reads such keys; add --arcface-torch DIR"
+        yield Diagnostic("warning", f"{', '.join(changed)} {verb} no effect here", remedy)
+
+
+def of_the_schedule(schedule: ScheduleConfig) -> Iterator[Diagnostic]:
+    """Milestones that the run never reaches, keys of another schedule or optimizer, and a warm-up that fills the run."""
+    epochs = schedule.num_epoch
+    late = [milestone for milestone in schedule.milestones if milestone >= epochs]
+    if schedule.schedule == "step" and late:
+        yield Diagnostic(
+            "warning",
+            f"milestones {', '.join(map(str, late))} are never reached in num_epoch={epochs}",
+            "the learning rate does not fall there; give milestones below num_epoch, or schedule='cosine'",
+        )
+    for key in ("milestones", "decay") if schedule.schedule != "step" else ():
+        if getattr(schedule, key) != default_of(schedule, key):
+            what = f"{key}={getattr(schedule, key)!r} has no effect with schedule={schedule.schedule!r}"
+            yield Diagnostic("warning", what, "set schedule='step'")
+    if schedule.optimizer != "sgd" and schedule.momentum != default_of(schedule, "momentum"):
+        yield Diagnostic("warning", f"momentum={schedule.momentum!r} has no effect with optimizer={schedule.optimizer!r}")
+    if schedule.warmup_epoch >= epochs:
+        yield Diagnostic(
+            "warning",
+            f"warmup_epoch={schedule.warmup_epoch:g} covers all of num_epoch={epochs}",
+            f"the learning rate only rises, and reaches lr={schedule.lr:g} at the end or never; give fewer epochs of warm-up",
+        )
+
+
+def default_of(section: object, key: str) -> object:
+    """The default of a key of a section of the recipe."""
+    field = next(field for field in dataclasses.fields(section) if field.name == key)
+    return field.default_factory() if field.default is dataclasses.MISSING else field.default

@@ -1,0 +1,74 @@
+"""Keys without an effect are named at the start of a run and by the doctor; no recipe of the repository has one."""
+
+from pathlib import Path
+
+import pytest
+
+from aird_plugin.__main__ import main
+from aird_plugin.config.recipe import from_flat, load
+from aird_plugin.diagnostics.ignored_keys import ignored_keys
+from aird_plugin.training.loop import train
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+NEEDS_CHECKOUT = "only a run inside arcface_torch reads such keys; add --arcface-torch DIR"
+
+
+def warnings(keys: dict, arcface_torch: bool = False, device_type: str = "cpu") -> list[str]:
+    recipe = from_flat({"rec": "faces", "output": "run"} | keys)
+    return [str(one).removeprefix("WARNING ") for one in ignored_keys(recipe, device_type, arcface_torch)]
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"upstream": {"dali": True}}, "upstream={'dali': True} has no effect here: " + NEEDS_CHECKOUT),
+        ({"reader": "upstream"}, "reader='upstream' has no effect here: " + NEEDS_CHECKOUT),
+        (
+            {"keep_mxnet": True, "gradient_compression": False, "save_all_states": True},
+            "keep_mxnet=True, gradient_compression=False, save_all_states=True have no effect here: " + NEEDS_CHECKOUT,
+        ),
+        ({"fp16": True}, "fp16=True has no effect on a CPU: the run is in float32; bf16=True works on CPUs too"),
+        (
+            {"num_epoch": 28},
+            "milestones 28, 32 are never reached in num_epoch=28: the learning rate does not fall there; give milestones below "
+            "num_epoch, or schedule='cosine'",
+        ),
+        (
+            {"schedule": "cosine", "warmup_epoch": 5, "num_epoch": 5},
+            "warmup_epoch=5 covers all of num_epoch=5: the learning rate only rises, and reaches lr=0.05 at the end or never; "
+            "give fewer epochs of warm-up",
+        ),
+        ({"schedule": "poly", "milestones": (5,)}, "milestones=(5,) has no effect with schedule='poly': set schedule='step'"),
+        ({"schedule": "cosine", "decay": 0.5}, "decay=0.5 has no effect with schedule='cosine': set schedule='step'"),
+        ({"optimizer": "adamw", "momentum": 0.5}, "momentum=0.5 has no effect with optimizer='adamw'"),
+        ({"keep": 0.5}, "keep=0.5 has no effect without facebn: set a mode: facebn='stateless'"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_a_key_without_effect_is_named(keys, expected):
+    assert warnings(keys) == [expected]
+
+
+def test_keys_with_an_effect_are_not_named():
+    assert warnings({"reader": "upstream", "upstream": {"dali": True}}, arcface_torch=True) == []
+    assert warnings({"fp16": True}, device_type="cuda") == []
+    assert warnings({"keep": 0.5, "facebn": "full", "warmup_epoch": 34.5}) == []
+    assert warnings({"schedule": "cosine", "num_epoch": 2}) == [], "the default milestones are nobody's wish"
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.py")), ids=lambda path: path.stem)
+def test_no_recipe_has_a_key_without_effect(path):
+    recipe = load(path)
+    assert not [*ignored_keys(recipe, "cpu"), *ignored_keys(recipe, "cpu", arcface_torch=True)]
+
+
+def test_run_and_doctor_print_them(tiny_run, tmp_path, capsys):
+    keys = tiny_run | {"output": str(tmp_path / "run"), "num_epoch": 1, "warmup_epoch": 2}
+    train(from_flat(keys))
+    line = "WARNING warmup_epoch=2 covers all of num_epoch=1"
+    assert capsys.readouterr().err.count(line) == 1
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
+    assert main(["doctor", str(recipe), "reader=upstream"]) == 0
+    text = capsys.readouterr().out
+    assert line in text and "WARNING reader='upstream' has no effect here" in text
