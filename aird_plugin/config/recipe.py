@@ -13,6 +13,7 @@ import ast
 import dataclasses
 import difflib
 import importlib
+import math
 import types
 import typing
 from dataclasses import dataclass
@@ -145,9 +146,19 @@ def _make(kind: type, values: dict[str, Any], prefix: str = ""):
     hints = _fields(kind)
     checked = {key: _of_type(prefix + key, value, hints[key]) for key, value in values.items()}
     try:
-        return kind(**checked)
+        section = kind(**checked)
     except ValueError as error:
         raise ValueError(f"{prefix}{error}" if prefix else str(error)) from error
+    for key, value in checked.items():
+        _check_finite(prefix + key, value)
+    return section
+
+
+def _check_finite(key: str, value: Any) -> None:
+    """Raise ValueError for NaN or an infinity, also in a tuple: it fits a float key and passes most comparisons."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+        raise ValueError(f"{key} must be a finite number; got {value!r}")
 
 
 def _of_type(key: str, value: Any, hint: Any) -> Any:

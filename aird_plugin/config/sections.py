@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from aird_plugin.data.degradation import BICUBIC
 from aird_plugin.data.lowres import check_px
 from aird_plugin.data.mixture import check_degradation
+from aird_plugin.losses.ranges import at_least, between
 from aird_plugin.models.ensemble import JOINS
 from aird_plugin.models.load import load_teachers
 from aird_plugin.models.registry import ONNX
@@ -18,6 +19,8 @@ FREEZABLE = (None, "trunk")
 BATCHNORMS = ("auto", "train", "frozen")
 READERS = ("bank", "upstream")
 SECRETS = ("wandb_key",)
+# numpy's limit, which arcface_torch's loop meets; the sampled head's seeds would overflow beyond it.
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -155,11 +158,9 @@ class RunConfig:
     def __post_init__(self):
         if not self.output:
             raise ValueError("output names the run folder, for example output=runs/aird")
-        if self.frequent < 1:
-            raise ValueError(f"frequent must be 1 or more; got {self.frequent!r}")
-        for key in ("seed", "save_steps", "verbose", "identity_weight"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
+        at_least(self, 1, "frequent")
+        at_least(self, 0, "save_steps", "verbose", "identity_weight")
+        between(self, 0, LARGEST_SEED, "seed")
         if self.fp16 and self.bf16:
             raise ValueError("fp16 and bf16 exclude each other; set one of them")
         if not self.rank_timeout > 0:

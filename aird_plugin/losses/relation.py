@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from aird_plugin.losses.precision import at_least_float32
+from aird_plugin.losses.ranges import above, at_least
 from aird_plugin.losses.term import Needs, TermConfig
 
 CONTRASTS = ("nce", "infonce", "literal")
@@ -122,15 +123,13 @@ class RID(TermConfig):
     needs = frozenset({Needs.NEIGHBOURS})
 
     def __post_init__(self):
+        super().__post_init__()
         if self.contrast not in CONTRASTS:
             raise ValueError(f"contrast is one of {', '.join(CONTRASTS)}; got {self.contrast!r}")
         if self.lone_faces not in LONE_FACES:
             raise ValueError(f"lone_faces is one of {', '.join(LONE_FACES)}; got {self.lone_faces!r}")
-        for key in ("negatives", "width"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be 1 or more; got {getattr(self, key)!r}")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be above 0; got {self.temperature!r}")
+        at_least(self, 1, "negatives", "width")
+        above(self, 0, "temperature")
         if not 0 < self.noise_cap <= 1:
             raise ValueError(f"noise_cap must be a cosine above 0, at most 1; got {self.noise_cap!r}")
 

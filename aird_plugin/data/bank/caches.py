@@ -65,6 +65,10 @@ class BankConfig:
         check_views(self.views)
         if self.bank_on not in PLACES:
             raise ValueError(f"bank_on is one of {', '.join(PLACES)}; got {self.bank_on!r}")
+        if not self.bank:
+            raise ValueError("bank names the folder of the bank, for example bank=runs/bank")
+        if self.view_seed < 0:
+            raise ValueError(f"view_seed must be 0 or more; got {self.view_seed!r}")
         for key in ("bank_same", "bank_hard"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be 1 or more; got {getattr(self, key)!r}")
