@@ -19,6 +19,11 @@ FREEZABLE = (None, "trunk")
 BATCHNORMS = ("auto", "train", "frozen")
 READERS = ("bank", "upstream")
 SECRETS = ("wandb_key",)
+# Keys of arcface_torch's configs that a recipe passes on in `upstream`.
+UPSTREAM_KEYS = frozenset(
+    "dali dali_aug interclass_filtering_threshold suffix_run_name using_wandb wandb_entity wandb_project wandb_log_all "
+    "save_artifacts wandb_resume notes".split()
+)
 # numpy's limit, which arcface_torch's loop meets; the sampled head's seeds would overflow beyond it.
 LARGEST_SEED = 2**32 - 1
 
@@ -69,7 +74,7 @@ class StudentConfig:
     batchnorm: str = "auto"
 
     def __post_init__(self):
-        TeacherInput.of(self.student_input)
+        TeacherInput.of(self.student_input, "student_input")
         if self.student_input is not None and self.network != ONNX:
             raise ValueError(
                 f"student_input={self.student_input!r} states how an .onnx file is fed; network={self.network!r} is none"
@@ -168,8 +173,8 @@ class RunConfig:
         if self.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device is auto, cpu or cuda; got {self.device!r}")
         for target in self.val_targets:
-            if not isinstance(target, str):
-                raise ValueError(f"val_targets are paths of .bin files; got {target!r}")
+            if not isinstance(target, str) or not target:
+                raise ValueError(f"val_targets are paths of .bin files, or () for no verification; got {target!r}")
         if self.facebn not in (None, *FACEBN_MODES):
             raise ValueError(f"facebn is None or one of {', '.join(FACEBN_MODES)}; got {self.facebn!r}")
         if not 0 <= self.keep <= 1:

@@ -169,8 +169,11 @@ class RelationLoss(nn.Module):
         positive_B = (cross_BR * positive_BR).sum(1)
         negative_BKD = at_least_float32(inputs.negative_BKD)
         negative_BK = relation_cosines(self.teacher_weight, self.teacher_bias, inputs.anchor_BD, negative_BKD, cross_BR)
-        similarity_BK = torch.bmm(negative_BKD, inputs.anchor_BD[:, :, None])[:, :, 0]
-        allowed_BK = inputs.negative_exists_BK & (similarity_BK <= spec.noise_cap)
+        allowed_BK = inputs.negative_exists_BK
+        # Rows of the bank are rounded to float16: the product of two equal ones may exceed 1.
+        if spec.noise_cap < 1:
+            similarity_BK = torch.bmm(negative_BKD, inputs.anchor_BD[:, :, None])[:, :, 0]
+            allowed_BK = allowed_BK & (similarity_BK <= spec.noise_cap)
         if spec.contrast == "infonce":
             return info_nce_loss(positive_B, negative_BK, allowed_BK, spec.temperature)
         self._init_normaliser(positive_B, negative_BK, inputs.shards)
@@ -184,9 +187,9 @@ class RelationLoss(nn.Module):
         cross_BBR = relation(self.cross_weight, self.cross_bias, inputs.anchor_BD, others_BBD)
         teacher_BBR = relation(self.teacher_weight, self.teacher_bias, inputs.anchor_BD, teacher_BBD)
         score_BB = (cross_BBR * teacher_BBR).sum(2)
-        similarity_BB = inputs.anchor_BD @ inputs.teacher_BD.T
-        impostor_BB = inputs.label_B[:, None] != inputs.label_B
-        allowed_BB = impostor_BB & (similarity_BB <= self.spec.noise_cap)
+        allowed_BB = inputs.label_B[:, None] != inputs.label_B
+        if self.spec.noise_cap < 1:
+            allowed_BB = allowed_BB & (inputs.anchor_BD @ inputs.teacher_BD.T <= self.spec.noise_cap)
         self._init_normaliser(score_BB.diagonal(), score_BB, inputs.shards)
         return nce_loss(score_BB.diagonal(), score_BB, allowed_BB, self.spec.temperature, self.log_mean_score)
 

@@ -60,7 +60,16 @@ def test_mixture_of_degradations_round_trips_through_json():
     ("change", "words"),
     [
         ({"margin_lst": 1}, "no key 'margin_lst'; the nearest is 'margin_list'"),
-        ({"iid_weight": 1.0}, "no key 'iid_weight'"),
+        ({"iid_weight": 1.0}, "drop_terms(config, NAME) removes a term from a recipe with its keys"),
+        (
+            {"dali": True},
+            "'dali' is a key of arcface_torch, not of a recipe: give it in config.upstream, such as upstream={'dali': ",
+        ),
+        ({"interclass_filtering_threshold": 0}, "give it in config.upstream"),
+        ({"wandb_key": "x"}, "set WANDB_API_KEY in the environment"),
+        ({"val_targets": ""}, "val_targets are paths of .bin files, or () for no verification; got ''"),
+        ({"student_input": {"std": 0.5}, "network": "onnx"}, "student_input: std is in grey levels"),
+        ({"student_input": {"colour": "bgr"}, "network": "onnx"}, "student_input has no key 'colour'"),
         ({"lr": "fast"}, "lr is a float; got 'fast' (str)"),
         ({"lr": -1.0}, "lr must be above 0; got -1.0"),
         ({"px": 113}, "4 to 112; got 113"),
@@ -243,3 +252,28 @@ def test_term_or_margin_without_effect_is_rejected(change, words):
     with pytest.raises(ValueError) as error:
         from_flat(MINIMAL | change)
     assert words in str(error.value)
+
+
+def test_single_value_passes_for_a_tuple():
+    """`val_targets=lfw.bin` on the command line; the teacher stays a text, as one of several teachers is a tuple."""
+    recipe = from_flat(MINIMAL | dict(parse_override(text) for text in ("val_targets=lfw.bin", "milestones=3", "also_px=8")))
+    assert recipe.run.val_targets == ("lfw.bin",) and recipe.schedule.milestones == (3,) and recipe.sizes.also_px == (8,)
+    assert from_flat(MINIMAL | {"teacher": "a.onnx"}).teacher.teacher == "a.onnx"
+    with pytest.raises(ValueError, match=r"margin_list must be three numbers \(m1, m2, m3\); got \(0.5,\)"):
+        from_flat(MINIMAL | {"margin_list": 0.5})
+
+
+def test_override_removes_the_keys_of_replaced_terms_and_margins(tmp_path):
+    """`terms={}`, the help's example, on a recipe that has keys of its terms."""
+    keys = f"config = edict(rec='faces', output='out', terms={TERMS}, iid_scale=8.0, rid_negatives=7"
+    path = write(tmp_path, "with_terms", f"{keys}, margin='aird_plugin.losses.adaface:AdaFace', margin_m=0.3, margin_scale=32.0)")
+    assert load(path, ["terms={}"]).terms == {}
+    assert load(path, ["terms={'iid': 'aird_plugin.losses.instance:IID'}"]).terms["iid"].scale == 8.0
+    other = load(path, ["terms={'iid': 'aird_plugin.losses.rkd:RKD'}", "iid_distance=3.0"]).terms
+    assert list(other) == ["iid"] and other["iid"].distance == 3.0
+    plain = load(path, ["margin=None"])
+    assert plain.margin is None and plain.head.margin_scale == 32.0
+    assert load(path, ["margin=aird_plugin.losses.ccface:AdaptiveMargin"]).margin.m == 0.5, "its own default, not AdaFace's 0.3"
+    assert load(path, ["margin=aird_plugin.losses.adaface:AdaFace"]).margin.m == 0.3
+    with pytest.raises(ValueError, match="no key 'iid_scale'"):
+        load(path, ["terms={}", "iid_scale=2.0"])
