@@ -13,7 +13,10 @@ from aird_plugin.data.lowres import to_input
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.evaluation.significance import ALPHA, mcnemar
 from aird_plugin.evaluation.verification import fold_decisions
+from aird_plugin.export.graph import RESIZE_MODULE
+from aird_plugin.models.onnx_file import nodes_of, read_onnx
 from aird_plugin.models.onnx_teacher import OnnxTeacher
+from aird_plugin.utils.files import write_atomically
 
 # Largest allowed loss of accuracy in percentage points.
 MAX_LOSS = 0.3
@@ -47,7 +50,7 @@ class Quantised:
 def quantise(source: OnnxTeacher, target: Path, images_NSSC: np.ndarray) -> None:
     """Write the int8 version of a file, calibrated on uint8 images of the file's side.
 
-    A resize in the graph stays exact: it is computed in float64, which onnxruntime does not quantise (tested).
+    A resize in the graph stays exact: its products are left out (tested).
     Raises ImportError where the `onnx` extra is missing, ValueError for fewer images than one calibration batch.
     """
     if len(images_NSSC) < CALIBRATION_BATCH:
@@ -73,11 +76,35 @@ def quantise(source: OnnxTeacher, target: Path, images_NSSC: np.ndarray) -> None
                 activation_type=q.QuantType.QUInt8,
                 weight_type=q.QuantType.QInt8,
                 op_types_to_quantize=list(QUANTISED),
+                nodes_to_exclude=resize_products(inferred),
                 calibrate_method=q.CalibrationMethod.Percentile,
                 # Weights of 7 bits: on x86 processors without VNNI two products of 8 bits overflow the kernels' 16-bit sums.
                 reduce_range=True,
                 extra_options={"CalibPercentile": PERCENTILE},
             )
+    drop_unused_domains(target)
+
+
+def resize_products(path: Path) -> list[str]:
+    """Names of the products of a reference resize in the graph."""
+    nodes = read_onnx(path).graph.node
+    return [node.name for node in nodes if node.op_type == "MatMul" and node.name.startswith(f"/{RESIZE_MODULE}/")]
+
+
+def drop_unused_domains(path: Path) -> None:
+    """Rewrite a file without the operator sets that no node uses.
+
+    onnxruntime's quantiser imports the newest `ai.onnx.ml` for nothing, and an older onnxruntime refuses a set that it does not
+    know: with it, 1.16 and 1.17 do not load the file.
+    """
+    model = read_onnx(path)
+    used = {"", *(node.domain for node in nodes_of(model.graph))} | {function.domain for function in model.functions}
+    used |= {node.domain for function in model.functions for node in function.node}
+    kept = [entry for entry in model.opset_import if entry.domain in used or entry.domain == "ai.onnx"]
+    if len(kept) < len(model.opset_import):
+        del model.opset_import[:]
+        model.opset_import.extend(kept)
+        write_atomically(path, model.SerializeToString())
 
 
 def calibration_reader(network: OnnxTeacher, images_NSSC: np.ndarray):

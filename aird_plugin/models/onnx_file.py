@@ -52,6 +52,15 @@ def tensors_of(graph):
                     yield from tensors_of(inner)
 
 
+def nodes_of(graph):
+    """Nodes of a graph and of its nested graphs."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from nodes_of(inner)
+
+
 def normalises_inside(model) -> bool:
     """Whether the input is raw 0..255. InsightFace's rule: a Sub and a Mul, by node NAME, in the first 8 nodes."""
     names = [node.name for node in model.graph.node[:8]]
