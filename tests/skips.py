@@ -29,6 +29,14 @@ def needs(module: str) -> ModuleType:
     return pytest.importorskip(module, reason=f"no {module}: {remedy}", exc_type=ImportError)
 
 
+def other_python(variable: str, what: str) -> list[str]:
+    """The interpreters that an environment variable names, separated like PATH, or a skip."""
+    interpreters = os.environ.get(variable, "").split(os.pathsep)
+    if not interpreters[0]:
+        pytest.skip(f"no {what}: set {variable} to a Python with it")
+    return interpreters
+
+
 def mxnet_python() -> str:
     """The interpreter that MXNET_PYTHON names, or a skip."""
     interpreter = os.environ.get("MXNET_PYTHON")

@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from aird_plugin.bridge.patching import rebind
+from aird_plugin.bridge.upstream_records import check_same_images, folder_for_upstream, rows_as_keys
 from aird_plugin.data.batches import Batch
 from aird_plugin.data.degradation import downsample_torch
 from aird_plugin.data.loader import loader
+from aird_plugin.data.recordio.face_records import FaceRecords
 from aird_plugin.data.sampler import BatchIndices
 from aird_plugin.losses.term import Needs
 from aird_plugin.training.data import teacher_needs
@@ -19,12 +22,18 @@ from aird_plugin.utils import distributed
 
 
 def dataloader(original, run):
-    """Replaces get_dataloader by the recipe's reader. Upstream's own reader receives the original arguments."""
+    """Replaces get_dataloader by the recipe's reader. Upstream's own reader receives the original arguments, but for the folder
+    of records that it cannot open."""
 
-    def make(*args, **options):
-        if run.setup.recipe.bridge.reader == "upstream":
-            return UpstreamReader(original(*args, **options), run)
-        return BankReader(run)
+    def make(root_dir, *args, **options):
+        if run.setup.recipe.bridge.reader != "upstream":
+            return BankReader(run)
+        records = run.setup.records
+        if isinstance(records, FaceRecords):
+            rebind(run.stack, "mxnet.recordio", "MXIndexedRecordIO", rows_as_keys(records))
+        loader = original(folder_for_upstream(records, run.stack), *args, **options)
+        check_same_images(loader, records)
+        return UpstreamReader(loader, run)
 
     return make
 

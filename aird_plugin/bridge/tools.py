@@ -10,6 +10,7 @@ from argparse import Namespace
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch.nn.functional import pad
 
@@ -18,6 +19,8 @@ from aird_plugin.bridge.compat import Environment
 from aird_plugin.bridge.host import upstream_warnings_ignored
 from aird_plugin.bridge.patching import rebind
 from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.data.pairs import read_pairs
+from aird_plugin.evaluation.distances import check_labels
 from aird_plugin.export.graph import for_112_px
 from aird_plugin.models.load import find_model, load_model
 from aird_plugin.models.weights import detect_network, embedding_width, load_weights
@@ -98,10 +101,11 @@ def verify(directory: str, model: str | Path, pairs_file: str | Path, network: s
     """Accuracy, its standard deviation over ten folds (0..1) and XNorm on HR images, by upstream's eval/verification.py.
 
     model: as for `ijb`; a native student gets the resize in front, like an exported one. network: for a bare .pt of a native
-    student. Memory use is upstream's: 0.6 MB a pair. Raises what `ijb` raises.
+    student. Memory use is upstream's: 0.6 MB a pair. Raises what `ijb` raises, and ValueError for pairs that it cannot evaluate.
     """
     folder, device = checkout.find(directory, hooks.IJB_OF_ONNX), pick_device()
     student = load_model(model, network)
+    check_pairs(pairs_file)
     if isinstance(student, torch.nn.Module):
         student = for_112_px(student).to(device)
     forward = student if isinstance(student, torch.nn.Module) else student.embed_inputs
@@ -110,6 +114,23 @@ def verify(directory: str, model: str | Path, pairs_file: str | Path, network: s
         data_set = script.load_bin(str(pairs_file), (FACE_SIDE, FACE_SIDE))
         *_, accuracy, std, xnorm, _ = script.test(data_set, lambda x_B3SS: forward(x_B3SS.to(device)), BATCH, FOLDS)
     return float(accuracy), float(std), float(xnorm)
+
+
+def check_pairs(pairs_file: str | Path) -> None:
+    """Raise ValueError for a file whose folds do not all hold pairs of both kinds: upstream divides by both counts of a fold."""
+    same_N = read_pairs(pairs_file).same
+    try:
+        check_labels(same_N, FOLDS)
+    except ValueError as error:
+        raise ValueError(f"{pairs_file}: {error}") from error
+    for number, same_F in enumerate(np.array_split(same_N, FOLDS), 1):
+        for kind, count in (("same", same_F.sum()), ("different", (~same_F).sum())):
+            if not count:
+                raise ValueError(
+                    f"{pairs_file}: fold {number} of {FOLDS} ({len(same_F)} of {len(same_N)} pairs) has no '{kind}' pair, and "
+                    "arcface_torch's evaluation divides by their number; give more pairs, both kinds in every tenth of the file, "
+                    "or use `aird evaluate`, which takes this file"
+                )
 
 
 @contextmanager

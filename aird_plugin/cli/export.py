@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 
 
@@ -18,7 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, and print the files. Raises ValueError or OSError, and then writes nothing."""
+    """Export, and print the files. Raises ValueError or OSError, and then writes nothing.
+
+    Exit status 1 where an int8 file was left out; the fp32 files are written.
+    """
     from aird_plugin.evaluation.pair_files import check_pairs_file
     from aird_plugin.export.check import sample_faces
     from aird_plugin.export.folder import ExportOptions, check_place, export_student
@@ -51,7 +55,11 @@ def run(args: argparse.Namespace) -> int:
     for one in result.int8:
         text = f"{one.accuracy:.2f}% on {one.pairs} at {one.px} px (fp32 {one.accuracy_fp32:.2f})"
         print(f"{out / one.file}: {one.side} px, {text}")
+        if one.note:
+            print(f"warning: {one.file} {one.note}", file=sys.stderr)
     if args.server:
         print(f"{out / 'server'}: for InsightFace Server; add InsightFace's MODEL.LICENSE for {out.name!r}")
     print(f"{out / 'MODEL_CARD.md'}: fill in the licence before you share the model")
-    return 0
+    for problem in result.rejected:
+        print(f"error: {problem}; the fp32 files are in {out}", file=sys.stderr)
+    return 1 if result.rejected else 0

@@ -37,9 +37,9 @@ def parse_input(flag: str, text: str | None, file: str | None = "") -> dict[str,
     from aird_plugin.models.teacher_input import TeacherInput
 
     try:
-        TeacherInput.of(given)
+        TeacherInput.of(given, flag)
     except ValueError as error:
-        raise ValueError(f"{flag} {text}: {error}") from error
+        raise ValueError(f"{flag} {text}: {str(error).removeprefix(flag).lstrip(': ')}") from error
     return given
 
 

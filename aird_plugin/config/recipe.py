@@ -12,7 +12,7 @@ begin with `margin_`.
 import ast
 import dataclasses
 import difflib
-import importlib
+import math
 import types
 import typing
 from dataclasses import dataclass
@@ -23,7 +23,8 @@ from torch.nn import ModuleDict
 
 from aird_plugin.config.aliases import today_in
 from aird_plugin.config.recipe_file import read_config
-from aird_plugin.config.sections import BridgeConfig, DataConfig, RunConfig, StudentConfig, TeacherConfig
+from aird_plugin.config.sections import SECRETS, UPSTREAM_KEYS, BridgeConfig, DataConfig, RunConfig, StudentConfig, TeacherConfig
+from aird_plugin.config.specs import fields_of, import_spec, without_replaced
 from aird_plugin.data.bank.caches import BankConfig
 from aird_plugin.data.multi_size import SizesConfig
 from aird_plugin.models.head import HeadConfig
@@ -82,11 +83,8 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recip
 
     Raises ValueError for an unknown key (naming the nearest), a value of a wrong type or outside its range.
     """
-    config = dict(read_config(path))
-    for override in overrides:
-        key, value = parse_override(override)
-        config[key] = value
-    return from_flat(config)
+    changes = dict(parse_override(override) for override in overrides)
+    return from_flat(without_replaced(today_in(dict(read_config(path))), today_in(changes)))
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -105,16 +103,16 @@ def from_flat(config: dict[str, Any]) -> Recipe:
     """Flat keys -> sections and term specs, all checked."""
     config = {key: expand_user(value) if key in PATH_KEYS else value for key, value in today_in(config).items()}
     terms = _of_type("terms", config.pop("terms", {}), dict)
-    term_types = {name: _import_spec(f"terms[{name!r}]", place, "term") for name, place in terms.items()}
+    term_types = {name: import_spec(f"terms[{name!r}]", place, "term") for name, place in terms.items()}
     for name in term_types:
         if not isinstance(name, str) or not name.isidentifier() or name in NOT_TERMS or hasattr(ModuleDict, name):
             raise ValueError(f"config.terms: {name!r} cannot name a term, it means something else here; choose another word")
     spec_types = dict(term_types)
     if config.get("margin") is not None:
-        spec_types["margin"] = _import_spec("margin", config["margin"], "margin")
-    owners = {key: (section, key) for section, kind in SECTIONS.items() for key in _fields(kind)}
+        spec_types["margin"] = import_spec("margin", config["margin"], "margin")
+    owners = {key: (section, key) for section, kind in SECTIONS.items() for key in fields_of(kind)}
     for name, kind in spec_types.items():
-        own = {f"{name}_{key}": (name, key) for key in _fields(kind)}
+        own = {f"{name}_{key}": (name, key) for key in fields_of(kind)}
         if twice := own.keys() & owners.keys():
             key = min(twice)
             raise ValueError(f"{key!r} would be a key of {name} and of {owners[key][0]}; rename one of them")
@@ -130,29 +128,46 @@ def from_flat(config: dict[str, Any]) -> Recipe:
     return Recipe(**sections, terms={name: specs[name] for name in term_types}, margin=specs.get("margin"))
 
 
-def _fields(kind: type) -> dict[str, Any]:
-    hints = typing.get_type_hints(kind)
-    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
-
-
 def _unknown_key(key: str, known) -> str:
+    if key in SECRETS:
+        return f"{key!r} is no key of a recipe, whose values are written to recipe.json; set WANDB_API_KEY in the environment"
+    if key in UPSTREAM_KEYS:
+        return (
+            f"{key!r} is a key of arcface_torch, not of a recipe: give it in config.upstream, such as upstream={{{key!r}: ...}}; "
+            "it has an effect with --arcface-torch only"
+        )
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.0)[0]
-    return f"recipe has no key {key!r}; the nearest is {near!r}. Keys of a term exist where config.terms names that term"
+    return (
+        f"recipe has no key {key!r}; the nearest is {near!r}. Keys of a term exist where config.terms names that term; "
+        "drop_terms(config, NAME) removes a term from a recipe with its keys"
+    )
 
 
 def _make(kind: type, values: dict[str, Any], prefix: str = ""):
     """Build a section; errors name the key as the recipe writes it."""
-    hints = _fields(kind)
+    hints = fields_of(kind)
     checked = {key: _of_type(prefix + key, value, hints[key]) for key, value in values.items()}
     try:
-        return kind(**checked)
+        section = kind(**checked)
     except ValueError as error:
         raise ValueError(f"{prefix}{error}" if prefix else str(error)) from error
+    for key, value in checked.items():
+        _check_finite(prefix + key, value)
+    return section
+
+
+def _check_finite(key: str, value: Any) -> None:
+    """Raise ValueError for NaN or an infinity, also in a tuple: it fits a float key and passes most comparisons."""
+    numbers = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+        raise ValueError(f"{key} must be a finite number; got {value!r}")
 
 
 def _of_type(key: str, value: Any, hint: Any) -> Any:
-    """The value where it fits the annotation; a whole number passes for a float, a list for a tuple."""
+    """The value where it fits the annotation; a whole number passes for a float, a list or a single value for a tuple."""
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if allowed == (tuple,) and isinstance(value, str | int | float) and not isinstance(value, bool):
+        value = (value,)
     if isinstance(value, list) and tuple in allowed:
         value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
     if isinstance(value, int) and not isinstance(value, bool) and float in allowed:
@@ -165,20 +180,3 @@ def _of_type(key: str, value: Any, hint: Any) -> Any:
         names = " or ".join("None" if kind is type(None) else kind.__name__ for kind in allowed)
         raise ValueError(f"{key} is a {names}; got {value!r} ({type(value).__name__})")
     return value
-
-
-def _import_spec(key: str, place: Any, what: str) -> type:
-    """The spec class of a term or of the margin, named as "module:Class"."""
-    if not isinstance(place, str) or place.count(":") != 1:
-        raise ValueError(f"config.{key} is 'module:Spec'; got {place!r}")
-    module_name, _, class_name = place.partition(":")
-    try:
-        kind: Any = getattr(importlib.import_module(module_name), class_name)
-    # The TypeError is import_module's of a name that begins with a dot.
-    except (ImportError, AttributeError, TypeError) as error:
-        raise ValueError(f"config.{key}: {error}") from error
-    weighted = hasattr(kind, "weight") or "weight" in getattr(kind, "__dataclass_fields__", {})
-    buildable = dataclasses.is_dataclass(kind) and hasattr(kind, "build")
-    if not buildable or weighted != (what == "term"):
-        raise ValueError(f"config.{key}: {place} is no {what} spec (a frozen dataclass with build(), a term's with a weight)")
-    return kind

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from aird_plugin.data.degradation import BICUBIC
 from aird_plugin.data.lowres import check_px
 from aird_plugin.data.mixture import check_degradation
+from aird_plugin.losses.ranges import at_least, between
 from aird_plugin.models.ensemble import JOINS
 from aird_plugin.models.load import load_teachers
 from aird_plugin.models.registry import ONNX
@@ -18,6 +19,13 @@ FREEZABLE = (None, "trunk")
 BATCHNORMS = ("auto", "train", "frozen")
 READERS = ("bank", "upstream")
 SECRETS = ("wandb_key",)
+# Keys of arcface_torch's configs that a recipe passes on in `upstream`.
+UPSTREAM_KEYS = frozenset(
+    "dali dali_aug interclass_filtering_threshold suffix_run_name using_wandb wandb_entity wandb_project wandb_log_all "
+    "save_artifacts wandb_resume notes".split()
+)
+# numpy's limit, which arcface_torch's loop meets; the sampled head's seeds would overflow beyond it.
+LARGEST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class StudentConfig:
     batchnorm: str = "auto"
 
     def __post_init__(self):
-        TeacherInput.of(self.student_input)
+        TeacherInput.of(self.student_input, "student_input")
         if self.student_input is not None and self.network != ONNX:
             raise ValueError(
                 f"student_input={self.student_input!r} states how an .onnx file is fed; network={self.network!r} is none"
@@ -161,11 +169,9 @@ class RunConfig:
     def __post_init__(self):
         if not self.output:
             raise ValueError("output names the run folder, for example output=runs/aird")
-        if self.frequent < 1:
-            raise ValueError(f"frequent must be 1 or more; got {self.frequent!r}")
-        for key in ("seed", "save_steps", "verbose", "identity_weight"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
+        at_least(self, 1, "frequent")
+        at_least(self, 0, "save_steps", "verbose", "identity_weight")
+        between(self, 0, LARGEST_SEED, "seed")
         if self.fp16 and self.bf16:
             raise ValueError("fp16 and bf16 exclude each other; set one of them")
         if not self.rank_timeout > 0:
@@ -173,8 +179,8 @@ class RunConfig:
         if self.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device is auto, cpu or cuda; got {self.device!r}")
         for target in self.val_targets:
-            if not isinstance(target, str):
-                raise ValueError(f"val_targets are paths of .bin files; got {target!r}")
+            if not isinstance(target, str) or not target:
+                raise ValueError(f"val_targets are paths of .bin files, or () for no verification; got {target!r}")
         if self.facebn not in (None, *FACEBN_MODES):
             raise ValueError(f"facebn is None or one of {', '.join(FACEBN_MODES)}; got {self.facebn!r}")
         if not 0 <= self.keep <= 1:

@@ -5,6 +5,7 @@ A mixture of degradations (data/mixture.py) is drawn per image in the same way, 
 B = images on this rank, S = side in pixels.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -56,6 +57,8 @@ class SizesConfig:
             raise ValueError("identity_also=True needs sizes in also_px, which is empty")
         if self.margin_small is not None and not self.px_range:
             raise ValueError(f"margin_small={self.margin_small!r} is the margin of px_range's smallest size; set px_range")
+        if self.margin_small is not None and not 0 <= self.margin_small <= math.pi / 2:
+            raise ValueError(f"margin_small must be an angle in radians, 0 to pi / 2 = 1.5708; got {self.margin_small!r}")
         if not 0 <= self.untouched < 1:
             raise ValueError(f"untouched is a share of the images, 0 or more and below 1; got {self.untouched!r}")
         if self.untouched and not self.px_range:

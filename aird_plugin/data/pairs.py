@@ -43,13 +43,13 @@ def _two_lists(content) -> tuple[list, np.ndarray]:
     if not isinstance(content, list | tuple) or len(content) != 2:
         raise ValueError(f"it holds a {type(content).__name__}, not two lists")
     images, flags = content
-    flags = flags.values().tolist() if isinstance(flags, PickledArray) else flags
+    images, flags = (part.elements() if isinstance(part, PickledArray) else part for part in (images, flags))
     if not isinstance(images, list | tuple) or not isinstance(flags, list | tuple):
         raise ValueError(f"it holds a {type(images).__name__} and a {type(flags).__name__}, not two lists")
     if len(images) != 2 * len(flags) or not flags:
         raise ValueError(f"it has {len(images)} images for {len(flags)} flags")
     for place, flag in enumerate(flags):
-        if not isinstance(flag, bool | int) or flag not in (0, 1):
+        if not isinstance(flag, bool | int | float) or flag not in (0, 1):
             raise ValueError(f"flag {place} is {_brief(flag)}, neither true nor false")
     return list(images), np.array(flags, bool)
 

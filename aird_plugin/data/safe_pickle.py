@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-PLAIN_TYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8")
+PLAIN_TYPES = ("b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8")
+OBJECTS, BYTES = "O", "S"
+MAX_BYTES = 1 << 29
 REMOVED = (
     pickle.INST,
     pickle.OBJ,
@@ -37,28 +39,51 @@ class PickledType:
         self.order = _text(state[1])
 
     def dtype(self) -> np.dtype:
-        """Return the numpy dtype. Raises ValueError unless it is bool or an integer type."""
-        if self.code not in PLAIN_TYPES or self.order not in ("=", "<", ">", "|"):
-            raise ValueError(f"it holds an array of type {self.code!r:.40}, not of bools or integers")
+        """Return the numpy dtype. Raises ValueError unless it is bool, a number type or bytes of one length."""
+        of_bytes = self.code[:1] == BYTES and self.code[1:].isdecimal() and 0 < int(self.code[1:]) <= MAX_BYTES
+        if not (self.code in PLAIN_TYPES or of_bytes) or self.order not in ("=", "<", ">", "|"):
+            raise ValueError(f"it holds an array of type {self.code!r:.40}, not of bools, numbers or bytes")
         return np.dtype(self.code).newbyteorder(self.order)
 
 
 class PickledArray:
-    """Stand-in for numpy.ndarray: shape, type and raw bytes."""
+    """Stand-in for numpy.ndarray: shape, type and raw bytes, or the list of elements of an array of objects."""
 
     def __init__(self, *ignored):
         self.shape, self.type, self.raw = (0,), PickledType("u1"), b""
+        self.objects: list | None = None
 
     def build(self, state) -> None:
         _, shape, type_, _, raw = state
-        if not isinstance(type_, PickledType) or not isinstance(raw, bytes | bytearray):
-            raise ValueError("it holds an array of objects, not of bools or integers")
+        if not isinstance(type_, PickledType) or not isinstance(raw, bytes | bytearray | list):
+            raise ValueError("it holds an array without its contents")
         if not all(isinstance(size, int) and size >= 0 for size in shape):
             raise ValueError("it holds an array whose shape is not a list of integers")
-        self.shape, self.type, self.raw = tuple(shape), type_, raw
+        if isinstance(raw, list) != (type_.code[:1] == OBJECTS):
+            raise ValueError("it holds an array whose contents do not match its type")
+        self.shape, self.type = tuple(shape), type_
+        self.raw, self.objects = (b"", raw) if isinstance(raw, list) else (raw, None)
+
+    def elements(self) -> list:
+        """Return the elements of a list stored as an array of one axis, or the rows of an array of two.
+
+        Raises ValueError if type, shape and contents do not match.
+        """
+        if self.objects is not None:
+            if len(self.objects) != math.prod(self.shape) or len(self.shape) != 1:
+                raise ValueError(f"it holds an array of shape {self.shape!r:.40}, not a list")
+            return self.objects
+        if len(self.shape) == 2 and min(self.shape) > 1:
+            values = np.frombuffer(self.raw, self.type.dtype())
+            if self.type.dtype() != np.uint8 or len(values) != math.prod(self.shape) or not len(values):
+                raise ValueError(f"it holds an array of shape {self.shape!r:.40}, not a list")
+            return [row.tobytes() for row in values.reshape(self.shape)]
+        return self.values().tolist()
 
     def values(self) -> np.ndarray:
         """Return the elements, flat; raise ValueError if type, shape and bytes do not match."""
+        if self.objects is not None:
+            raise ValueError("it holds an array of objects, not of bools or numbers")
         values = np.frombuffer(self.raw, self.type.dtype())
         if len(values) != math.prod(self.shape) or len(values) != max(self.shape, default=0):
             raise ValueError(f"it holds an array of shape {self.shape!r:.40}, not a list of bytes or flags")

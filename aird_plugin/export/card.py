@@ -50,7 +50,8 @@ def file_table(files: list) -> str:
         cosine = "not installed at export" if file.insightface is None else f"{file.insightface:.6f}"
         lines.append(f"| `{file.file}` | {file.side} px | {file.onnxruntime:.6f} | {cosine} |")
     note = """Minimum cosine over the verification images; below 0.9999 a file is not written. arcface_torch's challenge checker
-(`ArcFaceORT.check`) accepts the 112 px file within its time limit; it rejects int8 weights and other input sizes."""
+(`ArcFaceORT.check`) accepts the 112 px file within its time limit; it rejects int8 weights and other input sizes.
+Tested with onnxruntime 1.16.3 to 1.32, the fp32 files also with OpenCV's dnn (4.10, 5.0) and OpenVINO (2026.4)."""
     return "\n".join([*lines, "", note])
 
 

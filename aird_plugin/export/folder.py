@@ -26,7 +26,7 @@ from aird_plugin.export.check import compare_insightface, compare_onnxruntime, r
 from aird_plugin.export.graph import write_onnx, write_student
 from aird_plugin.export.manifests import write_package_manifest, write_server_folder
 from aird_plugin.export.origin import origin
-from aird_plugin.export.quantise import Quantised, compare_accuracy, quantise
+from aird_plugin.export.quantise import Int8Rejected, Quantised, compare_accuracy, quantise
 from aird_plugin.export.thresholds import threshold_table
 from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.onnx_teacher import OnnxTeacher
@@ -47,11 +47,12 @@ class VerifiedFile:
 
 @dataclass
 class ExportResult:
-    """The contents of the exported folder."""
+    """The contents of the exported folder. rejected: why an int8 file was left out."""
 
     folder: Path
     files: list[VerifiedFile] = field(default_factory=list)
     int8: list[Quantised] = field(default_factory=list)
+    rejected: list[str] = field(default_factory=list)
     thresholds: dict | None = None
 
 
@@ -99,7 +100,7 @@ def export_student(
             result.files.append(verify_file(open_exported(student, small), partial, images_NHWC, expected_ND))
         if options.int8_pairs:
             networks = [open_exported(student, partial / file.file) for file in result.files]
-            result.int8 = [write_int8(partial, one, images_NHWC, metadata["px"], options.int8_pairs) for one in networks]
+            write_int8_files(result, partial, networks, images_NHWC, metadata["px"], options.int8_pairs)
         if options.server_detector:
             write_server_folder(partial / "server", wide, options.server_detector, expected_ND.shape[1])
         if options.threshold_pairs:
@@ -143,9 +144,28 @@ def verify_file(
     )
 
 
+def write_int8_files(
+    result: ExportResult, root: Path, networks: list[OnnxTeacher], images_NHWC: np.ndarray, px: int, pairs: str
+) -> None:
+    """Write the int8 version of each fp32 file. One that loses too much accuracy is left out, and the fp32 files stay."""
+    for network in networks:
+        try:
+            result.int8.append(write_int8(root, network, images_NHWC, px, pairs))
+        except Int8Rejected as error:
+            int8_file(root, network).unlink()
+            result.rejected.append(str(error))
+    if not result.int8:
+        (root / "int8").rmdir()
+
+
+def int8_file(root: Path, source: OnnxTeacher) -> Path:
+    """Where the int8 version of a file is written."""
+    return root / "int8" / f"{source.path.stem}_int8.onnx"
+
+
 def write_int8(root: Path, source: OnnxTeacher, images_NHWC: np.ndarray, px: int, pairs: str) -> Quantised:
     """Write and evaluate the int8 version of one fp32 file."""
-    target = root / "int8" / f"{source.path.stem}_int8.onnx"
+    target = int8_file(root, source)
     target.parent.mkdir(exist_ok=True)
     quantise(source, target, resize_to_side(source.input_size, images_NHWC))
     # A 112 px file that downsamples in its graph is evaluated on 112 px images.

@@ -9,25 +9,66 @@ import json
 import warnings
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from aird_plugin.data.constants import FACE_SIDE
-from aird_plugin.data.lowres import RESIZE, fixed_point_weights
+from aird_plugin.data.lowres import RESIZE, WEIGHT_BITS, fixed_point_weights
 from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.utils.files import write_atomically
 
 # Supported since onnxruntime 1.12; these graphs need no later operators.
 OPSET = 17
 INPUT, OUTPUT = "data", "embedding"
+# The exporter puts the names of modules into those of nodes.
+RESIZE_MODULE = "reference_resize"
 METADATA = "aird_plugin"
+
+
+class Downsampling(nn.Module):
+    """The reference resize of whole grey levels, columns first, to the bit, in float32: OpenCV's dnn and TensorRT have no double.
+
+    Pillow's weights are multiples of 2**-22, so that a sum over grey levels takes 30 bits, and float32 has 24. Each weight is
+    split into a coarse part, a multiple of u = 2**-11 (2**-12 for very small sides), and a fine part of at most u / 2. The sum of
+    either part is a whole number of its unit below 2**24, and so is every partial sum: float32 is exact in any order, with or
+    without fused multiply-add. Of the fine sum only its floor in units of u counts: the rest, below u, cannot lift a multiple of
+    u over the next whole number.
+    """
+
+    def __init__(self, side: int):
+        super().__init__()
+        coarse_PS, fine_PS, self.unit = split_weights(fixed_point_weights(FACE_SIDE, side))
+        self.register_buffer("coarse_SP", torch.from_numpy(coarse_PS.T).float().contiguous())
+        self.register_buffer("fine_SP", torch.from_numpy(fine_PS.T).float().contiguous())
+
+    def forward(self, grey_B3SS: Tensor) -> Tensor:
+        rows_B3PS = self._columns(grey_B3SS).transpose(2, 3)
+        return self._columns(rows_B3PS).transpose(2, 3)
+
+    def _columns(self, grey_B3SS: Tensor) -> Tensor:
+        """Resize the last axis, and round."""
+        fine_B3SP = torch.floor(torch.matmul(grey_B3SS, self.fine_SP) * (1 / self.unit)) * self.unit
+        return _round(torch.matmul(grey_B3SS, self.coarse_SP) + fine_B3SP)
+
+
+def split_weights(weights_PS: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Pillow's weights as coarse + fine part, whose sums over grey levels float32 holds, and the unit of the coarse one."""
+    for bits in (11, 12):
+        unit = 2.0**-bits
+        coarse_PS = np.round(weights_PS / unit) * unit
+        fine_PS = weights_PS - coarse_PS
+        steps = [np.abs(part).sum(1).max() * 255 * 2.0**b for part, b in ((coarse_PS, bits), (fine_PS, WEIGHT_BITS))]
+        if max(steps) < 2**24:
+            return coarse_PS, fine_PS, unit
+    raise AssertionError(f"no split of the weights {weights_PS.shape} fits float32")
 
 
 class WithDownsampling(nn.Module):
     """A native student with 112 px input: the reference resize in the graph, then the student.
 
-    The input is InsightFace's, (x - 127.5) / 127.5. Grey levels are recovered, downsampled in float64 with the fixed-point
-    weights of the reference resize and rounded after each pass, so the student's input equals its training input to the bit.
+    The input is InsightFace's, (x - 127.5) / 127.5. Grey levels are recovered and downsampled, so the student's input equals its
+    training input to the bit.
     """
 
     input_size = FACE_SIDE
@@ -35,14 +76,11 @@ class WithDownsampling(nn.Module):
     def __init__(self, student: nn.Module):
         super().__init__()
         self.student = student
-        weights_PS = torch.from_numpy(fixed_point_weights(FACE_SIDE, student.input_size))
-        self.register_buffer("weights_PS", weights_PS)
+        self.add_module(RESIZE_MODULE, Downsampling(student.input_size))
 
     def forward(self, x_B3SS: Tensor) -> Tensor:
-        grey_B3SS = _round((x_B3SS * 127.5 + 127.5).double())
-        columns_B3SP = _round(torch.matmul(grey_B3SS, self.weights_PS.t()))
-        low_B3PP = _round(torch.matmul(self.weights_PS, columns_B3SP))
-        return self.student((low_B3PP.float() - 127.5) / 127.5)
+        low_B3PP = self.get_submodule(RESIZE_MODULE)(_round(x_B3SS * 127.5 + 127.5))
+        return self.student((low_B3PP - 127.5) / 127.5)
 
 
 def _round(grey_levels: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from aird_plugin.losses.margin import replace_target, target_cosine
+from aird_plugin.losses.ranges import angles, at_least
 from aird_plugin.losses.sharding import SINGLE_SHARD, check_labels
 from aird_plugin.losses.term import MarginConfig, Needs
 
@@ -53,9 +54,8 @@ class AdaFace(MarginConfig):
     needs = frozenset({Needs.NORM})
 
     def __post_init__(self):
-        for key in ("m", "h"):
-            if not getattr(self, key) >= 0:
-                raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
+        angles(self, "m")
+        at_least(self, 0, "h")
         if not 0 < self.t_alpha <= 1:
             raise ValueError(f"t_alpha must be above 0 and at most 1; got {self.t_alpha!r}")
 

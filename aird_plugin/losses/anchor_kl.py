@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from aird_plugin.losses.instance import divergence
 from aird_plugin.losses.precision import at_least_float32
+from aird_plugin.losses.ranges import above
 from aird_plugin.losses.term import Needs, TermConfig
 
 
@@ -54,8 +55,8 @@ class AnchorKL(TermConfig):
     needs = frozenset({Needs.TEACHER_WIDTH, Needs.ROWS, Needs.ANCHORS})
 
     def __post_init__(self):
-        if not self.scale > 0:
-            raise ValueError(f"scale must be above 0; got {self.scale!r}")
+        super().__post_init__()
+        above(self, 0, "scale")
         if self.anchors < 3:
             raise ValueError(f"anchors must be 3 or more, as an image leaves itself out; got {self.anchors!r}")
 

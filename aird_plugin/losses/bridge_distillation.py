@@ -26,6 +26,7 @@ from torch.nn import functional as F
 
 from aird_plugin.losses.margin import margin_logits, softmax_loss
 from aird_plugin.losses.precision import at_least_float32
+from aird_plugin.losses.ranges import above, angles, at_least
 from aird_plugin.losses.term import Needs, TermConfig
 
 
@@ -92,15 +93,13 @@ class BridgeDistillation(TermConfig):
     needs = frozenset({Needs.ADAPTED})
 
     def __post_init__(self):
-        if self.epochs < 1:
-            raise ValueError(f"epochs must be 1 or more; got {self.epochs!r}")
+        super().__post_init__()
+        at_least(self, 1, "epochs")
         if not 0 < self.lr <= 1:
             raise ValueError(f"lr must be above 0 and at most 1; got {self.lr!r}")
-        if not self.scale > 0:
-            raise ValueError(f"scale must be above 0; got {self.scale!r}")
-        for key in ("width", "margin", "compactness", "closeness", "seed"):
-            if not getattr(self, key) >= 0:
-                raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
+        above(self, 0, "scale")
+        angles(self, "margin")
+        at_least(self, 0, "width", "compactness", "closeness", "seed")
 
     def build(self, dims) -> nn.Module:
         return BridgeDistillationLoss()

@@ -23,6 +23,7 @@ from torch import nn
 from aird_plugin.losses.instance import divergence
 from aird_plugin.losses.margin import easy_angular, replace_target, target_cosine
 from aird_plugin.losses.precision import at_least_float32
+from aird_plugin.losses.ranges import above, angles
 from aird_plugin.losses.sharding import SINGLE_SHARD, check_labels, log_sum_exp
 from aird_plugin.losses.term import MarginConfig, Needs, TermConfig
 
@@ -36,8 +37,7 @@ class AdaptiveMargin(MarginConfig):
     needs = frozenset({Needs.TEACHER_WIDTH})
 
     def __post_init__(self):
-        if not self.m >= 0:
-            raise ValueError(f"m must be 0 or more; got {self.m!r}")
+        angles(self, "m")
 
     def build(self, scale: float) -> nn.Module:
         return AgreementMargin(self, scale)
@@ -86,8 +86,8 @@ class Consistency(TermConfig):
     needs = frozenset({Needs.TEACHER_COSINE})
 
     def __post_init__(self):
-        if not self.scale > 0:
-            raise ValueError(f"scale must be above 0; got {self.scale!r}")
+        super().__post_init__()
+        above(self, 0, "scale")
         if not 0 <= self.threshold < 1:
             raise ValueError(f"threshold must be a probability, 0 to below 1; got {self.threshold!r}")
 

@@ -23,6 +23,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from aird_plugin.losses.ranges import above, at_least
 from aird_plugin.losses.relation_contrast import init_nce_normaliser, nce_loss, reset_normaliser_cache
 from aird_plugin.losses.term import Needs, TermConfig
 
@@ -55,11 +56,9 @@ class CRD(TermConfig):
     needs = frozenset({Needs.TEACHER_WIDTH, Needs.ROWS, Needs.LABELS})
 
     def __post_init__(self):
-        for key in ("negatives", "width"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be 1 or more; got {getattr(self, key)!r}")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be above 0; got {self.temperature!r}")
+        super().__post_init__()
+        at_least(self, 1, "negatives", "width")
+        above(self, 0, "temperature")
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be 0 or more and below 1; got {self.momentum!r}")
 

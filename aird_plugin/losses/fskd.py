@@ -22,6 +22,7 @@ from torch.nn import functional as F
 from aird_plugin.losses.at import check_pairs
 from aird_plugin.losses.cosine import cosine_regression_loss
 from aird_plugin.losses.fitnet import Adapters
+from aird_plugin.losses.ranges import at_least
 from aird_plugin.losses.term import Needs, TermConfig
 
 
@@ -68,8 +69,8 @@ class FSKD(TermConfig):
     needs = frozenset({Needs.MAPS})
 
     def __post_init__(self):
-        if not self.cross >= 0:
-            raise ValueError(f"cross must be 0 or more; got {self.cross!r}")
+        super().__post_init__()
+        at_least(self, 0, "cross")
 
     def build(self, dims) -> nn.Module:
         return FSKDLoss(dims.student_channels, dims.teacher_channels, self.cross)

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from aird_plugin.losses.fkd import fkd_loss
+from aird_plugin.losses.ranges import at_least
 from aird_plugin.losses.rkd import angle_loss, distance_loss, unit_embeddings
 from aird_plugin.losses.sharding import SINGLE_SHARD
 from aird_plugin.losses.term import Needs, TermConfig
@@ -59,9 +60,8 @@ class HORKD(TermConfig):
     needs = frozenset({Needs.TEACHER_WIDTH, Needs.TEACHER_COSINE})
 
     def __post_init__(self):
-        for key in ORDERS:
-            if getattr(self, key) < 0:
-                raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
+        super().__post_init__()
+        at_least(self, 0, *ORDERS)
         if not any(getattr(self, key) for key in ORDERS):
             raise ValueError(f"all orders have weight 0; one of {', '.join(ORDERS)} must have a weight above 0")
 

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from aird_plugin.losses.precision import at_least_float32
+from aird_plugin.losses.ranges import above, at_least
 from aird_plugin.losses.sharding import SINGLE_SHARD, check_labels, log_sum_exp, replace_target_, target_logit
 from aird_plugin.losses.term import Needs, TermConfig
 
@@ -146,11 +147,13 @@ class IID(TermConfig):
     needs = frozenset({Needs.TEACHER_COSINE})
 
     def __post_init__(self):
+        super().__post_init__()
         if self.variant not in VARIANTS:
             raise ValueError(f"variant is one of {', '.join(VARIANTS)}; got {self.variant!r}")
-        for key in ("scale", "temperature"):
-            if not getattr(self, key) > 0:
-                raise ValueError(f"{key} must be above 0; got {getattr(self, key)!r}")
+        above(self, 0, "scale", "temperature")
+        at_least(self, 0, "alpha", "beta")
+        if self.variant == "dkd" and not self.alpha + self.beta:
+            raise ValueError("alpha and beta are both 0, and DKD would be too; give one of them a weight above 0")
 
     def build(self, dims) -> nn.Module:
         return IIDLoss(self)

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from aird_plugin.losses.margin import easy_angular, replace_target, target_cosine
+from aird_plugin.losses.ranges import angles, at_least
 from aird_plugin.losses.sharding import SINGLE_SHARD, check_labels
 from aird_plugin.losses.term import MarginConfig, Needs
 
@@ -41,8 +42,8 @@ class MagFace(MarginConfig):
             raise ValueError(f"l_a and u_a are norms and need 0 < l_a < u_a; got {self.l_a!r} and {self.u_a!r}")
         if not 0 <= self.l_margin <= self.u_margin:
             raise ValueError(f"l_margin and u_margin need 0 <= l_margin <= u_margin; got {self.l_margin!r} and {self.u_margin!r}")
-        if not self.lambda_g >= 0:
-            raise ValueError(f"lambda_g must be 0 or more; got {self.lambda_g!r}")
+        angles(self, "l_margin", "u_margin")
+        at_least(self, 0, "lambda_g")
 
     def build(self, scale: float) -> nn.Module:
         return MagFaceMargin(self, scale)

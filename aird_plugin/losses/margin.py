@@ -9,6 +9,7 @@ agreement_G the cosine between its student and teacher embeddings, without gradi
 B = images, G = images on all ranks, C = classes on this rank.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +20,8 @@ from aird_plugin.losses.term import MarginConfig
 
 GRADIENTS = ("exact", "upstream")
 COSINE_LIMIT = 1.0 - 1e-7
+# Of `check_margins`, for pi rounded in a recipe.
+TOLERANCE = 1e-3
 
 
 def margin_logits(
@@ -50,6 +53,23 @@ def margin_logits(
         with_margin_B1 = own_B1 + (with_margin_B1 - own_B1).detach()
     target_BC = is_target(cosine_BC, label_B)
     return scale * torch.where(target_BC, with_margin_B1, cosine_BC)
+
+
+def check_margins(margins: tuple) -> None:
+    """Raise ValueError unless the target logit cos(m1 * angle + m2) - m3 falls up to 90 degrees, and is 0 or less there.
+
+    Embeddings of an untrained network are at 90 degrees to their class center; with a target logit above the others' there, the
+    loss is 0 from the first step and trains nothing.
+    """
+    m1, m2, m3 = margins
+    at_90 = m1 * math.pi / 2 + m2
+    if m1 > 0 and m2 >= 0 and 0 <= m3 <= 1 and at_90 <= math.pi + TOLERANCE and math.cos(at_90) - m3 <= TOLERANCE:
+        return
+    raise ValueError(
+        "margin_list is (m1, m2, m3) of the target logit cos(m1 * angle + m2) - m3, which must fall up to 90 degrees and be 0 or "
+        f"less there: m1 above 0, m2 in radians, from 0 to pi - m1 * pi / 2 ({math.pi / 2:.4f} for m1 = 1), m3 from 0 to 1; "
+        f"got {margins!r}. ArcFace is (1.0, 0.5, 0.0), CosFace (1.0, 0.0, 0.4)"
+    )
 
 
 @dataclass(frozen=True)

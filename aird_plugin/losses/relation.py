@@ -28,6 +28,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from aird_plugin.losses.precision import at_least_float32
+from aird_plugin.losses.ranges import above, at_least
 from aird_plugin.losses.relation_contrast import info_nce_loss, init_nce_normaliser, nce_loss, reset_normaliser_cache
 from aird_plugin.losses.relation_mutual import mutual_relation_loss
 from aird_plugin.losses.relation_vectors import difference, relation, relation_cosines
@@ -63,15 +64,13 @@ class RID(TermConfig):
     needs = frozenset({Needs.NEIGHBOURS})
 
     def __post_init__(self):
+        super().__post_init__()
         choices = {"contrast": CONTRASTS, "lone_faces": LONE_FACES, "relation": RELATIONS, "anchors": ANCHORS}
         for key, allowed in choices.items():
             if getattr(self, key) not in allowed:
                 raise ValueError(f"{key} is one of {', '.join(allowed)}; got {getattr(self, key)!r}")
-        for key in ("negatives", "width"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be 1 or more; got {getattr(self, key)!r}")
-        if not self.temperature > 0:
-            raise ValueError(f"temperature must be above 0; got {self.temperature!r}")
+        at_least(self, 1, "negatives", "width")
+        above(self, 0, "temperature")
         if not 0 < self.noise_cap <= 1:
             raise ValueError(f"noise_cap must be a cosine above 0, at most 1; got {self.noise_cap!r}")
         if self.contrast in ("literal", "mutual") and (self.relation, self.anchors) != ("network", "identity"):
@@ -134,8 +133,7 @@ class RelationLoss(nn.Module):
             negative_BK = torch.bmm(difference(anchor_BD, negative_BKD), cross_BR[:, :, None])[:, :, 0]
         else:
             negative_BK = relation_cosines(*self._weights("teacher"), anchor_BD, negative_BKD, cross_BR)
-        similarity_BK = torch.bmm(negative_BKD, anchor_BD[:, :, None])[:, :, 0]
-        allowed_BK = inputs.negative_exists_BK & (similarity_BK <= self.spec.noise_cap)
+        allowed_BK = inputs.negative_exists_BK & self._clean(torch.bmm(negative_BKD, anchor_BD[:, :, None])[:, :, 0])
         return self._contrast(positive_B, negative_BK, allowed_BK, inputs.shards)
 
     def _batch_anchors(self, student_BD: torch.Tensor, inputs) -> torch.Tensor:
@@ -146,9 +144,9 @@ class RelationLoss(nn.Module):
         teacher_GGR = self._relation("teacher", teacher_GD, teacher_GD.expand(total, *teacher_GD.shape))
         score_GBG = torch.bmm(cross_GBR, teacher_GGR.transpose(1, 2))
         other_BG = inputs.label_B[:, None] != label_G
-        similar_BG = inputs.teacher_BD @ teacher_GD.T > self.spec.noise_cap
+        clean_BG = self._clean(inputs.teacher_BD @ teacher_GD.T)
         not_anchor_GG = ~torch.eye(total, dtype=torch.bool, device=label_G.device)
-        allowed_GBG = (other_BG & ~similar_BG) & not_anchor_GG[:, None]
+        allowed_GBG = (other_BG & clean_BG) & not_anchor_GG[:, None]
         positive_GB = score_GBG[:, :, first : first + count].diagonal(dim1=1, dim2=2)
         rows = (positive_GB.reshape(-1), score_GBG.flatten(0, 1), allowed_GBG.flatten(0, 1))
         loss_GB = self._contrast(*rows, inputs.shards).view(total, count)
@@ -163,10 +161,14 @@ class RelationLoss(nn.Module):
         cross_BBR = self._relation("cross", inputs.anchor_BD, others_BBD)
         teacher_BBR = self._relation("teacher", inputs.anchor_BD, teacher_BBD)
         score_BB = (cross_BBR * teacher_BBR).sum(2)
-        similarity_BB = inputs.anchor_BD @ inputs.teacher_BD.T
         impostor_BB = inputs.label_B[:, None] != inputs.label_B
-        allowed_BB = impostor_BB & (similarity_BB <= self.spec.noise_cap)
+        allowed_BB = impostor_BB & self._clean(inputs.anchor_BD @ inputs.teacher_BD.T)
         return self._contrast(score_BB.diagonal(), score_BB, allowed_BB, inputs.shards)
+
+    def _clean(self, similarity_BK: torch.Tensor) -> torch.Tensor:
+        """Whether a candidate counts as an image of another identity, by its teacher cosine."""
+        # Rows of the bank are rounded to float16: the product of two equal ones may exceed 1, the cap that allows all.
+        return similarity_BK <= (self.spec.noise_cap if self.spec.noise_cap < 1 else math.inf)
 
     def _contrast(self, positive_B, negative_BK, allowed_BK, shards) -> torch.Tensor:
         if self.spec.contrast == "infonce":

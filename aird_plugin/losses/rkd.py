@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from aird_plugin.losses.precision import at_least_float32
+from aird_plugin.losses.ranges import at_least
 from aird_plugin.losses.term import Needs, TermConfig
 
 BLOCK_ELEMENTS = 2**21
@@ -127,9 +128,10 @@ class RKD(TermConfig):
     needs = frozenset({Needs.TEACHER})
 
     def __post_init__(self):
-        for key in ("distance", "angle"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
+        super().__post_init__()
+        at_least(self, 0, "distance", "angle")
+        if not self.distance + self.angle:
+            raise ValueError("distance and angle are both 0, and the term would be too; give one of them a weight above 0")
 
     def build(self, dims) -> nn.Module:
         return RKDLoss(self)

@@ -26,6 +26,7 @@ from torch import nn
 
 from aird_plugin.losses.magface import MagFace, norm_and_margin, norm_loss
 from aird_plugin.losses.margin import COSINE_LIMIT, easy_angular, replace_target, target_cosine
+from aird_plugin.losses.ranges import angles, at_least, between
 from aird_plugin.losses.sharding import SINGLE_SHARD, check_labels, is_target
 from aird_plugin.losses.term import MarginConfig
 
@@ -53,7 +54,8 @@ class RivalMarginConfig(MarginConfig):
     rival_threshold: float = 0.7
 
     def __post_init__(self):
-        _check(self, "m", "rival_m", "rival_factor")
+        at_least(self, 0, "rival_factor")
+        _check(self)
 
     def build(self, scale: float) -> nn.Module:
         return RivalMargin(self, scale)
@@ -66,6 +68,10 @@ class Arc(RivalMarginConfig):
     m: float = 0.5
     rival_m: float = 0.5
     rival_threshold: float = 0.8
+
+    def __post_init__(self):
+        super().__post_init__()
+        angles(self, "m", "rival_m")
 
     def with_margin(self, own_G: torch.Tensor, norm_G: torch.Tensor | None) -> torch.Tensor:
         """The own cosine with the margin applied."""
@@ -82,6 +88,10 @@ class Cos(RivalMarginConfig):
 
     m: float = 0.2
     rival_m: float = 0.2
+
+    def __post_init__(self):
+        super().__post_init__()
+        between(self, 0, 1, "m", "rival_m")
 
     def with_margin(self, own_G: torch.Tensor, norm_G: torch.Tensor | None) -> torch.Tensor:
         """The own cosine with the margin applied."""
@@ -102,7 +112,8 @@ class Mag(MagFace):
 
     def __post_init__(self):
         super().__post_init__()
-        _check(self, "rival_m")
+        angles(self, "rival_m")
+        _check(self)
 
     def build(self, scale: float) -> nn.Module:
         return MagRivalMargin(self, scale)
@@ -116,10 +127,7 @@ class Mag(MagFace):
         return reduce_angle(cosine, self.rival_m)
 
 
-def _check(spec, *keys: str) -> None:
-    for key in keys:
-        if not getattr(spec, key) >= 0:
-            raise ValueError(f"{key} must be 0 or more; got {getattr(spec, key)!r}")
+def _check(spec) -> None:
     if not -1 <= spec.rival_threshold <= 1:
         raise ValueError(f"rival_threshold must be a cosine, -1 to 1; got {spec.rival_threshold!r}")
 

@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from aird_plugin.losses.precision import at_least_float32
+from aird_plugin.losses.ranges import at_least
 from aird_plugin.losses.term import Needs, TermConfig
 from aird_plugin.losses.triplets import gather_sizes, hinge, mine_batch_hard
 
@@ -53,8 +54,8 @@ class Siamese(TermConfig):
     needs = frozenset({Needs.LABELS})
 
     def __post_init__(self):
-        if self.margin < 0:
-            raise ValueError(f"margin must be 0 or more; got {self.margin!r}")
+        super().__post_init__()
+        at_least(self, 0, "margin")
 
     def build(self, dims) -> nn.Module:
         """As the base class. Raises ValueError where the run has no additional size."""

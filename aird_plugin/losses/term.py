@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
+from aird_plugin.losses.ranges import at_least
+
 
 class Needs(StrEnum):
     """Inputs of a term or margin that are not always present. A member equals its string."""
@@ -39,12 +41,18 @@ class Needs(StrEnum):
 
 @dataclass(frozen=True)
 class TermConfig:
-    """Spec of a term. The total loss adds `weight` * term; the weight grows linearly over the first `warmup_epochs`."""
+    """Spec of a term. The total loss adds `weight` * term; the weight grows linearly over the first `warmup_epochs`.
+
+    A spec with a `__post_init__` of its own calls this one first. Raises ValueError for a value below 0.
+    """
 
     weight: float = 1.0
     warmup_epochs: float = 0.0
 
     needs: ClassVar[frozenset[str]] = frozenset()
+
+    def __post_init__(self):
+        at_least(self, 0, "weight", "warmup_epochs")
 
     def build(self, dims: Any) -> nn.Module:
         """The term as a module LossInputs -> scalar. dims: a `LossDims`, the dimensions of its parameters and buffers."""

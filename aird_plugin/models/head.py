@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aird_plugin.losses.margin import GRADIENTS, Combined, softmax_loss
+from aird_plugin.losses.margin import GRADIENTS, Combined, check_margins, softmax_loss
 from aird_plugin.losses.precision import at_least_float32
+from aird_plugin.losses.ranges import above
 from aird_plugin.losses.sharding import SINGLE_SHARD
 from aird_plugin.losses.term import Needs
 from aird_plugin.models.class_centers import adapt_centers, initial_centers, labels_in, shard_of
@@ -44,8 +45,10 @@ class HeadConfig:
     margin: str | None = None
 
     def __post_init__(self):
-        if len(self.margin_list) != 3 or not all(isinstance(m, int | float) for m in self.margin_list):
+        numbers = [m for m in self.margin_list if isinstance(m, int | float) and not isinstance(m, bool)]
+        if not len(numbers) == len(self.margin_list) == 3:
             raise ValueError(f"margin_list must be three numbers (m1, m2, m3); got {self.margin_list!r}")
+        check_margins(self.margin_list)
         if self.margin_gradient not in GRADIENTS:
             raise ValueError(f"margin_gradient must be one of {', '.join(GRADIENTS)}; got {self.margin_gradient!r}")
         if self.head_init not in HEAD_INITS:
@@ -56,8 +59,7 @@ class HeadConfig:
             raise ValueError("head_frozen and head_adaptive are mutually exclusive; set only one of them")
         if not 0 < self.sample_rate <= 1:
             raise ValueError(f"sample_rate must be above 0 and at most 1; got {self.sample_rate!r}")
-        if not self.margin_scale > 0:
-            raise ValueError(f"margin_scale must be above 0; got {self.margin_scale!r}")
+        above(self, 0, "margin_scale")
         if self.num_classes < 0:
             raise ValueError(f"num_classes must be 0 (the number of classes of the data) or more; got {self.num_classes!r}")
 

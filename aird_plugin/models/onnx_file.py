@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-MISSING_EXTRA = "an .onnx teacher needs the onnx extra: `pip install aird_plugin[onnx]`"
+MISSING_EXTRA = "an .onnx file needs the onnx extra: `pip install aird_plugin[onnx]`"
 
 
 def read_onnx(path: Path):
@@ -16,7 +16,7 @@ def read_onnx(path: Path):
     try:
         return onnx.load(str(path), load_external_data=False)
     except Exception as error:
-        raise ValueError(f"teacher {path} is not a readable ONNX graph (corrupt or truncated?): {error}") from error
+        raise ValueError(f"{path} is not a readable ONNX graph (corrupt or truncated?): {error}") from error
 
 
 def load_onnx(path: Path):
@@ -38,7 +38,7 @@ def check_external_data(path: Path, model) -> None:
     for tensor in tensors_of(model.graph):
         for location in (entry.value for entry in tensor.external_data if entry.key == "location"):
             if folder not in (folder / location).resolve().parents:
-                raise ValueError(f"teacher {path} has external weights at {location!r}, outside its folder; it was not opened")
+                raise ValueError(f"{path} has external weights at {location!r}, outside its folder; it was not opened")
 
 
 def tensors_of(graph):
@@ -50,6 +50,15 @@ def tensors_of(graph):
             for inner in (attribute.g, *attribute.graphs):
                 if inner.node or inner.initializer:
                     yield from tensors_of(inner)
+
+
+def nodes_of(graph):
+    """Nodes of a graph and of its nested graphs."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from nodes_of(inner)
 
 
 def normalises_inside(model) -> bool:

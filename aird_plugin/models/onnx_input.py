@@ -23,7 +23,7 @@ LEVELS = {
     UNIT: TeacherInput(mean=0, std=255),
     CENTRED: TeacherInput(mean=127.5, std=127.5),
 }
-HOW = "teacher_input in a recipe, --teacher-input on the command line"
+HOW = "teacher_input or student_input in a recipe, --teacher-input or --input on the command line"
 
 
 class GraphInput(NamedTuple):
@@ -45,21 +45,19 @@ def image_input(path: Path, session, model, stated: TeacherInput) -> GraphInput:
     inputs = [one for one in session.get_inputs() if one.name in used]
     if len(inputs) != 1:
         raise ValueError(
-            f"teacher {path} has {len(inputs)} inputs without values ({', '.join(one.name for one in inputs)}); a recogniser has "
-            "one, the images (detectors and landmark models of the zoo are not teachers)"
+            f"{path} has {len(inputs)} inputs without values ({', '.join(one.name for one in inputs)}); a recogniser has "
+            "one, the images (detectors and landmark models of the zoo are no recognisers)"
         )
     [found] = inputs
     layout, size = _layout_and_size(path, found.shape, stated)
     dtype = DTYPES.get(found.type)
     if dtype is None:
-        raise ValueError(f"teacher {path} has an input of {found.type}; a teacher takes {', '.join(DTYPES)}")
+        raise ValueError(f"{path} has an input of {found.type}; a recogniser takes {', '.join(DTYPES)}")
     declared = TeacherInput(color="rgb", layout=layout, size=size, dtype=dtype)
     for key in ("layout", "size", "dtype"):
         wanted, has = getattr(stated, key), getattr(declared, key)
         if wanted not in (None, has):
-            raise ValueError(
-                f"teacher {path} has an input with {key} {has!r}, but {key} {wanted!r} is stated; leave it out ({HOW})"
-            )
+            raise ValueError(f"{path} has an input with {key} {has!r}, but {key} {wanted!r} is stated; leave it out ({HOW})")
     unused = {one.name: _zeros(one) for one in session.get_inputs() if one.name not in used}
     return GraphInput(found.name, found.shape[0] if isinstance(found.shape[0], int) else None, declared, unused)
 
@@ -117,7 +115,7 @@ def _layout_and_size(path: Path, shape: list, stated: TeacherInput) -> tuple[str
             return layout, sides
     remedy = f"; if it takes {FACE_SIDE} px, state size={FACE_SIDE} ({HOW})" if len(shape) == 4 else ""
     raise ValueError(
-        f"teacher {path} has an input of shape {shape}; a teacher takes [batch, 3, {FACE_SIDE}, {FACE_SIDE}], "
+        f"{path} has an input of shape {shape}; a recogniser takes [batch, 3, {FACE_SIDE}, {FACE_SIDE}], "
         f"[batch, 3, {CROP[0]}, {CROP[1]}], or the same with the channels last{remedy}"
     )
 

@@ -82,7 +82,7 @@ class OnnxTeacher(Teacher):
                 return fixed_batch, {name: dim for name, dim in dims.items() if dim}
             shapes = ", ".join(f"{output.dtype} {output.shape}" for output in outputs.values())
             problem = f"{count} images give an output of {shapes}"
-        raise ValueError(f"teacher {self.path}: no output is a float (images, width) embedding: {problem}")
+        raise ValueError(f"{self.path}: no output is a float (images, width) embedding: {problem}")
 
     def _choose_output(self) -> None:
         """Set the output and its width: the stated one, else the only (B, D) one with D above 1."""
@@ -94,7 +94,7 @@ class OnnxTeacher(Teacher):
         if wanted not in names:
             listed = ", ".join(f"{name!r} (width {dim})" for name, dim in self.dims.items())
             what = f"output {wanted!r} is none of them" if wanted is not None else "name one, for example output=" + names[0]
-            raise ValueError(f"teacher {self.path} has {len(names)} outputs that can be the embedding: {listed}; {what} ({HOW})")
+            raise ValueError(f"{self.path} has {len(names)} outputs that can be the embedding: {listed}; {what} ({HOW})")
         self.input = TeacherInput(output=wanted).over(self.input)
         self.usual_input = TeacherInput(output=self.output_names[0]).over(self.usual_input)
         self.dim = self.dims[wanted]
@@ -122,7 +122,7 @@ def _open_session(path: Path, device: torch.device):
             providers.insert(0, ("CUDAExecutionProvider", {"device_id": device.index or 0}))
         else:
             warnings.warn(
-                f"teacher {path.name} runs on the CPU: this onnxruntime has no CUDA; install onnxruntime-gpu",
+                f"{path.name} runs on the CPU: this onnxruntime has no CUDA; install onnxruntime-gpu",
                 stacklevel=4,
             )
     options = onnxruntime.SessionOptions()
@@ -132,4 +132,4 @@ def _open_session(path: Path, device: torch.device):
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:
-        raise ValueError(f"teacher {path} is not a readable ONNX graph (corrupt or truncated?): {error}") from error
+        raise ValueError(f"{path} is not a readable ONNX graph (corrupt or truncated?): {error}") from error

@@ -60,16 +60,19 @@ class TeacherInput:
             raise ValueError(f"teacher_input: a uint8 input takes grey levels; leave out mean and std; got {self}")
 
     @classmethod
-    def of(cls, value: "TeacherInput | Mapping[str, Any] | None") -> "TeacherInput":
-        """A statement from a recipe's dict (the keys are the fields), or nothing stated for None."""
+    def of(cls, value: "TeacherInput | Mapping[str, Any] | None", name: str = "teacher_input") -> "TeacherInput":
+        """A statement from a recipe's dict (the keys are the fields), or nothing stated for None. name: for the errors."""
         if isinstance(value, cls):
             return value
         if value is not None and not isinstance(value, Mapping):
-            raise ValueError(f"teacher_input is a dict such as {EXAMPLE}, or None; got {value!r}")
+            raise ValueError(f"{name} is a dict such as {EXAMPLE}, or None; got {value!r}")
         for key in value or {}:
             if key not in cls.__dataclass_fields__:
-                raise ValueError(f"teacher_input has no key {key!r}; its keys are {KEYS}")
-        return cls(**(value or {}))
+                raise ValueError(f"{name} has no key {key!r}; its keys are {KEYS}")
+        try:
+            return cls(**(value or {}))
+        except ValueError as error:
+            raise ValueError(str(error).replace("teacher_input", name, 1)) from error
 
     def over(self, other: "TeacherInput") -> "TeacherInput":
         """This statement, with what it leaves open taken from `other`."""

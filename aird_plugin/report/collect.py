@@ -67,6 +67,12 @@ def gather(folders: list[str], options: ReportOptions, command: str, device: str
         for run in (run for method in methods for run in method.runs)
         if (count := skipped_images(run.folder))
     ]
+    notes += [
+        f"{run.name} took no step: its model.pt holds the initial weights, and its accuracies are left out."
+        for method in methods
+        for run in method.runs
+        if run.untrained
+    ]
     if not options.pairs:
         return ReportData(methods, list(_recorded(methods)), None, command, notes)
     sides = options.px or sorted({check_px(run.metadata.get("px")) for method in methods for run in method.runs})
@@ -75,7 +81,7 @@ def gather(folders: list[str], options: ReportOptions, command: str, device: str
     teacher = load_teacher(options.teacher, None, device, options.teacher_input) if options.teacher else None
     models = list(_models(methods, teacher, options, device, notes))
     if not models:
-        raise ValueError("none of the runs has a model.pt yet, so there is nothing to evaluate; omit --pairs to draw the curves")
+        raise ValueError("none of the runs has a model.pt that took a step, so there is nothing to evaluate; omit --pairs")
     results, focus = [], None
     for pairs_file in options.pairs:
         evaluator = PairEvaluator(None, pairs_file, teacher, BATCH, device)
@@ -91,7 +97,7 @@ def _recorded(methods: list[Method]) -> Iterator[EvalResult]:
     """The results in the runs' own evaluation.json."""
     for method in methods:
         for run in method.runs:
-            for row in run.rows:
+            for row in () if run.untrained else run.rows:
                 yield EvalResult(method.name, run.seed, run.folder, run.recipe.get("teacher"), row)
 
 
@@ -101,7 +107,7 @@ def _models(methods: list[Method], teacher, options: ReportOptions, device: str,
     if teacher is not None:
         yield Model(TEACHER_NAME, None, options.teacher, teacher, PROTOCOLS, True)
     for method in methods:
-        finished = [run for run in method.runs if run.finished]
+        finished = [run for run in method.runs if run.finished and not run.untrained]
         unfinished = [run.name for run in method.runs if not run.finished]
         notes += [f"{name} has no model.pt: the run is not finished, and only its curves are drawn." for name in unfinished]
         for run in finished:

@@ -46,6 +46,12 @@ class Run:
         """Whether the run has a model.pt."""
         return (Path(self.folder) / "model.pt").is_file()
 
+    @property
+    def untrained(self) -> bool:
+        """Whether the run ended without a step: a log without a line, and no checkpoint. Its model.pt holds initial weights."""
+        folder = Path(self.folder)
+        return (folder / METRICS).is_file() and not (self.curves or self.unread or any(folder.glob("checkpoints/step_*")))
+
 
 @dataclass(frozen=True)
 class Method:

@@ -47,6 +47,7 @@ def open_faces(recipe: Recipe) -> tuple[Records, Recipe]:
             f"labels in {recipe.data.rec} run from {labels.min()} to {labels.max()}, but num_classes={classes}; "
             "num_classes=0 takes as many as the data have"
         )
+    check_classes(recipe, classes, records.num_classes)
     return records, replace(recipe, head=replace(recipe.head, num_classes=classes))
 
 
@@ -57,6 +58,17 @@ def readable(recipe: Recipe, records: StoredRecords) -> StoredRecords:
     found = skip_unreadable(records, recipe.bank.skip_bad, recipe.bank.bank) if distributed.rank() == 0 else None
     distributed.wait_for_rank0()
     return found or skip_unreadable(records, recipe.bank.skip_bad, recipe.bank.bank)
+
+
+def check_classes(recipe: Recipe, classes: int, identities: int) -> None:
+    """Raise ValueError where a run with more classes than identities needs the teacher's class center of each."""
+    users = ["head_init='teacher'"] if recipe.head.head_init == "teacher" else []
+    users += [name for name, spec in recipe.terms.items() if spec.weight and Needs.TEACHER_COSINE in spec.needs]
+    if classes > identities and users:
+        raise ValueError(
+            f"num_classes={classes}, but {recipe.data.rec} has {identities} identities: the teacher has no class center of the "
+            f"other {classes - identities}, which {', '.join(users)} needs; num_classes=0 takes as many as the data have"
+        )
 
 
 def open_caches(

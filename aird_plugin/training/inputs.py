@@ -20,7 +20,7 @@ SOURCES = {
     "student_init": "a run folder, or a .pt file of this recipe's network; for network='onnx' an .onnx recogniser",
     "prior": "the run folder of a recipe that trains a prior (gdrd_prior.py), or a diffusion model in diffusers' format",
     "val_targets": "lfw.bin, agedb_30.bin and others come with InsightFace's training sets; your own pairs: tools/make_bin.py; "
-    "val_targets='()' verifies nothing",
+    "several: val_targets=\"('lfw.bin', 'agedb_30.bin')\"; val_targets='()' verifies nothing",
 }
 NOTHING_AT_HAND = "No data yet? `make quickstart` renders its own images and trains a teacher and students in 10 to 15 minutes."
 

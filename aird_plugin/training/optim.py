@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from aird_plugin.losses.ranges import above, at_least
+
 SCHEDULES = ("step", "poly", "cosine")
 OPTIMIZERS = ("sgd", "adamw")
 
@@ -40,14 +42,14 @@ class ScheduleConfig:
             raise ValueError(f"schedule is one of {', '.join(SCHEDULES)}; got {self.schedule!r}")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer is one of {', '.join(OPTIMIZERS)}; got {self.optimizer!r}")
-        for key in ("batch_size", "num_epoch", "gradient_acc"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"{key} must be 1 or more; got {getattr(self, key)!r}")
-        if not self.lr > 0:
-            raise ValueError(f"lr must be above 0; got {self.lr!r}")
-        for key in ("weight_decay", "warmup_epoch", "clip"):
-            if not getattr(self, key) >= 0:
-                raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
+        at_least(self, 1, "batch_size", "num_epoch", "gradient_acc")
+        above(self, 0, "lr")
+        at_least(self, 0, "weight_decay", "warmup_epoch", "clip")
+        if not 0 < self.decay <= 1:
+            raise ValueError(f"decay multiplies the learning rate, above 0 and at most 1; got {self.decay!r}")
+        for milestone in self.milestones:
+            if isinstance(milestone, bool) or not isinstance(milestone, int | float) or not 0 <= milestone < math.inf:
+                raise ValueError(f"milestones are epochs, numbers from 0; got {milestone!r}")
         if not 0 <= self.weight_average < 1:
             raise ValueError(f"weight_average is from 0 to below 1; got {self.weight_average!r}")
         if not 0 <= self.momentum < 1:

@@ -47,8 +47,7 @@ class Metrics:
         values = distributed.mean_over_ranks(torch.stack(list(self.sums.values())) / self.count).tolist()
         means = dict(zip(self.sums, values, strict=True))
         now = time.monotonic()
-        images = self.count * self.setup.recipe.schedule.batch_size * self.setup.recipe.schedule.gradient_acc
-        speed = images * distributed.world_size() / max(now - self.started, 1e-9)
+        speed = self.count * images_per_step(self.setup.recipe) / max(now - self.started, 1e-9)
         self.sums, self.count, self.started = {}, 0, now
         if self.file is None:
             return None
@@ -67,6 +66,11 @@ class Metrics:
         if self.file is not None:
             self.flush()
             self.file.close()
+
+
+def images_per_step(recipe: Any) -> int:
+    """Images of all ranks in one optimizer step."""
+    return recipe.schedule.batch_size * recipe.schedule.gradient_acc * distributed.world_size()
 
 
 def terms_of(line: dict) -> dict[str, float]:
@@ -123,7 +127,7 @@ class RunLog:
         total = self.setup.total_steps
         if self.bar.disable and (time.monotonic() - self.last_print >= SECONDS_BETWEEN_LINES or done == total):
             self.last_print = time.monotonic()
-            images_left = (total - done) * self.setup.recipe.schedule.batch_size * distributed.world_size()
+            images_left = (total - done) * images_per_step(self.setup.recipe)
             left = tqdm.format_interval(images_left / max(speed, 1e-9))
             print(f"step {done}/{total} {text} {speed:.0f} images/s, {left} left", file=sys.stderr, flush=True)
 

@@ -22,6 +22,7 @@ from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.teacher_feature_maps import TeacherMaps
 from aird_plugin.training.anchors import set_anchors
 from aird_plugin.training.data import build_source, open_caches, open_faces, teacher_needs
+from aird_plugin.training.effect import check_effect, check_single_image
 from aird_plugin.training.feature_maps import open_maps
 from aird_plugin.training.inputs import check_inputs, with_student_init, with_target_files
 from aird_plugin.training.objective import LossDims, Objective
@@ -122,9 +123,11 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     recipe.sizes.check_against(recipe.data.px, recipe.head, recipe.data.degradation)
     records, recipe = open_faces(recipe)
     check_unlabelled(recipe)
+    check_effect(recipe, len(records))
     teacher = recipe.teacher.load(device.type)
     embedding_size = recipe.student.embedding_size or (projected_width(recipe.terms, teacher) if teacher else 512)
     student = build_student(recipe, embedding_size)
+    check_single_image(recipe, student)
     embedding_size = student.dim if isinstance(student, OnnxNetwork) else embedding_size
     maps = open_maps(recipe, student, teacher)
     encoder = open_encoder(recipe, device)

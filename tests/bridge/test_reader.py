@@ -1,4 +1,5 @@
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from aird_plugin.bridge.upstream_run import UpstreamRun
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.lowres import low_faces
 from aird_plugin.data.recordio.face_records import FaceRecords
+from aird_plugin.data.recordio.writer import RecordWriter
 from aird_plugin.data.records import decode_face
 
 
@@ -139,3 +141,40 @@ def test_gradient_acc_averages_batches(bridge_run, checkout, tmp_path):
     assert [line["step"] for line in one] == [line["step"] for line in other] == list(range(1, 7))
     for a, b in zip(one, other, strict=True):
         assert a["lr"] == b["lr"] and a["loss"] == pytest.approx(b["loss"], rel=2e-3)
+
+
+def encoded(records_folder: str) -> list[tuple[int, bytes]]:
+    records = FaceRecords(f"{records_folder}/train.rec")
+    return [(int(records.labels[row]), records.payload(row)) for row in range(len(records))]
+
+
+@pytest.mark.parametrize("layout", ["array labels", "array labels of one", "numbers, key 0 an image", "no index", "other name"])
+def test_upstream_reader_takes_every_layout_of_records(bridge_run, checkout, tmp_path, batches, layout):
+    """Upstream fails on array labels, takes the image at key 0 for a header and a .rec without .idx for a folder of images."""
+    labelled = encoded(bridge_run["rec"])
+    (tmp_path / "faces").mkdir()
+    rec = tmp_path / "faces" / ("mine.rec" if layout == "other name" else "train.rec")
+    with RecordWriter(rec) as writer:
+        for key, (label, payload) in enumerate(labelled):
+            array = {"array labels": (label, 0.5), "array labels of one": (label,)}.get(layout)
+            writer.write(key, label if array is None else array, payload)
+    if layout == "no index":
+        rec.with_suffix(".idx").unlink()
+    place = str(rec if layout == "other name" else rec.parent)
+    keys = bridge_run | {"rec": place, "bank": str(tmp_path / "bank"), "output": str(tmp_path / "out"), "num_epoch": 1}
+    train(from_flat(keys | {"reader": "upstream"}), checkout)
+    seen = torch.cat([batch.label_B for _, batch, _ in batches])
+    assert seen.bincount().tolist() == [6] * 8, "all 48 images, also that of key 0"
+
+
+def test_upstream_reader_with_other_images_is_rejected(bridge_run, standin, tmp_path, monkeypatch):
+    from aird_plugin.bridge import upstream_records
+
+    monkeypatch.setattr(upstream_records.FaceRecords, "__len__", lambda self: 40)
+    loader = SimpleNamespace(dataset=range(48))
+    records = FaceRecords(f"{bridge_run['rec']}/train.rec")
+    with pytest.raises(ValueError, match=r"own reader finds 48 images in .*train.rec, which holds 40; set reader='bank'"):
+        upstream_records.check_same_images(loader, records)
+    dataset = type("Dataset", (), {"__len__": lambda self: 40, "targets": [1] * 40})()
+    with pytest.raises(ValueError, match="gives the images of .* other labels"):
+        upstream_records.check_same_images(SimpleNamespace(dataset=dataset), records)

@@ -26,7 +26,7 @@ def test_forms(text, expected):
     [
         ("bgr", "'bgr' is not key=value; an example is --input color=bgr"),
         ("", "is not key=value"),
-        ("colour=bgr", "--input colour=bgr: teacher_input has no key 'colour'"),
+        ("colour=bgr", "--input colour=bgr: has no key 'colour'"),
         ("color=red", "color is 'rgb' or 'bgr'; got 'red'"),
         ("{color: bgr}", "no JSON"),
         ("{" * 100_000, "no JSON"),

@@ -125,7 +125,7 @@ def test_adapter_loss_has_no_teacher_gradient():
         ({"scale": -1.0}, "scale must be above 0"),
         ({"width": -1}, "width must be 0 or more; got -1"),
         ({"closeness": -0.5}, "closeness must be 0 or more"),
-        ({"margin": float("nan")}, "margin must be 0 or more"),
+        ({"margin": float("nan")}, "margin must be an angle"),
     ],
 )
 def test_invalid_keys_are_rejected(keys, message):

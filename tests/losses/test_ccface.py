@@ -126,7 +126,7 @@ def test_margin_gradcheck():
     [
         (Consistency, {"threshold": 1.0}, "0 to below 1; got 1.0"),
         (Consistency, {"scale": 0.0}, "scale must be above 0"),
-        (AdaptiveMargin, {"m": -1.0}, "m must be 0 or more"),
+        (AdaptiveMargin, {"m": -1.0}, "m must be an angle"),
     ],
 )
 def test_invalid_keys_are_rejected(kind, keys, message):

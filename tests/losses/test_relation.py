@@ -68,6 +68,20 @@ def crd_h(module: RelationLoss, cosine, count: int, population: float = 1000.0):
     return p / (p + max(count, 1) / population)
 
 
+@pytest.mark.parametrize("contrast", ["nce", "infonce", "literal"])
+def test_noise_cap_of_1_skips_no_candidate(contrast):
+    """Rows of the bank are rounded to float16, and the product of two equal ones may exceed 1."""
+
+    def loss(norm, cap):
+        inputs = make_inputs()
+        inputs.anchor_BD = inputs.teacher_BD = F.normalize(torch.ones(B, D, dtype=torch.float64), dim=1) * norm
+        inputs.negative_BKD = inputs.anchor_BD[:, None].expand(B, K, D)
+        return build(contrast, noise_cap=cap)(inputs).item()
+
+    assert loss(1.0002, 1.0) == pytest.approx(loss(0.9998, 1.0), rel=1e-3)
+    assert loss(1.0002, 1.0) > loss(1.0002, 0.99) + 0.01, "a cap below 1 skips them"
+
+
 @pytest.mark.parametrize("contrast", ["nce", "infonce"])
 @pytest.mark.parametrize("noise_cap", [1.0, 0.2])
 def test_value_and_all_gradients_equal_loop(contrast, noise_cap):

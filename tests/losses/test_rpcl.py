@@ -112,7 +112,7 @@ def test_gradient_is_finite_at_cosine_limits(kind):
 @pytest.mark.parametrize(
     ("kind", "keys", "message"),
     [
-        (Arc, {"rival_m": -0.1}, "rival_m must be 0 or more"),
+        (Arc, {"rival_m": -0.1}, "rival_m must be an angle"),
         (Cos, {"rival_threshold": 1.5}, "a cosine, -1 to 1; got 1.5"),
         (Mag, {"rival_m": -0.1}, "rival_m must"),
         (Mag, {"u_a": 5.0}, "got 10.0 and 5.0"),

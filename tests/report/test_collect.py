@@ -68,7 +68,7 @@ def test_no_teacher_evaluates_lr_lr_at_training_px(make_run, pairs_file):
 
 
 def test_no_finished_run_is_rejected(make_run, pairs_file):
-    with pytest.raises(ValueError, match="none of the runs has a model.pt"):
+    with pytest.raises(ValueError, match="none of the runs has a model.pt that took a step"):
         collect([make_run("a", weights=False)], pairs=(pairs_file,))
 
 
@@ -151,3 +151,17 @@ def test_scores_match_the_row(make_run, pairs_file):
     assert result.scores.same_N.tolist() == evaluator.same_N.tolist()
     correct = (result.scores.cosine_N > best_threshold(result.scores.cosine_N, result.scores.same_N)) == result.scores.same_N
     assert 100 * correct.mean() == pytest.approx(result.row["accuracy_best"])
+
+
+def test_run_without_a_step_is_marked_and_not_ranked(make_run, pairs_file, tmp_path):
+    """Such runs exist: gradient_acc above the batches of an epoch ended with the initial weights. An adapted run has no log."""
+    folders = [make_run("a"), make_run("idle", lines=[], lr=1.0), make_run("adapted", lr=2.0)]
+    (tmp_path / "adapted" / "metrics.jsonl").unlink()
+    (tmp_path / "idle" / "evaluation.json").write_text(
+        '[{"pairs": "lfw.bin", "px": 16, "protocol": "lr-lr", "n_pairs": 9, "accuracy": 99, "ci95": [8, 9]}]'
+    )
+    for data in (collect(folders, pairs=(pairs_file,)), collect(folders)):
+        assert "idle took no step: its model.pt holds the initial weights, and its accuracies are left out." in data.notes
+        assert {result.name for result in data.results} <= {"a", "adapted"}
+    (tmp_path / "idle" / "checkpoints" / "step_00000003").mkdir(parents=True)
+    assert [result.name for result in collect(folders).results] == ["idle"], "a run that was stopped before its first line"

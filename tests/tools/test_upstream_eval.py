@@ -4,10 +4,13 @@ import importlib.util
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from aird_plugin.bridge.tools import verify
+from aird_plugin.data.images import encode_jpeg
+from aird_plugin.data.pairs import write_pairs
 from aird_plugin.models import build
 
 TESTS = Path(__file__).parents[1]
@@ -67,3 +70,23 @@ def test_damaged_bin_is_one_line(tool, student, capsys, tmp_path):
     words = ["verification", student, "--network", NATIVE, "--arcface-torch", STANDIN, "--pairs", str(tmp_path / "cut.bin")]
     assert tool.main(words) == 1
     assert re.fullmatch(r"error: [^\n]*cut\.bin[^\n]*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("same", "words"),
+    [
+        (
+            [True, False] * 5,
+            r"fold 1 of 10 \(1 of 10 pairs\) has no 'different' pair.*or use `aird evaluate`, which",
+        ),
+        ([True, False] * 9 + [True] * 2, "fold 10 of 10 .2 of 20 pairs. has no 'different' pair"),
+        ([True, False], "few.bin: 2 pairs do not fill 10 folds"),
+    ],
+)
+def test_pairs_that_upstream_cannot_evaluate_are_named(tool, student, tmp_path, capsys, same, words):
+    """Its evaluation divides by the number of pairs of each kind in a fold."""
+    write_pairs(tmp_path / "few.bin", [encode_jpeg(np.full((112, 112, 3), n, np.uint8)) for n in range(2 * len(same))], same)
+    arguments = ["--network", NATIVE, "--arcface-torch", STANDIN, "--pairs", str(tmp_path / "few.bin")]
+    assert tool.main(["verification", student, *arguments]) == 1
+    error = capsys.readouterr().err
+    assert re.search(words, error) and error.startswith(f"error: {tmp_path / 'few.bin'}: ") and error.count("\n") == 1

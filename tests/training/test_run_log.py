@@ -15,3 +15,23 @@ def test_lines_after_the_checkpoint_and_a_truncated_line_are_dropped(tmp_path):
 def test_new_run_has_nothing_to_drop(tmp_path):
     drop_lines_after(tmp_path / "metrics.jsonl", 0)
     assert not (tmp_path / "metrics.jsonl").exists()
+
+
+def test_time_left_counts_every_batch_of_a_step(tmp_path, capsys, monkeypatch):
+    """Ten steps of three batches of eight images at 24 images a second: a step a second, ten seconds left."""
+    from types import SimpleNamespace
+
+    import torch
+
+    from aird_plugin.training import run_log
+
+    schedule = SimpleNamespace(batch_size=8, gradient_acc=3)
+    run = SimpleNamespace(output=str(tmp_path), frequent=1)
+    setup = SimpleNamespace(recipe=SimpleNamespace(schedule=schedule, run=run), total_steps=11, steps_per_epoch=11)
+    seconds = iter(range(1000))
+    monkeypatch.setattr(run_log.time, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(run_log, "SECONDS_BETWEEN_LINES", 0)
+    with run_log.RunLog(setup, 0) as log:
+        log.metrics.started = next(seconds)
+        log.step(1, 0.1, {"loss": torch.tensor(1.0)})
+    assert "step 1/11 epoch 0.1 loss 1.000 24 images/s, 00:10 left" in capsys.readouterr().err

@@ -69,6 +69,10 @@ class BankConfig:
             raise ValueError(f"bank_on is one of {', '.join(PLACES)}; got {self.bank_on!r}")
         if not 0 <= self.skip_bad < 1:
             raise ValueError(f"skip_bad is a share of the images, from 0 to below 1; got {self.skip_bad!r}")
+        if not self.bank:
+            raise ValueError("bank names the folder of the bank, for example bank=runs/bank")
+        if self.view_seed < 0:
+            raise ValueError(f"view_seed must be 0 or more; got {self.view_seed!r}")
         for key in ("bank_same", "bank_hard"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be 1 or more; got {getattr(self, key)!r}")

@@ -1,0 +1,42 @@
+"""Refusals of runs that would train nothing, made before any work."""
+
+import copy
+
+import torch
+from torch import nn
+
+from aird_plugin.config.recipe import Recipe
+from aird_plugin.training.unlabelled import used_terms
+from aird_plugin.utils import distributed
+
+
+def check_effect(recipe: Recipe, num_images: int) -> None:
+    """Raise ValueError where nothing has a weight in the loss, or where the images of an epoch do not make one step."""
+    if not recipe.run.identity_weight and not used_terms(recipe):
+        raise ValueError(
+            "identity_weight=0 and no term with a weight above 0: the loss would be 0 and the student stay untrained; set "
+            "identity_weight=1.0, or name a term, such as terms={'align': 'aird_plugin.losses.cosine:CosineRegression'}"
+        )
+    schedule, ranks = recipe.schedule, distributed.world_size()
+    batches = num_images // (schedule.batch_size * ranks)
+    if 0 < batches < schedule.gradient_acc:
+        raise ValueError(
+            f"gradient_acc={schedule.gradient_acc} batches make one step, but an epoch has only {batches} "
+            f"({num_images:,} images, batch_size={schedule.batch_size}, {ranks} rank(s)): the run would end without a step; "
+            f"set gradient_acc to {batches} or less, or a smaller batch_size"
+        )
+
+
+def check_single_image(recipe: Recipe, student: nn.Module) -> None:
+    """Raise ValueError where a step holds one image and a BatchNorm of the student cannot measure statistics on it."""
+    if recipe.schedule.batch_size > 1 or recipe.sizes.also_px:
+        return
+    trial = copy.deepcopy(student).train()
+    try:
+        with torch.no_grad():
+            trial(torch.zeros(1, 3, student.input_size, student.input_size))
+    except ValueError as error:
+        raise ValueError(
+            f"batch_size=1: the BatchNorms of network={recipe.student.network} measure their statistics on the batch, for which "
+            "one image is not enough; set batch_size=2 or more (it is per rank)"
+        ) from error
