@@ -131,16 +131,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     embedding_size = student.dim if isinstance(student, OnnxNetwork) else embedding_size
     maps = open_maps(recipe, student, teacher)
     encoder = open_encoder(recipe, device)
-    sizes = LossDims(
-        embedding_size,
-        len(records),
-        recipe.head.num_classes,
-        len(recipe.sizes.also_px),
-        student_channels=tuple(shape[0] for shape in map_shapes(student)) if maps or encoder else (),
-        teacher_channels=maps.teacher_channels if maps else (),
-        generative_channels=encoder.shape[0] if encoder else 0,
-    )
-    objective = Objective(recipe.terms, sizes, recipe.run.identity_weight)
+    objective = build_objective(recipe, student, (embedding_size, len(records)), maps, encoder)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
     images, bank = open_caches(recipe, records, teacher, device)
     set_anchors(objective, bank, recipe.run.seed)
@@ -167,6 +158,19 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
         maps=maps,
         average=WeightAverage(student, recipe.schedule.weight_average) if recipe.schedule.weight_average else None,
     )
+
+
+def build_objective(recipe: Recipe, student: nn.Module, sizes: tuple[int, int], maps: TeacherMaps | None, encoder) -> Objective:
+    """The terms with their parameters. sizes: embedding width, number of training images."""
+    dims = LossDims(
+        *sizes,
+        recipe.head.num_classes,
+        len(recipe.sizes.also_px),
+        student_channels=tuple(shape[0] for shape in map_shapes(student)) if maps or encoder else (),
+        teacher_channels=maps.teacher_channels if maps else (),
+        generative_channels=encoder.shape[0] if encoder else 0,
+    )
+    return Objective(recipe.terms, dims, recipe.run.identity_weight)
 
 
 def print_warnings(recipe: Recipe, records: Records, bank: TeacherCache | None, teacher: Teacher | None) -> None:
