@@ -26,6 +26,8 @@ UPSTREAM_KEYS = frozenset(
 )
 # numpy's limit, which arcface_torch's loop meets; the sampled head's seeds would overflow beyond it.
 LARGEST_SEED = 2**32 - 1
+# Ten years, in seconds; torch counts in nanoseconds of 64 bits.
+LONGEST_TIMEOUT = 315_360_000
 
 
 @dataclass(frozen=True)
@@ -174,8 +176,8 @@ class RunConfig:
         between(self, 0, LARGEST_SEED, "seed")
         if self.fp16 and self.bf16:
             raise ValueError("fp16 and bf16 exclude each other; set one of them")
-        if not self.rank_timeout > 0:
-            raise ValueError(f"rank_timeout is in seconds, above 0; got {self.rank_timeout!r}")
+        if not 0 < self.rank_timeout <= LONGEST_TIMEOUT:
+            raise ValueError(f"rank_timeout is in seconds, above 0, at most {LONGEST_TIMEOUT:,}; got {self.rank_timeout!r}")
         if self.device not in ("auto", "cpu", "cuda"):
             raise ValueError(f"device is auto, cpu or cuda; got {self.device!r}")
         for target in self.val_targets:

@@ -49,9 +49,10 @@ class PickledType:
 class PickledArray:
     """Stand-in for numpy.ndarray: shape, type and raw bytes, or the list of elements of an array of objects."""
 
+    objects: list | None = None
+
     def __init__(self, *ignored):
         self.shape, self.type, self.raw = (0,), PickledType("u1"), b""
-        self.objects: list | None = None
 
     def build(self, state) -> None:
         _, shape, type_, _, raw = state

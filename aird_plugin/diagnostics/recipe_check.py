@@ -38,7 +38,7 @@ def check_contents(recipe: Recipe) -> Iterator[Diagnostic]:
     from aird_plugin.models.load import load_initial_weights, load_onnx_student
     from aird_plugin.models.registry import ONNX
     from aird_plugin.training.data import open_faces
-    from aird_plugin.training.effect import check_effect
+    from aird_plugin.training.effect import check_effect, check_remainder
     from aird_plugin.training.prior_features import open_encoder
     from aird_plugin.training.unlabelled import check_unlabelled
 
@@ -48,6 +48,7 @@ def check_contents(recipe: Recipe) -> Iterator[Diagnostic]:
     if not recipe.prior.prior_side:
         check_unlabelled(recipe)
         check_effect(recipe, len(records))
+        yield from check_remainder(recipe, len(records))
     teacher = recipe.teacher.load()
     if teacher is not None:
         yield Diagnostic("ok", f"{teacher.path}: {teacher.dim}-d embeddings")

@@ -1,11 +1,13 @@
-"""Refusals of runs that would train nothing, made before any work."""
+"""Refusals of runs that would train nothing, or less than they state, made before any work."""
 
 import copy
+from collections.abc import Iterator
 
 import torch
 from torch import nn
 
 from aird_plugin.config.recipe import Recipe
+from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.training.unlabelled import used_terms
 from aird_plugin.utils import distributed
 
@@ -24,6 +26,21 @@ def check_effect(recipe: Recipe, num_images: int) -> None:
             f"gradient_acc={schedule.gradient_acc} batches make one step, but an epoch has only {batches} "
             f"({num_images:,} images, batch_size={schedule.batch_size}, {ranks} rank(s)): the run would end without a step; "
             f"set gradient_acc to {batches} or less, or a smaller batch_size"
+        )
+
+
+def check_remainder(recipe: Recipe, num_images: int) -> Iterator[Diagnostic]:
+    """A warning where the steps of an epoch take less than three quarters of its batches."""
+    schedule = recipe.schedule
+    batches = num_images // (schedule.batch_size * distributed.world_size())
+    left = batches % schedule.gradient_acc
+    if left > batches / 4:
+        times = schedule.num_epoch * (batches - left) / batches
+        yield Diagnostic(
+            "warning",
+            f"gradient_acc={schedule.gradient_acc}: the steps of an epoch take {batches - left} of its {batches} batches, so "
+            f"that num_epoch={schedule.num_epoch} trains {times:.1f} times on each image",
+            f"set gradient_acc to a divisor of {batches}, or a larger num_epoch",
         )
 
 

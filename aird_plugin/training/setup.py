@@ -22,7 +22,7 @@ from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.teacher_feature_maps import TeacherMaps
 from aird_plugin.training.anchors import set_anchors
 from aird_plugin.training.data import build_source, open_caches, open_faces, teacher_needs
-from aird_plugin.training.effect import check_effect, check_single_image
+from aird_plugin.training.effect import check_effect, check_remainder, check_single_image
 from aird_plugin.training.feature_maps import open_maps
 from aird_plugin.training.inputs import check_inputs, with_student_init, with_target_files
 from aird_plugin.training.objective import LossDims, Objective
@@ -121,9 +121,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     check_inputs(recipe)
     recipe = with_student_init(with_target_files(recipe))
     recipe.sizes.check_against(recipe.data.px, recipe.head, recipe.data.degradation)
-    records, recipe = open_faces(recipe)
-    check_unlabelled(recipe)
-    check_effect(recipe, len(records))
+    records, recipe = open_images(recipe)
     teacher = recipe.teacher.load(device.type)
     embedding_size = recipe.student.embedding_size or (projected_width(recipe.terms, teacher) if teacher else 512)
     student = build_student(recipe, embedding_size)
@@ -173,10 +171,18 @@ def build_objective(recipe: Recipe, student: nn.Module, sizes: tuple[int, int], 
     return Objective(recipe.terms, dims, recipe.run.identity_weight)
 
 
+def open_images(recipe: Recipe) -> tuple[Records, Recipe]:
+    """What `open_faces` returns. Raises ValueError also for a run without labels that needs them, or that would train nothing."""
+    records, recipe = open_faces(recipe)
+    check_unlabelled(recipe)
+    check_effect(recipe, len(records))
+    return records, recipe
+
+
 def print_warnings(recipe: Recipe, records: Records, bank: TeacherCache | None, teacher: Teacher | None) -> None:
     """The warnings of the inexpensive checks, on rank 0."""
     if distributed.rank() == 0:
-        for finding in at_start(recipe, records, bank, teacher):
+        for finding in (*check_remainder(recipe, len(records)), *at_start(recipe, records, bank, teacher)):
             print(finding, file=sys.stderr)
 
 

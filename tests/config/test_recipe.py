@@ -116,6 +116,7 @@ def test_mixture_of_degradations_round_trips_through_json():
         ({"milestones": (-1,)}, "milestones are epochs, numbers from 0; got -1"),
         ({"identity_weight": math.nan}, "identity_weight must be 0 or more; got nan"),
         ({"seed": 2**32}, "seed must be from 0 to 4294967295; got 4294967296"),
+        ({"rank_timeout": 1e20}, "rank_timeout is in seconds, above 0, at most 315,360,000; got 1e+20"),
         ({"view_seed": -1}, "view_seed must be 0 or more; got -1"),
         ({"bank": ""}, "bank names the folder of the bank"),
         ({"terms": {"iid": TERMS["iid"]}, "iid_weight": -1.0}, "iid_weight must be 0 or more; got -1.0"),

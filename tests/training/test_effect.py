@@ -5,7 +5,7 @@ import pytest
 from aird_plugin.bridge.host import train as train_in_arcface_torch
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.diagnostics.recipe_check import check_contents
-from aird_plugin.training.effect import check_effect, check_single_image
+from aird_plugin.training.effect import check_effect, check_remainder, check_single_image
 from aird_plugin.training.loop import train
 from aird_plugin.training.student import build_student
 
@@ -73,3 +73,13 @@ def test_classes_without_a_center_of_the_teacher_are_rejected(keys):
         train(from_flat(keys | {"num_classes": 50}))
     with pytest.raises(ValueError, match=words.format("iid")):
         train(from_flat(keys | {"num_classes": 50, "head_init": "random"}))
+
+
+def test_batches_that_make_no_whole_step_are_reported(keys, capsys):
+    """Six batches an epoch: steps of four take four of them; steps of five take five, which is no reason for a warning."""
+    (found,) = check_remainder(from_flat(keys | {"gradient_acc": 4}), 48)
+    assert found.status == "warning"
+    assert "gradient_acc=4: the steps of an epoch take 4 of its 6 batches, so that num_epoch=3 trains 2.0 times" in str(found)
+    assert "set gradient_acc to a divisor of 6, or a larger num_epoch" in str(found)
+    for accumulate in (1, 2, 3, 5, 6):
+        assert not list(check_remainder(from_flat(keys | {"gradient_acc": accumulate}), 48))
