@@ -6,10 +6,13 @@ import numpy as np
 
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.bank.caches import ImageCache, TeacherCache, image_cache_inputs, read_manifest, teacher_cache_inputs
+from aird_plugin.diagnostics.class_centers import check_centers, check_classifier
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.diagnostics.input_probe import check_at_start
+from aird_plugin.diagnostics.label_noise import check_label_noise
 from aird_plugin.diagnostics.labels import check_labels_of_identities
 from aird_plugin.diagnostics.leaks import check_shared_identities, check_shared_images
+from aird_plugin.diagnostics.near_copies import check_near_copies
 from aird_plugin.diagnostics.teacher_input import (
     MAX_IDENTITIES,
     MIN_IDENTITIES,
@@ -33,11 +36,14 @@ def at_start(recipe: Recipe, records, bank: TeacherCache | None, teacher=None) -
 
 
 def check_bank(bank: TeacherCache, seed: int = 0) -> Iterator[Diagnostic]:
-    """Check whether the teacher's cached embeddings separate the identities."""
+    """Check whether the teacher's cached embeddings separate the identities, and what they say about the labels."""
+    yield from check_centers(bank)
+    yield from check_near_copies(bank, seed)
     rows_P2 = two_rows_per_identity(bank.label_N, MAX_IDENTITIES, np.random.default_rng(seed))
     if len(rows_P2) >= MIN_IDENTITIES:
         embeddings_2PD = normalized(bank.embeddings_NVD[rows_P2.ravel(), 0].astype(np.float32))
         yield auc_diagnostic(verification_auc(embeddings_2PD), len(rows_P2))
+        yield from check_label_noise(bank, seed)
 
 
 def check_all(recipe: Recipe, records, teacher) -> Iterator[Diagnostic]:
@@ -48,6 +54,7 @@ def check_all(recipe: Recipe, records, teacher) -> Iterator[Diagnostic]:
     if teacher is None:
         return
     yield from check_teacher_input(teacher, records)
+    yield from check_classifier(teacher, records)
     folder = recipe.bank.teacher_folder
     inputs = teacher_cache_inputs(recipe.bank, records.fingerprint(), len(records), teacher.describe())
     manifest = read_manifest(folder, inputs)
@@ -59,7 +66,7 @@ def check_all(recipe: Recipe, records, teacher) -> Iterator[Diagnostic]:
     bank = TeacherCache(folder, manifest)
     yield from check_bank(bank)
     for target in recipe.run.val_targets if recipe.data.labels else ():
-        yield check_shared_identities(bank, teacher, target)
+        yield from check_shared_identities(bank, teacher, target)
     if not recipe.data.labels:
         yield Diagnostic("note", "identities shared with the test sets cannot be checked without labels")
     for section in recipe.sizes.parts(recipe.data.px, recipe.data.degradation):
