@@ -11,7 +11,7 @@ from aird_plugin.diagnostics.teacher_input import MAX_IDENTITIES, MIN_IDENTITIES
 
 
 def check_centers(bank) -> Iterator[Diagnostic]:
-    """Compare the bank's class centers with the class means of its embeddings: a bank of an older version may hold foreign ones."""
+    """Compare the bank's class centers with its class means: a bank of an older version may hold those of other identities."""
     rows = sample_identities(bank.label_N)
     if not len(bank.centers_CD) or not len(rows):
         return
@@ -19,13 +19,13 @@ def check_centers(bank) -> Iterator[Diagnostic]:
     share = share_of_own(bank.centers_CD, mean_XD, bank.label_N[rows])
     if share >= MIN_OWN:
         yield Diagnostic(
-            "ok", f"the bank's class centers are the nearest to their own identity for {share:.0%} of the identities"
+            "ok", f"the bank's class centers belong to the identities: {share:.0%} are the nearest to their class mean"
         )
         return
     yield Diagnostic(
         "warning",
-        "the bank's class centers belong to other identities, or to these in another order: they are the nearest to their own "
-        f"identity for {share:.0%} of the identities",
+        "the bank's class centers belong to other identities, or to these in another order: "
+        f"{share:.0%} are the nearest to their class mean",
         "remove the bank's teacher folder and build it again; class means then replace the teacher's classifier",
     )
 

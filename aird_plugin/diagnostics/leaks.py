@@ -67,7 +67,8 @@ def check_shared_identities(bank, teacher, target: str, seed: int = 0) -> list[D
     cosine_Q, training_row_Q = nearest(bank, test_QD, np.full(len(test_QD), NO_IDENTITY))
     name = Path(target).name
     found = [near_copies_of_training(name, cosine_Q, training_row_Q, chosen, copy_cosine(limit))]
-    return [*found, shared_identities(name, float((cosine_Q > limit).mean()), len(test_QD), limit, genuine_cosine(bank, row_Q))]
+    share = float((cosine_Q > limit).mean())
+    return [*found, shared_identities(name, share, len(test_QD), limit, genuine_cosine(bank, row_Q))]
 
 
 def shared_identities(name: str, share: float, images: int, limit: float, genuine: float) -> Diagnostic:

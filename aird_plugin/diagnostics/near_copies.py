@@ -64,7 +64,7 @@ def check_near_copies(bank, seed: int = 0) -> Iterator[Diagnostic]:
         return
     copies = hard_Q[cosine_Q > least]
     text = f"{len(copies)} of {len(row_Q)} training images have a near copy under another identity (cosine above {least:.2f}"
-    text += f"; one is row {copies[0]} of row {bank.hard_NK[copies[0], 0]})" if len(copies) else ")"
+    text += f"; for example row {copies[0]} and row {bank.hard_NK[copies[0], 0]})" if len(copies) else ")"
     if len(copies) > MAX_COPIES * len(row_Q):
         yield Diagnostic("warning", text, "one of the two labels is wrong; remove such images, or join the identities")
     else:

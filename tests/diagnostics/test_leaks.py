@@ -34,9 +34,8 @@ def bank_of(embeddings_ND, label_N):
     unit = embeddings_ND / np.linalg.norm(embeddings_ND, axis=1, keepdims=True)
     cosine_NN = unit @ unit.T
     own_NN = np.equal.outer(label_N, label_N)
-    lists = [
-        np.where(allowed, cosine_NN, -2).argmax(1)[:, None] for allowed in (own_NN & ~np.eye(len(unit), dtype=bool), ~own_NN)
-    ]
+    other_NN = ~np.eye(len(unit), dtype=bool)
+    lists = [np.where(allowed, cosine_NN, -2).argmax(1)[:, None] for allowed in (own_NN & other_NN, ~own_NN)]
     return SimpleNamespace(
         embeddings_NVD=unit[:, None].astype(np.float16), label_N=np.asarray(label_N), same_NS=lists[0], hard_NK=lists[1]
     )

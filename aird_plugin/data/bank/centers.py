@@ -1,4 +1,4 @@
-"""The class centers of the bank: the classifier in the teacher's checkpoint where it is one of these identities, else class means.
+"""The class centers of the bank: the classifier in the teacher's checkpoint where it is of these identities, else class means.
 
 N = images, X = images of a sample, D = embedding width, C = identities, K = identities of a sample.
 """
