@@ -5,7 +5,21 @@ from collections.abc import Iterator
 import numpy as np
 
 from aird_plugin.config.recipe import Recipe
-from aird_plugin.data.bank.caches import ImageCache, TeacherCache, image_cache_inputs, read_manifest, teacher_cache_inputs
+from aird_plugin.data.bank.caches import (
+    MANIFEST,
+    ImageCache,
+    TeacherCache,
+    image_cache_inputs,
+    read_manifest,
+    teacher_cache_inputs,
+)
+    MANIFEST,
+    ImageCache,
+    TeacherCache,
+    image_cache_inputs,
+    read_manifest,
+    teacher_cache_inputs,
+)
 from aird_plugin.diagnostics.class_centers import check_centers, check_classifier
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.diagnostics.input_probe import check_at_start
@@ -24,14 +38,18 @@ from aird_plugin.diagnostics.teacher_input import (
 )
 
 
-def at_start(recipe: Recipe, records, bank: TeacherCache | None, teacher=None) -> Iterator[Diagnostic]:
-    """The warnings of the cheap checks: labels, images in both training and test sets, the teacher's embeddings and its input."""
+def before_bank(recipe: Recipe, records, teacher) -> Iterator[Diagnostic]:
+    """The warnings on the teacher's input. Before the bank is built, because a wrong input makes all of it worthless."""
+    if teacher is not None:
+        yield from check_at_start(teacher, records, unlimited=not (recipe.bank.teacher_folder / MANIFEST).exists())
+
+
+def at_start(recipe: Recipe, records, bank: TeacherCache | None) -> Iterator[Diagnostic]:
+    """The warnings of the cheap checks: labels, images in both training and test sets, the teacher's embeddings."""
     diagnostics = [*check_labels_of_identities(np.asarray(records.labels), recipe.head.num_classes)]
     diagnostics += [check_shared_images(records, target) for target in recipe.run.val_targets]
     if bank is not None:
         diagnostics += check_bank(bank)
-    if teacher is not None:
-        diagnostics += check_at_start(teacher, records)
     yield from (diagnostic for diagnostic in diagnostics if diagnostic.status == "warning")
 
 

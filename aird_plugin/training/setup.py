@@ -1,6 +1,7 @@
 """A recipe -> data, bank, teacher, student and objective. Both hosts, the embedded loop and arcface_torch, start here."""
 
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -13,8 +14,8 @@ from aird_plugin.data.batches import BankFaces, Batch, OnlineFaces
 from aird_plugin.data.degradation import BICUBIC, downsample_torch, resize_to_network_torch
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.multi_size import DrawnSizes
-from aird_plugin.data.records import Records
-from aird_plugin.diagnostics.checks import at_start
+from aird_plugin.diagnostics.checks import at_start, before_bank
+from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.losses.term import Needs
 from aird_plugin.models.feature_maps import map_shapes, recorded_maps
 from aird_plugin.models.onnx_network import OnnxNetwork
@@ -139,9 +140,10 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     )
     objective = Objective(recipe.terms, sizes, recipe.run.identity_weight)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
+    print_warnings(before_bank(recipe, records, teacher))
     images, bank = open_caches(recipe, records, teacher, device)
     set_anchors(objective, bank, recipe.run.seed)
-    print_warnings(recipe, records, bank, teacher)
+    print_warnings(at_start(recipe, records, bank))
     source: BankFaces | OnlineFaces | DrawnSizes | WithFeatures = build_source(
         recipe, records, images, bank, objective, student.input_size, device
     )
@@ -166,11 +168,11 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     )
 
 
-def print_warnings(recipe: Recipe, records: Records, bank: TeacherCache | None, teacher: Teacher | None) -> None:
-    """The warnings of the inexpensive checks, on rank 0."""
+def print_warnings(diagnostics: Iterator[Diagnostic]) -> None:
+    """Print diagnostics on stderr, on rank 0; the other ranks do not run the checks."""
     if distributed.rank() == 0:
-        for finding in at_start(recipe, records, bank, teacher):
-            print(finding, file=sys.stderr)
+        for diagnostic in diagnostics:
+            print(diagnostic, file=sys.stderr, flush=True)
 
 
 def student_input(student: nn.Module, images_BHWC: torch.Tensor, degradation: str) -> torch.Tensor:
