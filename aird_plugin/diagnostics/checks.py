@@ -1,6 +1,7 @@
 """The checks at the start of a run, and the full set of `aird doctor RECIPE`."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -13,13 +14,7 @@ from aird_plugin.data.bank.caches import (
     read_manifest,
     teacher_cache_inputs,
 )
-    MANIFEST,
-    ImageCache,
-    TeacherCache,
-    image_cache_inputs,
-    read_manifest,
-    teacher_cache_inputs,
-)
+from aird_plugin.data.pairs import distinct_faces, read_pairs
 from aird_plugin.diagnostics.class_centers import check_centers, check_classifier
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.diagnostics.input_probe import check_at_start
@@ -36,6 +31,7 @@ from aird_plugin.diagnostics.teacher_input import (
     two_rows_per_identity,
     verification_auc,
 )
+from aird_plugin.evaluation.copies import copied_pairs, warning_of_pairs
 
 
 def before_bank(recipe: Recipe, records, teacher) -> Iterator[Diagnostic]:
@@ -51,6 +47,18 @@ def at_start(recipe: Recipe, records, bank: TeacherCache | None) -> Iterator[Dia
     if bank is not None:
         diagnostics += check_bank(bank)
     yield from (diagnostic for diagnostic in diagnostics if diagnostic.status == "warning")
+
+
+def check_pairs(target: str) -> Diagnostic:
+    """Check whether pairs of a .bin show one image twice."""
+    pairs, name = read_pairs(target), Path(target).name
+    images_UHWC, face_2N = distinct_faces(pairs)
+    if text := warning_of_pairs(name, images_UHWC, face_2N, pairs.same):
+        return Diagnostic("warning", text)
+    genuine, impostor, first = copied_pairs(images_UHWC, face_2N, pairs.same)
+    if first < 0:
+        return Diagnostic("ok", f"no pair of {name} shows one image twice")
+    return Diagnostic("note", f"{genuine} genuine and {impostor} impostor pairs of {name} show one image twice (pair {first})")
 
 
 def check_bank(bank: TeacherCache, seed: int = 0) -> Iterator[Diagnostic]:
@@ -69,6 +77,7 @@ def check_all(recipe: Recipe, records, teacher) -> Iterator[Diagnostic]:
     yield from check_labels_of_identities(np.asarray(records.labels), recipe.head.num_classes)
     for target in recipe.run.val_targets:
         yield check_shared_images(records, target)
+        yield check_pairs(target)
     if teacher is None:
         return
     yield from check_teacher_input(teacher, records)

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.lowres import RESIZE, fixed_point_weights
 from aird_plugin.models.onnx_network import OnnxNetwork
+from aird_plugin.models.recorded import METADATA
 from aird_plugin.utils.files import write_atomically
 
 # Supported since onnxruntime 1.12; these graphs need no later operators.
 OPSET = 17
 INPUT, OUTPUT = "data", "embedding"
-METADATA = "aird_plugin"
 
 
 class WithDownsampling(nn.Module):
