@@ -17,7 +17,7 @@ from aird_plugin.evaluation.pair_evaluator import as_network_input
 from aird_plugin.models.load import load_model, run_folder
 from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
 from aird_plugin.training.run_folder import read_metadata
-from aird_plugin.utils.files import write_atomically
+from aird_plugin.utils.files import file_sha256, write_atomically
 from aird_plugin.utils.provenance import provenance
 
 
@@ -38,6 +38,7 @@ def adapt_run(run: str | Path, images: str | Path, out: str | Path, px: int | No
     adapted = {
         "faces": len(images_NHWC),
         "source": Path(images).name,
+        "source_sha256": file_sha256(images) if Path(images).is_file() else None,
         "px": px,
         "keep": keep,
         "layers": [asdict(layer) for layer in result.layers],

@@ -4,7 +4,7 @@ import argparse
 import itertools
 from pathlib import Path
 
-from aird_plugin.cli.evaluation_arguments import add_pair_arguments, load_networks, pair_specs, with_skipped, write_rows
+from aird_plugin.cli.evaluation_arguments import add_pair_arguments, load_networks, pair_specs, warn, with_skipped, write_rows
 from aird_plugin.cli.tables import aligned, figure
 
 SETTINGS = ("pairs", "px", "degradation", "protocol", "facebn", "keep", "order", "centre")
@@ -24,6 +24,7 @@ def run(args: argparse.Namespace) -> int:
     """
     from aird_plugin.evaluation.comparison import add_conclusions, compare_models, short_names
     from aird_plugin.evaluation.pair_evaluator import PairEvaluator
+    from aird_plugin.models.recorded import adapted_to
     from aird_plugin.utils.devices import pick_device
 
     if len(args.models) < 2:
@@ -33,6 +34,9 @@ def run(args: argparse.Namespace) -> int:
     students, teacher = load_networks(args, args.models, specs, device)
     for pairs_file in files:
         evaluator = PairEvaluator(None, pairs_file, teacher, args.batch, device)
+        warn(evaluator.copies())
+        for model, student in zip(args.models, students, strict=True):
+            warn(adapted_to(model, student, evaluator.pairs_file, evaluator.pairs_sha256))
         rows += compare_models(evaluator, dict(zip(names, students, strict=True)), specs)
     add_conclusions(rows)
     rows = with_skipped(rows, dict(zip(names, args.models, strict=True)))

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from aird_plugin.cli.evaluation_arguments import add_pair_arguments, load_networks, pair_specs, with_skipped, write_rows
+from aird_plugin.cli.evaluation_arguments import add_pair_arguments, load_networks, pair_specs, warn, with_skipped, write_rows
 from aird_plugin.cli.tables import aligned, figure, interval, settings
 
 SETTINGS = ("pairs", "px", "degradation", "protocol", "high_side", "facebn", "keep", "order", "batch", "centre")
@@ -21,6 +21,7 @@ def run(args: argparse.Namespace) -> int:
     Raises ValueError or FileNotFoundError before any image is embedded if an evaluation is not possible.
     """
     from aird_plugin.evaluation.pair_evaluator import PairEvaluator
+    from aird_plugin.models.recorded import adapted_to
     from aird_plugin.utils.devices import pick_device
 
     files, specs = pair_specs(args)
@@ -28,6 +29,8 @@ def run(args: argparse.Namespace) -> int:
     [student], teacher = load_networks(args, [args.model], specs, device)
     for pairs_file in files:
         evaluator = PairEvaluator(student, pairs_file, teacher, args.batch, device)
+        warn(evaluator.copies())
+        warn(adapted_to(args.model, student, evaluator.pairs_file, evaluator.pairs_sha256))
         rows += [evaluator.evaluate(spec) for spec in specs]
     rows = with_skipped(rows, {"student": args.model})
     print(table(rows))

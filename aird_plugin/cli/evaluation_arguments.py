@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,7 @@ def load_networks(args: argparse.Namespace, models: list[str], specs: list[EvalS
     from aird_plugin.data.lowres import check_px
     from aird_plugin.evaluation.pair_evaluator import check_eval_spec
     from aird_plugin.models.load import find_model, load_model
+    from aird_plugin.models.recorded import foreign_teacher
 
     if args.batch < 1:
         raise ValueError(f"--batch must be 1 or more, got {args.batch}")
@@ -151,8 +153,10 @@ def load_networks(args: argparse.Namespace, models: list[str], specs: list[EvalS
     stated = [{"model_input": given} if fed else {} for fed in onnx]
     students = [load_model(model, args.network, device, **one) for model, one in zip(models, stated, strict=True)]
     teacher = open_teachers(args, device)
-    for student, spec in itertools.product(students, specs):
-        check_eval_spec(student, teacher, spec)
+    high_sides = {check_eval_spec(student, teacher, spec) for student, spec in itertools.product(students, specs)}
+    if "teacher" in high_sides:
+        for model, student in zip(models, students, strict=True):
+            warn(foreign_teacher(model, student, teacher))
     return students, teacher
 
 
@@ -167,6 +171,12 @@ def with_skipped(rows: list[dict], models: dict[str, str]) -> list[dict]:
     if not counts:
         return rows
     return [row | {"skipped_images": counts if len(models) > 1 else next(iter(counts.values()))} for row in rows]
+
+
+def warn(text: str) -> None:
+    """Print a warning on stderr; nothing for no text."""
+    if text:
+        print(f"WARNING {text}", file=sys.stderr, flush=True)
 
 
 def write_rows(file: str | None, rows: list[dict], device, models: dict[str, Any]) -> None:

@@ -3,7 +3,16 @@
 import argparse
 from pathlib import Path
 
-from aird_plugin.cli.evaluation_arguments import DEFAULTS, FLAGS, base_spec, combinations, load_networks, with_skipped, write_rows
+from aird_plugin.cli.evaluation_arguments import (
+    DEFAULTS,
+    FLAGS,
+    base_spec,
+    combinations,
+    load_networks,
+    warn,
+    with_skipped,
+    write_rows,
+)
 from aird_plugin.cli.input_arguments import INPUT_FLAGS
 from aird_plugin.cli.tables import aligned, figure, interval, print_left_out, settings
 
@@ -119,15 +128,20 @@ def check(args: argparse.Namespace) -> None:
 
 def gallery_rows(args: argparse.Namespace, student, teacher, specs: list, device) -> tuple[list[dict], list]:
     """A row for each identification set and spec, and what was taken from each folder and left out."""
+    from aird_plugin.evaluation.copies import warning_of_probes
     from aird_plugin.evaluation.gallery_evaluator import GalleryEvaluator
     from aird_plugin.evaluation.identification_sets import read_bin, read_layout
+    from aird_plugin.models.recorded import adapted_to
+    from aird_plugin.utils.files import file_sha256
 
     if args.layout == "bin":
+        warn(adapted_to(args.model, student, args.data, file_sha256(args.data)))
         identification_sets = read_bin(args.data, args.distractors, args.merge, teacher, args.batch, device)
     else:
         identification_sets = read_layout(args.layout, args.data, args.distractors)
     rows = []
     for identification_set in identification_sets:
+        warn(warning_of_probes(identification_set))
         evaluator = GalleryEvaluator(student, identification_set, args.data, args.layout, teacher, args.batch, device)
         rows += [evaluator.evaluate(spec, pooling=args.pool) | {"merge": args.merge} for spec in specs]
     return rows, [walk for identification_set in identification_sets for walk in identification_set.walks]

@@ -13,9 +13,10 @@ from aird_plugin.demo.api import DemoApi
 from aird_plugin.demo.comparison import Network
 from aird_plugin.demo.face_crop import open_detector
 from aird_plugin.demo.server import DemoServer, Document, Endpoint, as_json
-from aird_plugin.demo.thresholds_file import read_thresholds
+from aird_plugin.demo.thresholds_file import check_owner, read_thresholds
 from aird_plugin.export.thresholds import threshold_table
 from aird_plugin.models.load import load_model, load_teacher
+from aird_plugin.models.recorded import is_same_teacher, recorded_metadata
 from aird_plugin.training.setup import pick_device
 
 NO_DETECTOR = "no InsightFace detector found (pip install 'aird_plugin[insightface]', and a model pack or --detector)"
@@ -78,9 +79,13 @@ def load_networks(options: DemoOptions, device, log: Callable[[str], None]) -> l
     """The teacher, if any, and the student, each with its thresholds, if any."""
     table = read_thresholds(options.thresholds) if options.thresholds else None
     student = load_model(options.model, options.network, device, options.model_input)
+    if table and (doubt := check_owner(str(options.thresholds), table, options.model, student)):
+        log(doubt)
     models: dict[str, Any] = {}
     if options.teacher:
-        models["teacher"] = load_teacher(options.teacher, device=device, teacher_input=options.teacher_input)
+        teacher = models["teacher"] = load_teacher(options.teacher, device=device, teacher_input=options.teacher_input)
+        if is_same_teacher(recorded_metadata(options.model, student), teacher) is False:
+            log(f"WARNING {options.teacher} is not the teacher that {options.model} was trained with")
     models["student"] = student
     tables = {"student": table}
     if options.pairs:

@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from aird_plugin.evaluation.verification import supports
+from aird_plugin.models.load import find_model
+from aird_plugin.models.recorded import weights_of
+from aird_plugin.utils.files import file_sha256, is_same
 
 EXPECTED = "the thresholds.json of `aird export --thresholds PAIRS`"
 
@@ -30,6 +33,28 @@ def read_thresholds(path: str | Path) -> dict:
                 "impostor pairs and needs 10 / FAR; measure it on more with `aird export --thresholds PAIRS`"
             )
     return table
+
+
+def check_owner(path: str, table: dict, model: str, network: Any) -> str:
+    """Compare the hashes of a thresholds.json with those of the model; a remark where they cannot be compared, else "".
+
+    A new export records the weights, which run folder, exported files and int8 files share; older ones the 112 px file alone.
+    Raises ValueError where the thresholds are of another model.
+    """
+    file, weights = find_model(model).file, weights_of(model, network)
+    hashes = {"sha256": file_sha256(file) if file.suffix == ".onnx" else None, "weights": weights}
+    same = {key: is_same(table.get(key), present) for key, present in hashes.items()}
+    if True in same.values():
+        return ""
+    # Where older exports record the 112 px file alone, its native and int8 versions lie beside it.
+    beside = Path(path).resolve().parent in file.resolve().parents
+    if same["weights"] is None and (beside or same["sha256"] is None):
+        return "" if beside else f"{path} does not record whether it belongs to {model}; an export of now does"
+    key = "sha256" if same["weights"] is None else "weights"
+    raise ValueError(
+        f"{path} belongs to another model (sha256 {table[key][:16]}, that of {model} is {str(hashes[key])[:16]}): its "
+        "thresholds mean nothing for this one. Give its own (`aird export RUN --thresholds PAIRS`), or measure with --pairs"
+    )
 
 
 def _is_table(table: Any) -> bool:

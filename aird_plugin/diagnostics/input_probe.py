@@ -4,6 +4,7 @@ N = pairs, U = distinct images, P = identities with two images each, D = embeddi
 """
 
 import itertools
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from aird_plugin.data.pairs import Pairs, distinct_faces, identities_of, read_pairs
 from aird_plugin.diagnostics.diagnostic import Diagnostic
@@ -35,8 +37,9 @@ NORMALISATIONS: tuple[Any, ...] = ((127.5, 127.5), RAW, (0, 255), ((123.675, 116
 MAX_PAIRS = 300
 # Least mean gain of a margin, in cosines: a std of 128 instead of 127.5 changes it by 0.0001, BGR instead of RGB by 0.04.
 MIN_GAIN = 0.005
-# At the start of a run: seconds for all ways together, and identities for another normalisation and for the channel order.
-SECONDS, FEW, SOME = 5.0, 20, 60
+# At the start of a run: seconds for all ways together and for the channel order alone, on an idle processor; identities for
+# another normalisation and for the channel order, whose wrong one is found with t of 5 or more on 57 identities.
+SECONDS, SECONDS_COLOR, FEW, SOME = 5.0, 30.0, 20, 100
 
 
 @dataclass(frozen=True)
@@ -154,8 +157,12 @@ def best_of(ways: list[Way]) -> Way | None:
     return max((way for way in ways if way.is_clearly_better), key=lambda way: way.gain, default=None)
 
 
-def check_at_start(teacher, records) -> Iterator[Diagnostic]:
-    """A warning for each teacher that does clearly better in another way; nothing otherwise, or where the look takes too long."""
+def check_at_start(teacher, records, unlimited: bool = False) -> Iterator[Diagnostic]:
+    """A warning for each teacher that does clearly better in another way; nothing otherwise.
+
+    Nothing either where the check of the channel order alone would take more than half a minute, unless `unlimited`: before a
+    bank is built, whose cost is many times that of the check.
+    """
     teachers = getattr(teacher, "teachers", (teacher,))
     if not all(hasattr(one, "with_input") for one in teachers):
         return
@@ -163,7 +170,7 @@ def check_at_start(teacher, records) -> Iterator[Diagnostic]:
     if len(images_2PHWC) < 2 * FEW:
         return
     for one in teachers:
-        found = quick_look(one, images_2PHWC, coloured, SECONDS / len(teachers))
+        found = quick_look(one, images_2PHWC, coloured, 1 / len(teachers) if not unlimited else math.inf)
         if found is None:
             continue
         way, t = found
@@ -174,17 +181,27 @@ def check_at_start(teacher, records) -> Iterator[Diagnostic]:
         )
 
 
-def quick_look(teacher, images_2PHWC: np.ndarray, coloured: bool, seconds: float) -> tuple[TeacherInput, float] | None:
-    """The best of a few ways and its t, None where the present one is as good, or where all would take more than `seconds`."""
+def quick_look(teacher, images_2PHWC: np.ndarray, coloured: bool, budget: float = 1.0) -> tuple[TeacherInput, float] | None:
+    """The best of a few ways and its t, None where the present one is as good, or where the look would exceed the budget.
+
+    budget: in units of `SECONDS` for all ways, and of `SECONDS_COLOR` for the other channel order alone.
+    """
     present = ways_to_feed(teacher)[0]
     swapped = TeacherInput("rgb" if present.color == "bgr" else "bgr")
     others = [TeacherInput(mean=mean, std=std).over(present) for mean, std in NORMALISATIONS if teacher.input.dtype != "uint8"]
-    plan = [(way, FEW) for way in others if way != present] + [(swapped.over(present), len(images_2PHWC) // 2)] * coloured
-    began = time.monotonic()
+    color_plan = [(swapped.over(present), len(images_2PHWC) // 2)] * coloured
+    plan = [(way, FEW) for way in others if way != present] + color_plan
+    began = processor_seconds()
     few_2FD = embedded(teacher, present, images_2PHWC[: 2 * FEW])
-    per_identity = (time.monotonic() - began) / FEW
-    # A large teacher on a CPU is left to `aird doctor --teacher`.
-    if per_identity * (sum(identities for _, identities in plan) + len(images_2PHWC) // 2) > seconds:
+    per_identity = (processor_seconds() - began) / FEW
+
+    def seconds(plan) -> float:
+        return per_identity * (sum(identities for _, identities in plan) + len(images_2PHWC) // 2)
+
+    if seconds(plan) > SECONDS * budget:
+        # A large teacher on a CPU: its channel order alone, or nothing, which leaves it to `aird doctor --teacher`.
+        plan = color_plan if seconds(color_plan) <= SECONDS_COLOR * budget else []
+    if not plan:
         return None
     rest = [embedded(teacher, present, images_2PHWC[2 * FEW :])] if len(images_2PHWC) > 2 * FEW else []
     margins_of = {FEW: margins(few_2FD), len(images_2PHWC) // 2: margins(np.concatenate([few_2FD, *rest]))}
@@ -195,3 +212,8 @@ def quick_look(teacher, images_2PHWC: np.ndarray, coloured: bool, seconds: float
         if t > MIN_T and gain_P.mean() > MIN_GAIN and (best is None or gain_P.mean() > best[2]):
             best = (way, t, gain_P.mean())
     return best and best[:2]
+
+
+def processor_seconds() -> float:
+    """Processor time divided by torch's threads: about the time on an idle machine, whatever else runs now."""
+    return time.process_time() / torch.get_num_threads()

@@ -14,6 +14,7 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import BICUBIC, downsample, get_degradation, resize_to_network
 from aird_plugin.data.lowres import check_px
 from aird_plugin.data.pairs import distinct_faces, read_pairs
+from aird_plugin.evaluation.copies import warning_of_pairs
 from aird_plugin.evaluation.degraded_faces import DegradedFaces
 from aird_plugin.evaluation.embed import embed, embed_frozen, eval_mode, network_inputs, normalise
 from aird_plugin.evaluation.eval_spec import Adaptation, EvalSpec
@@ -59,6 +60,10 @@ class PairEvaluator:
         except ValueError as error:
             raise ValueError(f"{pairs_file}: {error}") from error
         self._frozen: dict[tuple[str, int, str], dict[int, np.ndarray]] = {}
+
+    def copies(self) -> str:
+        """A warning where more than 0.5% of the pairs show one image twice, by its bytes or re-encoded; else ""."""
+        return warning_of_pairs(self.pairs_file, self.images_UHWC, self.face_2N, self.same_N)
 
     def with_student(self, student) -> "PairEvaluator":
         """An evaluator of another student that shares the decoded images and the teacher's embeddings."""

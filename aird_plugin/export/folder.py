@@ -31,6 +31,7 @@ from aird_plugin.export.thresholds import threshold_table
 from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.utils.files import file_sha256, write_atomically
+from aird_plugin.utils.torch_files import state_sha256
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -88,7 +89,9 @@ def export_student(
     try:
         result = ExportResult(out)
         expected_ND = embed(student, resize_to_side(student.input_size, images_NHWC), flip=False, label="student")
-        provenance = origin(metadata)
+        # The weights themselves identify the model, in whatever file they are.
+        weights = {"weights": state_sha256(student.state_dict())}
+        provenance = origin(metadata) | weights
         wide = partial / f"{out.name}.onnx"
         write_student(student, wide, provenance)
         wide_file = open_exported(student, wide)
@@ -104,7 +107,8 @@ def export_student(
         if options.server_detector:
             write_server_folder(partial / "server", wide, options.server_detector, expected_ND.shape[1])
         if options.threshold_pairs:
-            result.thresholds = threshold_table(wide_file, options.threshold_pairs) | {"sha256": file_sha256(wide)}
+            identity = {"sha256": file_sha256(wide)} | weights
+            result.thresholds = threshold_table(wide_file, options.threshold_pairs) | identity
             write_atomically(partial / "thresholds.json", json.dumps(result.thresholds, indent=1).encode())
         write_atomically(partial / "MODEL_CARD.md", model_card(out.name, metadata, rows, result).encode())
         if out.exists():

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.lowres import RESIZE, WEIGHT_BITS, fixed_point_weights
 from aird_plugin.models.onnx_network import OnnxNetwork
+from aird_plugin.models.recorded import METADATA
 from aird_plugin.utils.files import write_atomically
 
 # Supported since onnxruntime 1.12; these graphs need no later operators.
@@ -23,7 +24,6 @@ OPSET = 17
 INPUT, OUTPUT = "data", "embedding"
 # The exporter puts the names of modules into those of nodes.
 RESIZE_MODULE = "reference_resize"
-METADATA = "aird_plugin"
 
 
 class Downsampling(nn.Module):

@@ -21,8 +21,8 @@ def origin(metadata: dict) -> dict:
         "recipe": without_folders(metadata["recipe"]),
         "records": {"file": name_of(records["path"]), "sha256": records["sha256"], "faces": records["faces"]}
         | ({"skipped": records["skipped"]} if records.get("skipped") else {}),
-        "teacher": teacher and {key: teacher.get(key) for key in ("file", "network", "sha256")},
-        "adapted": adapted and {key: adapted.get(key) for key in ("faces", "source", "keep")},
+        "teacher": teacher and {key: teacher.get(key) for key in ("file", "network", "sha256", "input")},
+        "adapted": adapted and {key: adapted.get(key) for key in ("faces", "source", "source_sha256", "keep")},
         "exported": {"versions": exporter["versions"], "code": exporter["code"]},
     }
 

@@ -18,6 +18,7 @@ from aird_plugin.evaluation.pair_evaluator import PROTOCOLS, PairEvaluator, chec
 from aird_plugin.evaluation.verification import error_rates
 from aird_plugin.models.facebn import KEEP
 from aird_plugin.models.load import load_model, load_teacher, skipped_images
+from aird_plugin.models.recorded import is_same_teacher
 from aird_plugin.report.batchnorm_shift import measure_batchnorm_shift
 from aird_plugin.report.data import TEACHER_NAME, EvalResult, FocusDetails, ReportData, Scores
 from aird_plugin.report.embedding_map import identity_map, shown_images
@@ -85,6 +86,7 @@ def gather(folders: list[str], options: ReportOptions, command: str, device: str
     results, focus = [], None
     for pairs_file in options.pairs:
         evaluator = PairEvaluator(None, pairs_file, teacher, BATCH, device)
+        notes += [f"{copies}." for copies in [evaluator.copies()] if copies]
         file_results, embeddings = _evaluate(evaluator, models, sides, options)
         results += file_results
         focus = focus or _focus(evaluator, models, embeddings, sides[0], options)
@@ -115,6 +117,8 @@ def _models(methods: list[Method], teacher, options: ReportOptions, device: str,
             reason = _no_high_side(run, student, teacher, options.high_side)
             if reason:
                 without_high.setdefault(reason, []).append(run.name)
+            elif teacher is not None and is_same_teacher(run.metadata, teacher) is False:
+                notes.append(f"The teacher shown is not the one that {run.name} was trained with.")
             yield Model(method.name, run.seed, run.folder, student, PROTOCOLS[:1] if reason else PROTOCOLS, run is finished[0])
     notes += [f"No LR-HR for {', '.join(names)}. {reason}" for reason, names in without_high.items()]
 
@@ -129,8 +133,7 @@ def _no_high_side(run: Run, student, teacher, high_side: str | None) -> str:
     run_teacher = run.metadata.get("teacher")
     if run.recipe.get("head_init") != "teacher" or not isinstance(run_teacher, dict):
         return "The student was not trained in the teacher's embedding space, which the HR side would use."
-    given = teacher.describe()
-    if (run_teacher.get("sha256"), run_teacher.get("input")) != (given["sha256"], given.get("input")):
+    if not is_same_teacher(run.metadata, teacher):
         return f"The run was trained with another teacher ({run_teacher.get('file')}), or another input, than the one given."
     return ""
 

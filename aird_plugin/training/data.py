@@ -21,9 +21,11 @@ from aird_plugin.data.sampler import BatchSampler, MPerClassSampler
 from aird_plugin.losses.term import Needs
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.training.objective import Objective
-from aird_plugin.training.teacher_projection import open_projected_cache
+from aird_plugin.training.teacher_projection import open_projected_cache, projected_width
 from aird_plugin.training.unlabelled import without_labels
 from aird_plugin.utils import distributed
+
+NOT_FROM_TEACHER = {Needs.GENERATIVE, Needs.LABELS}
 
 
 def open_faces(recipe: Recipe) -> tuple[Records, Recipe]:
@@ -102,6 +104,21 @@ def teacher_needs(recipe: Recipe, objective: Objective) -> frozenset[str]:
     needed = set(objective.needs) | ({Needs.TEACHER_WIDTH} if recipe.head.head_adaptive else set())
     needed -= {Needs.LABELS}
     return frozenset(needed | (recipe.margin.needs - {Needs.NORM} if recipe.margin else set()))
+
+
+def check_teacher_fits(recipe: Recipe, objective: Objective, teacher, embedding_size: int) -> None:
+    """ValueError where the terms or the head need what the teacher cannot provide."""
+    needs = teacher_needs(recipe, objective)
+    wants_width = bool(needs & {Needs.TEACHER_WIDTH, Needs.NEIGHBOURS, Needs.ADAPTED}) or recipe.head.head_init == "teacher"
+    if teacher is None and (needs - NOT_FROM_TEACHER or recipe.head.head_init == "teacher"):
+        head = "head_init='teacher'" if recipe.head.head_init == "teacher" else recipe.head.margin or "head_adaptive"
+        wanting = ", ".join(name for name, spec in objective.specs.items() if spec.needs - NOT_FROM_TEACHER) or head
+        raise ValueError(f"{wanting} needs a teacher; set teacher=FILE (.pt or .onnx)")
+    if teacher is not None and wants_width and (width := projected_width(recipe.terms, teacher)) != embedding_size:
+        raise ValueError(
+            f"embedding_size={embedding_size}, but the teacher's is {width}; these terms and head_init='teacher' need "
+            "one width (embedding_size=0 takes the teacher's)"
+        )
 
 
 def candidates_spec(objective: Objective) -> Any | None:

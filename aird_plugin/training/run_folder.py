@@ -16,7 +16,7 @@ from aird_plugin.models.load import find_model, graph_file
 from aird_plugin.models.onnx_network import GRAPH_FILE
 from aird_plugin.models.registry import ONNX
 from aird_plugin.utils import distributed
-from aird_plugin.utils.files import file_sha256, write_atomically
+from aird_plugin.utils.files import file_sha256, is_same, write_atomically
 from aird_plugin.utils.json_files import read_object
 from aird_plugin.utils.provenance import provenance
 
@@ -54,6 +54,13 @@ REQUIRED = {
     "recipe": dict,
     "records": dict,
     "versions": dict,
+}
+# Entries of what a run began with: the key of its hash, and the beginning of the sentence on another one.
+STARTED_WITH = {
+    "student_init": ("sha256", "from another"),
+    "teacher": ("sha256", "with another teacher"),
+    "records": ("sha256", "with other training images"),
+    "prior": ("prior", "with another prior"),
 }
 # Recorded at each start; a resumed run keeps those of earlier starts under `earlier`.
 OF_A_START = ("versions", "code", "machine", "time", "world_size")
@@ -124,13 +131,24 @@ def write_or_verify_run(recipe: Recipe, metadata: dict) -> None:
 
 
 def check_same_start(before: dict, now: dict, output: str) -> None:
-    """ValueError where the file that the student starts from has changed since the run began."""
-    was, is_now = (metadata.get("student_init") for metadata in (before, now))
-    if was and is_now and was["sha256"] != is_now["sha256"]:
-        raise ValueError(
-            f"{output} began from another {was['file']} (sha256 {was['sha256'][:16]}, now {is_now['sha256'][:16]}). "
-            "Use another output=, or resume=False to start again"
-        )
+    """ValueError where a file that the run began with has changed: initial weights, teacher or its input, or training images.
+
+    The recipe names the same path; a bank in another folder, or none, would not notice.
+    """
+    for entry, (key, began) in STARTED_WITH.items():
+        was, present = (as_object(metadata.get(entry)) for metadata in (before, now))
+        same = is_same(was.get(key), present.get(key))
+        if same is False or (same and was.get("input") != present.get("input")):
+            name = was.get("file") or was.get("path") or ""
+            raise ValueError(
+                f"{output} began {began} {name} (sha256 {was[key][:16]}, now {present[key][:16]}). "
+                "Use another output=, or resume=False to start again"
+            )
+
+
+def as_object(value: Any) -> dict[str, Any]:
+    """The value if it is a JSON object, else an empty one."""
+    return value if isinstance(value, dict) else {}
 
 
 def check_reproducible(before: dict, now: dict) -> None:

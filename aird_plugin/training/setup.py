@@ -1,6 +1,7 @@
 """A recipe -> data, bank, teacher, student and objective. Both hosts, the embedded loop and arcface_torch, start here."""
 
 import sys
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
@@ -14,14 +15,15 @@ from aird_plugin.data.degradation import BICUBIC, downsample_torch, resize_to_ne
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.multi_size import DrawnSizes
 from aird_plugin.data.records import Records
-from aird_plugin.diagnostics.checks import at_start
+from aird_plugin.diagnostics.checks import at_start, before_bank
+from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.losses.term import Needs
 from aird_plugin.models.feature_maps import map_shapes, recorded_maps
 from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.teacher_feature_maps import TeacherMaps
 from aird_plugin.training.anchors import set_anchors
-from aird_plugin.training.data import build_source, open_caches, open_faces, teacher_needs
+from aird_plugin.training.data import build_source, check_teacher_fits, open_caches, open_faces, teacher_needs
 from aird_plugin.training.effect import check_effect, check_remainder, check_single_image
 from aird_plugin.training.feature_maps import open_maps
 from aird_plugin.training.inputs import check_inputs, with_student_init, with_target_files
@@ -34,8 +36,6 @@ from aird_plugin.training.unlabelled import check_unlabelled
 from aird_plugin.training.weight_average import WeightAverage
 from aird_plugin.utils import distributed
 from aird_plugin.utils.devices import pick_device
-
-NOT_FROM_TEACHER = {Needs.GENERATIVE, Needs.LABELS}
 
 
 @dataclass(kw_only=True)
@@ -131,9 +131,10 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     encoder = open_encoder(recipe, device)
     objective = build_objective(recipe, student, (embedding_size, len(records)), maps, encoder)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
+    print_warnings(before_bank(recipe, records, teacher))
     images, bank = open_caches(recipe, records, teacher, device)
     set_anchors(objective, bank, recipe.run.seed)
-    print_warnings(recipe, records, bank, teacher)
+    print_warnings((*check_remainder(recipe, len(records)), *at_start(recipe, records, bank)))
     source: BankFaces | OnlineFaces | DrawnSizes | WithFeatures = build_source(
         recipe, records, images, bank, objective, student.input_size, device
     )
@@ -179,28 +180,13 @@ def open_images(recipe: Recipe) -> tuple[Records, Recipe]:
     return records, recipe
 
 
-def print_warnings(recipe: Recipe, records: Records, bank: TeacherCache | None, teacher: Teacher | None) -> None:
-    """The warnings of the inexpensive checks, on rank 0."""
+def print_warnings(diagnostics: Iterable[Diagnostic]) -> None:
+    """Print diagnostics on stderr, on rank 0; the other ranks do not run the checks."""
     if distributed.rank() == 0:
-        for finding in (*check_remainder(recipe, len(records)), *at_start(recipe, records, bank, teacher)):
-            print(finding, file=sys.stderr)
+        for diagnostic in diagnostics:
+            print(diagnostic, file=sys.stderr, flush=True)
 
 
 def student_input(student: nn.Module, images_BHWC: torch.Tensor, degradation: str) -> torch.Tensor:
     """LR images as the student's input: resized to its side as the degradation defines, then normalised."""
     return to_input(resize_to_network_torch(images_BHWC, student.input_size, degradation))
-
-
-def check_teacher_fits(recipe: Recipe, objective: Objective, teacher, embedding_size: int) -> None:
-    """ValueError where the terms or the head need what the teacher cannot provide."""
-    needs = teacher_needs(recipe, objective)
-    wants_width = bool(needs & {Needs.TEACHER_WIDTH, Needs.NEIGHBOURS, Needs.ADAPTED}) or recipe.head.head_init == "teacher"
-    if teacher is None and (needs - NOT_FROM_TEACHER or recipe.head.head_init == "teacher"):
-        head = "head_init='teacher'" if recipe.head.head_init == "teacher" else recipe.head.margin or "head_adaptive"
-        wanting = ", ".join(name for name, spec in objective.specs.items() if spec.needs - NOT_FROM_TEACHER) or head
-        raise ValueError(f"{wanting} needs a teacher; set teacher=FILE (.pt or .onnx)")
-    if teacher is not None and wants_width and (width := projected_width(recipe.terms, teacher)) != embedding_size:
-        raise ValueError(
-            f"embedding_size={embedding_size}, but the teacher's is {width}; these terms and head_init='teacher' need "
-            "one width (embedding_size=0 takes the teacher's)"
-        )

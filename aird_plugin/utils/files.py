@@ -53,3 +53,14 @@ def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file's bytes, in hex."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_same(recorded: str | None, present: str | None) -> bool | None:
+    """Whether two hashes are of the same content, each in full or cut to its first digits; None where one is not known.
+
+    Everything that belongs to something records its hash; this is the comparison wherever it is used.
+    """
+    if not recorded or not present:
+        return None
+    digits = min(len(recorded), len(present))
+    return recorded[:digits] == present[:digits]

@@ -5,9 +5,10 @@ may share their bytes, a piece of the old format may claim any length, and a ten
 torch.load verify the checksums that torch.save writes: a flipped bit becomes another weight.
 """
 
+import hashlib
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -79,3 +80,13 @@ def tensors_in(content: object) -> Iterator[torch.Tensor]:
         elif isinstance(one, dict | list | tuple) and id(one) not in seen:
             seen.add(id(one))
             waiting.extend(one.values() if isinstance(one, dict) else one)
+
+
+def state_sha256(state: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256, in hex, of a state dict's names, types, shapes and values: of the weights themselves, whatever file holds them."""
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        value = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

@@ -125,6 +125,8 @@ def test_command_writes_a_run_that_evaluates_and_exports(run_folder, camera, pai
     images = lr_images(noise_faces, 4)
     assert not np.allclose(embed(load_model(out), images), embed(load_model(run_folder), images), atol=1e-4)
     assert main(["evaluate", str(out), "--pairs", pairs_file, "--px", "16"]) == 0
+    of_the_test_images = f"WARNING {out} was adapted to the images of {pairs_file} itself" in capsys.readouterr().err
+    assert of_the_test_images is (source == pairs_file)
     assert main(["export", str(out), "--out", str(tmp_path / "model"), "--count", "8"]) == 0
     assert f"adapted to {count} unlabelled " in (tmp_path / "model" / "MODEL_CARD.md").read_text()
 

@@ -4,6 +4,7 @@ import functools
 import http.client
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,6 +17,8 @@ import torch
 from aird_plugin.__main__ import main
 from aird_plugin.demo import app
 from aird_plugin.models import build
+from aird_plugin.models.load import load_teacher
+from aird_plugin.utils.files import file_sha256
 
 ROOT = Path(__file__).parents[2]
 
@@ -119,6 +122,31 @@ def test_thresholds_file_belongs_to_the_student(student, tmp_path):
     torch.save(build("mbf", 8).state_dict(), mobile)
     options = app.DemoOptions(student, "native16_0.05m", teacher=str(mobile), thresholds=tmp_path / "thresholds.json")
     assert [network.thresholds for network in app.load_networks(options, "cpu", print)] == [None, table]
+
+
+def test_thresholds_file_of_another_model_is_refused(student, no_detector, tmp_path, capsys):
+    points = [{"far": 0.1, "cosine": 0.5, "n_impostor": 100}]
+    table = {"pairs": "p.bin", "degradation": "blur", "rows": [{"px": 16, "points": points}], "weights": "0" * 64}
+    (tmp_path / "thresholds.json").write_text(json.dumps(table))
+    words = ["demo", student, "--network", "native16_0.05m", "--thresholds", str(tmp_path / "thresholds.json"), "--port", "0"]
+    assert main(words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and "thresholds.json belongs to another model" in error and error.count("\n") == 1
+
+
+def test_other_teacher_than_the_runs_is_logged(student, tmp_path):
+    shutil.copy(student, tmp_path / "model.pt")
+    other = Path(student).with_name("native112_0.05m.pt")
+    options = app.DemoOptions(str(tmp_path), teacher=str(other), network="native112_0.05m")
+    for sha256, expected in ((file_sha256(other), []), ("0" * 64, [f"WARNING {other} is not the teacher that {tmp_path} was"])):
+        recipe = {"network": "native16_0.05m", "teacher": {"sha256": sha256, "file": "t.pt"}}
+        (tmp_path / "recipe.json").write_text(json.dumps(recipe))
+        lines = []
+        load = functools.partial(load_teacher, network="native112_0.05m")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(app, "load_teacher", load)
+            app.load_networks(options, "cpu", lines.append)
+        assert [line[: len(want)] for line, want in zip(lines, expected, strict=True)] == expected
 
 
 def test_policy_allows_only_the_inline_script_and_style():

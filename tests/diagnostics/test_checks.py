@@ -6,6 +6,8 @@ from aird_plugin.__main__ import main
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.pairs import write_pairs
 from aird_plugin.data.records import open_records
+from aird_plugin.diagnostics import checks
+from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.training.bank import build_bank
 from aird_plugin.training.setup import build_setup
 
@@ -53,7 +55,7 @@ def test_what_a_folder_holds_besides_is_a_warning_of_run_doctor_and_bank(folder_
 
 
 def test_implausible_teacher_cache_is_a_warning(tmp_path, tiny_run, capsys, monkeypatch):
-    from aird_plugin.diagnostics import checks, teacher_input
+    from aird_plugin.diagnostics import teacher_input
 
     monkeypatch.setattr(checks, "MIN_IDENTITIES", 5)
     monkeypatch.setattr(teacher_input, "MIN_AUC", 1.01)
@@ -68,6 +70,27 @@ def test_doctor_counts_warnings_and_exits_with_zero(tiny_run, tmp_path, capsys):
     text = capsys.readouterr().out
     assert "WARNING 3 of 3 images" in text and "training and test set probably share identities" in text
     assert text.endswith("no error found, 2 warning(s)\n")
+
+
+@pytest.mark.parametrize("start", [build_setup, build_bank])
+def test_input_of_the_teacher_is_checked_before_the_bank_is_built(tiny_run, tmp_path, capsys, monkeypatch, start):
+    """Without a bank the check is not limited; a wrong input would make all of the bank worthless."""
+
+    def not_built(*_):
+        raise InterruptedError
+
+    monkeypatch.setattr(checks, "check_at_start", lambda *_, unlimited: [Diagnostic("warning", f"unlimited: {unlimited}")])
+    for module in ("setup", "bank"):
+        monkeypatch.setattr(f"aird_plugin.training.{module}.open_caches", not_built)
+    keys = tiny_run | {"output": str(tmp_path / "run"), "bank": str(tmp_path / "bank")}
+    with pytest.raises(InterruptedError):
+        start(from_flat(keys))
+    assert capsys.readouterr().err == "WARNING unlimited: True\n"
+    (tmp_path / "bank" / "teacher-v2").mkdir(parents=True)
+    (tmp_path / "bank" / "teacher-v2" / "manifest.json").touch()
+    with pytest.raises(InterruptedError):
+        start(from_flat(keys))
+    assert capsys.readouterr().err == "WARNING unlimited: False\n"
 
 
 @pytest.mark.slow

@@ -1,5 +1,7 @@
 """A hand-written teacher whose right input is known: the probe finds it, and is silent where the input is right."""
 
+import itertools
+import time
 from copy import copy
 from pathlib import Path
 from types import SimpleNamespace
@@ -132,6 +134,25 @@ def test_start_of_a_run_is_silent_otherwise(records, images, tmp_path, monkeypat
     assert not list(check_at_start(RedNetwork(RAW), FaceRecords(tmp_path / "few" / "train.rec")))
     monkeypatch.setattr(input_probe, "SECONDS", 0.0)
     assert not list(check_at_start(RedNetwork(RAW), records))
+    assert len(list(check_at_start(RedNetwork(RAW), records, unlimited=True))) == 1
+
+
+def test_channel_order_of_a_large_teacher_is_checked_alone(records, monkeypatch):
+    """All ways together would take too long, as with an R50 on a CPU."""
+    monkeypatch.setattr(input_probe, "SECONDS", 0.0)
+    [warning] = check_at_start(RedNetwork(TeacherInput("bgr")), records)
+    assert "better with teacher_input color=bgr" in warning.what
+    monkeypatch.setattr(input_probe, "SECONDS_COLOR", 0.0)
+    assert not list(check_at_start(RedNetwork(TeacherInput("bgr")), records))
+    [warning] = check_at_start(RedNetwork(TeacherInput("bgr")), records, unlimited=True)
+
+
+def test_busy_machine_does_not_silence_the_check(records, monkeypatch):
+    """Ten seconds pass at each look at the clock, in which other processes run."""
+    clock = itertools.count(step=10)
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    [warning] = check_at_start(RedNetwork(TeacherInput("bgr")), records)
+    assert "color=bgr" in warning.what
 
 
 def test_each_teacher_of_an_ensemble_is_checked(records):

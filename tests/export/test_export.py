@@ -15,6 +15,7 @@ import torch
 from aird_plugin.__main__ import main
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.lowres import low_faces, to_input
+from aird_plugin.demo.thresholds_file import check_owner, read_thresholds
 from aird_plugin.evaluation.embed import embed
 from aird_plugin.export import check, folder, graph
 from aird_plugin.export.origin import without_folders
@@ -225,6 +226,14 @@ def test_thresholds_hold_on_insightfaces_embeddings(exported, pairs_file):
     (point,) = operating_points(evaluator.embeddings(24, "lr-lr"), evaluator.same_N, fars=(0.5,))
     assert point["tar"] == pytest.approx((cosine[pairs.same] > point["cosine"] + 1e-9).mean())
     assert (cosine[~pairs.same] > point["cosine"] + 1e-6).mean() <= 0.5
+
+
+def test_thresholds_belong_to_every_form_of_the_model(exported):
+    run, out = exported
+    table = read_thresholds(out / "thresholds.json")
+    for model in (run, run / "model.pt", out, out / "tiny.onnx", out / "native" / "tiny_16.onnx"):
+        # Away from the exported folder, the weights alone tell.
+        assert check_owner("thresholds.json", table, str(model), load_model(model)) == ""
 
 
 def test_thresholds_use_face_analysis_preprocessing(exported, pairs_file, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from aird_plugin.__main__ import main
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.training.loop import train
-from aird_plugin.training.run_folder import REQUIRED, read_metadata
+from aird_plugin.training.run_folder import REQUIRED, check_same_start, read_metadata
 
 
 @pytest.fixture(scope="module")
@@ -49,3 +49,32 @@ def test_run_does_not_resume_beside_a_foreign_recipe_json(run, tiny_run, tmp_pat
     (tmp_path / "run" / "recipe.json").write_text('{"recipe": 3}')
     with pytest.raises(ValueError, match="recipe.json has no recipe; use another output="):
         train(from_flat(tiny_run | {"num_epoch": 1, "output": str(tmp_path / "run")}))
+
+
+OTHER = {"sha256": "0" * 64, "file": "other.pt"}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"teacher": OTHER}, "began with another teacher other.pt"),
+        ({"teacher": "input"}, "began with another teacher teacher.pt"),
+        (
+            {"records": {"sha256": "0" * 64, "path": "faces/train.rec", "faces": 48}},
+            "began with other training images faces/train.rec",
+        ),
+        ({"student_init": OTHER}, "began from another other.pt"),
+        ({"prior": {"prior": "0" * 64}}, "began with another prior"),
+    ],
+)
+def test_run_does_not_resume_with_another_file_at_the_same_path(run, change, words):
+    """A bank in another folder, or none at all, would not notice."""
+    now = read_metadata(run) | {"student_init": {"sha256": "1" * 64, "file": "init.pt"}, "prior": {"prior": "1" * 64}}
+    before = now | (change if change != {"teacher": "input"} else {"teacher": now["teacher"] | {"input": {"color": "bgr"}}})
+    check_same_start(now, now, "out")
+    with pytest.raises(ValueError, match=f"out {words} .*now .*Use another output=, or resume=False"):
+        check_same_start(before, now, "out")
+
+
+def test_older_metadata_without_hashes_are_accepted(run):
+    check_same_start({"recipe": {}, "teacher": None}, read_metadata(run), "out")

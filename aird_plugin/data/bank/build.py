@@ -22,8 +22,9 @@ from aird_plugin.data.bank.caches import (
     read_manifest,
     teacher_cache_inputs,
 )
+from aird_plugin.data.bank.centers import class_centers
 from aird_plugin.data.bank.files import Build, check_sums, new_array
-from aird_plugin.data.bank.neighbors import class_means, hard_lists, normalised, same_identity_lists
+from aird_plugin.data.bank.neighbors import hard_lists, normalised, same_identity_lists
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import BICUBIC, downsample
 from aird_plugin.data.loader import ahead
@@ -190,17 +191,8 @@ def _write_lists(build: Build, records, teacher, config: BankConfig, device: str
     for start in range(0, len(label_N), BLOCK):
         rows = slice(start, start + BLOCK)
         mean_ND[rows] = normalised(embeddings_NVD[rows].astype(np.float32).mean(1))
-    centers_CD = _centers(teacher, mean_ND, label_N, records.num_classes)
-    build.save("centres", centers_CD)
+    build.save("centres", class_centers(teacher, mean_ND, label_N, records.num_classes))
     build.save("person", label_N.astype(np.int32))
     build.save("same", same_identity_lists(mean_ND, label_N, config.bank_same))
     build.save("hard", hard_lists(mean_ND, label_N, config.bank_hard, device))
     scratch.unlink()
-
-
-def _centers(teacher, mean_ND, label_N, num_classes: int) -> np.ndarray:
-    """The head in the teacher's checkpoint if it has as many classes, otherwise class means."""
-    own = teacher.classifier
-    if own is not None and own.shape == (num_classes, mean_ND.shape[1]):
-        return normalised(own).astype(np.float32)
-    return class_means(mean_ND, label_N, num_classes)

@@ -78,12 +78,6 @@ def test_lists_hold_the_same_identity_and_hard_negatives(records, tmp_path):
     np.testing.assert_allclose(np.linalg.norm(bank.centers_CD, axis=1), 1, atol=1e-5)
 
 
-def test_class_centers_come_from_a_matching_checkpoint_head(records, tmp_path):
-    teacher = Teacher()
-    teacher.classifier = np.eye(4, 12, dtype=np.float32) * 3
-    np.testing.assert_allclose(open_teacher_cache(config(tmp_path), records, teacher).centers_CD, np.eye(4, 12))
-
-
 def test_reopening_computes_nothing(records, tmp_path):
     open_teacher_cache(config(tmp_path), records, Teacher())
     reopened = Teacher()
