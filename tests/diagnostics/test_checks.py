@@ -69,7 +69,8 @@ def test_doctor_counts_warnings_and_exits_with_zero(tiny_run, tmp_path, capsys):
     assert main(["doctor", str(recipe)]) == 0
     text = capsys.readouterr().out
     assert "WARNING 3 of 3 images" in text and "training and test set probably share identities" in text
-    assert text.endswith("no error found, 2 warning(s)\n")
+    assert "show one image twice" in text
+    assert text.endswith("no error found, 3 warning(s)\n")
 
 
 @pytest.mark.parametrize("start", [build_setup, build_bank])
