@@ -16,7 +16,7 @@ RANDOM_QUANTILE = 0.99
 # Identities that each image is compared with.
 OTHERS = 50
 # Least images of an identity whose mean says anything about each; the share of doubtful labels that is a warning.
-MIN_IMAGES, MAX_NOISE = 3, 0.15
+MIN_IMAGES, MAX_NOISE = 3, 0.25
 
 
 def check_label_noise(bank, seed: int = 0) -> Iterator[Diagnostic]:

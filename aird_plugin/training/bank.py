@@ -1,10 +1,7 @@
 """The whole bank of a recipe, built ahead of the run."""
 
-import sys
-
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.degradation import BICUBIC
-from aird_plugin.diagnostics.checks import before_bank
 from aird_plugin.diagnostics.images import check_left_out
 from aird_plugin.prior.dataset import both_sizes
 from aird_plugin.training.data import open_caches, open_faces
@@ -27,8 +24,6 @@ def build_bank(recipe: Recipe) -> list[str]:
         both_sizes(recipe, records)
         sections.append((recipe.prior.prior_side, BICUBIC))
     teacher = recipe.teacher.load(device.type)
-    for warning in before_bank(recipe, records, teacher):
-        print(warning, file=sys.stderr, flush=True)
     open_caches(recipe, records, teacher, device)
     lines = []
     if encoder := open_encoder(recipe, device):

@@ -1,5 +1,6 @@
 """A recipe -> its training images, its bank, and the source of its batches."""
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -18,6 +19,7 @@ from aird_plugin.data.multi_size import DrawnSizes
 from aird_plugin.data.readable_records import skip_unreadable
 from aird_plugin.data.records import Records, StoredRecords, WithoutLabels, as_stored, open_records
 from aird_plugin.data.sampler import BatchSampler, MPerClassSampler
+from aird_plugin.diagnostics.checks import before_bank
 from aird_plugin.losses.term import Needs
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.training.objective import Objective
@@ -78,7 +80,8 @@ def open_caches(
 ) -> tuple[list[ImageCache], TeacherCache | None]:
     """Image caches at each of the recipe's sizes, and the teacher cache; rank 0 builds what is missing, the others wait.
 
-    There is no teacher cache without a teacher, and no image cache on the online path.
+    There is no teacher cache without a teacher, and no image cache on the online path. Rank 0 prints the warnings on the
+    teacher's input first.
     """
 
     def opened() -> tuple[list[ImageCache], TeacherCache | None]:
@@ -94,6 +97,8 @@ def open_caches(
         return images, open_projected_cache(recipe.bank, recipe.terms, bank, device)
 
     if distributed.rank() == 0:
+        for warning in before_bank(recipe, records, teacher):
+            print(warning, file=sys.stderr, flush=True)
         caches = opened()
     distributed.wait_for_rank0()
     return caches if distributed.rank() == 0 else opened()

@@ -15,7 +15,7 @@ from aird_plugin.data.degradation import BICUBIC, downsample_torch, resize_to_ne
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.multi_size import DrawnSizes
 from aird_plugin.data.records import Records
-from aird_plugin.diagnostics.checks import at_start, before_bank
+from aird_plugin.diagnostics.checks import at_start
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.losses.term import Needs
 from aird_plugin.models.feature_maps import map_shapes, recorded_maps
@@ -131,7 +131,6 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     encoder = open_encoder(recipe, device)
     objective = build_objective(recipe, student, (embedding_size, len(records)), maps, encoder)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
-    print_warnings(before_bank(recipe, records, teacher))
     images, bank = open_caches(recipe, records, teacher, device)
     set_anchors(objective, bank, recipe.run.seed)
     print_warnings((*check_remainder(recipe, len(records)), *at_start(recipe, records, bank)))

@@ -234,3 +234,15 @@ def test_table_is_aligned_and_marks_what_does_not_apply(run_folder, pairs_file):
     assert (first["facebn"], first["tar@0.001"], first["centre"], first["n"]) == ("-", "-", "no", "20")
     assert float(first["auc"]) == pytest.approx(rows[0]["auc"], abs=1e-4)
     assert np.isclose(float(first["ci95"].split("..")[1]), rows[0]["ci95"][1], atol=0.01)
+
+
+def test_copied_pairs_are_a_warning_beside_the_table(run_folder, pairs_file, noise_faces, tmp_path, capsys):
+    command(run_folder, "--pairs", pairs_file, "--px", 16)
+    assert capsys.readouterr().err == ""
+    images = [encode_jpeg(image) for image in noise_faces(40)]
+    images[1::4] = images[0::4]
+    write_pairs(tmp_path / "copies.bin", images, [True, False] * 10)
+    assert command(run_folder, "--pairs", tmp_path / "copies.bin", "--px", 16) == 0
+    captured = capsys.readouterr()
+    assert captured.err.startswith("WARNING 10 of 10 genuine and 0 of 10 impostor pairs of ")
+    assert captured.out.split()[0] == "pairs"

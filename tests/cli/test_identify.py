@@ -1,5 +1,6 @@
 import argparse
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -269,3 +270,15 @@ def test_uccs_reports_the_mean_over_draws(model, tmp_path, monkeypatch, capsys):
     for option in (["--distractors", tmp_path], ["--pool", "mean"], ["--protocol", "lr-hr"]):
         with pytest.raises(ValueError, match="uccs has no gallery"):
             command(*words, *option)
+
+
+def test_probes_copied_from_the_gallery_are_a_warning(model, data, tmp_path, capsys):
+    words = ["--layout", "folders", "--network", NATIVE]
+    command(model, data, *words)
+    assert capsys.readouterr().err == ""
+    shutil.copytree(data, tmp_path / "data")
+    shutil.copy(data / "gallery" / "p2" / "1.jpg", tmp_path / "data" / "probe" / "p2" / "copy.jpg")
+    assert command(model, tmp_path / "data", *words) == 0
+    text = capsys.readouterr().err
+    assert text.startswith("WARNING 1 of 10 mated probes are copies of gallery images") and "byte for byte" in text
+    assert f"{tmp_path}/data/probe/p2/copy.jpg of {tmp_path}/data/gallery/p2/1.jpg" in text

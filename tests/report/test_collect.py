@@ -60,6 +60,15 @@ def test_lr_hr_is_left_out_for_other_embedding_spaces(make_run, pairs_file, teac
     assert re.search(reason, note)
 
 
+def test_other_teacher_is_noted_where_no_row_needs_it(make_run, pairs_file, teacher_file):
+    other = {"teacher": {"sha256": "0" * 16, "file": "other.onnx"}}
+    options = {"pairs": (pairs_file,), "teacher": teacher_file, "high_side": "student", "px": (16,)}
+    assert collect([make_run("b")], **options).notes == []
+    assert collect([make_run("a", metadata=other)], **options).notes == [
+        "The teacher shown is not the one that a was trained with."
+    ]
+
+
 def test_no_teacher_evaluates_lr_lr_at_training_px(make_run, pairs_file):
     data = collect([make_run("a"), make_run("b", 1, lr=1.0, weights=False)], pairs=(pairs_file,))
     assert {(result.name, result.row["px"], result.row["protocol"]) for result in data.results} == {("a", 16, "lr-lr")}
