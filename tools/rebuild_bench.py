@@ -86,7 +86,9 @@ def argument_parser() -> argparse.ArgumentParser:
 
 def build_lfw(args) -> list[list[Path]]:
     """Write LFW's crops, lists and .bin files. Returns the crops of each identity outside the last two folds, sorted by name."""
-    photos = photos_in(args.lfw)
+    photos, accounting = photos_in(args.lfw)
+    if line := accounting.line():
+        print(line, file=sys.stderr)
     photos_of = Counter(Path(photo).parent.name for photo in photos)
     pairs, view1 = read_list(args.pairs, PAIRS), read_list(args.dev_test, DEV_TEST_PAIRS)
     check_photos(args.lfw, photos, itertools.chain(*pairs, *view1))

@@ -9,6 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from torch.utils.data import DataLoader
+
 from aird_plugin.data.recordio import format as form
 from aird_plugin.data.recordio.face_records import FaceRecords
 from aird_plugin.data.records import Records
@@ -58,9 +60,9 @@ def rows_as_keys(records: FaceRecords):
 
 def check_same_images(loader: Any, records: Records) -> None:
     """Raise ValueError where upstream's data set (DALI has none) differs from the training set in images or labels."""
-    dataset = getattr(loader, "dataset", None)
-    if dataset is None:
+    if not isinstance(loader, DataLoader):
         return
+    dataset: Any = loader.dataset
     remedy = "set reader='bank', or make a .rec of the images with tools/make_rec.py"
     if len(dataset) != len(records):
         raise ValueError(

@@ -35,7 +35,7 @@ def test_train_script_writes_a_run_folder(tiny_run, tmp_path):
         (["train", "none.py"], "error: no recipe none.py"),
         (["train", "recipes/quickstart/quickstart.py", "lrr=1"], "error: recipe has no key 'lrr'; the nearest is 'lr'"),
         (["train", "recipes/quickstart/quickstart.py", "lr=-1"], "error: lr must be above 0; got -1"),
-        (["evaluate", "nowhere", "--pairs", "README.md", "--px", "16"], "error: no model at nowhere"),
+        (["evaluate", "nowhere", "--pairs", "README.md", "--px", "16"], "error: README.md is no InsightFace pairs file"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_1(words, message, capsys, monkeypatch):
