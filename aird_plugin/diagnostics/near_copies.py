@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from aird_plugin.data.constants import NO_IDENTITY
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.diagnostics.teacher_input import normalized
 
@@ -54,7 +55,8 @@ def copy_cosine(limit: float) -> float:
 def check_near_copies(bank, seed: int = 0) -> Iterator[Diagnostic]:
     """Search for one photo under two identities, and twice under one, in the bank's lists of the most similar images."""
     rng = np.random.default_rng(seed)
-    row_Q = np.sort(rng.permutation(len(bank.label_N))[:SAMPLE])
+    # Without labels there is no other identity.
+    row_Q = np.sort(rng.permutation(np.flatnonzero(np.asarray(bank.label_N) != NO_IDENTITY))[:SAMPLE])
     hard_Q, cosine_Q = first_listed(bank.embeddings_NVD, bank.hard_NK, row_Q)
     if not len(hard_Q):
         return

@@ -37,6 +37,12 @@ def test_photo_twice_under_one_identity_is_a_note(clean):
     assert found(embeddings_ND, label_N)[1:] == [("note", "2 of 900 training images have a near copy under the same identity")]
 
 
+def test_images_without_labels_are_not_searched(clean):
+    bank = bank_of(*clean)
+    bank.label_N = np.full(len(bank.label_N), -1)
+    assert not list(check_near_copies(bank))
+
+
 def test_teacher_that_separates_nothing_finds_no_copies():
     """All cosines are near 1 by the teacher, not by the images."""
     rng = np.random.default_rng(0)
