@@ -1,9 +1,9 @@
 import signal
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import DataLoader
 
 from aird_plugin.bridge import reader
 from aird_plugin.bridge.host import train
@@ -171,10 +171,10 @@ def test_upstream_reader_with_other_images_is_rejected(bridge_run, standin, tmp_
     from aird_plugin.bridge import upstream_records
 
     monkeypatch.setattr(upstream_records.FaceRecords, "__len__", lambda self: 40)
-    loader = SimpleNamespace(dataset=range(48))
+    loader = DataLoader(range(48))
     records = FaceRecords(f"{bridge_run['rec']}/train.rec")
     with pytest.raises(ValueError, match=r"own reader finds 48 images in .*train.rec, which holds 40; set reader='bank'"):
         upstream_records.check_same_images(loader, records)
     dataset = type("Dataset", (), {"__len__": lambda self: 40, "targets": [1] * 40})()
     with pytest.raises(ValueError, match="gives the images of .* other labels"):
-        upstream_records.check_same_images(SimpleNamespace(dataset=dataset), records)
+        upstream_records.check_same_images(DataLoader(dataset), records)
