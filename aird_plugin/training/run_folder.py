@@ -129,7 +129,9 @@ def check_same_start(before: dict, now: dict, output: str) -> None:
     The recipe names the same path; a bank in another folder, or none, would not notice.
     """
     for entry, (key, began) in STARTED_WITH.items():
-        was, present = (metadata.get(entry) if isinstance(metadata.get(entry), dict) else {} for metadata in (before, now))
+        was, present = (_at(metadata, (entry,)) or {} for metadata in (before, now))
+        if not isinstance(was, dict) or not isinstance(present, dict):
+            continue
         same = is_same(was.get(key), present.get(key))
         if same is False or (same and was.get("input") != present.get("input")):
             name = was.get("file") or was.get("path") or ""
