@@ -19,8 +19,8 @@ from aird_plugin.utils.threads import bound_spinning
 
 ROOT = Path(__file__).resolve().parents[1]
 # Test folders that compare numbers; the others test files, processes and pages.
-FOLDERS = ("losses", "models", "evaluation", "data", "prior", "adaptation")
-# Numeric tests of tests/training and tests/utils, as prefixes of their names.
+FOLDERS = ("losses", "models", "evaluation", "data/batched", "prior", "adaptation")
+# Numeric tests of tests/training, tests/utils and tests/data, as prefixes of their names.
 FILES = (
     "loop",
     "objective",
@@ -32,6 +32,10 @@ FILES = (
     "teacher_projection",
     "deterministic",
     "sparse_rows",
+    "degradation",
+    "lowres",
+    "mixture",
+    "realworld",
 )
 ISAS, CAPABILITIES, THREADS = ("SSE41", "AVX2", "AVX512_CORE", "DEFAULT"), ("default", "avx2"), (1, 2)
 SHORT = (("SSE41", "default", 1), ("DEFAULT", "avx2", 2))
@@ -77,7 +81,10 @@ def paths() -> list[str]:
     """The folders and files of the numeric tests."""
     tests = ROOT / "tests"
     files = [
-        path for name in FILES for folder in ("training", "utils") for path in sorted((tests / folder).glob(f"test_{name}*.py"))
+        path
+        for name in FILES
+        for folder in ("training", "utils", "data")
+        for path in sorted((tests / folder).glob(f"test_{name}*.py"))
     ]
     return [str(tests / folder) for folder in FOLDERS] + [str(path) for path in files]
 
