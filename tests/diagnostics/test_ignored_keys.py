@@ -53,7 +53,7 @@ def test_keys_with_an_effect_are_not_named():
     assert warnings({"reader": "upstream", "upstream": {"dali": True}}, arcface_torch=True) == []
     assert warnings({"fp16": True}, device_type="cuda") == []
     assert warnings({"keep": 0.5, "facebn": "full", "warmup_epoch": 34.5}) == []
-    assert warnings({"schedule": "cosine", "num_epoch": 2}) == [], "the default milestones are nobody's wish"
+    assert warnings({"schedule": "cosine", "num_epoch": 2}) == [], "default milestones are not reported"
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.py")), ids=lambda path: path.stem)
