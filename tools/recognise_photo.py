@@ -2,7 +2,7 @@
 
     python tools/recognise_photo.py --detector det_500m.onnx --hr w600k_r50.onnx --student tiny_faces [--photo FILE] [--px 48 16]
 
-Everybody in the photo (t1 of InsightFace, six people) is enrolled from it. Then the photo is shrunk, so that the median face has px
+Everybody in the photo (t1 of InsightFace: six people) is enrolled from it. Then the photo is shrunk until the median face has px
 pixels, and each person is searched in the gallery; a name is right if the person's own template is the nearest. "detected": by
 the detector at the shrunk photo's own size, and enlarged to 640 px as `TinyFaceAnalysis` does. Each figure stands twice: with
 the landmarks detected in the shrunk photo, and, in brackets, with those of the full photo: the difference is the detector's loss.
