@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("aird_plugin", "docs", "recipes", "tests", "tools")
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
 FILES = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.*")] + [*ROOT.glob("*.*")]
 RECIPES = {path.stem for path in (ROOT / "recipes").rglob("*.py")}
 # Files of arcface_torch, and those that docs/extending.md writes or assumes.
