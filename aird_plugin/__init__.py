@@ -3,4 +3,4 @@
 Importing this package starts nothing; the work begins with `train.py` or the `aird` command.
 """
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
