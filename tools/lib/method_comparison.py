@@ -48,6 +48,16 @@ def read_or_evaluate(file: Path, evaluators: dict[str, object], px: list[int], p
     return [row for row in rows if row["pairs"] in map(str, evaluators)]
 
 
+def flat_rows(results: dict[str, list[list[dict]]], labels: dict[str, list[dict]]) -> list[dict]:
+    """A row for each method, run and spec: the method, what `labels` says of the run, and the figures without the decisions."""
+    return [
+        {"method": name} | label | {key: value for key, value in row.items() if key != "right"}
+        for name, runs in results.items()
+        for rows, label in zip(runs, labels.get(name, [{}] * len(runs)), strict=True)
+        for row in rows
+    ]
+
+
 def decisions(row: dict) -> np.ndarray:
     """Which pairs of a row were classified correctly, bool (N,)."""
     packed = np.frombuffer(bytes.fromhex(row["right"]), np.uint8)
@@ -86,23 +96,31 @@ def _figure(rows: list[dict]) -> str:
 
 
 def pairwise_tests(
-    results: dict[str, list[list[dict]]], references: list[str], px: int, label_of: dict[str, np.ndarray]
+    results: dict[str, list[list[dict]]],
+    references: list[str],
+    px: int,
+    label_of: dict[str, np.ndarray],
+    against: dict[str, str] | None = None,
 ) -> list[dict]:
     """Every method against each of `references`, on every file and protocol at `px`: `compare_methods`, p corrected by Holm.
+
+    against: methods that are tested against one other each, and not against the references.
 
     label_of: identities of the images of a pairs file (its stem -> int (2N,)). "beats": the name of the better method, None if
     the difference is not significant: the corrected p is 0.05 or more, or the interval contains 0.
     """
     rows, pairs_done = [], set()
-    for reference in references:
-        for name in results:
-            if name == reference or reference not in results or frozenset((name, reference)) in pairs_done:
-                continue
-            pairs_done.add(frozenset((name, reference)))
-            mine, theirs = (_decisions_by_spec(results[method], px) for method in (name, reference))
-            for spec in mine.keys() & theirs.keys():
-                found = compare_methods(mine[spec], theirs[spec], label_of[spec[0]])
-                rows.append({"a": name, "b": reference, "pairs": spec[0], "protocol": spec[1], "px": px, **found})
+    against = against or {}
+    couples = [(name, reference) for reference in references for name in results if name not in against]
+    couples += [(name, reference) for name, reference in against.items() if name in results]
+    for name, reference in couples:
+        if name == reference or reference not in results or frozenset((name, reference)) in pairs_done:
+            continue
+        pairs_done.add(frozenset((name, reference)))
+        mine, theirs = (_decisions_by_spec(results[method], px) for method in (name, reference))
+        for spec in mine.keys() & theirs.keys():
+            found = compare_methods(mine[spec], theirs[spec], label_of[spec[0]])
+            rows.append({"a": name, "b": reference, "pairs": spec[0], "protocol": spec[1], "px": px, **found})
     for row, p_holm in zip(rows, holm([row["p"] for row in rows]), strict=True):
         low, high = row["ci95"]
         significant = p_holm < ALPHA and not low <= 0 <= high

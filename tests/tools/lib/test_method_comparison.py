@@ -86,6 +86,12 @@ def test_pairwise_tests_find_only_real_differences(label_2N):
     assert f"{-found['difference']:+.2f}" in table[2]
 
 
+def test_methods_with_a_reference_of_their_own_are_tested_against_it_alone(label_2N):
+    results = {"AIRD": runs(0.85, 0), "cell": runs(0.95, 10), "base": runs(0.7, 30)}
+    rows = pairwise_tests(results, ["AIRD"], 16, {"small": label_2N}, {"cell": "base", "absent": "base"})
+    assert [(r["a"], r["b"], r["beats"]) for r in rows] == [("base", "AIRD", "AIRD"), ("cell", "base", "cell")]
+
+
 def test_specs_missing_from_a_run_are_not_tested(label_2N):
     results = {"AIRD": runs(0.9, 0), "half": [[row(0.9, 4)], [row(0.9, 5, px=32)]], "other": runs(0.9, 7, protocol="lr-hr")}
     assert pairwise_tests(results, ["AIRD", "absent"], 16, {"small": label_2N}) == []
