@@ -13,6 +13,7 @@ EXTRAS = {
     "insightface": ["insightface>=0.7.3", "onnx>=1.17", "onnxruntime>=1.20", "scikit-image>=0.26"],
     "arcface": ["scikit-learn>=1.5", "scipy>=1.14"],
     "report": ["scikit-learn>=1.5"],
+    "faiss": ["faiss-cpu>=1.8"],
     "prior": ["diffusers>=0.42"],
 }
 EXTRAS["ijb"] = [*EXTRAS["insightface"], *EXTRAS["arcface"], "matplotlib>=3.9", "menpo>=0.11", "pandas>=2.2", "prettytable>=3.10"]

@@ -14,6 +14,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--faces", metavar="PATH", help="images for the check of each file: a .bin, a .rec or a folder. default: the run's own")
     add("--count", metavar="N", type=int, help="number of these images. default: 128, with --int8 512")
     add("--thresholds", metavar="PAIRS", help="also measure the cosine threshold per px and false-accept rate on this .bin")
+    add(
+        "--teacher",
+        metavar="FILE",
+        type=Path,
+        help="with --thresholds: the HR recogniser .onnx that `aird recognise` uses for larger faces; also measure it, and the "
+        "student against its embeddings",
+    )
     add("--server", metavar="DETECTOR", type=Path, help="also write a folder for InsightFace Server with this .onnx detector")
     add("--int8", metavar="PAIRS", help="also write int8 files, calibrated on the images and evaluated on this .bin")
 
@@ -27,7 +34,8 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.export.check import sample_faces
     from aird_plugin.export.folder import ExportOptions, check_place, export_student
     from aird_plugin.export.manifests import check_detector
-    from aird_plugin.models.load import load_model, run_folder
+    from aird_plugin.models.load import load_model, load_teacher, run_folder
+    from aird_plugin.models.recorded import foreign_teacher
     from aird_plugin.training.run_folder import read_metadata
 
     count = args.count if args.count is not None else 512 if args.int8 else 128
@@ -37,16 +45,20 @@ def run(args: argparse.Namespace) -> int:
     if not folder.is_dir():
         raise ValueError(f"{folder} is no run folder; `aird export` needs one for its recipe.json")
     check_place(out)
+    if args.teacher and not (args.thresholds and args.teacher.is_file() and args.teacher.suffix == ".onnx"):
+        raise ValueError(f"--teacher {args.teacher}: give an existing .onnx file, and --thresholds PAIRS to measure it on")
     if args.server:
         check_detector(args.server, out.name)
     for file in dict.fromkeys(file for file in (args.int8, args.thresholds) if file):
         check_pairs_file(file)
     student = load_model(folder)
+    if args.teacher and (problem := foreign_teacher(folder, student, load_teacher(args.teacher))):
+        raise ValueError(problem)
     metadata = read_metadata(folder)
     images_NHWC = sample_faces(args.faces or metadata["records"]["path"], count)
     evaluation = folder / "evaluation.json"
     rows = json.loads(evaluation.read_text()) if evaluation.exists() else []
-    options = ExportOptions(args.int8, args.thresholds, args.server)
+    options = ExportOptions(args.int8, args.thresholds, args.teacher, args.server)
     result = export_student(student, metadata, out, images_NHWC, rows, options)
     for file in result.files:
         insightface = "not checked (pip install insightface)" if file.insightface is None else f"{file.insightface:.6f}"

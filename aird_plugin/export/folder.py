@@ -2,7 +2,7 @@
 
 OUT/NAME.onnx              112 px input; InsightFace recognises the model type from this shape
 OUT/MODEL_CARD.md
-OUT/thresholds.json        with --thresholds: the card's threshold table as JSON
+OUT/thresholds.json        with --thresholds: the card's threshold table as JSON, and those of `aird recognise`
 OUT/native/NAME_16.onnx    native students only: the network with its own input size
 OUT/native/manifest.json   manifest V2, with which InsightFace 2.1 loads a recognition model of another input size
 OUT/int8/NAME*_int8.onnx   with --int8: an int8 version of each file
@@ -30,7 +30,11 @@ from aird_plugin.export.quantise import Int8Rejected, Quantised, compare_accurac
 from aird_plugin.export.thresholds import threshold_table
 from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.onnx_teacher import OnnxTeacher
-from aird_plugin.utils.files import file_sha256, write_atomically
+from aird_plugin.models.recorded import weights_of
+from aird_plugin.recognition.calibration import SECTION
+from aird_plugin.recognition.measure import measure
+from aird_plugin.recognition.networks import Network
+from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.torch_files import state_sha256
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -61,11 +65,13 @@ class ExportOptions(NamedTuple):
     """What to write besides the files of a student.
 
     int8_pairs: also int8 files, calibrated on the images and evaluated on these pairs. threshold_pairs: pairs for the table of
-    thresholds. server_detector: also a folder for InsightFace Server with this detector, checked by `check_detector`.
+    thresholds; threshold_teacher: also measure this HR recogniser, and the student against its embeddings.
+    server_detector: also a folder for InsightFace Server with this detector, checked by `check_detector`.
     """
 
     int8_pairs: str | None = None
     threshold_pairs: str | None = None
+    threshold_teacher: Path | None = None
     server_detector: Path | None = None
 
 
@@ -107,8 +113,7 @@ def export_student(
         if options.server_detector:
             write_server_folder(partial / "server", wide, options.server_detector, expected_ND.shape[1])
         if options.threshold_pairs:
-            identity = {"sha256": file_sha256(wide)} | weights
-            result.thresholds = threshold_table(wide_file, options.threshold_pairs) | identity
+            result.thresholds = all_thresholds(student, partial / result.files[-1].file, wide_file, weights["weights"], options)
             write_atomically(partial / "thresholds.json", json.dumps(result.thresholds, indent=1).encode())
         write_atomically(partial / "MODEL_CARD.md", model_card(out.name, metadata, rows, result).encode())
         if out.exists():
@@ -117,6 +122,18 @@ def export_student(
         return result
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def all_thresholds(student: nn.Module, smallest: Path, wide_file: OnnxTeacher, weights: str, options: ExportOptions) -> dict:
+    """The content of thresholds.json: the card's table, and the section of `TinyFaceAnalysis`, which uses the smallest file."""
+    network = Network(smallest.stem, open_exported(student, smallest), weights)
+    networks = [network]
+    if options.threshold_teacher:
+        hr = OnnxTeacher(options.threshold_teacher, "cpu")
+        networks.append(Network(hr.path.stem, hr, weights_of(hr.path, hr) or hr.sha256))
+    table = threshold_table(wide_file, options.threshold_pairs)
+    section = {SECTION: measure(networks, networks[-1], options.threshold_pairs)}
+    return table | {"sha256": wide_file.sha256, "weights": weights} | section
 
 
 def check_place(out: Path) -> None:
