@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aird_plugin.cli.input_arguments import INPUT_FLAGS, OneOrSeveral, open_teachers, parse_input
-from aird_plugin.evaluation.eval_spec import EvalSpec
+from aird_plugin.evaluation.eval_spec import TRAINING, EvalSpec
 
 FLAGS = {
     "--degradation": dict(
@@ -46,6 +46,11 @@ FLAGS = {
     ),
     "--order": dict(metavar="O", default="file", help="order of the images over the batches: file, or a seed to shuffle"),
     "--centre": dict(action="store_true", help="subtract the mean embedding of each side: the control to FaceBN"),
+    "--training-centre": dict(
+        action="store_true",
+        help="subtract the student's mean embedding over its training images, the teacher's from the teacher's; uses no test "
+        "image. For models with a means.json",
+    ),
     "--batch": dict(metavar="N", type=int, default=96, help="images per batch, for FaceBN. default: 96"),
     "--network": dict(metavar="NAME", help="architecture of a bare .pt file, for example native16_1m"),
     "--json": dict(metavar="FILE", help="write the rows to this file, with all digits"),
@@ -107,20 +112,23 @@ def combinations(bases: list[EvalSpec], sides: list, degradations: list[str], pr
 
 
 def base_spec(args: argparse.Namespace) -> EvalSpec:
-    """The high side and FaceBN of the command line. ValueError for a weight without a mode, or an unknown order."""
+    """High side, FaceBN and centring of the command line. ValueError for a weight without a mode, or an unknown order."""
     from aird_plugin.models.facebn import KEEP
 
     if args.keep is not None and args.facebn is None:
         raise ValueError("--keep weighs FaceBN's statistics: name a mode with --facebn, or leave it out")
     keep = KEEP.get(args.facebn, 0.9) if args.keep is None else args.keep
-    return EvalSpec(high_side=args.high_side, facebn=args.facebn, keep=keep, order=_order(args.order))
+    centre = TRAINING if args.training_centre else False
+    return EvalSpec(high_side=args.high_side, facebn=args.facebn, keep=keep, order=_order(args.order), centre=centre)
 
 
 def base_specs(args: argparse.Namespace, recipe=None) -> list[EvalSpec]:
     """FaceBN and centring of the command line, else of the recipe: frozen, centred (the control) and with its FaceBN."""
     plain = base_spec(args)
-    if args.facebn or args.centre or not (recipe and recipe.run.facebn):
-        return [replace(plain, centre=args.centre)]
+    if args.centre and args.training_centre:
+        raise ValueError("--centre and --training-centre exclude each other; leave one of them out")
+    if args.facebn or args.centre or args.training_centre or not (recipe and recipe.run.facebn):
+        return [replace(plain, centre=args.centre or plain.centre)]
     order = recipe.run.seed if plain.order == "file" else plain.order
     return [
         plain,
@@ -158,6 +166,28 @@ def load_networks(args: argparse.Namespace, models: list[str], specs: list[EvalS
         for model, student in zip(models, students, strict=True):
             warn(foreign_teacher(model, student, teacher))
     return students, teacher
+
+
+def load_means(models: list[str], students: list, teacher, specs: list[EvalSpec]) -> list[Any]:
+    """The training means of each model, None each where no spec is centered by them.
+
+    Raises what `read_means` raises, and ValueError where a spec needs the mean of a teacher that the model does not have.
+    """
+    from aird_plugin.evaluation.pair_evaluator import check_eval_spec
+    from aird_plugin.models.recorded import half_centered
+    from aird_plugin.models.training_means import read_means
+
+    found: list[Any] = []
+    for model, student in zip(models, students, strict=True):
+        high_sides = {check_eval_spec(student, teacher, spec) for spec in specs}
+        if any(spec.centre == TRAINING for spec in specs):
+            found.append(read_means(model, student))
+            if "teacher" in high_sides:
+                found[-1].center("teacher", teacher)
+        else:
+            found.append(None)
+            warn(half_centered(model, student) if "teacher" in high_sides else "")
+    return found
 
 
 def with_skipped(rows: list[dict], models: dict[str, str]) -> list[dict]:

@@ -24,6 +24,11 @@ def print_left_out(*walks) -> None:
             print(line)
 
 
+def centring(centre: bool | str) -> str:
+    """The cell of a row's `centre`: yes (by the mean of the test images), training or no."""
+    return {True: "yes", False: "no"}.get(centre, str(centre))
+
+
 def settings(row: dict, keys: tuple[str, ...]) -> list[str]:
     """The row's values of these keys, - for None."""
     return ["-" if row[key] is None else str(row[key]) for key in keys]

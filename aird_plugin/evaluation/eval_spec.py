@@ -12,6 +12,10 @@ class Adaptation(NamedTuple):
     order: int | None
 
 
+# Value of `EvalSpec.centre`: by the means over the training images.
+TRAINING = "training"
+
+
 @dataclass(frozen=True)
 class EvalSpec:
     """What one row of figures measures.
@@ -29,6 +33,8 @@ class EvalSpec:
     order: "file", or a seed that shuffles the images over the batches.
     centre: subtract from each L2-normalised embedding the mean of its side (one mean in lr-lr, one per side in lr-hr) and
         normalise again: the control without which FaceBN gets undue credit. No BatchNorm is touched. Pairs only.
+        "training" uses no test image: each network's outputs are centered by their mean over the training images
+        (models/training_means.py), the student's by the student's and the teacher's by the teacher's.
     degradation: how HR images become LR and reach the network, a name of data/degradation.py.
     """
 
@@ -38,7 +44,7 @@ class EvalSpec:
     facebn: str | None = None
     keep: float = 0.9
     order: str | int = "file"
-    centre: bool = False
+    centre: bool | str = False
     degradation: str = "bicubic"
 
     @classmethod
