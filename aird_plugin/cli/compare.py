@@ -15,7 +15,7 @@ from aird_plugin.cli.evaluation_arguments import (
 )
 from aird_plugin.cli.tables import aligned, figure
 
-SETTINGS = ("pairs", "px", "degradation", "protocol", "facebn", "keep", "order", "centre")
+SETTINGS = ("pairs", "px", "degradation", "protocol", "facebn", "keep", "include_bn1d", "order", "centre")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from aird_plugin.cli.evaluation_arguments import (
     with_skipped,
     write_rows,
 )
-from aird_plugin.cli.tables import aligned, centring, figure, interval, settings
+from aird_plugin.cli.tables import aligned, figure, interval, settings, shown
 
 SETTINGS = ("pairs", "px", "degradation", "protocol", "high_side", "facebn", "keep", "order", "batch", "centre")
 
@@ -57,7 +57,7 @@ def table(rows: list[dict]) -> str:
 
 def _cells(row: dict) -> list[str]:
     """A row of the printed table."""
-    row = row | {"pairs": Path(row["pairs"]).name, "centre": centring(row["centre"])}
+    row = row | shown(row) | {"pairs": Path(row["pairs"]).name}
     return [
         *settings(row, SETTINGS),
         figure(row["accuracy"], 2),

@@ -8,53 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aird_plugin.cli.input_arguments import INPUT_FLAGS, OneOrSeveral, open_teachers, parse_input
+from aird_plugin.cli.evaluation_flags import FLAGS
+from aird_plugin.cli.input_arguments import open_teachers, parse_input
 from aird_plugin.evaluation.eval_spec import TRAINING, EvalSpec
 
-FLAGS = {
-    "--degradation": dict(
-        metavar="NAME",
-        nargs="+",
-        help="how HR images become LR and reach the network: bicubic; insightface-warp, as FaceAnalysis crops a small face; "
-        "blur, noise, jpeg, realworld: cameras other than the training's. default: bicubic",
-    ),
-    "--protocol": dict(
-        metavar="P",
-        nargs="+",
-        help="lr-lr: both images of a pair LR. lr-hr: the first one LR, the second one HR. default: lr-lr",
-    ),
-    "--high-side": dict(
-        metavar="MODEL",
-        help="model for the HR images of lr-hr: student or teacher. "
-        "default: the student if it takes 112 px images, else the teacher",
-    ),
-    "--teacher": dict(
-        metavar="FILE", action=OneOrSeveral, help="the teacher, .onnx or .pt, for the HR side; given several times: an ensemble"
-    ),
-    "--teacher-join": dict(metavar="HOW", default="mean", help="join of several teachers: mean or concat. default: mean"),
-    **INPUT_FLAGS,
-    "--teacher-input": INPUT_FLAGS["--teacher-input"] | dict(action=OneOrSeveral),
-    "--facebn": dict(
-        metavar="MODE",
-        help="adapt the student's BatchNorm to the test images. stateless: each batch by itself; stream: each batch continues "
-        "from the one before; full: one pass over all images, then frozen. default: no adaptation",
-    ),
-    "--keep": dict(
-        metavar="F",
-        type=float,
-        help="FaceBN: weight of the old statistics, 0 to 1. default: 0.9, of full 0.1; the paper prints 0.1",
-    ),
-    "--order": dict(metavar="O", default="file", help="order of the images over the batches: file, or a seed to shuffle"),
-    "--centre": dict(action="store_true", help="subtract the mean embedding of each side: the control to FaceBN"),
-    "--training-centre": dict(
-        action="store_true",
-        help="subtract the student's mean embedding over its training images, the teacher's from the teacher's; uses no test "
-        "image. For models with a means.json",
-    ),
-    "--batch": dict(metavar="N", type=int, default=96, help="images per batch, for FaceBN. default: 96"),
-    "--network": dict(metavar="NAME", help="architecture of a bare .pt file, for example native16_1m"),
-    "--json": dict(metavar="FILE", help="write the rows to this file, with all digits"),
-}
 DEFAULTS = {"degradation": ["bicubic"], "protocol": ["lr-lr"]}
 
 
@@ -117,9 +74,12 @@ def base_spec(args: argparse.Namespace) -> EvalSpec:
 
     if args.keep is not None and args.facebn is None:
         raise ValueError("--keep weighs FaceBN's statistics: name a mode with --facebn, or leave it out")
+    if args.include_bn1d and not args.facebn:
+        raise ValueError("--include-bn1d is for FaceBN: name a mode with --facebn, or leave it out")
     keep = KEEP.get(args.facebn, 0.9) if args.keep is None else args.keep
     centre = TRAINING if args.training_centre else False
-    return EvalSpec(high_side=args.high_side, facebn=args.facebn, keep=keep, order=_order(args.order), centre=centre)
+    adaptation = {"facebn": args.facebn, "keep": keep, "include_bn1d": args.include_bn1d, "order": _order(args.order)}
+    return EvalSpec(high_side=args.high_side, centre=centre, **adaptation)
 
 
 def base_specs(args: argparse.Namespace, recipe=None) -> list[EvalSpec]:
@@ -133,7 +93,7 @@ def base_specs(args: argparse.Namespace, recipe=None) -> list[EvalSpec]:
     return [
         plain,
         replace(plain, centre=True),
-        replace(plain, facebn=recipe.run.facebn, keep=recipe.run.keep, order=order),
+        replace(plain, facebn=recipe.run.facebn, keep=recipe.run.keep, include_bn1d=recipe.run.include_bn1d, order=order),
     ]
 
 

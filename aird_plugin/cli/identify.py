@@ -5,7 +5,6 @@ from pathlib import Path
 
 from aird_plugin.cli.evaluation_arguments import (
     DEFAULTS,
-    FLAGS,
     base_spec,
     combinations,
     load_means,
@@ -14,8 +13,9 @@ from aird_plugin.cli.evaluation_arguments import (
     with_skipped,
     write_rows,
 )
+from aird_plugin.cli.evaluation_flags import FLAGS
 from aird_plugin.cli.input_arguments import INPUT_FLAGS
-from aird_plugin.cli.tables import aligned, centring, figure, interval, print_left_out, settings
+from aird_plugin.cli.tables import aligned, figure, interval, print_left_out, settings, shown
 
 SHARED = (
     "--degradation",
@@ -25,6 +25,7 @@ SHARED = (
     *INPUT_FLAGS,
     "--facebn",
     "--keep",
+    "--include-bn1d",
     "--order",
     "--training-centre",
     "--batch",
@@ -164,7 +165,7 @@ def table(rows: list[dict]) -> str:
         ranks = [figure(row[key], 2) for key in ("rank5", "rank20", "map")]
         tpirs = [figure(row["tpir"][rate], 4) for rate in rates]
         counts = [str(row[key]) for key in counts_shown]
-        cells = settings(row | {"centre": centring(row["centre"])}, SETTINGS)
+        cells = settings(row | shown(row), SETTINGS)
         lines.append([name, *cells, figure(row["rank1"], 2), interval(row["ci95"]), *ranks, *tpirs, *counts])
     return aligned(lines)
 

@@ -24,9 +24,10 @@ def print_left_out(*walks) -> None:
             print(line)
 
 
-def centring(centre: bool | str) -> str:
-    """The cell of a row's `centre`: yes (by the mean of the test images), training or no."""
-    return {True: "yes", False: "no"}.get(centre, str(centre))
+def shown(row: dict) -> dict[str, str]:
+    """The cells of a row's centring (yes: by the mean of the test images) and of its FaceBN, with "+bn1d" for BatchNorm1d too."""
+    cells = {"centre": {True: "yes", False: "no"}.get(row["centre"], str(row["centre"]))}
+    return cells | ({"facebn": f"{row['facebn']}+bn1d"} if row["include_bn1d"] else {})
 
 
 def settings(row: dict, keys: tuple[str, ...]) -> list[str]:

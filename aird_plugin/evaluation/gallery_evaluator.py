@@ -83,6 +83,7 @@ class GalleryEvaluator:
             "high_side": high_side,
             "facebn": spec.facebn,
             "keep": None if spec.facebn is None else spec.keep,
+            "include_bn1d": spec.include_bn1d,
             "order": spec.order,
             "batch": self.batch,
             "centre": spec.centre,

@@ -107,6 +107,7 @@ class PairEvaluator:
             "high_side": check_eval_spec(self.networks["student"], self.networks["teacher"], spec),
             "facebn": spec.facebn,
             "keep": None if spec.facebn is None else spec.keep,
+            "include_bn1d": spec.include_bn1d,
             "order": spec.order,
             "batch": self.batch,
             "centre": spec.centre,
@@ -169,7 +170,9 @@ def check_eval_spec(student, teacher, spec: EvalSpec) -> str | None:
     if spec.facebn is not None:
         if not isinstance(student, nn.Module):
             raise ValueError("FaceBN adapts BatchNorm layers in PyTorch; an .onnx has none left: give the .pt")
-        FaceBN(student, spec.keep, spec.facebn)
+        FaceBN(student, spec.keep, spec.facebn, spec.include_bn1d)
+    elif spec.include_bn1d:
+        raise ValueError("include_bn1d is for FaceBN: set facebn to a mode")
     if spec.protocol == "lr-lr":
         return None
     side = input_side(student)
@@ -196,8 +199,8 @@ def as_network_input(images_NHWC: np.ndarray, px: int, side: int, degradation: s
 
 def embed_adapted(student, images_NHWC, adaptation: Adaptation, batch, device, flip, label, embed_fn=embed) -> np.ndarray:
     """`embed_fn` (`embed` or `embed_sums`) under FaceBN; mode "full" first measures the statistics of all images in one pass."""
-    mode, keep, order = adaptation
-    with FaceBN(student, keep, mode) as bn:
+    mode, keep, order, include_bn1d = adaptation
+    with FaceBN(student, keep, mode, include_bn1d) as bn:
         if mode == "full":
             with eval_mode(student), torch.inference_mode():
                 inputs = network_inputs(images_NHWC, batch, order, device, flip, f"{label}, FaceBN statistics")
