@@ -70,6 +70,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="concurrent runs")
     parser.add_argument("--px", type=int, nargs="+", default=[16, 32, 64, 112], help="methods are compared at the first one")
     parser.add_argument("--teacher", default=None, help="teacher that embeds the HR side; default: the recipe's")
+    parser.add_argument("--training-centre", action="store_true", help="center by the training means, as `aird evaluate` does")
     parser.add_argument("--set", nargs="*", default=[], metavar="key=value", help="recipe keys for all runs")
     parser.add_argument("--report", metavar="FILE", help="also write `aird report` of all runs")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write all rows and tests to this file")
@@ -136,8 +137,10 @@ def run_recipe(args, recipe: str, keys: list[str], folder: Path, cost: dict) -> 
 
 def evaluate(args, finished: list[tuple[str, int]]) -> dict[str, list[list[dict]]]:
     """Name -> the rows of each seed, for every finished run and the teacher on LR images. Existing rows are reused."""
+    from aird_plugin.evaluation.eval_spec import TRAINING
     from aird_plugin.evaluation.pair_evaluator import PROTOCOLS, PairEvaluator
     from aird_plugin.models.load import load_model, load_teacher
+    from aird_plugin.models.training_means import read_means
     from aird_plugin.utils.memory import keep_freed_memory
     from tools.lib.method_comparison import identities_in, read_or_evaluate
 
@@ -147,13 +150,16 @@ def evaluate(args, finished: list[tuple[str, int]]) -> dict[str, list[list[dict]
     evaluators = {target: PairEvaluator(teacher, target, teacher) for target in recipe.run.val_targets}
     args.label_of = {Path(target).stem: identities_in(evaluator) for target, evaluator in evaluators.items()}
 
-    kept = "rows.json" if args.teacher is None else f"rows-{teacher.sha256[:8]}.json"
-    results = {TEACHER: [read_or_evaluate(args.folder / kept, evaluators, args.px, PROTOCOLS)]}
+    named = "" if args.teacher is None else f"-{teacher.sha256[:8]}"
+    kept, centre = f"rows{named}{'-centred' if args.training_centre else ''}.json", args.training_centre and TRAINING
+    results = {TEACHER: [read_or_evaluate(args.folder / f"rows{named}.json", evaluators, args.px, PROTOCOLS)]}
     for name, seed in finished:
         folder = folder_of(args, name, seed)
         protocols = PROTOCOLS if METHODS[name].teachers_space else PROTOCOLS[:1]
-        own = {target: evaluator.with_student(load_model(folder)) for target, evaluator in evaluators.items()}
-        results.setdefault(name, []).append(read_or_evaluate(folder / kept, own, args.px, protocols))
+        student = load_model(folder)
+        means = read_means(folder, student) if centre else None
+        own = {target: evaluator.with_student(student, means) for target, evaluator in evaluators.items()}
+        results.setdefault(name, []).append(read_or_evaluate(folder / kept, own, args.px, protocols, centre))
     return results
 
 

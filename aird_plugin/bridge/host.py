@@ -16,6 +16,7 @@ from aird_plugin.data.mixture import is_mixture
 from aird_plugin.data.records import open_records
 from aird_plugin.diagnostics.ignored_keys import print_ignored_keys
 from aird_plugin.training.deterministic import deterministic
+from aird_plugin.training.means import write_training_means
 from aird_plugin.training.run_folder import write_or_verify_run
 from aird_plugin.training.setup import build_setup, pick_device
 from aird_plugin.training.signals import stop_signals
@@ -52,6 +53,7 @@ def train(recipe: Recipe, directory: str) -> Path:
         run = UpstreamRun(setup, stack.enter_context(stop_signals()), stack)
         hooks.install(stack, run)
         entry.main(Namespace(config=recipe.run.output))
+        write_training_means(setup)
         final_verification(run, setup.student)
         return Path(recipe.run.output)
 

@@ -22,6 +22,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "student against its embeddings",
     )
     add("--server", metavar="DETECTOR", type=Path, help="also write a folder for InsightFace Server with this .onnx detector")
+    add(
+        "--training-centre",
+        action="store_true",
+        help="subtract the student's mean embedding over its training images in the graph; means.json holds the teacher's, for "
+        "HR images that it embeds",
+    )
     add("--int8", metavar="PAIRS", help="also write int8 files, calibrated on the images and evaluated on this .bin")
 
 
@@ -36,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.export.manifests import check_detector
     from aird_plugin.models.load import load_model, load_teacher, run_folder
     from aird_plugin.models.recorded import foreign_teacher
+    from aird_plugin.models.training_means import read_means
     from aird_plugin.training.run_folder import read_metadata
 
     count = args.count if args.count is not None else 512 if args.int8 else 128
@@ -58,7 +65,8 @@ def run(args: argparse.Namespace) -> int:
     images_NHWC = sample_faces(args.faces or metadata["records"]["path"], count)
     evaluation = folder / "evaluation.json"
     rows = json.loads(evaluation.read_text()) if evaluation.exists() else []
-    options = ExportOptions(args.int8, args.thresholds, args.teacher, args.server)
+    means = read_means(folder, student) if args.training_centre else None
+    options = ExportOptions(args.int8, args.thresholds, args.teacher, args.server, means)
     result = export_student(student, metadata, out, images_NHWC, rows, options)
     for file in result.files:
         insightface = "not checked (pip install insightface)" if file.insightface is None else f"{file.insightface:.6f}"

@@ -136,7 +136,7 @@ class RunConfig:
     identity_weight: weight of the margin loss; 0 without labels. save_steps: steps between checkpoints, 0 for once an epoch.
     frequent: steps between lines of metrics.jsonl. verbose: steps between verifications on val_targets, 0 for none before the
     end. facebn: None, or a mode in which each verification is repeated with FaceBN; keep: weight of the old statistics (the
-    paper: 0.1).
+    paper: 0.1); include_bn1d: FaceBN adapts BatchNorm1d too.
     fp16, bf16: autocast of the student on CUDA (bf16 on the CPU too). compile: torch.compile the student (a minute at the start;
     on a CPU it needs a C++ compiler). deterministic: the same bits on the same machine (deterministic.py); a run does not resume
     with other threads, ranks or another PyTorch. device: "auto", "cpu" or "cuda". rank_timeout:
@@ -154,6 +154,7 @@ class RunConfig:
     val_protocols: tuple = PROTOCOLS
     facebn: str | None = None
     keep: float = 0.9
+    include_bn1d: bool = False
     fp16: bool = False
     bf16: bool = False
     compile: bool = False

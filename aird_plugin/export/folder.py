@@ -3,6 +3,8 @@
 OUT/NAME.onnx              112 px input; InsightFace recognises the model type from this shape
 OUT/MODEL_CARD.md
 OUT/thresholds.json        with --thresholds: the card's threshold table as JSON, and those of `aird recognise`
+OUT/means.json             with --training-centre: the teacher's mean, and the student's where the graph does not subtract it; so
+                           in native/ and int8/
 OUT/native/NAME_16.onnx    native students only: the network with its own input size
 OUT/native/manifest.json   manifest V2, with which InsightFace 2.1 loads a recognition model of another input size
 OUT/int8/NAME*_int8.onnx   with --int8: an int8 version of each file
@@ -12,7 +14,7 @@ OUT/server/                with --server: the folder for InsightFace Server (112
 import json
 import re
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,10 +33,11 @@ from aird_plugin.export.thresholds import threshold_table
 from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.recorded import weights_of
+from aird_plugin.models.training_means import TrainingMeans, write_means
 from aird_plugin.recognition.calibration import SECTION
 from aird_plugin.recognition.measure import measure
 from aird_plugin.recognition.networks import Network
-from aird_plugin.utils.files import write_atomically
+from aird_plugin.utils.files import file_sha256, write_atomically
 from aird_plugin.utils.torch_files import state_sha256
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -52,13 +55,15 @@ class VerifiedFile:
 
 @dataclass
 class ExportResult:
-    """The contents of the exported folder. rejected: why an int8 file was left out."""
+    """The contents of the exported folder. rejected: why an int8 file was left out. centered: whether the graphs subtract the
+    training mean."""
 
     folder: Path
     files: list[VerifiedFile] = field(default_factory=list)
     int8: list[Quantised] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
     thresholds: dict | None = None
+    centered: bool = False
 
 
 class ExportOptions(NamedTuple):
@@ -67,12 +72,15 @@ class ExportOptions(NamedTuple):
     int8_pairs: also int8 files, calibrated on the images and evaluated on these pairs. threshold_pairs: pairs for the table of
     thresholds; threshold_teacher: also measure this HR recogniser, and the student against its embeddings.
     server_detector: also a folder for InsightFace Server with this detector, checked by `check_detector`.
+    means: None, or the run's training means: the files subtract the student's in their graph. The graph of an .onnx student stays
+    as it was, and its mean is beside it.
     """
 
     int8_pairs: str | None = None
     threshold_pairs: str | None = None
     threshold_teacher: Path | None = None
     server_detector: Path | None = None
+    means: TrainingMeans | None = None
 
 
 def export_student(
@@ -94,17 +102,20 @@ def export_student(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         result = ExportResult(out)
-        expected_ND = embed(student, resize_to_side(student.input_size, images_NHWC), flip=False, label="student")
+        in_graph = options.means is not None and not isinstance(student, OnnxNetwork)
+        result.centered = in_graph
+        network = options.means.center("student", student) if in_graph else student
+        expected_ND = embed(network, resize_to_side(student.input_size, images_NHWC), flip=False, label="student")
         # The weights themselves identify the model, in whatever file they are.
         weights = {"weights": state_sha256(student.state_dict())}
-        provenance = origin(metadata) | weights
+        provenance = origin(metadata) | weights | ({"training_centre": True} if in_graph else {})
         wide = partial / f"{out.name}.onnx"
-        write_student(student, wide, provenance)
+        write_student(network, wide, provenance)
         wide_file = open_exported(student, wide)
         result.files.append(verify_file(wide_file, partial, images_NHWC, expected_ND, not isinstance(student, OnnxNetwork)))
         if student.input_size != FACE_SIDE:
             small = partial / "native" / f"{out.name}_{student.input_size}.onnx"
-            write_onnx(student, small, provenance)
+            write_onnx(network, small, provenance)
             write_package_manifest(small, student.input_size, expected_ND.shape[1])
             result.files.append(verify_file(open_exported(student, small), partial, images_NHWC, expected_ND))
         if options.int8_pairs:
@@ -115,6 +126,8 @@ def export_student(
         if options.threshold_pairs:
             result.thresholds = all_thresholds(student, partial / result.files[-1].file, wide_file, weights["weights"], options)
             write_atomically(partial / "thresholds.json", json.dumps(result.thresholds, indent=1).encode())
+        if options.means:
+            write_means_beside(partial, options.means, in_graph)
         write_atomically(partial / "MODEL_CARD.md", model_card(out.name, metadata, rows, result).encode())
         if out.exists():
             out.rmdir()
@@ -134,6 +147,14 @@ def all_thresholds(student: nn.Module, smallest: Path, wide_file: OnnxTeacher, w
     table = threshold_table(wide_file, options.threshold_pairs)
     section = {SECTION: measure(networks, networks[-1], options.threshold_pairs)}
     return table | {"sha256": wide_file.sha256, "weights": weights} | section
+
+
+def write_means_beside(root: Path, means: TrainingMeans, in_graph: bool) -> None:
+    """means.json in each folder that holds exported files."""
+    beside = replace(means, student_D=None) if in_graph else means
+    for folder in (root, root / "native", root / "int8"):
+        if files := {file.name: file_sha256(file) for file in sorted(folder.glob("*.onnx"))}:
+            write_means(folder, beside, {"files": files})
 
 
 def check_place(out: Path) -> None:

@@ -14,6 +14,7 @@ from aird_plugin.data.batches import Batch
 from aird_plugin.data.loader import loader
 from aird_plugin.diagnostics.ignored_keys import print_ignored_keys
 from aird_plugin.training.deterministic import deterministic
+from aird_plugin.training.means import write_training_means
 from aird_plugin.training.multi_size import all_inputs, identity_loss
 from aird_plugin.training.objective import build_loss_inputs
 from aird_plugin.training.optim import learning_rate
@@ -156,8 +157,9 @@ def resume(state: TrainState) -> int:
 
 
 def finish(state: TrainState) -> Path:
-    """Run the last verification, into evaluation.json; returns the run folder."""
+    """Write the training means, run the last verification, into evaluation.json; returns the run folder."""
     write_student(state.setup)
+    write_training_means(state.setup)
     if state.setup.recipe.run.val_targets:
         evaluate_run(state.setup, write=True)
     distributed.barrier()

@@ -32,6 +32,7 @@ RESUMABLE_KEYS = frozenset(
         "val_protocols",
         "facebn",
         "keep",
+        "include_bn1d",
         "bank",
         "bank_on",
         "device",

@@ -14,11 +14,11 @@ from aird_plugin.evaluation.significance import compare_methods, holm
 from aird_plugin.evaluation.verification import fold_decisions, verify
 from aird_plugin.utils.files import write_atomically
 
-KEPT = ("pairs", "px", "protocol", "high_side", "n_pairs", "accuracy", "ci95")
+KEPT = ("pairs", "px", "protocol", "high_side", "centre", "n_pairs", "accuracy", "ci95")
 ALPHA = 0.05
 
 
-def evaluate_all(evaluator, px: list[int], protocols: tuple[str, ...]) -> list[dict]:
+def evaluate_all(evaluator, px: list[int], protocols: tuple[str, ...], centre: bool | str = False) -> list[dict]:
     """A row for each px and protocol: the accuracy, and in "right", in hexadecimal, which of the N pairs are correct.
 
     Raises what `PairEvaluator.evaluate` raises.
@@ -26,14 +26,16 @@ def evaluate_all(evaluator, px: list[int], protocols: tuple[str, ...]) -> list[d
     rows = []
     for side in px:
         for protocol in protocols:
-            embeddings_2ND = evaluator.embeddings(side, protocol)
-            row = evaluator.setting(side, protocol) | verify(embeddings_2ND, evaluator.same_N)
+            embeddings_2ND = evaluator.embeddings(side, protocol, centre=centre)
+            row = evaluator.setting(side, protocol, centre=centre) | verify(embeddings_2ND, evaluator.same_N)
             right_N = fold_decisions(embeddings_2ND, evaluator.same_N)
             rows.append({key: row[key] for key in KEPT} | {"right": np.packbits(right_N).tobytes().hex()})
     return rows
 
 
-def read_or_evaluate(file: Path, evaluators: dict[str, object], px: list[int], protocols: tuple[str, ...]) -> list[dict]:
+def read_or_evaluate(
+    file: Path, evaluators: dict[str, object], px: list[int], protocols: tuple[str, ...], centre: bool | str = False
+) -> list[dict]:
     """`evaluate_all` on each pairs file; rows in `file` are reused and new ones added to it.
 
     Returns the rows of these evaluators only: the same pairs under another path would count as a second run.
@@ -43,7 +45,7 @@ def read_or_evaluate(file: Path, evaluators: dict[str, object], px: list[int], p
         known = {row["px"] for row in rows if row["pairs"] == str(target)}
         missing = [side for side in px if side not in known]
         if missing:
-            rows += evaluate_all(evaluator, missing, protocols)
+            rows += evaluate_all(evaluator, missing, protocols, centre)
             write_atomically(file, json.dumps(rows).encode())
     return [row for row in rows if row["pairs"] in map(str, evaluators)]
 

@@ -105,10 +105,10 @@ class PairEvaluator:
     def __init__(self, right):
         self.right, self.calls = right, []
 
-    def setting(self, px, protocol):
-        return {"pairs": "small.bin", "px": px, "protocol": protocol, "high_side": None}
+    def setting(self, px, protocol, centre=False):
+        return {"pairs": "small.bin", "px": px, "protocol": protocol, "high_side": None, "centre": centre}
 
-    def embeddings(self, px, protocol):
+    def embeddings(self, px, protocol, centre=False):
         self.calls.append((px, protocol))
         close_N = self.same_N ^ (np.arange(40) >= self.right)
         first_ND = np.tile([1.0, 0.0], (40, 1))
@@ -127,8 +127,8 @@ def test_rows_are_reused(tmp_path):
 
 def test_same_pairs_under_another_path_are_not_a_second_run(tmp_path):
     class Moved(PairEvaluator):
-        def setting(self, px, protocol):
-            return super().setting(px, protocol) | {"pairs": "elsewhere/small.bin"}
+        def setting(self, px, protocol, centre=False):
+            return super().setting(px, protocol, centre) | {"pairs": "elsewhere/small.bin"}
 
     file = tmp_path / "rows.json"
     first = read_or_evaluate(file, {"small.bin": PairEvaluator(36)}, [16], ("lr-lr",))
