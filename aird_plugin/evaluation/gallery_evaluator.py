@@ -17,6 +17,8 @@ from aird_plugin.evaluation.pooling import pool_by
 
 POOLING = ("none", "mean", "quality")
 IMAGES_AT_ONCE = 4096
+# In rows of results, where images were left out.
+UNREADABLE_KEY = "unreadable_images"
 
 
 class GalleryEvaluator:
@@ -78,6 +80,7 @@ class GalleryEvaluator:
             **identify(*self._pooled(probes_PD, gallery_GD, pooling)),
             "degradation": None if spec.px is None else spec.degradation,
             "resize": get_degradation(spec.degradation).version,
+            **({UNREADABLE_KEY: count} if (count := self.identification_set.unreadable) else {}),
         }
 
     def _sums(self, role: str, downsampling: tuple[int, str] | None, part: str, adaptation: Adaptation | None) -> np.ndarray:
