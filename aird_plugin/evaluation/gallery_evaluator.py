@@ -18,6 +18,8 @@ from aird_plugin.models.training_means import TrainingMeans
 
 POOLING = ("none", "mean", "quality")
 IMAGES_AT_ONCE = 4096
+# In rows of results, where images were left out.
+UNREADABLE_KEY = "unreadable_images"
 
 
 class GalleryEvaluator:
@@ -91,6 +93,7 @@ class GalleryEvaluator:
             **identify(*self._pooled(probes_PD, gallery_GD, pooling)),
             "degradation": None if spec.px is None else spec.degradation,
             "resize": get_degradation(spec.degradation).version,
+            **({UNREADABLE_KEY: count} if (count := self.identification_set.unreadable) else {}),
         }
 
     def _sums(
