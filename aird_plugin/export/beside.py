@@ -16,7 +16,7 @@ from aird_plugin.utils.files import file_sha256, write_atomically
 
 
 def write_thresholds(root: Path, smallest: OnnxTeacher, wide: OnnxTeacher, weights: str, options: ExportOptions) -> dict:
-    """thresholds.json: the card's table of the 112 px file, and the section that `TinyFaceAnalysis` reads, of the smallest file."""
+    """thresholds.json: the card's table of the 112 px file, and the section of `TinyFaceAnalysis`, of the smallest file."""
     networks = [Network(smallest.path.stem, smallest, weights)]
     if options.threshold_teacher:
         hr = OnnxTeacher(options.threshold_teacher, "cpu")
