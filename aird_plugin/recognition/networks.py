@@ -15,6 +15,7 @@ from aird_plugin.models.onnx_file import read_onnx
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.recorded import METADATA, foreign_teacher, recorded_metadata, weights_of
 
+CUDA = "CUDAExecutionProvider"
 THRESHOLDS = "thresholds.json"
 DETECTION, RECOGNITION, STUDENT = "detection", "recognition", "student"
 # Scores, boxes and perhaps landmarks at several strides; recognisers have one output.
