@@ -9,7 +9,6 @@ import torch
 from aird_plugin.bridge import checkpointing
 from aird_plugin.bridge.head import RecipeMargin
 from aird_plugin.data.batches import Batch
-from aird_plugin.training.gradient_diagnostics import diagnostics_due, gradient_diagnostics
 from aird_plugin.training.nonfinite import check_loss
 from aird_plugin.training.objective import build_loss_inputs
 from aird_plugin.training.run_log import Metrics
@@ -82,8 +81,6 @@ class UpstreamRun:
         inputs = build_loss_inputs(student_BD, batch, classes, self.batch_index + 1, epoch, self.student_maps)
         out = setup.objective(inputs, identity)
         check_loss(out, step)
-        if diagnostics_due(setup.recipe.run, step + 1):
-            out |= gradient_diagnostics(setup.objective, student_BD, inputs, out)
         self.metrics.add(out)
         return scale_gradient(out["loss"], self.accumulate)
 
