@@ -34,6 +34,7 @@ def train(recipe: Recipe, directory: str) -> Path:
     """
     refuse_sizes(recipe)
     refuse_average(recipe)
+    refuse_diagnostics(recipe)
     refuse_skipping(recipe)
     refuse_unlabelled(recipe)
     folder = checkout.find(directory, hooks.ENTRY)
@@ -97,6 +98,13 @@ def refuse_average(recipe: Recipe) -> None:
     if recipe.schedule.weight_average:
         value = recipe.schedule.weight_average
         raise ValueError(f"weight_average={value!r} does not run inside arcface_torch; train without --arcface-torch")
+
+
+def refuse_diagnostics(recipe: Recipe) -> None:
+    """Raise ValueError for gradient diagnostics: upstream's cross-entropy overwrites what a second backward pass would need."""
+    if recipe.run.gradient_diagnostics:
+        value = recipe.run.gradient_diagnostics
+        raise ValueError(f"gradient_diagnostics={value!r} does not run inside arcface_torch; train without --arcface-torch")
 
 
 def refuse_unlabelled(recipe: Recipe) -> None:

@@ -134,7 +134,8 @@ class RunConfig:
     """output: the run folder. resume: continue from its newest checkpoint if there is one; False starts again.
 
     identity_weight: weight of the margin loss; 0 without labels. save_steps: steps between checkpoints, 0 for once an epoch.
-    frequent: steps between lines of metrics.jsonl. verbose: steps between verifications on val_targets, 0 for none before the
+    frequent: steps between lines of metrics.jsonl. gradient_diagnostics: 0, or N: every N-th line also has norm and direction of
+    each term's gradient (gradient_diagnostics.py). verbose: steps between verifications on val_targets, 0 for none before the
     end. facebn: None, or a mode in which each verification is repeated with FaceBN; keep: weight of the old statistics (the
     paper: 0.1); include_bn1d: FaceBN adapts BatchNorm1d too.
     fp16, bf16: autocast of the student on CUDA (bf16 on the CPU too). compile: torch.compile the student (a minute at the start;
@@ -149,6 +150,7 @@ class RunConfig:
     identity_weight: float = 1.0
     save_steps: int = 0
     frequent: int = 10
+    gradient_diagnostics: int = 0
     verbose: int = 0
     val_targets: tuple = ()
     val_protocols: tuple = PROTOCOLS
@@ -166,7 +168,7 @@ class RunConfig:
         if not self.output:
             raise ValueError("output names the run folder, for example output=runs/aird")
         at_least(self, 1, "frequent")
-        at_least(self, 0, "save_steps", "verbose", "identity_weight")
+        at_least(self, 0, "save_steps", "verbose", "identity_weight", "gradient_diagnostics")
         between(self, 0, LARGEST_SEED, "seed")
         if self.fp16 and self.bf16:
             raise ValueError("fp16 and bf16 exclude each other; set one of them")
