@@ -36,6 +36,7 @@ setup(
     description="Makes InsightFace recognise tiny faces: distils small low-resolution students from an InsightFace teacher",
     long_description=(HERE / "README.md").read_text(),
     long_description_content_type="text/markdown",
+    author="The aird_plugin authors",
     license="MIT",
     license_files=["LICENSE"],
     python_requires=">=3.11",

@@ -6,7 +6,7 @@ Importing this package starts nothing; the work begins with `train.py` or the `a
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 # Name -> the module that is imported when the name is first used.
 PUBLIC = {
