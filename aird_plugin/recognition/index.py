@@ -23,8 +23,9 @@ MISSING = "an index of more than a matrix product needs faiss: `pip install aird
 class Index:
     """A search structure over unit vectors, float32 (N, D).
 
-    kind: "product", or faiss's "flat" (both exact), "hnsw" or "ivfpq" (approximate candidates, exact cosines). Raises ImportError where faiss is missing, and ValueError for another kind
-    or too few templates to train IVF-PQ.
+    kind: "product", or faiss's "flat" (both exact), "hnsw" or "ivfpq" (approximate candidates, exact cosines).
+
+    Raises ImportError where faiss is missing, and ValueError for another kind or too few templates to train IVF-PQ.
     """
 
     def __init__(self, templates_ND: np.ndarray, kind: str = "product"):
