@@ -130,7 +130,6 @@ def check(args: argparse.Namespace) -> None:
 
 def gallery_rows(args: argparse.Namespace, student, teacher, specs: list, device) -> tuple[list[dict], list]:
     """A row for each identification set and spec, and what was taken from each folder and left out."""
-    from aird_plugin.evaluation.copies import warning_of_probes
     from aird_plugin.evaluation.gallery_evaluator import GalleryEvaluator
     from aird_plugin.evaluation.identification_sets import read_bin, read_layout
     from aird_plugin.models.recorded import adapted_to
@@ -143,9 +142,9 @@ def gallery_rows(args: argparse.Namespace, student, teacher, specs: list, device
         identification_sets = read_layout(args.layout, args.data, args.distractors)
     rows = []
     for identification_set in identification_sets:
-        warn(warning_of_probes(identification_set))
         evaluator = GalleryEvaluator(student, identification_set, args.data, args.layout, teacher, args.batch, device)
         rows += [evaluator.evaluate(spec, pooling=args.pool) | {"merge": args.merge} for spec in specs]
+        warn(evaluator.copies())
     return rows, [walk for identification_set in identification_sets for walk in identification_set.walks]
 
 

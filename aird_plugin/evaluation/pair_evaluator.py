@@ -17,6 +17,7 @@ from aird_plugin.data.pairs import distinct_faces, read_pairs
 from aird_plugin.evaluation.copies import warning_of_pairs
 from aird_plugin.evaluation.degraded_faces import DegradedFaces
 from aird_plugin.evaluation.embed import embed, embed_frozen, eval_mode, network_inputs, normalise
+from aird_plugin.evaluation.equal_embeddings import warning_of_equal_pairs
 from aird_plugin.evaluation.eval_spec import Adaptation, EvalSpec
 from aird_plugin.evaluation.verification import verify
 from aird_plugin.models.facebn import FaceBN
@@ -62,8 +63,18 @@ class PairEvaluator:
         self._frozen: dict[tuple[str, int, str], dict[int, np.ndarray]] = {}
 
     def copies(self) -> str:
-        """A warning where more than 0.5% of the pairs show one image twice, by its bytes or re-encoded; else ""."""
-        return warning_of_pairs(self.pairs_file, self.images_UHWC, self.face_2N, self.same_N)
+        """A warning where more than 0.5% of the pairs show one image twice; else "".
+
+        By its bytes, re-encoded, or by equal embeddings, of those that are known: at the largest px that was evaluated.
+        """
+        if text := warning_of_pairs(self.pairs_file, self.images_UHWC, self.face_2N, self.same_N):
+            return text
+        whole = [key for key, known in self._frozen.items() if len(known) == len(self.images_UHWC)]
+        if not whole:
+            return ""
+        known = self._frozen[max(whole, key=lambda key: key[1])]
+        embeddings_2ND = np.stack([known[face] for face in self.face_2N.tolist()])
+        return warning_of_equal_pairs(self.pairs_file, embeddings_2ND, self.face_2N, self.same_N)
 
     def with_student(self, student) -> "PairEvaluator":
         """An evaluator of another student that shares the decoded images and the teacher's embeddings."""
