@@ -11,7 +11,7 @@ from aird_plugin.evaluation.copies import BLOCK, MAX_COPIES
 from aird_plugin.evaluation.embed import normalise
 
 # The squared length of a unit vector rounded to float32 is wrong by at most 2**-23, and an image's place in a batch changes its
-# embedding by about 1e-6, the cosine by its square. Other photos of LFW (view 1) and CFP stay 3e-3 and more below 1, also at 8 px.
+# embedding by about 1e-6, the cosine by its square. Other photos of LFW (view 1) and CFP stay 3e-3 below 1, also at 8 px.
 EQUAL_COSINE = 1 - 1e-6
 # float32's error of a scalar product of long vectors; what is above is computed again in float64.
 NEARLY = 1 - 1e-4
