@@ -4,8 +4,8 @@ import dataclasses
 import sys
 from collections.abc import Iterator
 
+from aird_plugin.config.bridge_section import BridgeConfig
 from aird_plugin.config.recipe import Recipe
-from aird_plugin.config.sections import BridgeConfig
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.training.optim import ScheduleConfig
 from aird_plugin.utils import distributed
