@@ -1,6 +1,6 @@
 """Start every recipe of the repository on clean data, take two steps, and count the warnings: there should be none.
 
-    python tools/count_warnings.py [--only NAME ...] [--images K]
+    python tools/count_warnings.py [--only NAME ...] [--skip NAME ...] [--images K]
 
 Data: K images of each of 64 identities of $AIRD_DATA/celeb240 for training, 20 pairs of others for verification, and the
 teachers of $AIRD_DATA. What a recipe names otherwise (a ResNet50, CASIA-WebFace, another recipe's run) is replaced: a warning
@@ -15,7 +15,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -48,6 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run with the arguments of the command line. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", metavar="NAME", help="only recipes whose name contains one of these")
+    parser.add_argument("--skip", nargs="+", default=[], metavar="NAME", help="no recipe whose name contains one of these")
     parser.add_argument("--images", type=int, default=4, metavar="K", help="images of each identity (4)")
     parser.add_argument("--folder", type=Path, help="for data, banks and runs. default: a temporary one, removed afterwards")
     args = parser.parse_args(argv)
@@ -55,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
         folder = expand_user(args.folder or Path(temporary)).resolve()
         write_data(folder, args.images)
         lines = [["recipe", "seconds", "warnings", ""]]
-        for path in in_order(args.only):
+        for path in in_order(args.only, args.skip):
             started = time.monotonic()
             found = warnings_of(path, folder)
             lines.append([path.stem, f"{time.monotonic() - started:.0f}", str(len(found)), " | ".join(found)])
@@ -66,12 +67,13 @@ def main(argv: list[str] | None = None) -> int:
     return 1 if count else 0
 
 
-def in_order(only: list[str] | None) -> list[Path]:
+def in_order(only: list[str] | None = None, skip: Sequence[str] = ()) -> list[Path]:
     """The recipes: priors first, then first stages, then all others."""
     paths = sorted(
         RECIPES.rglob("*.py"), key=lambda path: (not path.stem.endswith("prior"), "stage1" not in path.stem, path.stem)
     )
-    return [path for path in paths if not only or any(part in path.stem for part in only)]
+    chosen = [path for path in paths if not only or any(part in path.stem for part in only)]
+    return [path for path in chosen if not any(part in path.stem for part in skip)]
 
 
 def write_data(folder: Path, images: int) -> None:
