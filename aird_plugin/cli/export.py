@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(problem)
     metadata = read_metadata(folder)
     count = args.count if args.count is not None else 512 if args.int8 else 128
-    images_NHWC = sample_faces(args.faces or metadata["records"]["path"], count)
+    rec = metadata["recipe"].get("rec")
+    images_NHWC = sample_faces(args.faces or (rec if isinstance(rec, list) else metadata["records"]["path"]), count)
     evaluation = folder / "evaluation.json"
     rows = json.loads(evaluation.read_text()) if evaluation.exists() else []
     means = read_means(folder, student) if args.training_centre else None

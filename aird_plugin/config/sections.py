@@ -25,15 +25,18 @@ LONGEST_TIMEOUT = 315_360_000
 
 @dataclass(frozen=True)
 class DataConfig:
-    """rec: folder with train.rec, of one subfolder per identity, or of images without labels. num_image: 0, or the count that
-    the data must have. labels: False trains without labels also where the data have them (training/labels.py).
+    """rec: folder with train.rec, of one subfolder per identity, or of images without labels; or a tuple of several, trained on
+    as one. identity_map: a CSV file that joins identities of several (data/joined_records.py); without it they are apart.
+    num_image: 0, or the count that the data must have. labels: False trains without labels also where the data have them
+    (training/labels.py).
     px: side of the LR image; 112 leaves it untouched. degradation: how images are downsampled and resized to the student's input
     (a name of data/degradation.py); the run's verification does the same. It may be a mixture, name -> weight, from which
     each image of a step draws one (data/mixture.py); the verification is then bicubic. num_workers: processes that prepare
     batches; 0 prepares them in the training process (best with the bank).
     """
 
-    rec: str = ""
+    rec: str | tuple = ""
+    identity_map: str = ""
     num_image: int = 0
     labels: bool = True
     px: int = 16
@@ -43,11 +46,19 @@ class DataConfig:
     def __post_init__(self):
         if not self.rec:
             raise ValueError("rec names the training images: a folder with train.rec, one subfolder per identity, or images")
+        for path in self.places:
+            if not isinstance(path, str) or not path:
+                raise ValueError(f"rec is a path, or a tuple of paths; got {path!r} in it")
         check_px(self.px)
         check_degradation(self.degradation)
         for key in ("num_image", "num_workers"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The path of each training set."""
+        return self.rec if isinstance(self.rec, tuple) else (self.rec,)
 
 
 @dataclass(frozen=True)
