@@ -55,7 +55,7 @@ def main() -> int:
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--gallery", type=int, nargs="+", default=[1000, 100_000], help="templates of the search column")
     parser.add_argument("--search", type=int, nargs="+", metavar="N", help="measure the search alone, at these sizes")
-    parser.add_argument("--index", nargs="+", choices=KINDS[1:], default=list(KINDS[1:]))
+    parser.add_argument("--index", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--width", type=int, default=128)
     args = expand_arguments(parser.parse_args())
     torch.set_num_threads(1)
@@ -89,7 +89,7 @@ def bench_frame(args: argparse.Namespace) -> None:
         "frames/s",
     ]
     print(f"| {' | '.join(columns)} |\n|{'---|' * len(columns)}")
-    indexes = [Index(units(size, student.model.dim, 0), "product" if size <= 100_000 else "flat") for size in args.gallery]
+    indexes = [Index(units(size, student.model.dim, 0)) for size in args.gallery]
     for count in FACES:
         took = time_faces(frame_HWC, count, (detector, mbf, student), dict(zip(sizes, indexes, strict=True)), args.turns)
         ours = took["crops"] + took["embedding"]

@@ -1,4 +1,4 @@
-"""Nearest templates by cosine: one matrix product, or faiss beyond about 100,000 templates.
+"""Nearest templates by cosine: one matrix product, or faiss for larger galleries.
 
 Q = queries, N = templates, D = embedding width, K = neighbours.
 """
@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-KINDS = ("auto", "product", "flat", "hnsw", "ivfpq")
-PRODUCT_UP_TO = 100_000
+KINDS = ("product", "flat", "hnsw", "ivfpq")
 SCORES_AT_ONCE = 1 << 26
 # M and efConstruction are faiss's usual ones; the search widths are for a recall above 95% at 10^6 (docs/scale.md).
 HNSW_NEIGHBOURS, HNSW_BUILD, HNSW_SEARCH = 32, 100, 256
@@ -24,16 +23,14 @@ MISSING = "an index of more than a matrix product needs faiss: `pip install aird
 class Index:
     """A search structure over unit vectors, float32 (N, D).
 
-    kind: "product", or faiss's "flat" (both exact), "hnsw" or "ivfpq" (approximate candidates, exact cosines); "auto" is the
-    product up to 100,000 templates and flat beyond. Raises ImportError where faiss is missing, and ValueError for another kind
-    or too few templates to train IVF-PQ.
+    kind: "product", or faiss's "flat" (both exact), "hnsw" or "ivfpq" (approximate candidates, exact cosines).
+
+    Raises ImportError where faiss is missing, and ValueError for another kind or too few templates to train IVF-PQ.
     """
 
-    def __init__(self, templates_ND: np.ndarray, kind: str = "auto"):
+    def __init__(self, templates_ND: np.ndarray, kind: str = "product"):
         if kind not in KINDS:
             raise ValueError(f"index must be one of {', '.join(KINDS)}, got {kind!r}")
-        if kind == "auto":
-            kind = "product" if len(templates_ND) <= PRODUCT_UP_TO else "flat"
         self.kind, self.templates_ND = kind, np.ascontiguousarray(templates_ND, np.float32)
         self.faiss_index: Any = None if kind == "product" else build_faiss(self.templates_ND, kind)
 
