@@ -150,7 +150,7 @@ def test_photo_gallery_slider_and_thresholds_that_arrive_later(browser, api, rou
 
     with serving(DemoApi(api.networks, None, "cpu", photo), work) as url:
         browser.call("Page.navigate", url=url)
-        browser.until("info && !document.getElementById('photo-part').hidden")
+        browser.until("document.getElementById('photo-part')?.hidden === false")
         assert "Measuring: step 1 of 4, 0%" in browser.run("task.textContent")
         browser.choose("#photo-file", 0, tmp_path / "photo.png")
         browser.until(STILL)

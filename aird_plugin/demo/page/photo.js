@@ -141,8 +141,9 @@ function summary(rows) {
   const parts = [`${faces.length} of ${rows.length} faces detected`], losses = rows.map(isLost).filter((lost) => lost !== null);
   if (px.length) parts[0] += `, ${rounded(Math.min(...px))} to ${rounded(Math.max(...px))} px`;
   const named = faces.filter((face) => verdict(face)[0] === "named").length;
-  if (photo.seen.identities && info.photo.rates.length) parts.push(`${named} named`);
-  if (losses.length && photo.seen !== photo.full) {
+  if (photo.seen === photo.full) {
+    if (photo.seen.identities && info.photo.rates.length) parts.push(`${named} named`);
+  } else if (losses.length) {
     parts.push(`${losses.filter((lost) => !lost).length} of ${losses.length} names as in the original photo`);
   }
   return `${parts.join("; ")}.`;
@@ -179,9 +180,9 @@ function details({before, face}) {
   if (!match) parts.push("no gallery yet");
   else if (match.name === null) parts.push(info.photo.rates.length ? `no decision: ${match.reason}` : "best match, no decision");
   else if (match.threshold !== null) {
-    const side = match.name === "unknown" ? `below the threshold ${signed(match.threshold)}; best match ${match.candidates[0][0]}`
-      : `above the threshold ${signed(match.threshold)}`;
-    parts.push(`${side} (FAR ${percent(match.far)})`);
+    const rate = `${signed(match.threshold)} (FAR ${percent(match.far)})`;
+    parts.push(match.name === "unknown" ? `below the threshold ${rate}, best match ${match.candidates[0][0]}`
+      : `above the threshold ${rate}`);
   }
   if (isLost({before, face})) parts.push(`${verdict(before)[1].replace("?", "")} in the original photo`);
   return `${parts.join("; ")}.`;
