@@ -96,6 +96,8 @@ class TeacherConfig:
     teacher_network: for a bare .pt of a network that its keys do not identify. teacher_input: how the teacher is fed, for example
     {"color": "bgr", "mean": 127.5, "std": 128}; None leaves it to the rules (docs/teacher.md). Of several teachers, both are None
     or tuples with an entry for each. teacher_join: "mean" of the normalised embeddings of several teachers, or "concat".
+    teacher_flip_mean: an image's target is the mean of the teacher's embeddings of the view and of its mirror image, as
+    verification adds both; False takes the view's alone. Anchors, negatives and class centers stay as they are.
     teacher_px: the px at which the teacher sees the training images, an assistant for a small student; 0 for the images as they
     are; of several teachers, one for all or a tuple. The HR side of LR-HR pairs is always embedded from HR images.
     """
@@ -105,6 +107,7 @@ class TeacherConfig:
     teacher_input: dict | tuple | None = None
     teacher_join: str = "mean"
     teacher_px: int | tuple = 0
+    teacher_flip_mean: bool = False
 
     def __post_init__(self):
         if self.teacher_join not in JOINS:

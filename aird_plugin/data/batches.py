@@ -107,6 +107,7 @@ class BankFaces(Dataset):
     """Batches from the bank, without decoding or a teacher forward. also: the image caches of further sizes.
 
     place: None, or the device that holds the bank; batches are then built on it, and only their indices are copied to it.
+    flip_mean: whether an image's teacher embedding is the sum over the view and its mirror image, not normalised, in float32.
     """
 
     def __init__(
@@ -117,7 +118,9 @@ class BankFaces(Dataset):
         neighbours: Neighbours | None,
         also: tuple[ImageCache, ...] = (),
         place: torch.device | None = None,
+        flip_mean: bool = False,
     ):
+        self.flip_mean = flip_mean
         self.sampler, self.neighbours, self.on_device = sampler, neighbours, place is not None
         self.label = DeviceArray(low.label_N[:, None], place)
         self.low, *self.also = (DeviceArray(cache.low_NJHWC, place) for cache in (low, *also))
@@ -134,9 +137,17 @@ class BankFaces(Dataset):
             label_B=self.label(row_B, torch.zeros_like(row_B)).long(),
             row_B=row_B,
             also_PBSSC=tuple(gather_views(low, row_B, view_B, *mirroring) for low in self.also),
-            teacher_BD=None if self.embeddings is None else self.embeddings(row_B, view_B),
+            teacher_BD=self._targets(row_B, view_B),
         )
         return replace(batch, **self.neighbours.lookup(draw)) if self.neighbours else batch
+
+    def _targets(self, row_B: torch.Tensor, view_B: torch.Tensor) -> torch.Tensor | None:
+        """The teacher's embeddings of these views, or their sums with those of the mirror images. (B, D)"""
+        if self.embeddings is None:
+            return None
+        target_BD = self.embeddings(row_B, view_B)
+        # Views 2 n and 2 n + 1 are mirror images of each other.
+        return target_BD.float() + self.embeddings(row_B, view_B ^ 1) if self.flip_mean else target_BD
 
 
 def mirror_indices(views_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
