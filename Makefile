@@ -38,7 +38,7 @@ bench-methods: $(SET_UP)   ## every method for two epochs on real faces (AIRD_DA
 bench: $(SET_UP)        ## what is promised of speed and memory, as ratios of one run; WITH="--arcface-torch DIR ..." adds rows; resumable
 	$(RUN) tools/bench.py runs/bench $(WITH)
 
-EXTRAS := arcface insightface onnx prior report
+EXTRAS := arcface faiss insightface onnx prior report video
 
 lock: $(SET_UP)         ## constraints-hashed.txt from constraints.txt; asks the index for hashes and downloads no package but uv
 	$(RUN) -m pip install --quiet --disable-pip-version-check uv

@@ -1,6 +1,26 @@
-"""Teach small networks to recognise tiny faces, by distillation from an InsightFace model.
+"""Teach small networks to recognise tiny faces, by distillation from an InsightFace model, and recognise them in frames.
 
-Importing this package starts nothing; the work begins with `train.py` or the `aird` command.
+Importing this package starts nothing; the work begins with `train.py` or the `aird` command, or with the names of `PUBLIC`.
 """
 
-__version__ = "0.1.0"
+import importlib
+from typing import Any
+
+__version__ = "1.0.0"
+
+# Name -> the module that is imported when the name is first used.
+PUBLIC = {
+    "TinyFaceAnalysis": "aird_plugin.recognition.analysis",
+    "Gallery": "aird_plugin.recognition.gallery",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """A public name, imported on first use."""
+    if name not in PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(PUBLIC[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *PUBLIC])

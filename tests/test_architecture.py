@@ -10,7 +10,20 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "aird_plugin"
 FILES = sorted(PACKAGE.rglob("*.py"))
-HEAVY = {"onnx", "onnxruntime", "insightface", "matplotlib", "diffusers", "sklearn", "cv2", "mxnet", "scipy"}
+HEAVY = {
+    "onnx",
+    "onnxruntime",
+    "insightface",
+    "matplotlib",
+    "diffusers",
+    "sklearn",
+    "cv2",
+    "mxnet",
+    "scipy",
+    "faiss",
+    "trackers",
+    "supervision",
+}
 STANDARD = set(sys.stdlib_module_names)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("aird_plugin", "docs", "recipes", "tests", "tools")
-PAGES = [ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]
 FILES = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.*")] + [*ROOT.glob("*.*")]
 RECIPES = {path.stem for path in (ROOT / "recipes").rglob("*.py")}
 # Files of arcface_torch, and those that docs/extending.md writes or assumes.
@@ -67,10 +67,23 @@ def empty_selections(text: str) -> list[str]:
 CHECKS = (missing_paths, missing_modules, missing_recipes, missing_targets, empty_selections)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_names_in_the_documentation_exist(check, page):
     assert not check(page.read_text()), page
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_table_cells_are_short_enough_to_read(page):
+    """Longer cells make a table's other columns a few characters wide; write a list instead."""
+    rows = [line for line in page.read_text().splitlines() if line.startswith("|")]
+    assert not [cell for row in rows for cell in row.split("|") if len(cell) > 500]
+
+
+def test_the_index_of_the_benchmarks_names_every_page():
+    folder = ROOT / "docs" / "benchmarks"
+    linked = re.findall(r"^\| \[\w+\]\((\w+\.md)\)", (folder / "README.md").read_text(), re.M)
+    assert sorted([*linked, "README.md"]) == sorted(path.name for path in folder.glob("*.md"))
 
 
 @pytest.mark.parametrize(

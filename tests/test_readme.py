@@ -46,11 +46,22 @@ def test_command_parses(line):
         load(ROOT / words[first], [word for word in words[first + 1 :] if "=" in word])
 
 
-@pytest.mark.parametrize("page", ["README.md", *(f"docs/{path.name}" for path in sorted((ROOT / "docs").glob("*.md")))])
+def anchors(page: Path) -> set[str]:
+    """The fragments by which GitHub links to a page's headings: lower case, without punctuation, hyphens for blanks."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.M)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+PAGES = [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "recipes").rglob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_resolve(page):
-    for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / page).read_text()):
-        if "://" not in target:
-            assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
+    for link in re.findall(r"\]\(([^)]+)\)", page.read_text()):
+        if "://" not in link:
+            target, _, anchor = link.partition("#")
+            path = page.parent / target if target else page
+            assert path.exists() and (not anchor or anchor in anchors(path)), f"{page} links to {link}"
 
 
 def test_recipe_keys_of_the_aird_page_exist():

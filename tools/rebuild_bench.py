@@ -1,4 +1,4 @@
-"""Build the LFW and CelebA files that docs/benchmarks.md measures on, from your own copies of LFW-a and CelebA. Resumable.
+"""Build the LFW and CelebA files that docs/benchmarks measures on, from your own copies of LFW-a and CelebA. Resumable.
 
     python tools/rebuild_bench.py OUT --lfw lfw-a --pairs pairs.txt --dev-test pairsDevTest.txt \\
         --celeba img_celeba --identities identity_CelebA.txt --celeba-points list_landmarks_celeba.txt
@@ -6,7 +6,7 @@
 writes OUT/lfw/{lfw,lfw_folds9_10,lfw_split,lfw_view1}.bin, OUT/celeb240 and OUT/faces15k: set AIRD_DATA to OUT. --lfw alone
 writes the four .bin files, --celeba alone OUT/celeb240. Landmarks come from InsightFace's detector if installed, or from files,
 as in `aird align`. LFW's pairs and identities are exactly ours, which the command checks; the 240 CelebA identities are drawn
-by a similar rule, because ours are not recorded. docs/benchmarks.md describes the effect on the figures.
+by a similar rule, because ours are not recorded. docs/benchmarks/data.md describes the effect on the figures.
 """
 
 import argparse
@@ -127,9 +127,7 @@ def write_list(out: Path, name: str, pairs: list[Pair], folder: Path) -> None:
     crops = {shot: (folder / shot[0] / f"{shot[0]}_{shot[1]:04d}.jpg").read_bytes() for shot in set(shots)}
     write_pairs(out / "lfw" / f"{name}.bin", [crops[shot] for shot in shots], [a[0] == b[0] for a, b in pairs])
     ours = hashlib.sha256(text).hexdigest() == OUR_LISTS[name]
-    match = (
-        "those of docs/benchmarks.md" if ours else "NOT those of docs/benchmarks.md; check that LFW and its lists are unchanged"
-    )
+    match = "those of docs/benchmarks" if ours else "NOT those of docs/benchmarks; check that LFW and its lists are unchanged"
     print(f"{out / 'lfw' / name}.bin: {len(pairs)} pairs, {match}")
 
 

@@ -13,8 +13,8 @@ from aird_plugin.demo.api import DemoApi
 from aird_plugin.demo.comparison import Network
 from aird_plugin.demo.face_crop import open_detector
 from aird_plugin.demo.server import DemoServer, Document, Endpoint, as_json
-from aird_plugin.demo.thresholds_file import check_owner, read_thresholds
 from aird_plugin.export.thresholds import threshold_table
+from aird_plugin.export.thresholds_file import check_owner, read_thresholds
 from aird_plugin.models.load import load_model, load_teacher
 from aird_plugin.models.recorded import is_same_teacher, recorded_metadata
 from aird_plugin.training.setup import pick_device

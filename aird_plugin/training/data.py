@@ -35,7 +35,7 @@ def open_faces(recipe: Recipe) -> tuple[Records, Recipe]:
 
     Raises ValueError where recipe and data disagree.
     """
-    stored = open_records(recipe.data.rec)
+    stored = open_records(recipe.data.rec, recipe.data.identity_map)
     wanted = recipe.data.num_image
     if wanted and wanted != len(stored):
         raise ValueError(f"num_image={wanted}, but {recipe.data.rec} holds {len(stored)} images")

@@ -12,8 +12,8 @@ def bound_spinning() -> None:
 
     By default libgomp spins 300,000 iterations. On an idle machine that costs nothing; beside other work the waiting threads
     occupy the cores that the working thread needs, and on some machines a training step slows down by a factor of thirty
-    (docs/benchmarks.md, "A busy machine"). Every entry point calls this first. Where the user has set a variable of `WAITING`, it
-    changes nothing.
+    (docs/benchmarks/hosts.md, "A busy machine"). Every entry point calls this first. Where the user has set a variable of
+    `WAITING`, it changes nothing.
     """
     if not any(name in os.environ for name in WAITING):
         os.environ["GOMP_SPINCOUNT"] = SPINS

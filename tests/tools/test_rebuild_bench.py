@@ -1,4 +1,4 @@
-"""From copies of LFW and CelebA to the files of docs/benchmarks.md, here with noise photos."""
+"""From copies of LFW and CelebA to the files of docs/benchmarks, here with noise photos."""
 
 import random
 import re
@@ -108,7 +108,7 @@ def test_records_hold_celeba_then_untested_lfw_identities(built):
 def test_differing_lists_are_reported(tool, originals, tmp_path, capsys):
     assert tool.main(arguments(originals, tmp_path / "out", "lfw")) == 0
     out = capsys.readouterr().out
-    assert out.count("NOT those of docs/benchmarks.md") == 4 and "1 photos without a detected face" in out
+    assert out.count("NOT those of docs/benchmarks") == 4 and "1 photos without a detected face" in out
     assert not (tmp_path / "out" / "faces15k").exists()
 
 

@@ -1,4 +1,4 @@
-"""LFW's lists of pairs, and the lists of docs/benchmarks.md that are derived from them.
+"""LFW's lists of pairs, and the lists of docs/benchmarks that are derived from them.
 
 A shot is an identity's name and a photo number, ("Abel_Pacheco", 4); a pair is two shots, genuine if both names are equal.
 """
