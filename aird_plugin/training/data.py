@@ -174,7 +174,7 @@ def build_source(
         downsamples = device.type == "cpu" or bool(drawn_range) or get_degradation(degradation).version != RESIZE
         with_hr = cache is not None
         source: BankFaces | OnlineFaces = OnlineFaces(
-            sampler, records, px, degradation, seed, with_hr, neighbours, sizes.also_px, downsamples
+            sampler, records, px, degradation, seed, with_hr, neighbours, sizes.also_px, downsamples, data.mixup
         )
     else:
         flip_mean = recipe.teacher.teacher_flip_mean
