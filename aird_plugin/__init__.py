@@ -12,6 +12,16 @@ __version__ = "1.0.0"
 PUBLIC = {
     "TinyFaceAnalysis": "aird_plugin.recognition.analysis",
     "Gallery": "aird_plugin.recognition.gallery",
+    "load_model": "aird_plugin.models.load",
+    "build": "aird_plugin.models",
+    "FaceBN": "aird_plugin.models.facebn",
+    "low_faces": "aird_plugin.data.lowres",
+    "read_pairs": "aird_plugin.data.pairs",
+    "RecordReader": "aird_plugin.data.recordio",
+    "embed": "aird_plugin.evaluation.embed",
+    "verify": "aird_plugin.evaluation.verification",
+    "instance_loss": "aird_plugin.losses.instance",
+    "RelationLoss": "aird_plugin.losses.relation",
 }
 
 
