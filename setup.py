@@ -17,6 +17,7 @@ EXTRAS = {
     # ByteTrack; brings supervision and PyAV, and no torch or torchvision of its own.
     "video": ["trackers>=2.6"],
     "prior": ["diffusers>=0.42"],
+    "safetensors": ["safetensors>=0.4.3"],
 }
 EXTRAS["ijb"] = [*EXTRAS["insightface"], *EXTRAS["arcface"], "matplotlib>=3.9", "menpo>=0.11", "pandas>=2.2", "prettytable>=3.10"]
 EXTRAS["dev"] = [

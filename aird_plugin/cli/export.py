@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="subtract the student's mean embedding over its training images in the graph; means.json holds the teacher's, for "
         "HR images that it embeds",
     )
+    add("--safetensors", action="store_true", help="also write the student's weights as model.safetensors")
     add("--int8", metavar="PAIRS", help="also write int8 files, calibrated on the images and evaluated on this .bin")
 
 
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     evaluation = folder / "evaluation.json"
     rows = json.loads(evaluation.read_text()) if evaluation.exists() else []
     means = read_means(folder, student) if args.training_centre else None
-    options = ExportOptions(args.int8, args.thresholds, args.teacher, args.server, means)
+    options = ExportOptions(args.int8, args.thresholds, args.teacher, args.server, means, args.safetensors)
     result = export_student(student, metadata, out, images_NHWC, rows, options)
     print_result(result, args.server is not None)
     return 1 if result.rejected else 0
