@@ -17,6 +17,7 @@ EXTRAS = {
     # ByteTrack; brings supervision and PyAV, and no torch or torchvision of its own.
     "video": ["trackers>=2.6"],
     "prior": ["diffusers>=0.42"],
+    "safetensors": ["safetensors>=0.4.3"],
 }
 EXTRAS["ijb"] = [*EXTRAS["insightface"], *EXTRAS["arcface"], "matplotlib>=3.9", "menpo>=0.11", "pandas>=2.2", "prettytable>=3.10"]
 EXTRAS["dev"] = [
@@ -42,7 +43,12 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["aird_plugin", "aird_plugin.*"]), *RECIPES],
     package_dir={package: package.removeprefix("aird_plugin.").replace(".", "/") for package in RECIPES},
-    package_data={"aird_plugin": ["py.typed"], "aird_plugin.demo": ["page.html"], "aird_plugin.report": ["style.css"]},
+    package_data={
+        "aird_plugin": ["py.typed"],
+        "aird_plugin.demo": ["page/*"],
+        "aird_plugin.report": ["style.css"],
+        "aird_plugin.recipes": ["README.md"],
+    },
     install_requires=[
         "torch>=2.4",
         "numpy>=1.26",

@@ -109,11 +109,11 @@ def refuse_diagnostics(recipe: Recipe) -> None:
 
 def refuse_unlabelled(recipe: Recipe) -> None:
     """Raise ValueError for a run without labels. A folder of images is opened, a .rec always has labels."""
-    place = Path(recipe.data.rec)
-    folder = place.is_dir() and not (place / "train.rec").exists()
-    if not recipe.data.labels or (folder and not open_records(recipe.data.rec).num_classes):
+    data = recipe.data
+    folder = any(Path(place).is_dir() and not (Path(place) / "train.rec").exists() for place in data.places)
+    if not data.labels or (folder and not open_records(data.rec, data.identity_map).num_classes):
         raise ValueError(
-            f"rec={place} has no labels, or labels=False, and arcface_torch needs them; train without --arcface-torch"
+            f"rec={data.rec} has no labels, or labels=False, and arcface_torch needs them; train without --arcface-torch"
         )
 
 

@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="subtract the student's mean embedding over its training images in the graph; means.json holds the teacher's, for "
         "HR images that it embeds",
     )
+    add("--safetensors", action="store_true", help="also write the student's weights as model.safetensors")
     add("--int8", metavar="PAIRS", help="also write int8 files, calibrated on the images and evaluated on this .bin")
 
 
@@ -54,11 +55,12 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(problem)
     metadata = read_metadata(folder)
     count = args.count if args.count is not None else 512 if args.int8 else 128
-    images_NHWC = sample_faces(args.faces or metadata["records"]["path"], count)
+    rec = metadata["recipe"].get("rec")
+    images_NHWC = sample_faces(args.faces or (rec if isinstance(rec, list) else metadata["records"]["path"]), count)
     evaluation = folder / "evaluation.json"
     rows = json.loads(evaluation.read_text()) if evaluation.exists() else []
     means = read_means(folder, student) if args.training_centre else None
-    options = ExportOptions(args.int8, args.thresholds, args.teacher, args.server, means)
+    options = ExportOptions(args.int8, args.thresholds, args.teacher, args.server, means, args.safetensors)
     result = export_student(student, metadata, out, images_NHWC, rows, options)
     print_result(result, args.server is not None)
     return 1 if result.rejected else 0

@@ -38,7 +38,7 @@ class ExportOptions(NamedTuple):
     thresholds; threshold_teacher: also measure this HR recogniser, and the student against its embeddings.
     server_detector: also a folder for InsightFace Server with this detector, checked by `check_detector`.
     means: None, or the run's training means: the files subtract the student's in their graph. The graph of an .onnx student stays
-    as it was, and its mean is beside it.
+    as it was, and its mean is beside it. safetensors: also the student's weights, model.safetensors.
     """
 
     int8_pairs: str | None = None
@@ -46,3 +46,4 @@ class ExportOptions(NamedTuple):
     threshold_teacher: Path | None = None
     server_detector: Path | None = None
     means: TrainingMeans | None = None
+    safetensors: bool = False

@@ -28,6 +28,7 @@ from aird_plugin.export.graph import write_onnx, write_student
 from aird_plugin.export.manifests import write_package_manifest, write_server_folder
 from aird_plugin.export.origin import origin
 from aird_plugin.export.quantise import Int8Rejected, Quantised, compare_accuracy, quantise
+from aird_plugin.models.file_formats import save_safetensors
 from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.utils.files import write_atomically
@@ -70,6 +71,8 @@ def export_student(
             write_server_folder(partial / "server", files[0].path, options.server_detector, expected_ND.shape[1])
         if options.threshold_pairs:
             result.thresholds = write_thresholds(partial, files[-1], files[0], weights["weights"], options)
+        if options.safetensors:
+            save_safetensors(partial / "model.safetensors", student.state_dict())
         if options.means:
             write_means_beside(partial, options.means, result.centered)
         write_atomically(partial / "MODEL_CARD.md", model_card(out.name, metadata, rows, result).encode())
