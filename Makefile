@@ -41,7 +41,7 @@ bench: $(SET_UP)        ## what is promised of speed and memory, as ratios of on
 gpu-check: $(SET_UP)    ## this machine's GPU against its CPU, and its speed, on drawn faces; WITH="--arcface-torch DIR" or WITH=--fake
 	$(RUN) tools/check_gpu.py $(WITH)
 
-EXTRAS := arcface insightface onnx prior report
+EXTRAS := arcface faiss insightface onnx prior report video
 
 lock: $(SET_UP)         ## constraints-hashed.txt from constraints.txt; asks the index for hashes and downloads no package but uv
 	$(RUN) -m pip install --quiet --disable-pip-version-check uv

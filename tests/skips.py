@@ -15,6 +15,7 @@ BROUGHT_BY = {
 EXTRAS = {
     "onnx": ("onnx", "onnxruntime"),
     "insightface": ("insightface", "insightface.utils.face_align", "cv2", "skimage"),
+    "faiss": ("faiss",),
     "arcface": ("scipy.io", "scipy.stats", "sklearn"),
     "prior": ("diffusers",),
     "ijb": ("matplotlib", "menpo", "pandas", "prettytable"),

@@ -60,7 +60,7 @@ def test_zoo_recipes_train_the_teachers_own_file(name):
     """Teacher and training set are all that a user states; class centers stay the teacher's."""
     recipe = load(RECIPES / "zoo" / f"{name}.py", ["teacher=mine.onnx", "rec=my_faces"])
     assert recipe.student.network == "onnx" and recipe.student.student_init is None
-    assert recipe.head.head_frozen and recipe.head.head_init == "teacher" and recipe.run.identity_weight == 0
+    assert recipe.head.centers == "frozen" and recipe.head.head_init == "teacher" and recipe.run.identity_weight == 0
     assert recipe.head.num_classes == 0 and recipe.data.num_image == 0
     if name != "zoo_lr16":
         assert set(recipe.data.degradation) == set(DEGRADATIONS) and recipe.sizes.px_range == (8, 64)

@@ -3,11 +3,13 @@
     python tools/bench_methods.py runs/methods --jobs 2
     python tools/bench_methods.py runs/methods --group ablation --seeds 0 1 2
     python tools/bench_methods.py runs/methods --only AIRD DKD --set num_epoch=2 --report report.html
+    python tools/bench_methods.py runs/factors --group factors --px 16 --json factors.json
 
 A method is one recipe, or several in sequence (the last student counts), each trained in its own process, with one thread if
 --jobs is above 1. Finished runs are kept, interrupted ones resume from their checkpoints. Every student is evaluated at each
 px, LR-LR and LR-HR (the teacher embeds the HR side unless the student takes 112 px), on the recipes' own test files; the rows
-are written to rows.json in its folder, one file per --teacher. The tables contain all finished runs.
+are written to rows.json in its folder, one file per --teacher. The tables contain all finished runs. The group "factors" is
+AIRD's ablation by factors (recipes/ablations/faces15k_aird_factors.py).
 """
 
 import argparse
@@ -28,6 +30,7 @@ bound_spinning()
 from aird_plugin.config.recipe_file import recipe_path
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.paths import expand_arguments
+from tools.lib.aird_factors import RECIPE as FACTORS
 from tools.lib.methods import AIRD, COSINE, METHODS, SMALL
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,6 +42,7 @@ def main() -> int:
     args = arguments()
     named = args.only or [name for name, method in METHODS.items() if method.group in args.group]
     chosen = {name: method for name, method in METHODS.items() if name in named}
+    args.chosen = list(chosen)
     queue = [(name, seed) for name, method in chosen.items() for seed in args.seeds or range(method.seeds)]
     queue.sort(key=lambda item: item[1])
     for recipe in dict.fromkeys(method.first for method in chosen.values() if method.first):
@@ -48,7 +52,10 @@ def main() -> int:
         codes = list(pool.map(lambda item: train(args, *item), queue))
     finished = [item for item, code in zip(queue, codes, strict=True) if code == 0]
     results = evaluate(args, finished)
-    print(tables(args, results, finished))
+    tests = significance(args, results)
+    print(tables(args, results, tests, finished))
+    if args.json:
+        write_atomically(args.json, json.dumps(collected(args, results, tests, finished), indent=1).encode())
     if args.report:
         report(args, finished)
     return max(codes, default=0)
@@ -63,9 +70,19 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=1, help="concurrent runs")
     parser.add_argument("--px", type=int, nargs="+", default=[16, 32, 64, 112], help="methods are compared at the first one")
     parser.add_argument("--teacher", default=None, help="teacher that embeds the HR side; default: the recipe's")
+    parser.add_argument("--training-centre", action="store_true", help="center by the training means, as `aird evaluate` does")
     parser.add_argument("--set", nargs="*", default=[], metavar="key=value", help="recipe keys for all runs")
     parser.add_argument("--report", metavar="FILE", help="also write `aird report` of all runs")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all rows and tests to this file")
     return expand_arguments(parser.parse_args())
+
+
+def common_recipe(args):
+    """The recipe whose teacher and test files hold for all methods."""
+    from aird_plugin.config.recipe import load
+
+    name = FACTORS if any(METHODS[name].factors for name in args.chosen) else SMALL
+    return load(recipe_path(ROOT / "recipes", name), args.set)
 
 
 def folder_of(args, name: str, seed: int) -> Path:
@@ -120,39 +137,58 @@ def run_recipe(args, recipe: str, keys: list[str], folder: Path, cost: dict) -> 
 
 def evaluate(args, finished: list[tuple[str, int]]) -> dict[str, list[list[dict]]]:
     """Name -> the rows of each seed, for every finished run and the teacher on LR images. Existing rows are reused."""
-    from aird_plugin.config.recipe import load
+    from aird_plugin.evaluation.eval_spec import TRAINING
     from aird_plugin.evaluation.pair_evaluator import PROTOCOLS, PairEvaluator
     from aird_plugin.models.load import load_model, load_teacher
+    from aird_plugin.models.training_means import read_means
     from aird_plugin.utils.memory import keep_freed_memory
     from tools.lib.method_comparison import identities_in, read_or_evaluate
 
     keep_freed_memory()
-    recipe = load(recipe_path(ROOT / "recipes", SMALL))
+    recipe = common_recipe(args)
     teacher = load_teacher(args.teacher or recipe.teacher.teacher)
     evaluators = {target: PairEvaluator(teacher, target, teacher) for target in recipe.run.val_targets}
     args.label_of = {Path(target).stem: identities_in(evaluator) for target, evaluator in evaluators.items()}
 
-    kept = "rows.json" if args.teacher is None else f"rows-{teacher.sha256[:8]}.json"
-    results = {TEACHER: [read_or_evaluate(args.folder / kept, evaluators, args.px, PROTOCOLS)]}
+    named = "" if args.teacher is None else f"-{teacher.sha256[:8]}"
+    kept, centre = f"rows{named}{'-centred' if args.training_centre else ''}.json", args.training_centre and TRAINING
+    results = {TEACHER: [read_or_evaluate(args.folder / f"rows{named}.json", evaluators, args.px, PROTOCOLS)]}
     for name, seed in finished:
         folder = folder_of(args, name, seed)
         protocols = PROTOCOLS if METHODS[name].teachers_space else PROTOCOLS[:1]
-        own = {target: evaluator.with_student(load_model(folder)) for target, evaluator in evaluators.items()}
-        results.setdefault(name, []).append(read_or_evaluate(folder / kept, own, args.px, protocols))
+        student = load_model(folder)
+        means = read_means(folder, student) if centre else None
+        own = {target: evaluator.with_student(student, means) for target, evaluator in evaluators.items()}
+        results.setdefault(name, []).append(read_or_evaluate(folder / kept, own, args.px, protocols, centre))
     return results
 
 
-def tables(args, results: dict, finished: list[tuple[str, int]]) -> str:
-    """Markdown: accuracy on each file, costs, and the tests of every method against AIRD and cosine regression."""
-    from tools.lib.method_comparison import accuracy_table, cost_table, pairwise_table, pairwise_tests
+def significance(args, results: dict) -> list[dict]:
+    """The tests of every method against AIRD and cosine regression, or against the one it names."""
+    from tools.lib.method_comparison import pairwise_tests
+
+    against = {name: method.against for name, method in METHODS.items() if method.against}
+    return pairwise_tests(results, [AIRD, COSINE], args.px[0], args.label_of, against)
+
+
+def collected(args, results: dict, tests: list[dict], finished: list[tuple[str, int]]) -> dict:
+    """The JSON file: keys of all runs, a row per method, seed and spec with its factors, and the tests."""
+    from tools.lib.method_comparison import flat_rows
+
+    labels = {name: [METHODS[name].factors | {"seed": seed} for other, seed in finished if other == name] for name, _ in finished}
+    return {"set": args.set, "rows": flat_rows(results, labels), "tests": tests}
+
+
+def tables(args, results: dict, tests: list[dict], finished: list[tuple[str, int]]) -> str:
+    """Markdown: accuracy on each file, costs, and the tests."""
+    from tools.lib.method_comparison import accuracy_table, cost_table, pairwise_table
 
     parts = [f"{stem}\n\n{accuracy_table(results, stem)}" for stem in args.label_of]
     folders = {name: [folder_of(args, other, seed) for other, seed in finished if other == name] for name, _ in finished}
     parts.append(cost_table(folders))
-    rows = pairwise_tests(results, [AIRD, COSINE], args.px[0], args.label_of)
     parts += [
-        f"{args.px[0]} px, {len(rows)} tests\n\n{pairwise_table(rows, reference)}"
-        for reference in (AIRD, COSINE)
+        f"{args.px[0]} px, {len(tests)} tests\n\n{pairwise_table(tests, reference)}"
+        for reference in dict.fromkeys((AIRD, COSINE, *(row["b"] for row in tests)))
         if reference in results
     ]
     return "\n\n".join(parts)
@@ -160,9 +196,7 @@ def tables(args, results: dict, finished: list[tuple[str, int]]) -> str:
 
 def report(args, finished: list[tuple[str, int]]) -> None:
     """Run `aird report` on every finished run, in its own process."""
-    from aird_plugin.config.recipe import load
-
-    recipe = load(recipe_path(ROOT / "recipes", SMALL))
+    recipe = common_recipe(args)
     subprocess.run(
         [
             sys.executable,

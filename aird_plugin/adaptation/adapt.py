@@ -45,16 +45,21 @@ class AdaptationResult:
 
 
 def adapt(
-    student: nn.Module, images_NHWC: np.ndarray, keep: float = KEEP["full"], batch: int = 96, device: str = "cpu"
+    student: nn.Module,
+    images_NHWC: np.ndarray,
+    keep: float = KEEP["full"],
+    batch: int = 96,
+    device: str = "cpu",
+    include_bn1d: bool = False,
 ) -> AdaptationResult:
     """Adapt to images at the student's input size, uint8 (N, S, S, 3). The student itself is not changed.
 
-    keep: weight of the old statistics. Raises ValueError for fewer than two images and a network without BatchNorm2d, and what
-    FaceBN raises.
+    keep: weight of the old statistics. include_bn1d: adapt BatchNorm1d too. Raises ValueError for fewer than two images and a
+    network without a BatchNorm to adapt, and what FaceBN raises.
     """
     if len(images_NHWC) < 2:
         raise ValueError(f"{len(images_NHWC)} image(s) are too few for statistics; give two or more")
-    with FaceBN(student, keep, "full") as bn:
+    with FaceBN(student, keep, "full", include_bn1d) as bn:
         old = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in bn.layers]
         with eval_mode(student), torch.inference_mode():
             bn.adapt(x for _, x in network_inputs(images_NHWC, batch, 0, device, label="statistics"))

@@ -21,7 +21,9 @@ from aird_plugin.utils.files import file_sha256, write_atomically
 from aird_plugin.utils.provenance import provenance
 
 
-def adapt_run(run: str | Path, images: str | Path, out: str | Path, px: int | None, keep: float, batch: int) -> dict:
+def adapt_run(
+    run: str | Path, images: str | Path, out: str | Path, px: int | None, keep: float, batch: int, include_bn1d: bool = False
+) -> dict:
     """Adapt the student of `run` to all images at `images`, write the run folder `out`, return the entry "adapted" of its recipe.
 
     px: side to downsample the images to first, None for none. keep: weight of the old statistics.
@@ -34,13 +36,15 @@ def adapt_run(run: str | Path, images: str | Path, out: str | Path, px: int | No
     side = FACE_SIDE if px is None else check_px(px)
     found = read_faces(str(images))
     images_NHWC = found.images_NHWC
-    result = adapt(student, as_network_input(images_NHWC, side, student.input_size), keep, batch)
+    inputs_NSSC = as_network_input(images_NHWC, side, student.input_size)
+    result = adapt(student, inputs_NSSC, keep, batch, include_bn1d=include_bn1d)
     adapted = {
         "faces": len(images_NHWC),
         "source": Path(images).name,
         "source_sha256": file_sha256(images) if Path(images).is_file() else None,
         "px": px,
         "keep": keep,
+        "include_bn1d": include_bn1d,
         "layers": [asdict(layer) for layer in result.layers],
         "before": asdict(result.before),
         "after": asdict(result.after),

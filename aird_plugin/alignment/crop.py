@@ -52,6 +52,23 @@ def face_px(points_52: np.ndarray) -> float:
     return float(FACE_SIDE / np.hypot(*similarity(points_52)[:, 0]))
 
 
+def similarities(points_F52: np.ndarray) -> np.ndarray:
+    """`similarity` to the 112 px template of many faces at once, without scikit-image. float64 (F, 2, 3).
+
+    With points as complex numbers the least-squares transform is z -> a z + b in closed form: a is the covariance of landmarks
+    and template over the landmarks' variance. A face whose landmarks are not finite or all the same gets a matrix of nan.
+    """
+    points_F52 = np.asarray(points_F52, np.float64).reshape(-1, 5, 2)
+    face_F5, target_5 = points_F52[..., 0] + 1j * points_F52[..., 1], template() @ (1, 1j)
+    center_F, target_center = face_F5.mean(1), target_5.mean()
+    offset_F5 = face_F5 - center_F[:, None]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        spread_F = (np.abs(offset_F5) ** 2).sum(1)
+        a_F = (offset_F5.conj() @ (target_5 - target_center)) / np.where(spread_F < 1e-6, np.nan, spread_F)
+        b_F = target_center - a_F * center_F
+    return np.stack([a_F.real, -a_F.imag, b_F.real, a_F.imag, a_F.real, b_F.imag], 1).reshape(-1, 2, 3)
+
+
 def likeness(points_52: np.ndarray) -> float:
     """Correlation with the template after the best rotation, scale and shift, 0..1. Raises ValueError as `similarity`."""
     scale = FACE_SIDE / face_px(points_52)

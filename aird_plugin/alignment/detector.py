@@ -11,6 +11,7 @@ import numpy as np
 from aird_plugin.alignment.detections import Detections
 
 PATTERNS = ("det_*.onnx", "scrfd_*.onnx")
+CPU = "CPUExecutionProvider"
 ALTERNATIVE = "or give landmarks with --points FILE, which needs no detector"
 
 
@@ -31,20 +32,20 @@ def find_detector(file: str | None) -> Path:
 
 
 class Detector:
-    """SCRFD or RetinaFace, loaded by `insightface.model_zoo.get_model`, on the CPU.
+    """SCRFD or RetinaFace, loaded by `insightface.model_zoo.get_model`.
 
-    side: photos are resized to fit a square of this side; score: detection threshold, 0..1.
+    side: photos are resized to fit a square of this side; score: detection threshold, 0..1; providers: of onnxruntime.
     Raises ImportError without the extra `insightface`, and ValueError for a file that is no detector with landmarks.
     """
 
-    def __init__(self, file: Path, score: float = 0.5, side: int = 640):
+    def __init__(self, file: Path, score: float = 0.5, side: int = 640, providers: tuple[str, ...] = (CPU,)):
         try:
             from insightface.model_zoo import get_model
         except ImportError as error:
             raise ImportError(f"detecting faces needs `pip install aird_plugin[insightface]`, {ALTERNATIVE}") from error
         self.file = Path(file)
         try:
-            self.network = get_model(str(file), providers=["CPUExecutionProvider"])
+            self.network = get_model(str(file), providers=list(providers))
         # onnxruntime's errors share no base class.
         except Exception as error:
             raise ValueError(f"{file} is no model that onnxruntime can load: {error}") from error
@@ -52,7 +53,7 @@ class Detector:
             raise ValueError(f"{file}: InsightFace loads it as {type(self.network).__name__}, not as a face detector")
         if not self.network.use_kps:
             raise ValueError(f"{file} detects boxes without landmarks; use a detector with five landmarks, such as det_10g.onnx")
-        self.network.prepare(-1, input_size=(side, side), det_thresh=score)
+        self.network.prepare(-1 if providers[0] == CPU else 0, input_size=(side, side), det_thresh=score)
         # A file with a fixed input size overrides input_size.
         self.side = min(self.network.input_size)
 

@@ -123,8 +123,8 @@ def partial_fc(original, run):
             run.head = self
 
         def prepare(self, student_BD):
-            """Run before upstream's forward: update centers with head_adaptive, pass the embeddings to the recipe's margin."""
-            adaptive = setup.recipe.head.head_adaptive
+            """Run before upstream's forward: update adaptive centers, pass the embeddings to the recipe's margin."""
+            adaptive = setup.recipe.head.centers == "adaptive"
             if not adaptive and run.margin is None:
                 return
             batch = run.batch = setup.add_teacher_outputs(run.batch)

@@ -16,6 +16,7 @@ from aird_plugin.data.mixture import is_mixture
 from aird_plugin.data.records import open_records
 from aird_plugin.diagnostics.ignored_keys import print_ignored_keys
 from aird_plugin.training.deterministic import deterministic
+from aird_plugin.training.means import write_training_means
 from aird_plugin.training.run_folder import write_or_verify_run
 from aird_plugin.training.setup import build_setup, pick_device
 from aird_plugin.training.signals import stop_signals
@@ -33,6 +34,7 @@ def train(recipe: Recipe, directory: str) -> Path:
     """
     refuse_sizes(recipe)
     refuse_average(recipe)
+    refuse_diagnostics(recipe)
     refuse_skipping(recipe)
     refuse_unlabelled(recipe)
     folder = checkout.find(directory, hooks.ENTRY)
@@ -52,6 +54,7 @@ def train(recipe: Recipe, directory: str) -> Path:
         run = UpstreamRun(setup, stack.enter_context(stop_signals()), stack)
         hooks.install(stack, run)
         entry.main(Namespace(config=recipe.run.output))
+        write_training_means(setup)
         final_verification(run, setup.student)
         return Path(recipe.run.output)
 
@@ -97,13 +100,20 @@ def refuse_average(recipe: Recipe) -> None:
         raise ValueError(f"weight_average={value!r} does not run inside arcface_torch; train without --arcface-torch")
 
 
+def refuse_diagnostics(recipe: Recipe) -> None:
+    """Raise ValueError for gradient diagnostics: upstream's cross-entropy overwrites what a second backward pass would need."""
+    if recipe.run.gradient_diagnostics:
+        value = recipe.run.gradient_diagnostics
+        raise ValueError(f"gradient_diagnostics={value!r} does not run inside arcface_torch; train without --arcface-torch")
+
+
 def refuse_unlabelled(recipe: Recipe) -> None:
     """Raise ValueError for a run without labels. A folder of images is opened, a .rec always has labels."""
-    place = Path(recipe.data.rec)
-    folder = place.is_dir() and not (place / "train.rec").exists()
-    if not recipe.data.labels or (folder and not open_records(recipe.data.rec).num_classes):
+    data = recipe.data
+    folder = any(Path(place).is_dir() and not (Path(place) / "train.rec").exists() for place in data.places)
+    if not data.labels or (folder and not open_records(data.rec, data.identity_map).num_classes):
         raise ValueError(
-            f"rec={place} has no labels, or labels=False, and arcface_torch needs them; train without --arcface-torch"
+            f"rec={data.rec} has no labels, or labels=False, and arcface_torch needs them; train without --arcface-torch"
         )
 
 

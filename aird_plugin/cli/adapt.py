@@ -2,6 +2,8 @@
 
 import argparse
 
+from aird_plugin.cli.evaluation_flags import FLAGS
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `aird adapt`."""
@@ -11,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--out", metavar="DIR", required=True, help="folder to write; `aird evaluate` and `aird export` take it as a run")
     add("--px", metavar="N", type=int, help="downsample the images to N px first. default: no downsampling")
     add("--keep", metavar="F", type=float, default=0.1, help="weight of the old statistics, 0 to 1. default: 0.1")
+    add("--include-bn1d", **FLAGS["--include-bn1d"])
     add("--batch", metavar="N", type=int, default=96, help="images per batch. default: 96")
 
 
@@ -18,6 +21,6 @@ def run(args: argparse.Namespace) -> int:
     """Adapt a run to unlabelled images, write the adapted run and print the changes. Nothing is written in case of an error."""
     from aird_plugin.adaptation.adapted_run import adapt_run, format_report
 
-    adapted = adapt_run(args.run, args.faces, args.out, args.px, args.keep, args.batch)
+    adapted = adapt_run(args.run, args.faces, args.out, args.px, args.keep, args.batch, args.include_bn1d)
     print(format_report(adapted, args.out))
     return 0

@@ -4,10 +4,18 @@ import argparse
 import itertools
 from pathlib import Path
 
-from aird_plugin.cli.evaluation_arguments import add_pair_arguments, load_networks, pair_specs, warn, with_skipped, write_rows
+from aird_plugin.cli.evaluation_arguments import (
+    add_pair_arguments,
+    load_means,
+    load_networks,
+    pair_specs,
+    warn,
+    with_skipped,
+    write_rows,
+)
 from aird_plugin.cli.tables import aligned, figure
 
-SETTINGS = ("pairs", "px", "degradation", "protocol", "facebn", "keep", "order", "centre")
+SETTINGS = ("pairs", "px", "degradation", "protocol", "facebn", "keep", "include_bn1d", "order", "centre")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,12 +40,13 @@ def run(args: argparse.Namespace) -> int:
     files, specs = pair_specs(args)
     device, rows, names = pick_device(), [], short_names(args.models)
     students, teacher = load_networks(args, args.models, specs, device)
+    means = dict(zip(names, load_means(args.models, students, teacher, specs), strict=True))
     for pairs_file in files:
         evaluator = PairEvaluator(None, pairs_file, teacher, args.batch, device)
         warn(evaluator.copies())
         for model, student in zip(args.models, students, strict=True):
             warn(adapted_to(model, student, evaluator.pairs_file, evaluator.pairs_sha256))
-        rows += compare_models(evaluator, dict(zip(names, students, strict=True)), specs)
+        rows += compare_models(evaluator, dict(zip(names, students, strict=True)), specs, means)
     add_conclusions(rows)
     rows = with_skipped(rows, dict(zip(names, args.models, strict=True)))
     print(report(rows))

@@ -3,8 +3,16 @@
 import argparse
 from pathlib import Path
 
-from aird_plugin.cli.evaluation_arguments import add_pair_arguments, load_networks, pair_specs, warn, with_skipped, write_rows
-from aird_plugin.cli.tables import aligned, figure, interval, settings
+from aird_plugin.cli.evaluation_arguments import (
+    add_pair_arguments,
+    load_means,
+    load_networks,
+    pair_specs,
+    warn,
+    with_skipped,
+    write_rows,
+)
+from aird_plugin.cli.tables import aligned, figure, interval, settings, shown
 
 SETTINGS = ("pairs", "px", "degradation", "protocol", "high_side", "facebn", "keep", "order", "batch", "centre")
 
@@ -27,11 +35,12 @@ def run(args: argparse.Namespace) -> int:
     files, specs = pair_specs(args)
     device, rows = pick_device(), []
     [student], teacher = load_networks(args, [args.model], specs, device)
+    [means] = load_means([args.model], [student], teacher, specs)
     for pairs_file in files:
-        evaluator = PairEvaluator(student, pairs_file, teacher, args.batch, device)
-        warn(evaluator.copies())
+        evaluator = PairEvaluator(student, pairs_file, teacher, args.batch, device, means=means)
         warn(adapted_to(args.model, student, evaluator.pairs_file, evaluator.pairs_sha256))
         rows += [evaluator.evaluate(spec) for spec in specs]
+        warn(evaluator.copies())
     rows = with_skipped(rows, {"student": args.model})
     print(table(rows))
     write_rows(args.json, rows, device, {"student": args.model, "teacher": args.teacher})
@@ -48,7 +57,7 @@ def table(rows: list[dict]) -> str:
 
 def _cells(row: dict) -> list[str]:
     """A row of the printed table."""
-    row = row | {"pairs": Path(row["pairs"]).name, "centre": "yes" if row["centre"] else "no"}
+    row = row | shown(row) | {"pairs": Path(row["pairs"]).name}
     return [
         *settings(row, SETTINGS),
         figure(row["accuracy"], 2),

@@ -8,48 +8,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aird_plugin.cli.input_arguments import INPUT_FLAGS, OneOrSeveral, open_teachers, parse_input
-from aird_plugin.evaluation.eval_spec import EvalSpec
+from aird_plugin.cli.evaluation_flags import FLAGS
+from aird_plugin.cli.input_arguments import open_teachers, parse_input
+from aird_plugin.evaluation.eval_spec import TRAINING, EvalSpec
 
-FLAGS = {
-    "--degradation": dict(
-        metavar="NAME",
-        nargs="+",
-        help="how HR images become LR and reach the network: bicubic; insightface-warp, as FaceAnalysis crops a small face; "
-        "blur, noise, jpeg, realworld: cameras other than the training's. default: bicubic",
-    ),
-    "--protocol": dict(
-        metavar="P",
-        nargs="+",
-        help="lr-lr: both images of a pair LR. lr-hr: the first one LR, the second one HR. default: lr-lr",
-    ),
-    "--high-side": dict(
-        metavar="MODEL",
-        help="model for the HR images of lr-hr: student or teacher. "
-        "default: the student if it takes 112 px images, else the teacher",
-    ),
-    "--teacher": dict(
-        metavar="FILE", action=OneOrSeveral, help="the teacher, .onnx or .pt, for the HR side; given several times: an ensemble"
-    ),
-    "--teacher-join": dict(metavar="HOW", default="mean", help="join of several teachers: mean or concat. default: mean"),
-    **INPUT_FLAGS,
-    "--teacher-input": INPUT_FLAGS["--teacher-input"] | dict(action=OneOrSeveral),
-    "--facebn": dict(
-        metavar="MODE",
-        help="adapt the student's BatchNorm to the test images. stateless: each batch by itself; stream: each batch continues "
-        "from the one before; full: one pass over all images, then frozen. default: no adaptation",
-    ),
-    "--keep": dict(
-        metavar="F",
-        type=float,
-        help="FaceBN: weight of the old statistics, 0 to 1. default: 0.9, of full 0.1; the paper prints 0.1",
-    ),
-    "--order": dict(metavar="O", default="file", help="order of the images over the batches: file, or a seed to shuffle"),
-    "--centre": dict(action="store_true", help="subtract the mean embedding of each side: the control to FaceBN"),
-    "--batch": dict(metavar="N", type=int, default=96, help="images per batch, for FaceBN. default: 96"),
-    "--network": dict(metavar="NAME", help="architecture of a bare .pt file, for example native16_1m"),
-    "--json": dict(metavar="FILE", help="write the rows to this file, with all digits"),
-}
 DEFAULTS = {"degradation": ["bicubic"], "protocol": ["lr-lr"]}
 
 
@@ -107,25 +69,31 @@ def combinations(bases: list[EvalSpec], sides: list, degradations: list[str], pr
 
 
 def base_spec(args: argparse.Namespace) -> EvalSpec:
-    """The high side and FaceBN of the command line. ValueError for a weight without a mode, or an unknown order."""
+    """High side, FaceBN and centring of the command line. ValueError for a weight without a mode, or an unknown order."""
     from aird_plugin.models.facebn import KEEP
 
     if args.keep is not None and args.facebn is None:
         raise ValueError("--keep weighs FaceBN's statistics: name a mode with --facebn, or leave it out")
+    if args.include_bn1d and not args.facebn:
+        raise ValueError("--include-bn1d is for FaceBN: name a mode with --facebn, or leave it out")
     keep = KEEP.get(args.facebn, 0.9) if args.keep is None else args.keep
-    return EvalSpec(high_side=args.high_side, facebn=args.facebn, keep=keep, order=_order(args.order))
+    centre = TRAINING if args.training_centre else False
+    adaptation = {"facebn": args.facebn, "keep": keep, "include_bn1d": args.include_bn1d, "order": _order(args.order)}
+    return EvalSpec(high_side=args.high_side, centre=centre, **adaptation)
 
 
 def base_specs(args: argparse.Namespace, recipe=None) -> list[EvalSpec]:
     """FaceBN and centring of the command line, else of the recipe: frozen, centred (the control) and with its FaceBN."""
     plain = base_spec(args)
-    if args.facebn or args.centre or not (recipe and recipe.run.facebn):
-        return [replace(plain, centre=args.centre)]
+    if args.centre and args.training_centre:
+        raise ValueError("--centre and --training-centre exclude each other; leave one of them out")
+    if args.facebn or args.centre or args.training_centre or not (recipe and recipe.run.facebn):
+        return [replace(plain, centre=args.centre or plain.centre)]
     order = recipe.run.seed if plain.order == "file" else plain.order
     return [
         plain,
         replace(plain, centre=True),
-        replace(plain, facebn=recipe.run.facebn, keep=recipe.run.keep, order=order),
+        replace(plain, facebn=recipe.run.facebn, keep=recipe.run.keep, include_bn1d=recipe.run.include_bn1d, order=order),
     ]
 
 
@@ -158,6 +126,28 @@ def load_networks(args: argparse.Namespace, models: list[str], specs: list[EvalS
         for model, student in zip(models, students, strict=True):
             warn(foreign_teacher(model, student, teacher))
     return students, teacher
+
+
+def load_means(models: list[str], students: list, teacher, specs: list[EvalSpec]) -> list[Any]:
+    """The training means of each model, None each where no spec is centered by them.
+
+    Raises what `read_means` raises, and ValueError where a spec needs the mean of a teacher that the model does not have.
+    """
+    from aird_plugin.evaluation.pair_evaluator import check_eval_spec
+    from aird_plugin.models.recorded import half_centered
+    from aird_plugin.models.training_means import read_means
+
+    found: list[Any] = []
+    for model, student in zip(models, students, strict=True):
+        high_sides = {check_eval_spec(student, teacher, spec) for spec in specs}
+        if any(spec.centre == TRAINING for spec in specs):
+            found.append(read_means(model, student))
+            if "teacher" in high_sides:
+                found[-1].center("teacher", teacher)
+        else:
+            found.append(None)
+            warn(half_centered(model, student) if "teacher" in high_sides else "")
+    return found
 
 
 def with_skipped(rows: list[dict], models: dict[str, str]) -> list[dict]:

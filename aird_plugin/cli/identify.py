@@ -5,16 +5,17 @@ from pathlib import Path
 
 from aird_plugin.cli.evaluation_arguments import (
     DEFAULTS,
-    FLAGS,
     base_spec,
     combinations,
+    load_means,
     load_networks,
     warn,
     with_skipped,
     write_rows,
 )
+from aird_plugin.cli.evaluation_flags import FLAGS
 from aird_plugin.cli.input_arguments import INPUT_FLAGS
-from aird_plugin.cli.tables import aligned, figure, interval, print_left_out, settings
+from aird_plugin.cli.tables import aligned, figure, interval, print_left_out, settings, shown
 
 SHARED = (
     "--degradation",
@@ -24,13 +25,17 @@ SHARED = (
     *INPUT_FLAGS,
     "--facebn",
     "--keep",
+    "--include-bn1d",
     "--order",
+    "--training-centre",
     "--batch",
     "--network",
     "--json",
 )
-SETTINGS = ("px", "degradation", "protocol", "high_side", "facebn", "pooling")
+SETTINGS = ("px", "degradation", "protocol", "high_side", "facebn", "centre", "pooling")
 COUNTS = ("n_probes", "n_mated", "n_unmated", "n_gallery", "n_distractors")
+# Images that the student was trained without, and test images that are not evaluated; only where there are any.
+LEFT_OUT = ("skipped_images", "unreadable_images")
 LAYOUTS = {
     "folders": "gallery/IDENTITY/*.jpg, probe/IDENTITY/*.jpg, distractor/*.jpg",
     "tinyface": "TinyFace's Testing_Set",
@@ -118,8 +123,11 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(f"--pool must be one of {', '.join(POOLING)}, got {args.pool!r}")
     if args.merge is not None and not (args.layout == "bin" and args.teacher):
         raise ValueError("--merge joins the identities of a .bin by its teacher: give --layout bin and --teacher FILE")
-    if args.layout == "uccs" and (args.distractors is not None or args.pool != "none" or args.protocol != ["lr-lr"]):
-        raise ValueError("uccs has no gallery, only a linear probe: leave out --distractors, --pool and --protocol")
+    galleries = args.distractors is not None or args.pool != "none" or args.protocol != ["lr-lr"]
+    if args.layout == "uccs" and (galleries or args.training_centre):
+        raise ValueError(
+            "uccs has no gallery, only a linear probe: leave out --distractors, --pool, --protocol and --training-centre"
+        )
     if args.distractors == "" and args.layout != "bin":
         raise ValueError(f"--distractors without a folder is for --layout bin; for {args.layout} name the folder of their images")
     if not Path(args.data).exists():
@@ -128,7 +136,6 @@ def check(args: argparse.Namespace) -> None:
 
 def gallery_rows(args: argparse.Namespace, student, teacher, specs: list, device) -> tuple[list[dict], list]:
     """A row for each identification set and spec, and what was taken from each folder and left out."""
-    from aird_plugin.evaluation.copies import warning_of_probes
     from aird_plugin.evaluation.gallery_evaluator import GalleryEvaluator
     from aird_plugin.evaluation.identification_sets import read_bin, read_layout
     from aird_plugin.models.recorded import adapted_to
@@ -140,30 +147,33 @@ def gallery_rows(args: argparse.Namespace, student, teacher, specs: list, device
     else:
         identification_sets = read_layout(args.layout, args.data, args.distractors)
     rows = []
+    [means] = load_means([args.model], [student], teacher, specs)
     for identification_set in identification_sets:
-        warn(warning_of_probes(identification_set))
-        evaluator = GalleryEvaluator(student, identification_set, args.data, args.layout, teacher, args.batch, device)
+        place = (args.data, args.layout, teacher, args.batch, device, means)
+        evaluator = GalleryEvaluator(student, identification_set, *place)
         rows += [evaluator.evaluate(spec, pooling=args.pool) | {"merge": args.merge} for spec in specs]
+        warn(evaluator.copies())
     return rows, [walk for identification_set in identification_sets for walk in identification_set.walks]
 
 
 def table(rows: list[dict]) -> str:
     """Rows as aligned plain text; ranks and map in per cent, tpir in 0..1, - for what does not apply."""
     rates = list(rows[0]["tpir"])
-    counts_shown = [*COUNTS, *(key for key in ("skipped_images",) if key in rows[0])]
+    counts_shown = [*COUNTS, *(key for key in LEFT_OUT if any(key in row for row in rows))]
     lines = [["data", *SETTINGS, "rank1", "ci95", "rank5", "rank20", "map", *(f"tpir@{rate}" for rate in rates), *counts_shown]]
     for row in rows:
         name = "/".join(part for part in (Path(row["data"]).name, row["name"]) if part)
         ranks = [figure(row[key], 2) for key in ("rank5", "rank20", "map")]
         tpirs = [figure(row["tpir"][rate], 4) for rate in rates]
-        counts = [str(row[key]) for key in counts_shown]
-        lines.append([name, *settings(row, SETTINGS), figure(row["rank1"], 2), interval(row["ci95"]), *ranks, *tpirs, *counts])
+        counts = [str(row.get(key, 0)) for key in counts_shown]
+        cells = settings(row | shown(row), SETTINGS)
+        lines.append([name, *cells, figure(row["rank1"], 2), interval(row["ci95"]), *ranks, *tpirs, *counts])
     return aligned(lines)
 
 
 def draws_table(rows: list[dict]) -> str:
     """The rows of a linear probe as aligned plain text; accuracy and its standard deviation over the draws in per cent."""
-    skipped = [key for key in ("skipped_images",) if key in rows[0]]
+    skipped = [key for key in LEFT_OUT if key in rows[0]]
     lines = [["data", "px", "accuracy", "std", "draws", *skipped]]
     for row in rows:
         figures = [figure(row["accuracy"], 2), figure(row["accuracy_std"], 2), str(len(row["draws"]))]

@@ -4,6 +4,7 @@ import argparse
 import shlex
 from pathlib import Path
 
+from aird_plugin.cli.evaluation_flags import FLAGS
 from aird_plugin.cli.input_arguments import INPUT_FLAGS, parse_input
 
 
@@ -36,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="bicubic",
         help="degradation, as in `aird evaluate`. default: bicubic",
     )
+    add("--include-bn1d", **FLAGS["--include-bn1d"])
     add("--no-faces", action="store_true", help="omit the images of the hardest pairs, so that the file shows no faces")
 
 
@@ -51,8 +53,8 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out)
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; give the file to write, for example {out / 'report.html'}")
-    if not args.pairs and (args.px or args.teacher or args.high_side):
-        raise ValueError("--px, --teacher and --high-side need verification files; give them with --pairs")
+    if not args.pairs and (args.px or args.teacher or args.high_side or args.include_bn1d):
+        raise ValueError("--px, --teacher, --high-side and --include-bn1d need verification files; give them with --pairs")
     if args.high_side not in (None, *HIGH_SIDES):
         raise ValueError(f"--high-side must be one of {', '.join(HIGH_SIDES)}, got {args.high_side!r}")
     for file in args.pairs:
@@ -61,7 +63,8 @@ def run(args: argparse.Namespace) -> int:
     check_pairs_files(args.pairs)
     pairs, px = (tuple(dict.fromkeys(values)) for values in (args.pairs, args.px))
     given = parse_input("--teacher-input", args.teacher_input, args.teacher)
-    options = ReportOptions(pairs, px, args.teacher, args.high_side, args.degradation, not args.no_faces, given)
+    faces, bn1d = not args.no_faces, args.include_bn1d
+    options = ReportOptions(pairs, px, args.teacher, args.high_side, args.degradation, faces, given, bn1d)
     data = gather(args.runs, options, command_line(args), pick_device())
     write_atomically(out, page(data).encode(errors="replace"))
     print(f"{out}: {out.stat().st_size / 1024:.0f} kB")
@@ -77,4 +80,4 @@ def command_line(args: argparse.Namespace) -> str:
     for flag, value in (("--teacher", args.teacher), ("--teacher-input", args.teacher_input), ("--high-side", args.high_side)):
         arguments += [flag, value] if value else []
     arguments += ["--degradation", args.degradation] if args.degradation != "bicubic" else []
-    return shlex.join(arguments + ["--no-faces"] * args.no_faces)
+    return shlex.join(arguments + ["--include-bn1d"] * args.include_bn1d + ["--no-faces"] * args.no_faces)

@@ -24,6 +24,12 @@ def print_left_out(*walks) -> None:
             print(line)
 
 
+def shown(row: dict) -> dict[str, str]:
+    """The cells of a row's centring (yes: by the mean of the test images) and of its FaceBN, with "+bn1d" for BatchNorm1d too."""
+    cells = {"centre": {True: "yes", False: "no"}.get(row["centre"], str(row["centre"]))}
+    return cells | ({"facebn": f"{row['facebn']}+bn1d"} if row["include_bn1d"] else {})
+
+
 def settings(row: dict, keys: tuple[str, ...]) -> list[str]:
     """The row's values of these keys, - for None."""
     return ["-" if row[key] is None else str(row[key]) for key in keys]

@@ -1,4 +1,4 @@
-"""Class paths in recipes and run folders of earlier versions, and their current names."""
+"""Class paths and keys in recipes and run folders of earlier versions, and their current names."""
 
 MODULES = {
     "adapted": "bridge_distillation",
@@ -22,6 +22,8 @@ CLASSES = {
     "rkd:Relational": "RKD",
 }
 PACKAGE = "aird_plugin.losses."
+# Key of an earlier version -> the value of `centers` that its True stands for.
+CENTERS = {"head_frozen": "frozen", "head_adaptive": "adaptive"}
 
 
 def today(place: object) -> object:
@@ -34,7 +36,26 @@ def today(place: object) -> object:
 
 
 def today_in(config: dict) -> dict:
-    """Flat recipe keys with the current names of terms and margin."""
+    """Flat recipe keys with the current names of terms and margin, and `centers` for the two keys that it replaced.
+
+    Raises ValueError for old keys that contradict one another or `centers`.
+    """
+    config = with_centers(config)
     terms = config.get("terms")
     named = {"terms": {name: today(place) for name, place in terms.items()}} if isinstance(terms, dict) else {}
     return config | named | ({"margin": today(config["margin"])} if "margin" in config else {})
+
+
+def with_centers(config: dict) -> dict:
+    """Flat recipe keys with `centers` in place of head_frozen and head_adaptive."""
+    old = {key: config[key] for key in CENTERS if key in config}
+    if not old:
+        return config
+    for key, value in old.items():
+        if not isinstance(value, bool):
+            raise ValueError(f"{key} is a bool; got {value!r} ({type(value).__name__})")
+    meant = [CENTERS[key] for key, value in old.items() if value] or ["trained"]
+    if len(meant) > 1 or config.get("centers", meant[0]) != meant[0]:
+        given = ", ".join(f"{key}={config[key]!r}" for key in (*old, "centers") if key in config)
+        raise ValueError(f"{given} contradict one another; centers replaces the other keys: set it alone")
+    return {key: value for key, value in config.items() if key not in CENTERS} | {"centers": meant[0]}

@@ -22,8 +22,9 @@ from typing import Any
 from torch.nn import ModuleDict
 
 from aird_plugin.config.aliases import today_in
+from aird_plugin.config.bridge_section import SECRETS, UPSTREAM_KEYS, BridgeConfig
 from aird_plugin.config.recipe_file import read_config
-from aird_plugin.config.sections import SECRETS, UPSTREAM_KEYS, BridgeConfig, DataConfig, RunConfig, StudentConfig, TeacherConfig
+from aird_plugin.config.sections import DataConfig, RunConfig, StudentConfig, TeacherConfig
 from aird_plugin.config.specs import fields_of, import_spec, without_replaced
 from aird_plugin.data.bank.caches import BankConfig
 from aird_plugin.data.multi_size import SizesConfig
@@ -33,7 +34,7 @@ from aird_plugin.training.optim import ScheduleConfig
 from aird_plugin.utils.paths import expand_user
 
 # Keys whose values are paths, or lists of them; `~` in them is the user's home folder.
-PATH_KEYS = ("rec", "bank", "output", "teacher", "student_init", "prior", "val_targets")
+PATH_KEYS = ("rec", "identity_map", "bank", "output", "teacher", "student_init", "prior", "val_targets")
 SECTIONS: dict[str, type] = {
     "data": DataConfig,
     "bank": BankConfig,

@@ -1,7 +1,7 @@
 """Recipe keys of the run as a whole; keys of one module are defined in that module."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from aird_plugin.data.degradation import BICUBIC
 from aird_plugin.data.lowres import check_px
@@ -17,13 +17,6 @@ PROTOCOLS = ("lr-lr", "lr-hr")
 FACEBN_MODES = ("stateless", "stream", "full")
 FREEZABLE = (None, "trunk")
 BATCHNORMS = ("auto", "train", "frozen")
-READERS = ("bank", "upstream")
-SECRETS = ("wandb_key",)
-# Keys of arcface_torch's configs that a recipe passes on in `upstream`.
-UPSTREAM_KEYS = frozenset(
-    "dali dali_aug interclass_filtering_threshold suffix_run_name using_wandb wandb_entity wandb_project wandb_log_all "
-    "save_artifacts wandb_resume notes".split()
-)
 # numpy's limit, which arcface_torch's loop meets; the sampled head's seeds would overflow beyond it.
 LARGEST_SEED = 2**32 - 1
 # Ten years, in seconds; torch counts in nanoseconds of 64 bits.
@@ -32,15 +25,18 @@ LONGEST_TIMEOUT = 315_360_000
 
 @dataclass(frozen=True)
 class DataConfig:
-    """rec: folder with train.rec, of one subfolder per identity, or of images without labels. num_image: 0, or the count that
-    the data must have. labels: False trains without labels also where the data have them (training/labels.py).
+    """rec: folder with train.rec, of one subfolder per identity, or of images without labels; or a tuple of several, trained on
+    as one. identity_map: a CSV file that joins identities of several (data/joined_records.py); without it they are apart.
+    num_image: 0, or the count that the data must have. labels: False trains without labels also where the data have them
+    (training/labels.py).
     px: side of the LR image; 112 leaves it untouched. degradation: how images are downsampled and resized to the student's input
     (a name of data/degradation.py); the run's verification does the same. It may be a mixture, name -> weight, from which
     each image of a step draws one (data/mixture.py); the verification is then bicubic. num_workers: processes that prepare
     batches; 0 prepares them in the training process (best with the bank).
     """
 
-    rec: str = ""
+    rec: str | tuple = ""
+    identity_map: str = ""
     num_image: int = 0
     labels: bool = True
     px: int = 16
@@ -50,11 +46,19 @@ class DataConfig:
     def __post_init__(self):
         if not self.rec:
             raise ValueError("rec names the training images: a folder with train.rec, one subfolder per identity, or images")
+        for path in self.places:
+            if not isinstance(path, str) or not path:
+                raise ValueError(f"rec is a path, or a tuple of paths; got {path!r} in it")
         check_px(self.px)
         check_degradation(self.degradation)
         for key in ("num_image", "num_workers"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The path of each training set."""
+        return self.rec if isinstance(self.rec, tuple) else (self.rec,)
 
 
 @dataclass(frozen=True)
@@ -141,9 +145,10 @@ class RunConfig:
     """output: the run folder. resume: continue from its newest checkpoint if there is one; False starts again.
 
     identity_weight: weight of the margin loss; 0 without labels. save_steps: steps between checkpoints, 0 for once an epoch.
-    frequent: steps between lines of metrics.jsonl. verbose: steps between verifications on val_targets, 0 for none before the
+    frequent: steps between lines of metrics.jsonl. gradient_diagnostics: 0, or N: every N-th line also has norm and direction of
+    each term's gradient (gradient_diagnostics.py). verbose: steps between verifications on val_targets, 0 for none before the
     end. facebn: None, or a mode in which each verification is repeated with FaceBN; keep: weight of the old statistics (the
-    paper: 0.1).
+    paper: 0.1); include_bn1d: FaceBN adapts BatchNorm1d too.
     fp16, bf16: autocast of the student on CUDA (bf16 on the CPU too). compile: torch.compile the student (a minute at the start;
     on a CPU it needs a C++ compiler). deterministic: the same bits on the same machine (deterministic.py); a run does not resume
     with other threads, ranks or another PyTorch. device: "auto", "cpu" or "cuda". rank_timeout:
@@ -156,11 +161,13 @@ class RunConfig:
     identity_weight: float = 1.0
     save_steps: int = 0
     frequent: int = 10
+    gradient_diagnostics: int = 0
     verbose: int = 0
     val_targets: tuple = ()
     val_protocols: tuple = PROTOCOLS
     facebn: str | None = None
     keep: float = 0.9
+    include_bn1d: bool = False
     fp16: bool = False
     bf16: bool = False
     compile: bool = False
@@ -172,7 +179,7 @@ class RunConfig:
         if not self.output:
             raise ValueError("output names the run folder, for example output=runs/aird")
         at_least(self, 1, "frequent")
-        at_least(self, 0, "save_steps", "verbose", "identity_weight")
+        at_least(self, 0, "save_steps", "verbose", "identity_weight", "gradient_diagnostics")
         between(self, 0, LARGEST_SEED, "seed")
         if self.fp16 and self.bf16:
             raise ValueError("fp16 and bf16 exclude each other; set one of them")
@@ -194,29 +201,3 @@ class RunConfig:
     @property
     def checkpoints(self) -> str:
         return os.path.join(self.output, "checkpoints")
-
-
-@dataclass(frozen=True)
-class BridgeConfig:
-    """Recipe keys that matter only inside an arcface_torch checkout (`--arcface-torch DIR`).
-
-    reader: "bank" takes batches from the bank, in the order of the native loop; "upstream" keeps arcface_torch's own reader (with
-    DALI, if upstream={"dali": True}), downsamples its images in the step and runs the teacher on each. keep_mxnet: where mxnet is
-    installed, arcface_torch reads with it instead of our reader under mxnet's names. gradient_compression: arcface_torch
-    averages the student's gradients over ranks in float16 regardless of fp16; False keeps their dtype. save_all_states:
-    arcface_torch also writes its own checkpoint_gpu_R.pt, from which it can resume without this package. upstream: further keys
-    passed to arcface_torch unchanged, such as {"using_wandb": True}.
-    """
-
-    reader: str = "bank"
-    keep_mxnet: bool = False
-    gradient_compression: bool = True
-    save_all_states: bool = False
-    upstream: dict = field(default_factory=dict)
-
-    def __post_init__(self):
-        if self.reader not in READERS:
-            raise ValueError(f"reader is one of {', '.join(READERS)}; got {self.reader!r}")
-        for key in SECRETS:
-            if key in self.upstream:
-                raise ValueError(f"upstream[{key!r}] would be printed into training.log; set WANDB_API_KEY in the environment")

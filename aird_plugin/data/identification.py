@@ -28,7 +28,8 @@ class IdentificationSet(NamedTuple):
     """Probes, and the gallery in which they are searched.
 
     labels: int, one identity per image; a probe whose identity is not in the gallery is non-mated. track: int, the crops of one
-    track share a number. walks: what was taken from each folder, and left out.
+    track share a number. walks: what was taken from each folder, and left out. unreadable: the number of images left out because
+    they cannot be read.
     """
 
     name: str
@@ -38,6 +39,7 @@ class IdentificationSet(NamedTuple):
     probe_labels: np.ndarray
     probe_track: np.ndarray
     walks: tuple[Accounting, ...] = ()
+    unreadable: int = 0
 
 
 def read_square(images: list[ImageFile], side: int) -> np.ndarray:

@@ -74,8 +74,10 @@ class SizesConfig:
             raise ValueError(
                 f"margin_small={self.margin_small!r} scales the combined margin; it does not apply to margin={head.margin!r}"
             )
-        if self.identity_also and head.head_adaptive:
-            raise ValueError("identity_also=True would update the class centers once per size; set head_adaptive=False")
+        if self.identity_also and head.centers == "adaptive":
+            raise ValueError(
+                "identity_also=True would update adaptive class centers once per size; set centers='trained' or 'frozen'"
+            )
         if len({px, *self.also_px}) <= len(self.also_px):
             raise ValueError(f"also_px={self.also_px!r} with px={px} contains a size twice")
 

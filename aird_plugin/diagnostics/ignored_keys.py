@@ -4,8 +4,8 @@ import dataclasses
 import sys
 from collections.abc import Iterator
 
+from aird_plugin.config.bridge_section import BridgeConfig
 from aird_plugin.config.recipe import Recipe
-from aird_plugin.config.sections import BridgeConfig
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.training.optim import ScheduleConfig
 from aird_plugin.utils import distributed
@@ -21,8 +21,7 @@ def print_ignored_keys(recipe: Recipe, device_type: str, arcface_torch: bool = F
 def ignored_keys(recipe: Recipe, device_type: str, arcface_torch: bool = False) -> Iterator[Diagnostic]:
     """A warning for each key that has no effect. device_type: "cpu" or "cuda"; arcface_torch: whether the run is inside it."""
     run = recipe.run
-    if not arcface_torch:
-        yield from of_the_bridge(recipe.bridge)
+    yield from of_the_embedded_loop(recipe) if arcface_torch else of_the_bridge(recipe.bridge)
     if run.fp16 and device_type == "cpu":
         yield Diagnostic("warning", "fp16=True has no effect on a CPU", "the run is in float32; bf16=True works on CPUs too")
     if run.facebn is None and run.keep != default_of(run, "keep"):
@@ -41,6 +40,22 @@ def of_the_bridge(bridge: BridgeConfig) -> Iterator[Diagnostic]:
         verb = "have" if len(changed) > 1 else "has"
         remedy = "only a run inside arcface_torch reads such keys; add --arcface-torch DIR"
         yield Diagnostic("warning", f"{', '.join(changed)} {verb} no effect here", remedy)
+
+
+def of_the_embedded_loop(recipe: Recipe) -> Iterator[Diagnostic]:
+    """The keys that a run inside arcface_torch does not read, where they differ from their defaults."""
+    run, bank = recipe.run, recipe.bank
+    if run.rank_timeout != default_of(run, "rank_timeout"):
+        what = f"rank_timeout={run.rank_timeout:g} has no effect inside arcface_torch"
+        yield Diagnostic("warning", what, "its loop waits for ranks as long as PyTorch's default; train without --arcface-torch")
+    if recipe.bridge.reader != "upstream":
+        return
+    if run.save_steps:
+        what = f"save_steps={run.save_steps} has no effect with reader='upstream'"
+        yield Diagnostic("warning", what, "it resumes at whole epochs, and a checkpoint is written after each; set reader='bank'")
+    if bank.views != default_of(bank, "views"):
+        what = f"views={bank.views} has no effect on the batches of reader='upstream'"
+        yield Diagnostic("warning", what, "arcface_torch's own reader mirrors images at random and no more; set reader='bank'")
 
 
 def of_the_schedule(schedule: ScheduleConfig) -> Iterator[Diagnostic]:

@@ -13,16 +13,23 @@ from aird_plugin.evaluation.eval_spec import EvalSpec
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.evaluation.significance import compare, holm, least_to_show, winner
 from aird_plugin.evaluation.verification import fold_decisions
+from aird_plugin.models.training_means import TrainingMeans
 
 
-def compare_models(evaluator: PairEvaluator, models: dict[str, object], specs: list[EvalSpec]) -> list[dict]:
-    """A row for each spec and each two of `models` (name -> network), on the evaluator's pairs.
+def compare_models(
+    evaluator: PairEvaluator,
+    models: dict[str, object],
+    specs: list[EvalSpec],
+    means: dict[str, TrainingMeans | None] | None = None,
+) -> list[dict]:
+    """A row for each spec and each two of `models` (name -> network), on the evaluator's pairs. means: name -> training means.
 
     Raises ValueError naming the model that does not support a spec.
     """
     decisions = {}
     for name, student in models.items():
-        evaluator = evaluator.with_student(student)  # keeps the teacher's embeddings of the evaluator before
+        # Keeps the teacher's embeddings of the evaluator before.
+        evaluator = evaluator.with_student(student, (means or {}).get(name))
         decisions[name] = [_decide(name, evaluator, spec) for spec in specs]
     label_2N = identities_of(evaluator.face_2N, evaluator.same_N)
     rows = []

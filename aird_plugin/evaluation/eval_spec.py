@@ -5,11 +5,17 @@ from typing import NamedTuple
 
 
 class Adaptation(NamedTuple):
-    """FaceBN of one evaluation. order: a seed that shuffles the images over the batches, None for the order of the file."""
+    """FaceBN of one evaluation. order: a seed that shuffles the images over the batches, None for the order of the file.
+    include_bn1d: BatchNorm1d too."""
 
     mode: str
     keep: float
     order: int | None
+    include_bn1d: bool = False
+
+
+# Value of `EvalSpec.centre`: by the means over the training images.
+TRAINING = "training"
 
 
 @dataclass(frozen=True)
@@ -26,9 +32,12 @@ class EvalSpec:
     facebn, keep: None or a mode of `FaceBN`, and its weight of the old statistics. FaceBN adapts the student alone, LR and HR
         images in batches and contexts of their own; the teacher is never adapted. "full" adapts to the very images that are
         tested.
+    include_bn1d: whether FaceBN adapts BatchNorm1d too, the embedding layer's, which nearly centers and whitens the embeddings.
     order: "file", or a seed that shuffles the images over the batches.
     centre: subtract from each L2-normalised embedding the mean of its side (one mean in lr-lr, one per side in lr-hr) and
         normalise again: the control without which FaceBN gets undue credit. No BatchNorm is touched. Pairs only.
+        "training" uses no test image: each network's outputs are centered by their mean over the training images
+        (models/training_means.py), the student's by the student's and the teacher's by the teacher's.
     degradation: how HR images become LR and reach the network, a name of data/degradation.py.
     """
 
@@ -38,8 +47,9 @@ class EvalSpec:
     facebn: str | None = None
     keep: float = 0.9
     order: str | int = "file"
-    centre: bool = False
+    centre: bool | str = False
     degradation: str = "bicubic"
+    include_bn1d: bool = False
 
     @classmethod
     def of(cls, *spec, **fields) -> "EvalSpec":
@@ -51,4 +61,6 @@ class EvalSpec:
     @property
     def adaptation(self) -> Adaptation | None:
         """FaceBN's settings, None without FaceBN."""
-        return None if self.facebn is None else Adaptation(self.facebn, self.keep, None if self.order == "file" else self.order)
+        if self.facebn is None:
+            return None
+        return Adaptation(self.facebn, self.keep, None if self.order == "file" else self.order, self.include_bn1d)

@@ -9,14 +9,19 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import BICUBIC, get_degradation
 from aird_plugin.data.identification import IdentificationSet, ImageFile, fingerprint, read_square
 from aird_plugin.data.lowres import check_px
+from aird_plugin.evaluation.copies import warning_of_probes
 from aird_plugin.evaluation.embed import embed_frozen, embed_sums, normalise
-from aird_plugin.evaluation.eval_spec import Adaptation, EvalSpec
+from aird_plugin.evaluation.equal_embeddings import warning_of_equal_probes
+from aird_plugin.evaluation.eval_spec import TRAINING, Adaptation, EvalSpec
 from aird_plugin.evaluation.identification import identify
-from aird_plugin.evaluation.pair_evaluator import as_network_input, check_eval_spec, embed_adapted, input_side
+from aird_plugin.evaluation.pair_evaluator import as_network_input, center, check_eval_spec, embed_adapted, input_side
 from aird_plugin.evaluation.pooling import pool_by
+from aird_plugin.models.training_means import TrainingMeans
 
 POOLING = ("none", "mean", "quality")
 IMAGES_AT_ONCE = 4096
+# In rows of results, where images were left out.
+UNREADABLE_KEY = "unreadable_images"
 
 
 class GalleryEvaluator:
@@ -30,14 +35,22 @@ class GalleryEvaluator:
     """
 
     def __init__(
-        self, student, identification_set: IdentificationSet, data, layout: str, teacher=None, batch: int = 96, device="cpu"
+        self,
+        student,
+        identification_set: IdentificationSet,
+        data,
+        layout: str,
+        teacher=None,
+        batch: int = 96,
+        device="cpu",
+        means: TrainingMeans | None = None,
     ):
-        self.networks = {"student": student, "teacher": teacher}
+        self.networks, self.means = {"student": student, "teacher": teacher}, means
         self.identification_set, self.data, self.layout = identification_set, str(data), layout
         self.batch, self.device = batch, device
         label_N = np.concatenate([identification_set.gallery_labels, identification_set.probe_labels])
         self.data_sha256 = fingerprint(identification_set.gallery + identification_set.probes, label_N)
-        self._frozen: dict[tuple[str, tuple[int, str] | None, str], np.ndarray] = {}
+        self._frozen: dict[tuple[str, tuple[int, str] | None, str, bool], np.ndarray] = {}
 
     def evaluate(self, *given, pooling: str = "none", **fields) -> dict:
         """The JSON row of one evaluation. Takes an `EvalSpec`, or its fields, as `PairEvaluator.evaluate` does.
@@ -52,16 +65,18 @@ class GalleryEvaluator:
         """
         spec = EvalSpec.of(*given, **fields)
         high_side = check_eval_spec(self.networks["student"], self.networks["teacher"], spec)
-        if spec.centre:
-            raise ValueError("centre is for pairs only: leave it out of an identification")
+        if spec.centre is True:
+            raise ValueError("the test images' own mean is for pairs only; an identification is centered by centre='training'")
         if pooling not in POOLING:
             raise ValueError(f"pooling must be one of {', '.join(POOLING)}, got {pooling!r}")
         downsampling = check_downsampling(spec.px, spec.degradation)
-        probes_PD = self._sums("student", downsampling, "probes", spec.adaptation)
+        centered = spec.centre == TRAINING
+        probes_PD = self._sums("student", downsampling, "probes", spec.adaptation, centered)
         if high_side is None:
-            gallery_GD = self._sums("student", downsampling, "gallery", spec.adaptation)
+            gallery_GD = self._sums("student", downsampling, "gallery", spec.adaptation, centered)
         else:
-            gallery_GD = self._sums(high_side, None, "gallery", spec.adaptation if high_side == "student" else None)
+            adaptation = spec.adaptation if high_side == "student" else None
+            gallery_GD = self._sums(high_side, None, "gallery", adaptation, centered)
         return {
             "data": self.data,
             "data_sha256": self.data_sha256,
@@ -72,22 +87,44 @@ class GalleryEvaluator:
             "high_side": high_side,
             "facebn": spec.facebn,
             "keep": None if spec.facebn is None else spec.keep,
+            "include_bn1d": spec.include_bn1d,
             "order": spec.order,
             "batch": self.batch,
+            "centre": spec.centre,
             "pooling": pooling,
             **identify(*self._pooled(probes_PD, gallery_GD, pooling)),
             "degradation": None if spec.px is None else spec.degradation,
             "resize": get_degradation(spec.degradation).version,
+            **({UNREADABLE_KEY: count} if (count := self.identification_set.unreadable) else {}),
         }
 
-    def _sums(self, role: str, downsampling: tuple[int, str] | None, part: str, adaptation: Adaptation | None) -> np.ndarray:
+    def copies(self) -> str:
+        """A warning where more than 0.5% of the probes are copies of gallery images; else "".
+
+        By the images, mated probes alone (`warning_of_probes`), or by equal embeddings, of those that are known.
+        """
+        if text := warning_of_probes(self.identification_set):
+            return text
+        both = [key for key in self._frozen if key[2] == "probes" and (*key[:2], "gallery", key[3]) in self._frozen]
+        if not both:
+            return ""
+        # None, images as they are, is the largest.
+        role, low, _, centered = max(both, key=lambda key: (key[1] is None, key[1] or (0, "")))
+        sides = (self._frozen[role, low, part, centered] for part in ("probes", "gallery"))
+        return warning_of_equal_probes(self.identification_set, *sides)
+
+    def _sums(
+        self, role: str, downsampling: tuple[int, str] | None, part: str, adaptation: Adaptation | None, centered: bool
+    ) -> np.ndarray:
         """e + e_flip of the "probes" or the "gallery", not normalised, by the network of this role. Frozen results are kept."""
-        if adaptation is None and (role, downsampling, part) in self._frozen:
-            return self._frozen[role, downsampling, part]
+        key = (role, downsampling, part, centered)
+        if adaptation is None and key in self._frozen:
+            return self._frozen[key]
         images, label = getattr(self.identification_set, part), f"{role}, {part}"
-        sums_ND = image_sums(self.networks[role], images, downsampling, adaptation, self.batch, self.device, label)
+        network = center(self.networks[role], role, self.means) if centered else self.networks[role]
+        sums_ND = image_sums(network, images, downsampling, adaptation, self.batch, self.device, label)
         if adaptation is None:
-            self._frozen[role, downsampling, part] = sums_ND
+            self._frozen[key] = sums_ND
         return sums_ND
 
     def _pooled(self, probes_PD: np.ndarray, gallery_GD: np.ndarray, pooling: str) -> tuple:

@@ -5,16 +5,19 @@ list the identities, so a single draw is no result: the figure is the mean and s
 width, C = identities.
 """
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
 from aird_plugin.data.degradation import get_degradation
 from aird_plugin.data.identification import ImageFile, fingerprint
-from aird_plugin.data.image_files import LOOSE, Accounting, find_identities
+from aird_plugin.data.image_files import LOOSE, UNREADABLE, Accounting, find_identities
+from aird_plugin.data.readable_images import are_readable
 from aird_plugin.evaluation.embed import normalise
 from aird_plugin.evaluation.eval_spec import EvalSpec
-from aird_plugin.evaluation.gallery_evaluator import check_downsampling, image_sums
+from aird_plugin.evaluation.gallery_evaluator import UNREADABLE_KEY, check_downsampling, image_sums
 
 DRAWS = 5
 IDENTITIES = 180
@@ -29,12 +32,16 @@ def evaluate_linear_probe(
 ) -> tuple[list[dict], Accounting]:
     """A row of figures for each spec, on a folder with one subfolder per identity, and what of the folder was left out.
 
-    Raises what `linear_probe_accuracies` and `read_square` raise.
+    Unreadable images are left out. Raises what `linear_probe_accuracies` and `image_sums` raise.
     """
     identities, loose, accounting = find_identities(data)
     accounting.leave_out(LOOSE, *(file.name for file in loose))
     images = [ImageFile(str(file)) for _, files in identities for file in files]
     label_N = np.repeat(np.arange(len(identities)), [len(files) for _, files in identities])
+    readable_N = are_readable(images)
+    accounting.leave_out(UNREADABLE, *(Path(images[row].where).relative_to(data) for row in np.flatnonzero(~readable_N)))
+    images, label_N = [images[row] for row in np.flatnonzero(readable_N)], label_N[readable_N]
+    accounting.taken = len(images)
     rows = []
     for spec in specs:
         downsampling = check_downsampling(spec.px, spec.degradation)
@@ -48,12 +55,13 @@ def evaluate_linear_probe(
                 "px": spec.px,
                 "facebn": spec.facebn,
                 "n_faces": len(images),
-                "n_people": len(identities),
+                "n_people": len(np.unique(label_N)),
                 "accuracy": float(np.mean(draws)),
                 "accuracy_std": float(np.std(draws, ddof=1)),
                 "draws": draws,
                 "degradation": None if spec.px is None else spec.degradation,
                 "resize": get_degradation(spec.degradation).version,
+                **({UNREADABLE_KEY: int((~readable_N).sum())} if not readable_N.all() else {}),
             }
         )
     return rows, accounting

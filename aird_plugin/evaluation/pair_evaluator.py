@@ -17,9 +17,11 @@ from aird_plugin.data.pairs import distinct_faces, read_pairs
 from aird_plugin.evaluation.copies import warning_of_pairs
 from aird_plugin.evaluation.degraded_faces import DegradedFaces
 from aird_plugin.evaluation.embed import embed, embed_frozen, eval_mode, network_inputs, normalise
-from aird_plugin.evaluation.eval_spec import Adaptation, EvalSpec
+from aird_plugin.evaluation.equal_embeddings import warning_of_equal_pairs
+from aird_plugin.evaluation.eval_spec import TRAINING, Adaptation, EvalSpec
 from aird_plugin.evaluation.verification import verify
 from aird_plugin.models.facebn import FaceBN
+from aird_plugin.models.training_means import TrainingMeans
 from aird_plugin.utils.files import file_sha256
 
 PROTOCOLS = ("lr-lr", "lr-hr")
@@ -46,12 +48,22 @@ class PairEvaluator:
     student, teacher: nn.Module, or an object with `embed(images) -> (N, D)` such as a Teacher.
     batch: images per batch under FaceBN, with both flips of each; without FaceBN no result depends on the batch.
     flip: False leaves the mirrored image out of the embedding.
+    means: the student's training means, for centre="training".
 
     Raises FileNotFoundError, and ValueError for a file that is no list of pairs or holds an unreadable image.
     """
 
-    def __init__(self, student, pairs_file: str | Path, teacher=None, batch: int = 96, device="cpu", flip: bool = True):
-        self.networks = {"student": student, "teacher": teacher}
+    def __init__(
+        self,
+        student,
+        pairs_file: str | Path,
+        teacher=None,
+        batch: int = 96,
+        device="cpu",
+        flip: bool = True,
+        means: TrainingMeans | None = None,
+    ):
+        self.networks, self.means = {"student": student, "teacher": teacher}, means
         self.pairs_file, self.batch, self.device, self.flip = str(pairs_file), batch, device, flip
         pairs = read_pairs(pairs_file)
         self.same_N, self.pairs_sha256 = pairs.same, file_sha256(pairs_file)
@@ -59,17 +71,24 @@ class PairEvaluator:
             self.images_UHWC, self.face_2N = distinct_faces(pairs)
         except ValueError as error:
             raise ValueError(f"{pairs_file}: {error}") from error
-        self._frozen: dict[tuple[str, int, str], dict[int, np.ndarray]] = {}
+        self._frozen: dict[tuple[str, int, str, bool], dict[int, np.ndarray]] = {}
 
     def copies(self) -> str:
-        """A warning where more than 0.5% of the pairs show one image twice, by its bytes or re-encoded; else ""."""
-        return warning_of_pairs(self.pairs_file, self.images_UHWC, self.face_2N, self.same_N)
+        """A warning where over 0.5% of the pairs show one image twice, by bytes, grey levels or known embeddings; else ""."""
+        if text := warning_of_pairs(self.pairs_file, self.images_UHWC, self.face_2N, self.same_N):
+            return text
+        whole = {key[1]: known for key, known in self._frozen.items() if len(known) == len(self.images_UHWC)}
+        if not whole:
+            return ""
+        embeddings_2ND = np.stack([whole[max(whole)][face] for face in self.face_2N.tolist()])
+        return warning_of_equal_pairs(self.pairs_file, embeddings_2ND, self.face_2N, self.same_N)
 
-    def with_student(self, student) -> "PairEvaluator":
+    def with_student(self, student, means: TrainingMeans | None = None) -> "PairEvaluator":
         """An evaluator of another student that shares the decoded images and the teacher's embeddings."""
         other = copy.copy(self)
-        other.networks = self.networks | {"student": student}
-        other._frozen = {key: known for key, known in self._frozen.items() if key[0] == "teacher"}
+        other.networks, other.means = self.networks | {"student": student}, means
+        # The teacher's centered embeddings depend on the student's run.
+        other._frozen = {key: known for key, known in self._frozen.items() if key[0] == "teacher" and not key[3]}
         return other
 
     def evaluate(self, *given, **fields) -> dict:
@@ -95,6 +114,7 @@ class PairEvaluator:
             "high_side": check_eval_spec(self.networks["student"], self.networks["teacher"], spec),
             "facebn": spec.facebn,
             "keep": None if spec.facebn is None else spec.keep,
+            "include_bn1d": spec.include_bn1d,
             "order": spec.order,
             "batch": self.batch,
             "centre": spec.centre,
@@ -109,24 +129,28 @@ class PairEvaluator:
         high_side = check_eval_spec(self.networks["student"], self.networks["teacher"], spec)
         if not (order == "file" or isinstance(order, int) and not isinstance(order, bool) and order >= 0):
             raise ValueError(f"order must be 'file' or a seed of 0 or more, got {order!r}")
+        centered = spec.centre == TRAINING
         if spec.protocol == "lr-lr":
-            sides = [self._embed("student", px, spec.degradation, self.face_2N, spec.adaptation)]
+            sides = [self._embed("student", px, spec.degradation, self.face_2N, spec.adaptation, centered)]
         else:
-            lr_ND = self._embed("student", px, spec.degradation, self.face_2N[0::2], spec.adaptation)
+            lr_ND = self._embed("student", px, spec.degradation, self.face_2N[0::2], spec.adaptation, centered)
             hr_adaptation = spec.adaptation if high_side == "student" else None
-            sides = [lr_ND, self._embed(high_side, FACE_SIDE, BICUBIC, self.face_2N[1::2], hr_adaptation)]
-        if spec.centre:
+            sides = [lr_ND, self._embed(high_side, FACE_SIDE, BICUBIC, self.face_2N[1::2], hr_adaptation, centered)]
+        if spec.centre is True:
             sides = [normalise(e_ND - e_ND.mean(axis=0)) for e_ND in sides]
         return _interleave(sides)
 
-    def _embed(self, role: str, px: int, degradation: str, face_M: np.ndarray, adaptation: Adaptation | None) -> np.ndarray:
+    def _embed(
+        self, role: str, px: int, degradation: str, face_M: np.ndarray, adaptation: Adaptation | None, centered: bool
+    ) -> np.ndarray:
         """Embeddings (M, D) of the images `face_M` at `px` by the network of this role, "student" or "teacher"."""
         network, label = self.networks[role], f"{role}, {px} px"
         side = input_side(network)
+        network = center(network, role, self.means) if centered else network
         if adaptation is not None:
             images = DegradedFaces(self.images_UHWC, face_M, px, side, degradation)
             return embed_adapted(network, images, adaptation, self.batch, self.device, self.flip, label)
-        known = self._frozen.setdefault((role, px, degradation), {})
+        known = self._frozen.setdefault((role, px, degradation, centered), {})
         missing = [face for face in np.unique(face_M).tolist() if face not in known]
         if missing:
             images = DegradedFaces(self.images_UHWC, np.array(missing), px, side, degradation)
@@ -135,16 +159,27 @@ class PairEvaluator:
         return np.stack([known[face] for face in face_M.tolist()])
 
 
+def center(network, role: str, means: TrainingMeans | None):
+    """The network with outputs centered by the training means. ValueError where there are none for it."""
+    if means is None:
+        raise ValueError("centre='training' needs the training means of the model's run; none were given")
+    return means.center(role, network)
+
+
 def check_eval_spec(student, teacher, spec: EvalSpec) -> str | None:
     """The role of the network that embeds the HR side, None in lr-lr. ValueError for a spec these networks do not support."""
     if spec.protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {spec.protocol!r}")
+    if spec.centre not in (False, True, TRAINING):
+        raise ValueError(f"centre must be False, True or {TRAINING!r}, got {spec.centre!r}")
     if spec.high_side not in (None, *HIGH_SIDES):
         raise ValueError(f"high_side must be one of {', '.join(HIGH_SIDES)}, got {spec.high_side!r}")
     if spec.facebn is not None:
         if not isinstance(student, nn.Module):
             raise ValueError("FaceBN adapts BatchNorm layers in PyTorch; an .onnx has none left: give the .pt")
-        FaceBN(student, spec.keep, spec.facebn)
+        FaceBN(student, spec.keep, spec.facebn, spec.include_bn1d)
+    elif spec.include_bn1d:
+        raise ValueError("include_bn1d is for FaceBN: set facebn to a mode")
     if spec.protocol == "lr-lr":
         return None
     side = input_side(student)
@@ -171,8 +206,8 @@ def as_network_input(images_NHWC: np.ndarray, px: int, side: int, degradation: s
 
 def embed_adapted(student, images_NHWC, adaptation: Adaptation, batch, device, flip, label, embed_fn=embed) -> np.ndarray:
     """`embed_fn` (`embed` or `embed_sums`) under FaceBN; mode "full" first measures the statistics of all images in one pass."""
-    mode, keep, order = adaptation
-    with FaceBN(student, keep, mode) as bn:
+    mode, keep, order, include_bn1d = adaptation
+    with FaceBN(student, keep, mode, include_bn1d) as bn:
         if mode == "full":
             with eval_mode(student), torch.inference_mode():
                 inputs = network_inputs(images_NHWC, batch, order, device, flip, f"{label}, FaceBN statistics")

@@ -20,6 +20,7 @@ def model_card(name: str, metadata: dict, rows: list[dict], result) -> str:
         int8_table(result.int8),
         "## Use",
         usage(name, files),
+        CENTERED if result.centered else "",
         *thresholds,
         "## Accuracy",
         accuracy(rows),
@@ -30,6 +31,12 @@ def model_card(name: str, metadata: dict, rows: list[dict], result) -> str:
     ]
     parts = [part for part in parts if part]
     return "\n\n".join(parts) + "\n"
+
+
+CENTERED = """\
+The graph normalises each feature and subtracts the mean of the training images: compare features by cosine as usual. A feature
+of the teacher must be normalised and centered too before it is compared with one of this file; its mean is `teacher` in
+`means.json`."""
 
 
 def summary(metadata: dict) -> str:

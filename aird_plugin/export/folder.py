@@ -2,71 +2,38 @@
 
 OUT/NAME.onnx              112 px input; InsightFace recognises the model type from this shape
 OUT/MODEL_CARD.md
-OUT/thresholds.json        with --thresholds: the card's threshold table as JSON
+OUT/thresholds.json        with --thresholds: the card's threshold table as JSON, and those of `aird recognise`
+OUT/means.json             with --training-centre: the teacher's mean, and the student's where the graph does not subtract it; so
+                           in native/ and int8/
 OUT/native/NAME_16.onnx    native students only: the network with its own input size
 OUT/native/manifest.json   manifest V2, with which InsightFace 2.1 loads a recognition model of another input size
 OUT/int8/NAME*_int8.onnx   with --int8: an int8 version of each file
 OUT/server/                with --server: the folder for InsightFace Server (112 px file, detector, manifest V1)
 """
 
-import json
 import re
 import shutil
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from torch import nn
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.evaluation.embed import embed
+from aird_plugin.export.beside import write_means_beside, write_thresholds
 from aird_plugin.export.card import model_card
 from aird_plugin.export.check import compare_insightface, compare_onnxruntime, resize_to_side
+from aird_plugin.export.contents import ExportOptions, ExportResult, VerifiedFile
 from aird_plugin.export.graph import write_onnx, write_student
 from aird_plugin.export.manifests import write_package_manifest, write_server_folder
 from aird_plugin.export.origin import origin
 from aird_plugin.export.quantise import Int8Rejected, Quantised, compare_accuracy, quantise
-from aird_plugin.export.thresholds import threshold_table
 from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.onnx_teacher import OnnxTeacher
-from aird_plugin.utils.files import file_sha256, write_atomically
+from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.torch_files import state_sha256
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-@dataclass(frozen=True)
-class VerifiedFile:
-    """An exported file. onnxruntime, insightface: minimum cosine to the student, None without InsightFace."""
-
-    file: str
-    side: int
-    onnxruntime: float
-    insightface: float | None
-
-
-@dataclass
-class ExportResult:
-    """The contents of the exported folder. rejected: why an int8 file was left out."""
-
-    folder: Path
-    files: list[VerifiedFile] = field(default_factory=list)
-    int8: list[Quantised] = field(default_factory=list)
-    rejected: list[str] = field(default_factory=list)
-    thresholds: dict | None = None
-
-
-class ExportOptions(NamedTuple):
-    """What to write besides the files of a student.
-
-    int8_pairs: also int8 files, calibrated on the images and evaluated on these pairs. threshold_pairs: pairs for the table of
-    thresholds. server_detector: also a folder for InsightFace Server with this detector, checked by `check_detector`.
-    """
-
-    int8_pairs: str | None = None
-    threshold_pairs: str | None = None
-    server_detector: Path | None = None
 
 
 def export_student(
@@ -88,28 +55,23 @@ def export_student(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         result = ExportResult(out)
-        expected_ND = embed(student, resize_to_side(student.input_size, images_NHWC), flip=False, label="student")
+        result.centered = options.means is not None and not isinstance(student, OnnxNetwork)
         # The weights themselves identify the model, in whatever file they are.
         weights = {"weights": state_sha256(student.state_dict())}
-        provenance = origin(metadata) | weights
-        wide = partial / f"{out.name}.onnx"
-        write_student(student, wide, provenance)
-        wide_file = open_exported(student, wide)
-        result.files.append(verify_file(wide_file, partial, images_NHWC, expected_ND, not isinstance(student, OnnxNetwork)))
-        if student.input_size != FACE_SIDE:
-            small = partial / "native" / f"{out.name}_{student.input_size}.onnx"
-            write_onnx(student, small, provenance)
-            write_package_manifest(small, student.input_size, expected_ND.shape[1])
-            result.files.append(verify_file(open_exported(student, small), partial, images_NHWC, expected_ND))
+        provenance = origin(metadata) | weights | ({"training_centre": True} if result.centered else {})
+        network = options.means.center("student", student) if result.centered else student
+        files = write_networks(student, network, partial, out.name, provenance)
+        expected_ND = embed(network, resize_to_side(student.input_size, images_NHWC), flip=False, label="student")
+        any_batch = not isinstance(student, OnnxNetwork)
+        result.files = [verify_file(file, partial, images_NHWC, expected_ND, any_batch) for file in files]
         if options.int8_pairs:
-            networks = [open_exported(student, partial / file.file) for file in result.files]
-            write_int8_files(result, partial, networks, images_NHWC, metadata["px"], options.int8_pairs)
+            write_int8_files(result, partial, files, images_NHWC, metadata["px"], options.int8_pairs)
         if options.server_detector:
-            write_server_folder(partial / "server", wide, options.server_detector, expected_ND.shape[1])
+            write_server_folder(partial / "server", files[0].path, options.server_detector, expected_ND.shape[1])
         if options.threshold_pairs:
-            identity = {"sha256": file_sha256(wide)} | weights
-            result.thresholds = threshold_table(wide_file, options.threshold_pairs) | identity
-            write_atomically(partial / "thresholds.json", json.dumps(result.thresholds, indent=1).encode())
+            result.thresholds = write_thresholds(partial, files[-1], files[0], weights["weights"], options)
+        if options.means:
+            write_means_beside(partial, options.means, result.centered)
         write_atomically(partial / "MODEL_CARD.md", model_card(out.name, metadata, rows, result).encode())
         if out.exists():
             out.rmdir()
@@ -117,6 +79,19 @@ def export_student(
         return result
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_networks(student: nn.Module, network: nn.Module, root: Path, name: str, provenance: dict) -> list[OnnxTeacher]:
+    """Write the 112 px file, and of a native student the one with its own input size. network: the student, maybe centered."""
+    wide = root / f"{name}.onnx"
+    write_student(network, wide, provenance)
+    files = [open_exported(student, wide)]
+    if student.input_size != FACE_SIDE:
+        small = root / "native" / f"{name}_{student.input_size}.onnx"
+        write_onnx(network, small, provenance)
+        files.append(open_exported(student, small))
+        write_package_manifest(small, student.input_size, files[-1].dim)
+    return files
 
 
 def check_place(out: Path) -> None:

@@ -1,7 +1,7 @@
 """CCFace, classification consistency for low-resolution faces (arXiv 2308.09230), implemented from its abstract.
 
 Neither the equations nor the authors' code were available. The abstract names three parts; each is an interpretation:
-1. The student keeps the teacher's classifier: `head_frozen` (models/head.py).
+1. The student keeps the teacher's classifier: `centers="frozen"` (models/head.py).
 2. An adaptive angular penalty: `AdaptiveMargin`. m_i = m0 * max(0, cos(f_s, f_t)) of the image's student and teacher embeddings:
    an LR image on which the student does not yet agree with the teacher gets a small margin, which is what the abstract promises
    (less overfitting to LR images, easier convergence). Alternatives: AdaFace's norm statistic (losses/adaface.py); the cosine to

@@ -4,7 +4,8 @@ A loss over class logits takes `shards`: an object with `sum(x)` and `max(x)`, e
 classes with those of the other ranks. `SINGLE_SHARD` is the case of one rank that holds every class; `utils.distributed` has
 the other. Where a label's class is on another rank, the label is -1 here.
 
-`gather` returns the rows of all ranks, for a loss that every rank computes identically over all images.
+`gather` returns the rows of all ranks, for a loss that every rank computes identically over all images. `gather_rows` does too,
+for values that each rank uses with its own classes only: its gradient is the sum over ranks.
 `sum` differentiates as if each rank owned its summand of one common number: its result may only enter terms that every rank
 computes identically, and must not be combined with this rank's own classes again (detach it there).
 """
@@ -27,6 +28,9 @@ class SingleShard:
         return x
 
     def gather(self, rows_BX: torch.Tensor) -> torch.Tensor:
+        return rows_BX
+
+    def gather_rows(self, rows_BX: torch.Tensor) -> torch.Tensor:
         return rows_BX
 
     def first_row(self, count: int) -> int:

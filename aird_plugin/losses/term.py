@@ -29,6 +29,8 @@ class Needs(StrEnum):
     LABELS = "labels"
     # Teacher embeddings of images drawn from the bank: the term has `set_anchors(row_K, anchor_KD)`, its spec `anchors` (K).
     ANCHORS = "anchors"
+    # The teacher's class center of each image without that image: the term has `set_left_out(left_out_ND, student_too)`.
+    LEFT_OUT = "left_out"
     # Index of each image in the training set.
     ROWS = "rows"
     # Pairs of intermediate feature maps of student and teacher.

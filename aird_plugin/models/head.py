@@ -19,6 +19,7 @@ from aird_plugin.models.class_centers import adapt_centers, initial_centers, lab
 from aird_plugin.utils import distributed
 
 HEAD_INITS = ("teacher", "random")
+CENTERS = ("trained", "frozen", "adaptive")
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class HeadConfig:
     momentum (see docs/scale.md). head_init: "teacher" initialises with the teacher's class centers, so that student and
     teacher share one embedding space; "random" with a small normal.
     margin: None for the combined margin of margin_list and margin_gradient, or another one as "module:Spec"; its keys begin with
-    margin_, and it uses margin_scale. head_frozen: the teacher's class centers are constant, without gradient and weight decay.
-    head_adaptive: no gradient either; each sample moves its class center towards its teacher embedding (AdaDistill).
+    margin_, and it uses margin_scale. centers: "trained" by gradient; "frozen": the teacher's class centers are constant, without
+    gradient and weight decay; "adaptive": no gradient either, each sample moves its class center towards its teacher embedding
+    (AdaDistill). Every method runs with each of them.
     """
 
     num_classes: int = 0
@@ -40,8 +42,7 @@ class HeadConfig:
     margin_gradient: str = "exact"
     sample_rate: float = 1.0
     head_init: str = "random"
-    head_frozen: bool = False
-    head_adaptive: bool = False
+    centers: str = "trained"
     margin: str | None = None
 
     def __post_init__(self):
@@ -53,10 +54,12 @@ class HeadConfig:
             raise ValueError(f"margin_gradient must be one of {', '.join(GRADIENTS)}; got {self.margin_gradient!r}")
         if self.head_init not in HEAD_INITS:
             raise ValueError(f"head_init must be one of {', '.join(HEAD_INITS)}; got {self.head_init!r}")
-        if self.head_frozen and self.head_init != "teacher":
-            raise ValueError(f"head_frozen needs the teacher's class centers: set head_init='teacher'; got {self.head_init!r}")
-        if self.head_frozen and self.head_adaptive:
-            raise ValueError("head_frozen and head_adaptive are mutually exclusive; set only one of them")
+        if self.centers not in CENTERS:
+            raise ValueError(f"centers must be one of {', '.join(CENTERS)}; got {self.centers!r}")
+        if self.centers == "frozen" and self.head_init != "teacher":
+            raise ValueError(
+                f"centers='frozen' needs the teacher's class centers: set head_init='teacher'; got {self.head_init!r}"
+            )
         if not 0 < self.sample_rate <= 1:
             raise ValueError(f"sample_rate must be above 0 and at most 1; got {self.sample_rate!r}")
         above(self, 0, "margin_scale")
@@ -66,7 +69,7 @@ class HeadConfig:
     @property
     def trained(self) -> bool:
         """Whether the class centers are trained by gradient."""
-        return not (self.head_frozen or self.head_adaptive)
+        return self.centers == "trained"
 
 
 @dataclass(frozen=True)
@@ -114,9 +117,9 @@ class Head(nn.Module):
     def cosines(self, student_BD: Tensor, teacher_BD: Tensor | None, label_B: Tensor, step: int = 0) -> ClassCosines:
         """Gather the embeddings of all ranks and compute cosines to this rank's classes. `step` seeds the class sampling.
 
-        With head_adaptive the class centers are updated first.
+        With adaptive centers they are updated first.
         """
-        if self.config.head_adaptive:
+        if self.config.centers == "adaptive":
             adapt_centers(self.weight, self.shard, student_BD, teacher_BD, label_B)
         student_GD = F.normalize(distributed.gather_rows(student_BD))
         label_G = labels_in(self.shard, distributed.gather_rows(label_B))

@@ -64,6 +64,13 @@ def foreign_teacher(path: str | Path, network: Any, teacher: Any) -> str:
     )
 
 
+def half_centered(path: str | Path, network: Any) -> str:
+    """A warning on LR-HR with an exported file that centers its outputs and a teacher that does not; else ""."""
+    if not recorded_metadata(path, network).get("training_centre"):
+        return ""
+    return f"{path} subtracts its training mean in its graph, and the teacher does not: LR-HR needs --training-centre"
+
+
 def adapted_to(path: str | Path, network: Any, pairs_file: str, pairs_sha256: str) -> str:
     """A warning where a model's BatchNorm was adapted to the very file it is evaluated on; else ""."""
     adapted = recorded_metadata(path, network).get("adapted")

@@ -10,13 +10,13 @@ from aird_plugin.report.data import BatchNormShift
 
 
 def measure_batchnorm_shift(
-    name: str, student: nn.Module, images_NHWC: np.ndarray, keep: float, batch: int, device: str
+    name: str, student: nn.Module, images_NHWC: np.ndarray, keep: float, batch: int, device: str, include_bn1d: bool = False
 ) -> BatchNormShift:
     """One pass over the student's inputs, uint8 (N, S, S, 3). The student is unchanged afterwards.
 
     keep: weight of the old statistics, 0 to below 1. FaceBN mixes means linearly, so its change yields the mean of the images.
     """
-    with FaceBN(student, keep, "full") as bn:
+    with FaceBN(student, keep, "full", include_bn1d) as bn:
         names = {module: layer_name for layer_name, module in student.named_modules()}
         old = [(layer.running_mean.clone(), layer.running_var.clone()) for layer in bn.layers]
         with eval_mode(student), torch.inference_mode():

@@ -33,6 +33,7 @@ class ReportOptions:
     """The evaluations of every run. pairs: .bin files; px: sides of LR images, () for the px of the runs' training.
 
     teacher: file. high_side: "student" or "teacher". faces: False leaves the images of the hardest pairs out.
+    include_bn1d: whether FaceBN adapts BatchNorm1d too.
     """
 
     pairs: tuple[str, ...] = ()
@@ -42,6 +43,7 @@ class ReportOptions:
     degradation: str = "bicubic"
     faces: bool = True
     teacher_input: dict | None = None
+    include_bn1d: bool = False
 
 
 @dataclass(frozen=True)
@@ -184,7 +186,8 @@ def _focus(
     for model in _with_batchnorm(models):
         side = input_side(model.network)
         images_2NSSC = DegradedFaces(evaluator.images_UHWC, evaluator.face_2N, px, side, options.degradation)
-        shifts.append(measure_batchnorm_shift(model.name, model.network, images_2NSSC, KEEP["full"], BATCH, evaluator.device))
+        place = (KEEP["full"], BATCH, evaluator.device, options.include_bn1d)
+        shifts.append(measure_batchnorm_shift(model.name, model.network, images_2NSSC, *place))
     cosines = {n: (e[0::2] * e[1::2]).sum(axis=1) for n, e in embeddings.items()}
     students = {name: cosine_N for name, cosine_N in cosines.items() if name != TEACHER_NAME}
     images = DegradedFaces(evaluator.images_UHWC, evaluator.face_2N)
@@ -196,7 +199,8 @@ def _adapted(evaluator: PairEvaluator, models: list[Model], px: int, options: Re
     """LR-LR with FaceBN, and with centered embeddings: the control without which FaceBN gets undue credit."""
     for model in _with_batchnorm(models):
         own = evaluator.with_student(model.network)
-        for variant in ({"facebn": "full", "keep": KEEP["full"], "order": 0}, {"centre": True}):
+        facebn = {"facebn": "full", "keep": KEEP["full"], "order": 0, "include_bn1d": options.include_bn1d}
+        for variant in (facebn, {"centre": True}):
             yield _result(model, own.evaluate(px, "lr-lr", degradation=options.degradation, **variant), options)
 
 

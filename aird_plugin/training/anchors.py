@@ -1,4 +1,4 @@
-"""Anchors: teacher embeddings of images drawn once from the bank, for terms that need them (`Needs.ANCHORS`).
+"""What terms need of the whole bank: anchors, drawn once (`Needs.ANCHORS`), and leave-one-out centers (`Needs.LEFT_OUT`).
 
 K = anchors, D = embedding width.
 """
@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from aird_plugin.data.bank.caches import TeacherCache
+from aird_plugin.data.bank.left_out import left_out_centers
 from aird_plugin.data.bank.neighbors import normalised
 from aird_plugin.data.sampler import ANCHORS
 from aird_plugin.losses.term import Needs
@@ -19,6 +20,19 @@ def set_anchors(objective: Objective, bank: TeacherCache | None, seed: int) -> N
         if Needs.ANCHORS in spec.needs:
             assert bank is not None, "check_teacher_fits requires a teacher for this term"
             objective.terms[name].set_anchors(*draw_anchors(bank, spec.anchors, seed))
+
+
+def set_left_out(objective: Objective, bank: TeacherCache | None, centers: str) -> None:
+    """Give every term that needs them the leave-one-out class centers. centers: the recipe's; the student shares frozen ones.
+
+    Raises ValueError as `left_out_centers` does.
+    """
+    users = [name for name, spec in objective.specs.items() if Needs.LEFT_OUT in spec.needs]
+    if users:
+        assert bank is not None, "check_teacher_fits requires a teacher for this term"
+        left_out_ND = torch.from_numpy(left_out_centers(bank))
+        for name in users:
+            objective.terms[name].set_left_out(left_out_ND, student_too=centers == "frozen")
 
 
 def draw_anchors(bank: TeacherCache, count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

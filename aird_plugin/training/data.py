@@ -35,7 +35,7 @@ def open_faces(recipe: Recipe) -> tuple[Records, Recipe]:
 
     Raises ValueError where recipe and data disagree.
     """
-    stored = open_records(recipe.data.rec)
+    stored = open_records(recipe.data.rec, recipe.data.identity_map)
     wanted = recipe.data.num_image
     if wanted and wanted != len(stored):
         raise ValueError(f"num_image={wanted}, but {recipe.data.rec} holds {len(stored)} images")
@@ -106,7 +106,7 @@ def open_caches(
 
 def teacher_needs(recipe: Recipe, objective: Objective) -> frozenset[str]:
     """The teacher outputs that terms, margin and head need together."""
-    needed = set(objective.needs) | ({Needs.TEACHER_WIDTH} if recipe.head.head_adaptive else set())
+    needed = set(objective.needs) | ({Needs.TEACHER_WIDTH} if recipe.head.centers == "adaptive" else set())
     needed -= {Needs.LABELS}
     return frozenset(needed | (recipe.margin.needs - {Needs.NORM} if recipe.margin else set()))
 
@@ -116,7 +116,7 @@ def check_teacher_fits(recipe: Recipe, objective: Objective, teacher, embedding_
     needs = teacher_needs(recipe, objective)
     wants_width = bool(needs & {Needs.TEACHER_WIDTH, Needs.NEIGHBOURS, Needs.ADAPTED}) or recipe.head.head_init == "teacher"
     if teacher is None and (needs - NOT_FROM_TEACHER or recipe.head.head_init == "teacher"):
-        head = "head_init='teacher'" if recipe.head.head_init == "teacher" else recipe.head.margin or "head_adaptive"
+        head = "head_init='teacher'" if recipe.head.head_init == "teacher" else recipe.head.margin or "centers='adaptive'"
         wanting = ", ".join(name for name, spec in objective.specs.items() if spec.needs - NOT_FROM_TEACHER) or head
         raise ValueError(f"{wanting} needs a teacher; set teacher=FILE (.pt or .onnx)")
     if teacher is not None and wants_width and (width := projected_width(recipe.terms, teacher)) != embedding_size:

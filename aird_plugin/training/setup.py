@@ -22,7 +22,7 @@ from aird_plugin.models.feature_maps import map_shapes, recorded_maps
 from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.teacher_feature_maps import TeacherMaps
-from aird_plugin.training.anchors import set_anchors
+from aird_plugin.training.anchors import set_anchors, set_left_out
 from aird_plugin.training.data import build_source, check_teacher_fits, open_caches, open_faces, teacher_needs
 from aird_plugin.training.effect import check_effect, check_remainder, check_single_image
 from aird_plugin.training.feature_maps import open_maps
@@ -133,6 +133,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     check_teacher_fits(recipe, objective, teacher, embedding_size)
     images, bank = open_caches(recipe, records, teacher, device)
     set_anchors(objective, bank, recipe.run.seed)
+    set_left_out(objective, bank, recipe.head.centers)
     print_warnings((*check_remainder(recipe, len(records)), *at_start(recipe, records, bank)))
     source: BankFaces | OnlineFaces | DrawnSizes | WithFeatures = build_source(
         recipe, records, images, bank, objective, student.input_size, device

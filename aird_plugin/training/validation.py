@@ -66,7 +66,8 @@ def evaluate_one(setup: TrainingSetup, spec: ValidationSpec) -> dict:
     if spec.target not in setup.evaluators:
         setup.evaluators[spec.target] = PairEvaluator(setup.deployed, spec.target, high_side(setup), device=setup.device)
     run = setup.recipe.run
-    options = {"facebn": spec.facebn, "keep": run.keep, "order": run.seed} if spec.facebn else {}
+    options = {"facebn": spec.facebn, "keep": run.keep, "include_bn1d": run.include_bn1d, "order": run.seed}
+    options = options if spec.facebn else {}
     degradation = verified_degradation(setup.recipe.data.degradation)
     return setup.evaluators[spec.target].evaluate(spec.px, spec.protocol, degradation=degradation, **options)
 

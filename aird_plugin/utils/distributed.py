@@ -133,6 +133,9 @@ class ClassShards:
     def gather(self, rows_BX: torch.Tensor) -> torch.Tensor:
         return gather_alike(rows_BX)
 
+    def gather_rows(self, rows_BX: torch.Tensor) -> torch.Tensor:
+        return gather_rows(rows_BX)
+
     def first_row(self, count: int) -> int:
         return rank() * count
 

@@ -9,7 +9,7 @@ from aird_plugin.recipe import base, drop_terms
 
 config = base(__file__, "aird_r18_lr16")
 drop_terms(config, "iid", "rid")
-config.head_frozen = True
+config.centers = "frozen"
 config.margin = "aird_plugin.losses.ccface:AdaptiveMargin"
 config.margin_m = 0.5
 config.terms.consistency = "aird_plugin.losses.ccface:Consistency"

@@ -8,5 +8,5 @@ from aird_plugin.recipe import base, drop_terms
 
 config = base(__file__, "faces15k_small_lr16")
 drop_terms(config, "iid", "rid")
-config.head_adaptive = True
+config.centers = "adaptive"
 config.output = "runs/faces15k_small_lr16_adadistill"

@@ -27,7 +27,7 @@ config.teacher = data_path("teacher", "edgeface_xs.onnx")
 
 # class centers: the teacher's, frozen
 config.head_init = "teacher"
-config.head_frozen = True
+config.centers = "frozen"
 
 # 8 cosine + KL over the class centers
 config.terms = edict(

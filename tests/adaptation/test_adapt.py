@@ -49,6 +49,15 @@ def test_adapted_statistics_equal_facebn_and_the_student_is_unchanged(student, n
     assert adapted.after == cosine_stats(expected) and adapted.before == cosine_stats(embed(student, images))
 
 
+def test_include_bn1d_adapts_the_embedding_layer_too(student, noise_faces):
+    images = lr_images(noise_faces, 24)
+    plain, both = (adapt(student, images, include_bn1d=include) for include in (False, True))
+    assert [layer.layer for layer in both.layers[:-1]] == [layer.layer for layer in plain.layers]
+    assert both.layers[-1].layer == "features" and not torch.equal(
+        both.state["features.running_mean"], student.features.running_mean
+    )
+
+
 def test_layer_shift_is_in_old_standard_deviations(student, noise_faces):
     """keep=1 changes nothing; keep=0 gives the statistics of the images."""
     images = lr_images(noise_faces, 24)

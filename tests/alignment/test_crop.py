@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
-from aird_plugin.alignment.crop import align_face, check_points, face_px, likeness, similarity, template
+from aird_plugin.alignment.crop import align_face, check_points, face_px, likeness, similarities, similarity, template
 from tests.skips import needs
 
 needs("skimage")
@@ -110,3 +110,13 @@ def test_missing_scikit_image_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "skimage.transform", None)
     with pytest.raises(ImportError, match=r"pip install aird_plugin\[insightface\]"):
         similarity(template())
+
+
+def test_similarities_of_many_faces_are_those_of_each():
+    rng = np.random.default_rng(0)
+    points_F52 = np.stack([transformed(a, s, (40, 7)) + rng.uniform(-4, 4, (5, 2)) for a, s in ((0, 1), (2, 0.3), (-3, 5))])
+    mirrored = template() * (-1, 1)
+    points_F52 = np.concatenate([points_F52, mirrored[None]])
+    expected = [similarity(points_52) for points_52 in points_F52]
+    np.testing.assert_allclose(similarities(points_F52), expected, atol=1e-9)
+    assert np.isnan(similarities(np.stack([np.ones((5, 2)), np.full((5, 2), np.nan)]))).all()

@@ -21,11 +21,11 @@ RUNS = {
     "magface": {"margin": "aird_plugin.losses.magface:MagFace", "margin_l_a": 2.0, "margin_u_a": 4.0},
     "adaface": {"margin": "aird_plugin.losses.adaface:AdaFace", "margin_t_alpha": 0.5},
     "rpcl": {"margin": "aird_plugin.losses.rpcl:Arc"},
-    "ccface": {"head_frozen": True, "margin": "aird_plugin.losses.ccface:AdaptiveMargin"},
-    "adadistill": {"head_adaptive": True},
+    "ccface": {"centers": "frozen", "margin": "aird_plugin.losses.ccface:AdaptiveMargin"},
+    "adadistill": {"centers": "adaptive"},
 }
 # Embedding norms, a regulariser and trained centers; a margin from the teacher and centers that it updates.
-RANKED = {"lengths": RUNS["magface"], "teacher": RUNS["ccface"] | RUNS["adadistill"] | {"head_frozen": False}}
+RANKED = {"lengths": RUNS["magface"], "teacher": RUNS["ccface"] | RUNS["adadistill"]}
 
 
 def newest_checkpoint(folder) -> dict:
@@ -143,7 +143,7 @@ def test_upstream_resumes_an_embedded_run(bridge_run, checkout, tmp_path):
     assert torch.equal(newest_checkpoint(tmp_path)["shared"]["margin"]["mean"], one["shared"]["margin"]["mean"])
 
 
-def test_head_adaptive_updates_centers_with_sampled_classes(bridge_run, checkout, tmp_path):
+def test_adaptive_centers_are_updated_with_sampled_classes(bridge_run, checkout, tmp_path):
     keys = bridge_run | RUNS["adadistill"] | {"output": str(tmp_path), "sample_rate": 0.5, "num_epoch": 1}
     first = build_state(from_flat(keys)).head.weight.detach()
     moved = (newest_checkpoint(train(from_flat(keys), checkout))["head_0"]["weight"] != first).any(1)

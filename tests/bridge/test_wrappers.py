@@ -1,6 +1,10 @@
+from contextlib import ExitStack
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from aird_plugin.bridge import wrappers
 from aird_plugin.bridge.host import train
 from aird_plugin.bridge.upstream_run import scale_gradient
 from aird_plugin.bridge.wrappers import autocast_training
@@ -31,6 +35,15 @@ def test_half_precision_is_used_in_training_only():
     student.eval()
     assert torch.equal(student(x), plain)
     assert dtypes == [torch.float32, torch.bfloat16, torch.float32] and list(student.state_dict()) == keys
+
+
+@pytest.mark.parametrize("on", [False, True])
+def test_compile_reaches_the_student_of_upstreams_loop(on, bridge_run):
+    student = torch.nn.Linear(4, 4)
+    setup = SimpleNamespace(recipe=from_flat(bridge_run | {"compile": on}), device=torch.device("cpu"), student=student)
+    with ExitStack() as stack:
+        assert wrappers.get_model(None, SimpleNamespace(setup=setup, stack=stack))("r18") is student
+        assert (student._compiled_call_impl is not None) == on
 
 
 def test_scale_gradient_keeps_the_value():

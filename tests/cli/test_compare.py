@@ -87,6 +87,7 @@ def test_every_option_reaches_the_rows(models, pairs_file, tmp_path):
         "full",
         "--keep",
         0.3,
+        "--include-bn1d",
         "--order",
         7,
         "--centre",
@@ -99,7 +100,7 @@ def test_every_option_reaches_the_rows(models, pairs_file, tmp_path):
     )
     [row] = rows_of(tmp_path / "rows.json")
     wanted = {"px": 16, "protocol": "lr-hr", "facebn": "full", "keep": 0.3, "order": 7, "batch": 20, "degradation": "blur"}
-    assert wanted.items() <= row.items() and row["centre"] is True
+    assert wanted.items() <= row.items() and row["centre"] is True and row["include_bn1d"] is True
     assert (row["high_side_a"], row["high_side_b"]) == ("teacher", "teacher")
 
 

@@ -190,6 +190,7 @@ def test_bare_file_of_a_native_network_needs_its_name(run_folder, pairs_file):
         (["--protocol", "hr-hr"], "lr-lr, lr-hr"),
         (["--protocol", "lr-lr", "lr-hr"], "needs a teacher"),
         (["--facebn", "tent"], "stateless, stream, full"),
+        (["--include-bn1d"], "name a mode with --facebn"),
         (["--facebn", "full", "--keep", "1.5"], "0 to 1"),
     ],
 )

@@ -11,6 +11,7 @@ from aird_plugin.cli.identify import add_arguments, run
 from aird_plugin.data.identification import IdentificationSet, ImageFile, read_folders, read_square
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.data.lowres import RESIZE, resize_faces
+from aird_plugin.data.pairs import read_pairs, write_pairs
 from aird_plugin.data.synthetic.draw import draw_person
 from aird_plugin.evaluation import gallery_evaluator, linear_probe
 from aird_plugin.evaluation.embed import embed, embed_sums, normalise
@@ -182,7 +183,7 @@ def test_identities_and_tracks_are_pooled_and_distractors_are_not(pooling, monke
         "", [image] * 6, np.array([3, 3, -1, 4, -1, 3]), [image] * 5, np.array([4, 3, 3, 7, 3]), np.array([2, 0, 0, 1, 3])
     )
     evaluator = GalleryEvaluator(None, search, "d", "l")
-    monkeypatch.setattr(evaluator, "_sums", lambda role, low, part, adaptation: {"gallery": gallery, "probes": probes}[part])
+    monkeypatch.setattr(evaluator, "_sums", lambda role, low, part, *_: {"gallery": gallery, "probes": probes}[part])
     monkeypatch.setattr(gallery_evaluator, "check_eval_spec", lambda *args: None)
     searches = []
     monkeypatch.setattr(gallery_evaluator, "identify", lambda *args: searches.append(args) or identify(*args))
@@ -282,3 +283,59 @@ def test_probes_copied_from_the_gallery_are_a_warning(model, data, tmp_path, cap
     text = capsys.readouterr().err
     assert text.startswith("WARNING 1 of 10 mated probes are copies of gallery images") and "byte for byte" in text
     assert f"{tmp_path}/data/probe/p2/copy.jpg of {tmp_path}/data/gallery/p2/1.jpg" in text
+
+
+def test_unreadable_images_are_left_out_and_counted(model, data, distractors, tmp_path, capsys):
+    """One unreadable test image ended the command. The row is that of the set without it."""
+    words = ["--layout", "folders", "--network", NATIVE, "--px", 16]
+    shutil.copytree(data, tmp_path / "torn")
+    shutil.copytree(data, tmp_path / "without")
+    shutil.copytree(distractors, tmp_path / "torn/distractor")
+    shutil.copytree(distractors, tmp_path / "without/distractor")
+    for name in ("gallery/p1/0.jpg", "gallery/p2/0.jpg", "gallery/p2/1.jpg", "probe/p8/walk/1.jpg", "distractor/21.jpg"):
+        file = tmp_path / "torn" / name
+        file.write_bytes(file.read_bytes()[:200])
+        (tmp_path / "without" / name).unlink()
+    shutil.rmtree(tmp_path / "without/probe/p2")
+    [row] = rows_of(tmp_path, model, tmp_path / "torn", *words)
+    text = capsys.readouterr().out
+    [expected] = rows_of(tmp_path, model, tmp_path / "without", *words)
+    # The labels keep their numbers, and are hashed.
+    changed = {key for key in row if key not in ("data", "made", "data_sha256") and row[key] != expected.get(key)}
+    assert changed == {"unreadable_images"} and row["unreadable_images"] == 5
+    assert text.splitlines()[0].endswith("unreadable_images") and text.splitlines()[1].endswith(" 5")
+    root = tmp_path / "torn"
+    assert text.splitlines()[2:] == [
+        f"{root}/gallery: 7 images taken; left out: unreadable images: 3 (p1/0.jpg, p2/0.jpg, p2/1.jpg)",
+        f"{root}/probe: 10 images taken; left out: unreadable images: 1 (p8/walk/1.jpg); "
+        "probes whose gallery images are all unreadable: 2 (p2/walk/0.jpg, p2/walk/1.jpg)",
+        f"{root}/distractor: 2 images taken; left out: unreadable images: 1 (21.jpg)",
+    ]
+
+
+def test_unreadable_images_of_a_bin_are_left_out(model, pairs_file, tmp_path, capsys):
+    pairs = read_pairs(pairs_file)
+    images = [image[:200] if place == 3 else image for place, image in enumerate(pairs.images)]
+    write_pairs(tmp_path / "torn.bin", images, pairs.same.tolist())
+    [row] = rows_of(tmp_path, model, tmp_path / "torn.bin", "--layout", "bin", "--network", NATIVE, "--px", 16)
+    assert row["unreadable_images"] == 1
+    assert capsys.readouterr().out.endswith("images taken; left out: unreadable images: 1 (pair 1, image 1)\n")
+
+
+def test_unreadable_images_of_a_linear_probe_are_left_out(model, tmp_path, monkeypatch, capsys):
+    for name, image in {"0/0.jpg": draw_person(0, 0), "0/1.jpg": draw_person(0, 1), "1/0.jpg": draw_person(1, 0)}.items():
+        write(tmp_path / "uccs" / name, image)
+    (tmp_path / "uccs/1/1.jpg").write_bytes(b"torn")
+    monkeypatch.setattr(linear_probe, "linear_probe_accuracies", lambda *args: [97.0, 98])
+    [row] = rows_of(tmp_path, model, tmp_path / "uccs", "--layout", "uccs", "--network", NATIVE)
+    assert (row["n_faces"], row["unreadable_images"]) == (3, 1)
+    assert f"{tmp_path}/uccs: 3 images taken; left out: unreadable images: 1 (1/1.jpg)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("part", ["gallery", "probe"])
+def test_no_readable_image_is_an_error(part, model, data, tmp_path):
+    shutil.copytree(data, tmp_path / "data")
+    for file in (tmp_path / "data" / part).rglob("*.*"):
+        file.write_bytes(b"torn")
+    with pytest.raises(ValueError, match=f"no {part}.* is left. .*unreadable images"):
+        command(model, tmp_path / "data", "--layout", "folders", "--network", NATIVE)

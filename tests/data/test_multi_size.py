@@ -162,7 +162,7 @@ def test_invalid_keys_are_rejected(keys, words):
             {"margin": "a:B"},
             "margin_small=0.1 scales the combined margin; it does not apply to margin='a:B'",
         ),
-        ({"also_px": (8,), "identity_also": True}, {"head_adaptive": True}, "would update the class centers once per size"),
+        ({"also_px": (8,), "identity_also": True}, {"centers": "adaptive"}, "would update adaptive class centers once per size"),
     ],
 )
 def test_conflicting_keys_of_the_head_are_rejected(keys, head, words):

@@ -49,8 +49,34 @@ def test_a_key_without_effect_is_named(keys, expected):
     assert warnings(keys) == [expected]
 
 
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (
+            {"rank_timeout": 60.0},
+            "rank_timeout=60 has no effect inside arcface_torch: its loop waits for ranks as long as PyTorch's default; train "
+            "without --arcface-torch",
+        ),
+        (
+            {"reader": "upstream", "save_steps": 50},
+            "save_steps=50 has no effect with reader='upstream': it resumes at whole epochs, and a checkpoint is written after "
+            "each; set reader='bank'",
+        ),
+        (
+            {"reader": "upstream", "views": 8},
+            "views=8 has no effect on the batches of reader='upstream': arcface_torch's own reader mirrors images at random and "
+            "no more; set reader='bank'",
+        ),
+    ],
+    ids=["rank_timeout", "save_steps", "views"],
+)
+def test_a_key_without_effect_inside_arcface_torch_is_named(keys, expected):
+    assert warnings(keys, arcface_torch=True) == [expected]
+
+
 def test_keys_with_an_effect_are_not_named():
     assert warnings({"reader": "upstream", "upstream": {"dali": True}}, arcface_torch=True) == []
+    assert warnings({"save_steps": 50, "views": 8, "bf16": True, "compile": True}, arcface_torch=True) == []
     assert warnings({"fp16": True}, device_type="cuda") == []
     assert warnings({"keep": 0.5, "facebn": "full", "warmup_epoch": 34.5}) == []
     assert warnings({"schedule": "cosine", "num_epoch": 2}) == [], "default milestones are not reported"

@@ -10,9 +10,10 @@ from torch import nn
 from aird_plugin.data.degradation import downsample, resize_to_network
 from aird_plugin.data.lowres import RESIZE, low_faces, resize_faces, to_input
 from aird_plugin.data.pairs import write_pairs
-from aird_plugin.evaluation.embed import embed, normalise
+from aird_plugin.evaluation.embed import embed, network_inputs, normalise
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator, as_network_input, evaluate
 from aird_plugin.evaluation.verification import verify
+from aird_plugin.models import build
 from aird_plugin.models.facebn import FaceBN
 from aird_plugin.models.load import load_teacher
 from aird_plugin.models.weights import load_network
@@ -99,7 +100,8 @@ def test_row_has_the_documented_keys(pairs_file):
     assert (
         list(row)
         == (
-            "pairs pairs_sha256 px protocol high_side facebn keep order batch centre degradation resize n_pairs n_impostor "
+            "pairs pairs_sha256 px protocol high_side facebn keep include_bn1d order batch centre degradation resize n_pairs "
+            "n_impostor "
             "n_near accuracy accuracy_std accuracy_best auc tar ci95"
         ).split()
     )
@@ -184,6 +186,23 @@ def test_facebn_adapts_each_side_from_the_training_statistics(pairs_file, images
     assert figures(row) == approx(verify(interleaved(*sides), SAME))
     assert (row["facebn"], row["keep"], row["batch"]) == (mode, 0.1, 4)
     assert torch.equal(net.layers[2].running_mean, torch.zeros(8))
+
+
+def test_include_bn1d_adapts_the_embedding_layer_too(pairs_file):
+    """FaceBN with and without it, against the context itself."""
+    torch.manual_seed(0)
+    net = build("native16_0.05m", 8).eval()
+    evaluator = PairEvaluator(net, pairs_file)
+    with pytest.raises(ValueError, match="include_bn1d is for FaceBN"):
+        evaluator.evaluate(16, "lr-lr", include_bn1d=True)
+    plain = evaluator.embeddings(16, "lr-lr", facebn="full", keep=0.1)
+    found = evaluator.embeddings(16, "lr-lr", facebn="full", keep=0.1, include_bn1d=True)
+    assert np.abs(found - plain).max() > 0.1
+    images_2NSSC = as_network_input(evaluator.images_UHWC[evaluator.face_2N], 16, 16)
+    with FaceBN(net, 0.1, "full", include_bn1d=True) as bn, torch.inference_mode():
+        bn.adapt(x for _, x in network_inputs(images_2NSSC, 96))
+        np.testing.assert_allclose(found, embed(net, images_2NSSC), atol=1e-5)
+    assert evaluator.evaluate(16, "lr-lr", facebn="full", include_bn1d=True)["include_bn1d"] is True
 
 
 def test_facebn_never_adapts_the_teacher(pairs_file, images):

@@ -15,11 +15,11 @@ import torch
 from aird_plugin.__main__ import main
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.lowres import low_faces, to_input
-from aird_plugin.demo.thresholds_file import check_owner, read_thresholds
 from aird_plugin.evaluation.embed import embed
 from aird_plugin.export import check, folder, graph
 from aird_plugin.export.origin import without_folders
 from aird_plugin.export.thresholds import threshold_table
+from aird_plugin.export.thresholds_file import check_owner, read_thresholds
 from aird_plugin.models import build
 from aird_plugin.models.load import load_model
 from aird_plugin.training.loop import train

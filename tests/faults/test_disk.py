@@ -12,6 +12,8 @@ import pytest
 
 from tests.faults.processes import ROOT, assert_equals_uninterrupted, recipe_file
 
+pytestmark = pytest.mark.slow
+
 AIRD = f"{sys.executable} -m aird_plugin"
 
 

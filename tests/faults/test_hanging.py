@@ -13,6 +13,8 @@ import torch.distributed as dist
 from aird_plugin.utils import rank_failure
 from tests.ranks import free_port
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 TIMEOUT_S = 4
 

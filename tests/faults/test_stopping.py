@@ -7,6 +7,8 @@ import pytest
 
 from tests.faults.processes import assert_equals_uninterrupted, recipe_file, slowly, start, wait_for_step
 
+pytestmark = pytest.mark.slow
+
 # Schedulers wait half a minute or more between SIGTERM and SIGKILL.
 MOST_SECONDS = 10
 # A validation that takes minutes, mostly in Python.

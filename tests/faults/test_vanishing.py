@@ -9,6 +9,8 @@ import pytest
 
 from tests.faults.processes import assert_equals_uninterrupted, recipe_file, slowly, start, wait_for_step
 
+pytestmark = pytest.mark.slow
+
 
 def test_removed_bank_does_not_affect_a_running_run(tiny_keys, uninterrupted, tmp_path):
     """Linux keeps a removed file as long as it is mapped."""

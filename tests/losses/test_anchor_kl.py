@@ -50,7 +50,9 @@ def test_class_centers_as_anchors_give_iid():
     label_B = torch.tensor([0, 6, 2, 2, 1])
     cosines = [F.normalize(x) @ centers.T for x in (student, teacher)]
     inputs = LossInputs(student, label_B, student_cosine_GC=cosines[0], teacher_cosine_GC=cosines[1], label_G=label_B)
-    assert_equal_up_to_order(anchor_kl_loss(student, teacher, centers, SCALE), IID(scale=SCALE).build(None)(inputs))
+    assert_equal_up_to_order(
+        anchor_kl_loss(student, teacher, centers, SCALE), IID(scale=SCALE).build(LossDims(student.shape[1]))(inputs)
+    )
 
 
 def test_lengths_of_embeddings_and_anchors_do_not_matter():

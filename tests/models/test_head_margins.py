@@ -62,7 +62,7 @@ def test_margin_state_is_saved_with_the_head():
 
 
 def test_frozen_centers_get_no_gradient_and_the_student_does():
-    h, (student, teacher, label) = head(head_frozen=True), make_batch()
+    h, (student, teacher, label) = head(centers="frozen"), make_batch()
     before = h.weight.detach().clone()
     loss_of(h, student.requires_grad_(), teacher, label).backward()
     assert h.weight.grad is None and not list(filter(lambda p: p.requires_grad, h.parameters()))
@@ -71,7 +71,7 @@ def test_frozen_centers_get_no_gradient_and_the_student_does():
 
 @pytest.mark.parametrize("sample_rate", [1.0, 0.7])
 def test_adaptive_centers_are_updated_before_the_cosines(sample_rate):
-    h, (student, teacher, label) = head(head_adaptive=True, sample_rate=sample_rate), make_batch()
+    h, (student, teacher, label) = head(centers="adaptive", sample_rate=sample_rate), make_batch()
     before = h.weight.detach().clone()
     cosines = h.cosines(student, teacher, label)
     moved = (h.weight != before).any(1)
@@ -87,8 +87,8 @@ def test_adaptive_centers_are_updated_before_the_cosines(sample_rate):
 @pytest.mark.parametrize(
     ("keys", "words"),
     [
-        ({"head_frozen": True}, "head_frozen needs the teacher's class centers: set head_init='teacher'; got 'random'"),
-        ({"head_frozen": True, "head_adaptive": True, "head_init": "teacher"}, "mutually exclusive"),
+        ({"centers": "frozen"}, "centers='frozen' needs the teacher's class centers: set head_init='teacher'; got 'random'"),
+        ({"centers": "moving"}, "centers must be one of trained, frozen, adaptive; got 'moving'"),
     ],
 )
 def test_invalid_keys_are_rejected(keys, words):

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -91,7 +92,8 @@ def test_methods_and_seeds_trained_by_default_and_with_only(tool, monkeypatch, t
     trained = []
     monkeypatch.setattr(tool, "train", lambda args, name, seed: trained.append((name, seed)) or 0)
     monkeypatch.setattr(tool, "evaluate", lambda args, finished: {})
-    monkeypatch.setattr(tool, "tables", lambda args, results, finished: "")
+    monkeypatch.setattr(tool, "significance", lambda args, results: [])
+    monkeypatch.setattr(tool, "tables", lambda args, results, tests, finished: "")
     arguments(tool, monkeypatch, tmp_path)
     assert tool.main() == 0
     assert (tool.AIRD, 2) in trained and ("staged", 0) in trained and ("staged", 1) not in trained
@@ -123,3 +125,38 @@ def test_relative_folder_is_relative_to_the_caller(tool, monkeypatch, tmp_path):
     args = arguments(tool, monkeypatch, "runs")
     assert tool.run_recipe(args, "any", [], tmp_path, {"seconds": 0.0, "peak_mb": 0.0}) == 0
     assert (tmp_path / "here").read_text() == str(tmp_path)
+
+
+def test_factors_cross_centers_and_terms_with_one_identity_weight(tool):
+    """Each cell differs from the identity loss with the same centers in its terms alone."""
+    cells = {name: method for name, method in tool.METHODS.items() if method.group == "factors"}
+    assert len(cells) == 2 * 5
+    recipes = {
+        name: load(recipe_path(ROOT / "recipes", method.stages[0][0]), method.stages[0][1]) for name, method in cells.items()
+    }
+    for name, method in cells.items():
+        recipe = recipes[name]
+        assert recipe.head.centers == method.factors["centers"] and recipe.run.identity_weight == 1
+        expected = {"cls": set(), "IID": {"iid"}, "IID + RID mutual": {"iid", "rid"}}.get(method.factors["terms"], {"rid"})
+        assert set(recipe.terms) == expected
+        if method.factors["terms"] != "cls":
+            bare = recipes[method.against]
+            assert replace(recipe, terms={}) == bare and bare.head.centers == recipe.head.centers
+    contrasts = {m.factors["terms"]: recipes[n].terms["rid"].contrast for n, m in cells.items() if "rid" in recipes[n].terms}
+    assert contrasts == {"RID as published": "nce", "RID mutual": "mutual", "IID + RID mutual": "mutual"}
+
+
+def test_json_has_a_row_per_run_with_its_factors_and_seed(tool, monkeypatch, tmp_path):
+    args = arguments(tool, monkeypatch, tmp_path, "--set", "lr=0.2")
+    finished = [(name, seed) for seed in (0, 4) for name in ("IID, frozen centers", "cls, frozen centers")]
+    row = {"pairs": "a.bin", "px": 16, "protocol": "lr-lr", "accuracy": 90.0, "right": "ff"}
+    results = {tool.TEACHER: [[row]]} | {name: [[row], [row]] for name, _ in finished[:2]}
+    found = tool.collected(args, results, [], finished)
+    assert found["set"] == ["lr=0.2"] and len(found["rows"]) == 5 and "seed" not in found["rows"][0]
+    assert found["rows"][2] == {
+        "method": "IID, frozen centers",
+        "centers": "frozen",
+        "terms": "IID",
+        "seed": 4,
+        **{key: value for key, value in row.items() if key != "right"},
+    }

@@ -7,6 +7,8 @@ from aird_plugin.models import build
 from tools import bench_scale
 from tools.lib.traffic import weights_of
 
+pytestmark = pytest.mark.slow
+
 CLASSES, WIDTH, BATCH, RANKS = 400, 8, 2, 2
 
 

@@ -4,7 +4,11 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 from tools import bench_spinning
+
+pytestmark = pytest.mark.slow
 
 
 def test_every_case_is_timed_and_busy_processes_end(tiny_run, tmp_path, monkeypatch, capsys):

@@ -6,6 +6,8 @@ import pytest
 
 from tools import soak, soak_turns
 
+pytestmark = pytest.mark.slow
+
 LIMITS = argparse.Namespace(most_growth=0.5, slower=3.0)
 
 

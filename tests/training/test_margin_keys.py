@@ -32,7 +32,7 @@ def test_margin_none_is_the_combined_margin():
         ({"margin": "nowhere:Spec"}, "config.margin: No module named 'nowhere'"),
         ({"margin": "aird_plugin.losses.instance:IID"}, "is no margin spec"),
         ({"terms": {"mag": MAGFACE}}, "is no term spec"),
-        ({"head_frozen": True}, "set head_init='teacher'"),
+        ({"centers": "frozen"}, "set head_init='teacher'"),
     ],
 )
 def test_invalid_margin_keys_are_rejected(change, words):

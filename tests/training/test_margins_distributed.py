@@ -24,8 +24,8 @@ SETTINGS = {
     "rpcl-arc": (Arc(rival_threshold=-1.0), {}),
     "rpcl-cos": (Cos(rival_threshold=-1.0), {}),
     "rpcl-mag": (Mag(l_a=0.1, u_a=5.0, rival_threshold=-1.0), {}),
-    "ccface": (AdaptiveMargin(), {"head_frozen": True, "head_init": "teacher"}),
-    "adadistill": (None, {"head_adaptive": True}),
+    "ccface": (AdaptiveMargin(), {"centers": "frozen", "head_init": "teacher"}),
+    "adadistill": (None, {"centers": "adaptive"}),
 }
 
 

@@ -12,7 +12,7 @@ from aird_plugin.training.loop import compute_loss, resume, train
 from aird_plugin.training.state import build_state
 
 CCFACE = {
-    "head_frozen": True,
+    "centers": "frozen",
     "margin": "aird_plugin.losses.ccface:AdaptiveMargin",
     "terms": {"consistency": "aird_plugin.losses.ccface:Consistency"},
     "consistency_scale": 64.0,
@@ -23,7 +23,7 @@ RUNS = {
     "adaface": {"margin": "aird_plugin.losses.adaface:AdaFace", "terms": {}},
     "rpcl": {"margin": "aird_plugin.losses.rpcl:Arc", "terms": {}},
     "ccface": CCFACE,
-    "adadistill": {"head_adaptive": True, "terms": {}},
+    "adadistill": {"centers": "adaptive", "terms": {}},
 }
 
 
@@ -118,7 +118,7 @@ def test_older_checkpoint_without_a_margin_loads(keys_of, tmp_path):
     ("name", "words"),
     [
         ("ccface", "consistency needs a teacher"),
-        ("adadistill", "head_adaptive needs a teacher"),
+        ("adadistill", "centers='adaptive' needs a teacher"),
     ],
 )
 def test_missing_teacher_is_rejected_before_training(name, words, keys_of):
@@ -128,7 +128,7 @@ def test_missing_teacher_is_rejected_before_training(name, words, keys_of):
 
 
 def test_width_other_than_the_teachers_is_rejected(keys_of):
-    keys = keys_of("ccface", head_frozen=False, head_init="random", embedding_size=16, terms={})
+    keys = keys_of("ccface", centers="trained", head_init="random", embedding_size=16, terms={})
     keys = {key: value for key, value in keys.items() if not key.startswith("consistency_")}
     with pytest.raises(ValueError, match="embedding_size=16, but the teacher's is 8"):
         build_state(from_flat(keys))

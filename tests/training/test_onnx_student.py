@@ -32,7 +32,7 @@ def keys(tiny_run, tmp_path_factory):
     folder = tmp_path_factory.mktemp("own")
     file = write_network(folder / "teacher.onnx", network("native112_0.05m"), fold=False)
     own = {"teacher": str(file), "teacher_network": None, "network": "onnx", "bank": str(folder / "bank"), "num_epoch": 1}
-    return tiny_run | own | {"optimizer": "adamw", "lr": 1e-3, "head_frozen": True, "identity_weight": 0.0, "frequent": 1}
+    return tiny_run | own | {"optimizer": "adamw", "lr": 1e-3, "centers": "frozen", "identity_weight": 0.0, "frequent": 1}
 
 
 @pytest.fixture(scope="module")

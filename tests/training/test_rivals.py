@@ -18,6 +18,7 @@ from aird_plugin.config.recipe_file import recipe_path
 from aird_plugin.losses.crd import CRD
 from aird_plugin.losses.fkd import FKD
 from aird_plugin.losses.horkd import HORKD
+from aird_plugin.losses.instance import IID
 from aird_plugin.losses.rkd import RKD
 from aird_plugin.models.head import Head, HeadConfig
 from aird_plugin.training.loop import train
@@ -33,6 +34,7 @@ TERMS = {
     "rkd": RKD(),
     "horkd": HORKD(),
     "crd": CRD(negatives=9, width=4, temperature=0.5),
+    "iid": IID(leave_one_out=True),
 }
 STEPS = 3
 
@@ -44,6 +46,10 @@ def steps(name: str) -> dict[str, torch.Tensor]:
     centers = torch.randn(CLASSES, WIDTH, generator=torch.Generator().manual_seed(2))
     head = Head(HeadConfig(CLASSES, margin_scale=8.0), WIDTH, centers, centers.flip(0), seed=4)
     objective = Objective({name: TERMS[name]}, LossDims(WIDTH, 2 * FACES, CLASSES))
+    if name == "iid":
+        left_out_ND = F.normalize(torch.randn(2 * FACES, WIDTH, generator=torch.Generator().manual_seed(3)))
+        left_out_ND[::3] = 0
+        objective.terms[name].set_left_out(left_out_ND, student_too=True)
     ranks, rank = distributed.world_size(), distributed.rank()
     network = DistributedDataParallel(student) if ranks > 1 else student
     count = FACES // ranks

@@ -17,7 +17,7 @@ from aird_plugin.training.state import build_state
 from aird_plugin.utils import distributed
 from aird_plugin.utils.memory import private_bytes, watched
 from tests.exact import assert_equal_up_to_order, float64
-from tests.ranks import on_ranks
+from tests.ranks import on_new_ranks, on_ranks
 
 FACES, CLASSES, WIDTH, STEPS, SCALE = 6, 13, 5, 4, 8.0
 SCHEDULE = ScheduleConfig(lr=0.5, momentum=0.9, weight_decay=0.01)
@@ -124,7 +124,7 @@ def peak_of_a_shard(classes: int, width: int) -> dict[str, torch.Tensor]:
 
 def test_peak_memory_of_a_rank_is_its_centers_and_their_momentum(tmp_path):
     """A dense gradient, or initializing the centers of all ranks, would each take one or two shards more."""
-    for part in on_ranks(peak_of_a_shard, tmp_path, 400_000, 128):
+    for part in on_new_ranks(peak_of_a_shard, tmp_path, 400_000, 128):
         assert 1.9 * part["shard"] < part["above"] < 2.9 * part["shard"], part["above"] / part["shard"]
 
 

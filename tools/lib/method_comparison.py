@@ -14,11 +14,11 @@ from aird_plugin.evaluation.significance import compare_methods, holm
 from aird_plugin.evaluation.verification import fold_decisions, verify
 from aird_plugin.utils.files import write_atomically
 
-KEPT = ("pairs", "px", "protocol", "high_side", "n_pairs", "accuracy", "ci95")
+KEPT = ("pairs", "px", "protocol", "high_side", "centre", "n_pairs", "accuracy", "ci95")
 ALPHA = 0.05
 
 
-def evaluate_all(evaluator, px: list[int], protocols: tuple[str, ...]) -> list[dict]:
+def evaluate_all(evaluator, px: list[int], protocols: tuple[str, ...], centre: bool | str = False) -> list[dict]:
     """A row for each px and protocol: the accuracy, and in "right", in hexadecimal, which of the N pairs are correct.
 
     Raises what `PairEvaluator.evaluate` raises.
@@ -26,14 +26,16 @@ def evaluate_all(evaluator, px: list[int], protocols: tuple[str, ...]) -> list[d
     rows = []
     for side in px:
         for protocol in protocols:
-            embeddings_2ND = evaluator.embeddings(side, protocol)
-            row = evaluator.setting(side, protocol) | verify(embeddings_2ND, evaluator.same_N)
+            embeddings_2ND = evaluator.embeddings(side, protocol, centre=centre)
+            row = evaluator.setting(side, protocol, centre=centre) | verify(embeddings_2ND, evaluator.same_N)
             right_N = fold_decisions(embeddings_2ND, evaluator.same_N)
             rows.append({key: row[key] for key in KEPT} | {"right": np.packbits(right_N).tobytes().hex()})
     return rows
 
 
-def read_or_evaluate(file: Path, evaluators: dict[str, object], px: list[int], protocols: tuple[str, ...]) -> list[dict]:
+def read_or_evaluate(
+    file: Path, evaluators: dict[str, object], px: list[int], protocols: tuple[str, ...], centre: bool | str = False
+) -> list[dict]:
     """`evaluate_all` on each pairs file; rows in `file` are reused and new ones added to it.
 
     Returns the rows of these evaluators only: the same pairs under another path would count as a second run.
@@ -43,9 +45,19 @@ def read_or_evaluate(file: Path, evaluators: dict[str, object], px: list[int], p
         known = {row["px"] for row in rows if row["pairs"] == str(target)}
         missing = [side for side in px if side not in known]
         if missing:
-            rows += evaluate_all(evaluator, missing, protocols)
+            rows += evaluate_all(evaluator, missing, protocols, centre)
             write_atomically(file, json.dumps(rows).encode())
     return [row for row in rows if row["pairs"] in map(str, evaluators)]
+
+
+def flat_rows(results: dict[str, list[list[dict]]], labels: dict[str, list[dict]]) -> list[dict]:
+    """A row for each method, run and spec: the method, what `labels` says of the run, and the figures without the decisions."""
+    return [
+        {"method": name} | label | {key: value for key, value in row.items() if key != "right"}
+        for name, runs in results.items()
+        for rows, label in zip(runs, labels.get(name, [{}] * len(runs)), strict=True)
+        for row in rows
+    ]
 
 
 def decisions(row: dict) -> np.ndarray:
@@ -86,23 +98,31 @@ def _figure(rows: list[dict]) -> str:
 
 
 def pairwise_tests(
-    results: dict[str, list[list[dict]]], references: list[str], px: int, label_of: dict[str, np.ndarray]
+    results: dict[str, list[list[dict]]],
+    references: list[str],
+    px: int,
+    label_of: dict[str, np.ndarray],
+    against: dict[str, str] | None = None,
 ) -> list[dict]:
     """Every method against each of `references`, on every file and protocol at `px`: `compare_methods`, p corrected by Holm.
+
+    against: methods that are tested against one other each, and not against the references.
 
     label_of: identities of the images of a pairs file (its stem -> int (2N,)). "beats": the name of the better method, None if
     the difference is not significant: the corrected p is 0.05 or more, or the interval contains 0.
     """
     rows, pairs_done = [], set()
-    for reference in references:
-        for name in results:
-            if name == reference or reference not in results or frozenset((name, reference)) in pairs_done:
-                continue
-            pairs_done.add(frozenset((name, reference)))
-            mine, theirs = (_decisions_by_spec(results[method], px) for method in (name, reference))
-            for spec in mine.keys() & theirs.keys():
-                found = compare_methods(mine[spec], theirs[spec], label_of[spec[0]])
-                rows.append({"a": name, "b": reference, "pairs": spec[0], "protocol": spec[1], "px": px, **found})
+    against = against or {}
+    couples = [(name, reference) for reference in references for name in results if name not in against]
+    couples += [(name, reference) for name, reference in against.items() if name in results]
+    for name, reference in couples:
+        if name == reference or reference not in results or frozenset((name, reference)) in pairs_done:
+            continue
+        pairs_done.add(frozenset((name, reference)))
+        mine, theirs = (_decisions_by_spec(results[method], px) for method in (name, reference))
+        for spec in mine.keys() & theirs.keys():
+            found = compare_methods(mine[spec], theirs[spec], label_of[spec[0]])
+            rows.append({"a": name, "b": reference, "pairs": spec[0], "protocol": spec[1], "px": px, **found})
     for row, p_holm in zip(rows, holm([row["p"] for row in rows]), strict=True):
         low, high = row["ci95"]
         significant = p_holm < ALPHA and not low <= 0 <= high

@@ -1,23 +1,10 @@
 """The methods that bench_methods.py compares: recipes and overrides. A method's name also names its run folders."""
 
-from typing import NamedTuple
+from tools.lib.aird_factors import factor_methods
+from tools.lib.method import Method
 
 SMALL = "faces15k_small_lr16"
 AIRD, COSINE = "AIRD", "cosine regression"
-
-
-class Method(NamedTuple):
-    """stages: (recipe, overrides); "{previous}" in an override is the previous stage's folder. seeds: default number of seeds.
-
-    first: a recipe that is trained once for all seeds; "{first}" in an override is its folder. teachers_space: whether the
-    student's embeddings are comparable with the teacher's, as LR-HR with a native student requires.
-    """
-
-    stages: list[tuple[str, list[str]]]
-    group: str = "methods"
-    seeds: int = 1
-    teachers_space: bool = True
-    first: str | None = None
 
 
 def variant(suffix: str, *overrides: str, **about) -> Method:
@@ -71,4 +58,8 @@ METHODS = {
     "32 px alone": Method([("faces15k_small32_lr32", [])], group="sizes"),
     "64 px alone": Method([("faces15k_small32_lr64", [])], group="sizes"),
     "realworld": variant("_realworld", group="sizes"),
-}
+    # These three recipes set identity_weight=0.1; with the weight of the others:
+    "AIRD + alignment, identity 1": variant("_align", "identity_weight=1.0", group="ablation", seeds=3),
+    "cosine regression, identity 1": variant("_cosine", "identity_weight=1.0", group="ablation", seeds=3),
+    "Bridge Distillation, identity 1": variant("_bridge", "identity_weight=1.0", group="ablation", seeds=3),
+} | factor_methods()

@@ -76,7 +76,9 @@ def _options(row: dict) -> list[str]:
         arguments += ["--degradation", str(row["degradation"])]
     if row.get("facebn"):
         arguments += ["--facebn", str(row["facebn"]), "--keep", str(row.get("keep")), "--order", str(row.get("order", "file"))]
-    return arguments + ["--centre"] * bool(row.get("centre"))
+    arguments += ["--include-bn1d"] * bool(row.get("include_bn1d"))
+    centre = {True: ["--centre"], "training": ["--training-centre"]}
+    return arguments + centre.get(row.get("centre", False), [])
 
 
 def _row(result: EvalResult) -> list:

@@ -86,6 +86,12 @@ def test_pairwise_tests_find_only_real_differences(label_2N):
     assert f"{-found['difference']:+.2f}" in table[2]
 
 
+def test_methods_with_a_reference_of_their_own_are_tested_against_it_alone(label_2N):
+    results = {"AIRD": runs(0.85, 0), "cell": runs(0.95, 10), "base": runs(0.7, 30)}
+    rows = pairwise_tests(results, ["AIRD"], 16, {"small": label_2N}, {"cell": "base", "absent": "base"})
+    assert [(r["a"], r["b"], r["beats"]) for r in rows] == [("base", "AIRD", "AIRD"), ("cell", "base", "cell")]
+
+
 def test_specs_missing_from_a_run_are_not_tested(label_2N):
     results = {"AIRD": runs(0.9, 0), "half": [[row(0.9, 4)], [row(0.9, 5, px=32)]], "other": runs(0.9, 7, protocol="lr-hr")}
     assert pairwise_tests(results, ["AIRD", "absent"], 16, {"small": label_2N}) == []
@@ -99,10 +105,10 @@ class PairEvaluator:
     def __init__(self, right):
         self.right, self.calls = right, []
 
-    def setting(self, px, protocol):
-        return {"pairs": "small.bin", "px": px, "protocol": protocol, "high_side": None}
+    def setting(self, px, protocol, centre=False):
+        return {"pairs": "small.bin", "px": px, "protocol": protocol, "high_side": None, "centre": centre}
 
-    def embeddings(self, px, protocol):
+    def embeddings(self, px, protocol, centre=False):
         self.calls.append((px, protocol))
         close_N = self.same_N ^ (np.arange(40) >= self.right)
         first_ND = np.tile([1.0, 0.0], (40, 1))
@@ -121,8 +127,8 @@ def test_rows_are_reused(tmp_path):
 
 def test_same_pairs_under_another_path_are_not_a_second_run(tmp_path):
     class Moved(PairEvaluator):
-        def setting(self, px, protocol):
-            return super().setting(px, protocol) | {"pairs": "elsewhere/small.bin"}
+        def setting(self, px, protocol, centre=False):
+            return super().setting(px, protocol, centre) | {"pairs": "elsewhere/small.bin"}
 
     file = tmp_path / "rows.json"
     first = read_or_evaluate(file, {"small.bin": PairEvaluator(36)}, [16], ("lr-lr",))

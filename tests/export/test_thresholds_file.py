@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from aird_plugin.demo.thresholds_file import check_owner, read_thresholds
+from aird_plugin.export.thresholds_file import check_owner, read_thresholds
 from aird_plugin.models import build
 from aird_plugin.models.load import load_model
 from aird_plugin.utils.files import file_sha256

@@ -1,0 +1,1 @@
+"""From a frame to names: detection, one recogniser per face size, galleries, tracks. The code that users run."""

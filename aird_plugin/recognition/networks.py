@@ -1,0 +1,153 @@
+"""The models of a run: a detector, the HR recogniser, and exported students in its coordinates, found in folders and files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.data.lowres import to_input
+from aird_plugin.export.thresholds_file import check_owner, read_thresholds
+from aird_plugin.models.onnx_file import read_onnx
+from aird_plugin.models.onnx_teacher import OnnxTeacher
+from aird_plugin.models.recorded import METADATA, foreign_teacher, recorded_metadata, weights_of
+
+CUDA = "CUDAExecutionProvider"
+THRESHOLDS = "thresholds.json"
+DETECTION, RECOGNITION, STUDENT = "detection", "recognition", "student"
+# Scores, boxes and perhaps landmarks at several strides; recognisers have one output.
+DETECTOR_OUTPUTS = 5
+# Sides of InsightFace's landmark and attribute models, which its router tells by them.
+OTHER_TASKS = (192, 96)
+GIVE = "give an InsightFace pack (its name or folder), a folder of `aird export`, or .onnx files"
+
+
+@dataclass
+class Network:
+    """A recogniser. name: of its folder or file. identity: hash of its weights, else of its file. thresholds: of its export.
+
+    teacher: the hash of the network whose coordinates it was trained in; None for an HR recogniser.
+    """
+
+    name: str
+    model: OnnxTeacher
+    identity: str
+    thresholds: dict = field(default_factory=dict)
+    teacher: str | None = None
+
+    @property
+    def side(self) -> int:
+        """Side of its input images in pixels."""
+        return self.model.input_size
+
+    def embed(self, crops_FSSC: np.ndarray) -> np.ndarray:
+        """uint8 RGB crops (F, S, S, 3) -> embeddings float32 (F, D), not normalised, in one call of the network."""
+        return self.model.embed_inputs(to_input(torch.from_numpy(crops_FSSC))).numpy()
+
+
+class Models(NamedTuple):
+    """What was found. hr or students, or both; every network embeds into the same coordinates, of width `dim`."""
+
+    detector: Path | None
+    hr: Network | None
+    students: list[Network]
+
+    @property
+    def networks(self) -> list[Network]:
+        """The students, and the HR recogniser last."""
+        return [*self.students, *([self.hr] if self.hr else [])]
+
+
+def find_sources(name: str | Path | Sequence[str | Path], root: str | Path) -> list[Path]:
+    """The folders and files that `name` stands for: a pack below root/models, a path, or several of either.
+
+    Raises FileNotFoundError for what does not exist; nothing is downloaded.
+    """
+    names = [name] if isinstance(name, str | Path) else list(name)
+    found = []
+    for one in names:
+        places = [Path(one).expanduser(), Path(root).expanduser() / "models" / one]
+        place = next((place for place in places if place.exists()), None)
+        if place is None:
+            raise FileNotFoundError(f"no models at {places[0]} nor at {places[1]}; {GIVE}")
+        found.append(place)
+    return found
+
+
+def open_models(sources: list[Path], device: str | torch.device = "cpu") -> Models:
+    """Open the networks of the sources. Of a folder's recognisers the first by name is the HR one, as in InsightFace.
+
+    Raises ValueError where there is no recogniser, where a student was trained in other coordinates than the HR recogniser's or
+    the other students', and for damaged files or thresholds of another model.
+    """
+    detector, hr, students = None, None, []
+    for file, kind in (pair for source in sources for pair in _files(source)):
+        if kind == DETECTION:
+            detector = detector or file
+        elif kind == STUDENT:
+            students.append(_open_student(file, device))
+        elif kind == RECOGNITION and hr is None:
+            model = OnnxTeacher(file, device)
+            hr = Network(file.stem, model, weights_of(file, model) or model.sha256)
+    students = list({student.identity: student for student in students}.values())
+    models = Models(detector, hr, students)
+    if not models.networks:
+        raise ValueError(f"no recogniser in {', '.join(map(str, sources))}; {GIVE}")
+    _check_coordinates(models)
+    return models
+
+
+def _files(source: Path) -> list[tuple[Path, str]]:
+    """The model files of a folder or of one file, with their kinds. An export's native file stands for its 112 px file."""
+    if source.is_file():
+        return [(source, _kind(source))]
+    native = sorted(source.glob("native/*.onnx"))
+    files = [(file, kind) for file in sorted(source.glob("*.onnx")) if (kind := _kind(file)) != STUDENT or not native]
+    files += [(file, STUDENT) for file in native]
+    for folder in sorted(source.iterdir()):
+        if folder.is_dir() and (any(folder.glob("native/*.onnx")) or (folder / THRESHOLDS).is_file()):
+            files += _files(folder)
+    return files
+
+
+def _kind(file: Path) -> str:
+    """What a model file is for; "" for InsightFace's other tasks."""
+    if file.suffix != ".onnx":
+        raise ValueError(f"{file} is no .onnx file; {GIVE}")
+    model = read_onnx(file)
+    if len(model.graph.output) >= DETECTOR_OUTPUTS:
+        return DETECTION
+    if any(entry.key == METADATA for entry in model.metadata_props):
+        return STUDENT
+    sides = {dim.dim_value for one in model.graph.input for dim in one.type.tensor_type.shape.dim[2:]}
+    return "" if sides & set(OTHER_TASKS) and FACE_SIDE not in sides else RECOGNITION
+
+
+def _open_student(file: Path, device: str | torch.device) -> Network:
+    """An exported student, with the thresholds of its export where there are any."""
+    model = OnnxTeacher(file, device)
+    folder = file.parent.parent if file.parent.name in ("native", "int8") else file.parent
+    thresholds: dict[str, Any] = {}
+    if (folder / THRESHOLDS).is_file():
+        thresholds = read_thresholds(folder / THRESHOLDS)
+        check_owner(str(folder / THRESHOLDS), thresholds, str(file), model)
+    teacher = (recorded_metadata(file, model).get("teacher") or {}).get("sha256")
+    name = folder.name if file.parent.name == "native" else file.stem
+    return Network(name, model, weights_of(file, model) or model.sha256, thresholds, teacher)
+
+
+def _check_coordinates(models: Models) -> None:
+    """Raise ValueError unless cosines between any two of the networks mean something."""
+    widths = {network.name: network.model.dim for network in models.networks}
+    if len(set(widths.values())) > 1:
+        raise ValueError(f"the networks embed into different widths ({widths}), so that their embeddings cannot be compared")
+    for student in models.students:
+        problem = foreign_teacher(student.model.path, student.model, models.hr.model) if models.hr else ""
+        if problem:
+            raise ValueError(f"{problem}. Leave one of the two out")
+    teachers = {student.name: student.teacher for student in models.students}
+    if not models.hr and len(set(teachers.values())) > 1:
+        raise ValueError(f"the students were trained in the coordinates of different teachers ({teachers}); use one of them")

@@ -1,0 +1,61 @@
+"""The models found in folders, and the ones that do not belong together."""
+
+import shutil
+
+import pytest
+
+from aird_plugin.recognition.analysis import TinyFaceAnalysis
+from aird_plugin.recognition.networks import find_sources, open_models
+from tests.recognition.conftest import write_export, write_hr
+from tests.skips import needs
+
+
+def test_pack_has_detector_hr_and_the_students_native_file(pack):
+    by_name = open_models(find_sources("pack", pack.parents[1]))
+    assert by_name.detector == pack / "det_markers.onnx" and by_name.hr.name == "hr"
+    [student] = by_name.students
+    assert (student.name, student.side, student.model.path.parent.name) == ("tiny", 16, "native")
+    several = open_models([pack / "hr.onnx", pack / "tiny", pack / "det_markers.onnx"])
+    assert [one.identity for one in several.networks] == [one.identity for one in by_name.networks]
+
+
+def test_export_alone_is_a_pack(pack, tmp_path):
+    shutil.copytree(pack / "tiny", tmp_path / "tiny")
+    shutil.copy(pack / "det_markers.onnx", tmp_path / "tiny")
+    models = open_models([tmp_path / "tiny"])
+    assert models.detector == tmp_path / "tiny" / "det_markers.onnx" and models.hr is None
+    assert [network.side for network in models.networks] == [16]
+
+
+def test_missing_pack_is_not_downloaded(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no models at buffalo_l"):
+        TinyFaceAnalysis("buffalo_l", root=tmp_path)
+
+
+def test_folder_without_recogniser_is_refused(pack, tmp_path):
+    shutil.copy(pack / "det_markers.onnx", tmp_path)
+    with pytest.raises(ValueError, match="no recogniser in"):
+        TinyFaceAnalysis(tmp_path)
+
+
+def test_networks_of_other_coordinates_are_refused(pack, tmp_path):
+    onnx = needs("onnx")
+    write_hr(onnx, tmp_path / "other.onnx", seed=7)
+    with pytest.raises(ValueError, match="other.onnx .* is not the teacher of"):
+        open_models([tmp_path / "other.onnx", pack / "tiny"])
+    write_export(tmp_path / "second", tmp_path / "other.onnx", seed=8, side=24)
+    with pytest.raises(ValueError, match="different teachers"):
+        open_models([pack / "tiny", tmp_path / "second"])
+
+
+def test_thresholds_of_another_model_are_refused(pack, tmp_path):
+    shutil.copytree(pack / "tiny", tmp_path / "tiny")
+    file = tmp_path / "tiny" / "thresholds.json"
+    file.write_text(file.read_text().replace(f"{1:064x}", f"{2:064x}"))
+    with pytest.raises(ValueError, match="belongs to another model"):
+        open_models([tmp_path / "tiny"])
+
+
+def test_other_providers_are_refused(pack):
+    with pytest.raises(ValueError, match="providers must be among"):
+        TinyFaceAnalysis(pack, providers=["TensorrtExecutionProvider"])
