@@ -14,10 +14,19 @@ EXTRAS = {
     "arcface": ["scikit-learn>=1.5", "scipy>=1.14"],
     "report": ["scikit-learn>=1.5"],
     "faiss": ["faiss-cpu>=1.8"],
+    # ByteTrack; brings supervision and PyAV, and no torch or torchvision of its own.
+    "video": ["trackers>=2.6"],
     "prior": ["diffusers>=0.42"],
+    "safetensors": ["safetensors>=0.4.3"],
 }
 EXTRAS["ijb"] = [*EXTRAS["insightface"], *EXTRAS["arcface"], "matplotlib>=3.9", "menpo>=0.11", "pandas>=2.2", "prettytable>=3.10"]
-EXTRAS["dev"] = [*EXTRAS["insightface"], *EXTRAS["prior"], "pytest>=8", "mypy>=1.13", "pytest-xdist>=3.5", "ruff>=0.8"]
+EXTRAS["dev"] = [
+    *(requirement for extra in ("insightface", "prior", "faiss", "video") for requirement in EXTRAS[extra]),
+    "pytest>=8",
+    "mypy>=1.13",
+    "pytest-xdist>=3.5",
+    "ruff>=0.8",
+]
 
 # Recipes are files, not modules: each folder of them ships as package data of its own.
 RECIPES = ["aird_plugin.recipes", *(f"aird_plugin.recipes.{path.name}" for path in (HERE / "recipes").glob("[a-z]*/"))]
@@ -34,7 +43,12 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["aird_plugin", "aird_plugin.*"]), *RECIPES],
     package_dir={package: package.removeprefix("aird_plugin.").replace(".", "/") for package in RECIPES},
-    package_data={"aird_plugin": ["py.typed"], "aird_plugin.demo": ["page/*"], "aird_plugin.report": ["style.css"]},
+    package_data={
+        "aird_plugin": ["py.typed"],
+        "aird_plugin.demo": ["page/*"],
+        "aird_plugin.report": ["style.css"],
+        "aird_plugin.recipes": ["README.md"],
+    },
     install_requires=[
         "torch>=2.4",
         "numpy>=1.26",

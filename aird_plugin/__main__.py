@@ -15,6 +15,8 @@ VERBS = (
     "compare",
     "align",
     "identify",
+    "enrol",
+    "recognise",
     "adapt",
     "export",
     "demo",

@@ -2,6 +2,8 @@
 
 From a folder with one subfolder of aligned images per identity:
     python tools/make_rec.py FOLDER OUT
+From several training sets, record files or folders, as one (images stay byte for byte; identities apart, or joined by a list):
+    python tools/make_rec.py OUT --merge DIR_A B/train.rec FOLDER_C [--identity-map JOINS.csv]
 From synthetic identities:
     python tools/make_rec.py --synthetic OUT --people 200 --faces-per-person 20 --seed 0
 """
@@ -15,11 +17,14 @@ from aird_plugin.utils.threads import bound_spinning
 
 bound_spinning()
 
+import numpy as np
+
 from aird_plugin.cli.tables import print_left_out
 from aird_plugin.data.constants import IMAGE_KINDS
 from aird_plugin.data.image_files import LOOSE, UNREADABLE, Accounting, find_identities
 from aird_plugin.data.images import face_file
 from aird_plugin.data.recordio.face_records import write_face_records
+from aird_plugin.data.records import open_records
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.progress import progress
@@ -29,11 +34,14 @@ def main(argv: list[str] | None = None) -> int:
     """Run with the arguments of the command line. Returns the exit status."""
     parser = argument_parser()
     args = expand_arguments(parser.parse_intermixed_args(argv))
-    if args.synthetic == (args.folder is not None):
-        parser.error("give FOLDER OUT, or --synthetic OUT")
+    if [args.synthetic, args.folder is not None, args.merge is not None].count(True) != 1:
+        parser.error("give FOLDER OUT, or OUT --merge SET SET ..., or --synthetic OUT")
     names, found = [], Accounting(Path(args.folder or "."))
     try:
-        items = synthetic_items(args, names) if args.synthetic else folder_items(args, names, found)
+        if args.merge:
+            items = merged_items(args, names)
+        else:
+            items = synthetic_items(args, names) if args.synthetic else folder_items(args, names, found)
         side = 112 if args.synthetic else args.size
         images, identities = write_face_records(args.out, items, (side, side))
         write_atomically(Path(args.out) / "labels.txt", "".join(f"{name}\n" for name in names).encode())
@@ -60,6 +68,8 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", type=int, default=112, help="side of the images in pixels (112)")
     parser.add_argument("--resize", action="store_true", help="resize square images of another size (bicubic)")
     parser.add_argument("--skip-bad", action="store_true", help="skip unusable images and list them")
+    parser.add_argument("--merge", nargs="+", metavar="SET", help="training sets to write as one")
+    parser.add_argument("--identity-map", default="", metavar="FILE", help="joins identities of --merge: set,label,identity")
     synthetic = parser.add_argument_group("synthetic identities")
     synthetic.add_argument("--synthetic", action="store_true", help="draw synthetic images instead of reading a folder")
     synthetic.add_argument("--people", type=int, default=200, metavar="N", help="number of identities (200)")
@@ -93,6 +103,20 @@ def folder_items(args, names: list, found: Accounting):
         if not names or names[-1] != name:
             names.append(name)
         yield len(names) - 1, payload
+
+
+def merged_items(args, names: list):
+    """Yield (label, image file) of every image of the sets, by identity; fills `names` with a set and label of each identity."""
+    records = open_records(tuple(args.merge), args.identity_map)
+    if not records.num_classes:
+        raise ValueError(f"{records.path} has no labels: give training sets with identities")
+    rows, last = np.argsort(records.labels, kind="stable"), -1
+    for row in progress(rows.tolist(), len(rows), "packing", "image"):
+        label = int(records.labels[row])
+        if label != last:
+            names.append(f"label {label}, first image {records.where(row)}")
+            last = label
+        yield len(names) - 1, records.payload(row)
 
 
 def synthetic_items(args, names: list):

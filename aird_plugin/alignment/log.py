@@ -5,13 +5,13 @@ OUT/align.json holds the settings, so that one folder never mixes crops of diffe
 
 import csv
 import io
-import json
 from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.utils.files import write_atomically
+from aird_plugin.utils.folder_settings import keep_settings
 
 TABLE, SETTINGS = "align.csv", "align.json"
 CROPPED, NOT_CHOSEN, TOO_SMALL, NO_FACE = "cropped", "not chosen", "too small", "no face"
@@ -44,7 +44,7 @@ class AlignmentLog:
         self.counts: Counter[str] = Counter()
         self.px: list[float] = []
         self.photos: dict[str, bool] = {}
-        _check_settings(folder, settings)
+        keep_settings(folder, SETTINGS, settings)
         rows = _complete_photos(folder / TABLE) if (folder / TABLE).exists() else []
         write_atomically(folder / TABLE, lambda file: file.write(_encoded([HEADER, *rows])))
         for row in rows:
@@ -73,22 +73,6 @@ class AlignmentLog:
 
 
 HEADER = Row(*Row._fields[:7], POINTS, "note")
-
-
-def _check_settings(folder: Path, settings: dict) -> None:
-    file = folder / SETTINGS
-    if not file.exists():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise ValueError(f"--out {folder} exists and holds no {SETTINGS} of an earlier run; name another folder")
-        write_atomically(file, json.dumps(settings, indent=1).encode())
-        return
-    try:
-        before = json.loads(file.read_text())
-    except ValueError as error:
-        raise ValueError(f"{file} is damaged ({error}); name another folder") from error
-    changed = [f"{key} was {before.get(key)!r}, is {value!r}" for key, value in settings.items() if before.get(key) != value]
-    if changed:
-        raise ValueError(f"--out {folder} has other settings: {'; '.join(changed)}; use the same ones, or name another folder")
 
 
 def _complete_photos(file: Path) -> list[Row]:

@@ -34,6 +34,7 @@ def train(recipe: Recipe, directory: str) -> Path:
     """
     refuse_sizes(recipe)
     refuse_average(recipe)
+    refuse_diagnostics(recipe)
     refuse_skipping(recipe)
     refuse_unlabelled(recipe)
     folder = checkout.find(directory, hooks.ENTRY)
@@ -99,13 +100,20 @@ def refuse_average(recipe: Recipe) -> None:
         raise ValueError(f"weight_average={value!r} does not run inside arcface_torch; train without --arcface-torch")
 
 
+def refuse_diagnostics(recipe: Recipe) -> None:
+    """Raise ValueError for gradient diagnostics: upstream's cross-entropy overwrites what a second backward pass would need."""
+    if recipe.run.gradient_diagnostics:
+        value = recipe.run.gradient_diagnostics
+        raise ValueError(f"gradient_diagnostics={value!r} does not run inside arcface_torch; train without --arcface-torch")
+
+
 def refuse_unlabelled(recipe: Recipe) -> None:
     """Raise ValueError for a run without labels. A folder of images is opened, a .rec always has labels."""
-    place = Path(recipe.data.rec)
-    folder = place.is_dir() and not (place / "train.rec").exists()
-    if not recipe.data.labels or (folder and not open_records(recipe.data.rec).num_classes):
+    data = recipe.data
+    folder = any(Path(place).is_dir() and not (Path(place) / "train.rec").exists() for place in data.places)
+    if not data.labels or (folder and not open_records(data.rec, data.identity_map).num_classes):
         raise ValueError(
-            f"rec={place} has no labels, or labels=False, and arcface_torch needs them; train without --arcface-torch"
+            f"rec={data.rec} has no labels, or labels=False, and arcface_torch needs them; train without --arcface-torch"
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
+from aird_plugin.data.joined_records import JoinedRecords
 from aird_plugin.data.recordio import format as form
 from aird_plugin.data.recordio.face_records import FaceRecords
 from aird_plugin.data.records import Records
@@ -18,7 +19,9 @@ from aird_plugin.data.records import Records
 
 def folder_for_upstream(records: Records, stack: ExitStack) -> str:
     """The folder to hand to upstream. Of a .rec with another name or without an .idx: a link to it and an index, until the stack
-    closes."""
+    closes. Raises ValueError for several training sets."""
+    if isinstance(records, JoinedRecords):
+        raise ValueError(f"{records.path}: arcface_torch's own reader opens one training set; set reader='bank'")
     if not isinstance(records, FaceRecords):
         return str(records.path)
     path = records.path

@@ -4,6 +4,10 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from aird_plugin.export.contents import ExportResult
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="subtract the student's mean embedding over its training images in the graph; means.json holds the teacher's, for "
         "HR images that it embeds",
     )
+    add("--safetensors", action="store_true", help="also write the student's weights as model.safetensors")
     add("--int8", metavar="PAIRS", help="also write int8 files, calibrated on the images and evaluated on this .bin")
 
 
@@ -36,18 +41,40 @@ def run(args: argparse.Namespace) -> int:
 
     Exit status 1 where an int8 file was left out; the fp32 files are written.
     """
-    from aird_plugin.evaluation.pair_files import check_pairs_file
     from aird_plugin.export.check import sample_faces
-    from aird_plugin.export.folder import ExportOptions, check_place, export_student
-    from aird_plugin.export.manifests import check_detector
-    from aird_plugin.models.load import load_model, load_teacher, run_folder
+    from aird_plugin.export.contents import ExportOptions
+    from aird_plugin.export.folder import export_student
+    from aird_plugin.models.load import load_model, load_teacher
     from aird_plugin.models.recorded import foreign_teacher
     from aird_plugin.models.training_means import read_means
     from aird_plugin.training.run_folder import read_metadata
 
+    folder, out = check_arguments(args)
+    student = load_model(folder)
+    if args.teacher and (problem := foreign_teacher(folder, student, load_teacher(args.teacher))):
+        raise ValueError(problem)
+    metadata = read_metadata(folder)
     count = args.count if args.count is not None else 512 if args.int8 else 128
-    if count < 1:
-        raise ValueError(f"--count must be 1 or more, got {count}")
+    rec = metadata["recipe"].get("rec")
+    images_NHWC = sample_faces(args.faces or (rec if isinstance(rec, list) else metadata["records"]["path"]), count)
+    evaluation = folder / "evaluation.json"
+    rows = json.loads(evaluation.read_text()) if evaluation.exists() else []
+    means = read_means(folder, student) if args.training_centre else None
+    options = ExportOptions(args.int8, args.thresholds, args.teacher, args.server, means, args.safetensors)
+    result = export_student(student, metadata, out, images_NHWC, rows, options)
+    print_result(result, args.server is not None)
+    return 1 if result.rejected else 0
+
+
+def check_arguments(args: argparse.Namespace) -> tuple[Path, Path]:
+    """The run folder and the folder to write. Raises ValueError for arguments that cannot lead to an export."""
+    from aird_plugin.evaluation.pair_files import check_pairs_file
+    from aird_plugin.export.folder import check_place
+    from aird_plugin.export.manifests import check_detector
+    from aird_plugin.models.load import run_folder
+
+    if args.count is not None and args.count < 1:
+        raise ValueError(f"--count must be 1 or more, got {args.count}")
     folder, out = run_folder(args.run), Path(args.out)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no run folder; `aird export` needs one for its recipe.json")
@@ -58,16 +85,12 @@ def run(args: argparse.Namespace) -> int:
         check_detector(args.server, out.name)
     for file in dict.fromkeys(file for file in (args.int8, args.thresholds) if file):
         check_pairs_file(file)
-    student = load_model(folder)
-    if args.teacher and (problem := foreign_teacher(folder, student, load_teacher(args.teacher))):
-        raise ValueError(problem)
-    metadata = read_metadata(folder)
-    images_NHWC = sample_faces(args.faces or metadata["records"]["path"], count)
-    evaluation = folder / "evaluation.json"
-    rows = json.loads(evaluation.read_text()) if evaluation.exists() else []
-    means = read_means(folder, student) if args.training_centre else None
-    options = ExportOptions(args.int8, args.thresholds, args.teacher, args.server, means)
-    result = export_student(student, metadata, out, images_NHWC, rows, options)
+    return folder, out
+
+
+def print_result(result: "ExportResult", server: bool) -> None:
+    """A line per file; warnings and errors to stderr."""
+    out = result.folder
     for file in result.files:
         insightface = "not checked (pip install insightface)" if file.insightface is None else f"{file.insightface:.6f}"
         text = f"minimum cosine to the student {file.onnxruntime:.6f} in onnxruntime, {insightface} in InsightFace"
@@ -77,9 +100,8 @@ def run(args: argparse.Namespace) -> int:
         print(f"{out / one.file}: {one.side} px, {text}")
         if one.note:
             print(f"warning: {one.file} {one.note}", file=sys.stderr)
-    if args.server:
+    if server:
         print(f"{out / 'server'}: for InsightFace Server; add InsightFace's MODEL.LICENSE for {out.name!r}")
     print(f"{out / 'MODEL_CARD.md'}: fill in the licence before you share the model")
     for problem in result.rejected:
         print(f"error: {problem}; the fp32 files are in {out}", file=sys.stderr)
-    return 1 if result.rejected else 0

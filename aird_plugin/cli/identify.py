@@ -136,7 +136,6 @@ def check(args: argparse.Namespace) -> None:
 
 def gallery_rows(args: argparse.Namespace, student, teacher, specs: list, device) -> tuple[list[dict], list]:
     """A row for each identification set and spec, and what was taken from each folder and left out."""
-    from aird_plugin.evaluation.copies import warning_of_probes
     from aird_plugin.evaluation.gallery_evaluator import GalleryEvaluator
     from aird_plugin.evaluation.identification_sets import read_bin, read_layout
     from aird_plugin.models.recorded import adapted_to
@@ -150,10 +149,10 @@ def gallery_rows(args: argparse.Namespace, student, teacher, specs: list, device
     rows = []
     [means] = load_means([args.model], [student], teacher, specs)
     for identification_set in identification_sets:
-        warn(warning_of_probes(identification_set))
         place = (args.data, args.layout, teacher, args.batch, device, means)
         evaluator = GalleryEvaluator(student, identification_set, *place)
         rows += [evaluator.evaluate(spec, pooling=args.pool) | {"merge": args.merge} for spec in specs]
+        warn(evaluator.copies())
     return rows, [walk for identification_set in identification_sets for walk in identification_set.walks]
 
 

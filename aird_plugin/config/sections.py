@@ -25,29 +25,42 @@ LONGEST_TIMEOUT = 315_360_000
 
 @dataclass(frozen=True)
 class DataConfig:
-    """rec: folder with train.rec, of one subfolder per identity, or of images without labels. num_image: 0, or the count that
-    the data must have. labels: False trains without labels also where the data have them (training/labels.py).
+    """rec: folder with train.rec, of one subfolder per identity, or of images without labels; or a tuple of several, trained on
+    as one. identity_map: a CSV file that joins identities of several (data/joined_records.py); without it they are apart.
+    num_image: 0, or the count that the data must have. labels: False trains without labels also where the data have them
+    (training/labels.py).
     px: side of the LR image; 112 leaves it untouched. degradation: how images are downsampled and resized to the student's input
     (a name of data/degradation.py); the run's verification does the same. It may be a mixture, name -> weight, from which
-    each image of a step draws one (data/mixture.py); the verification is then bicubic. num_workers: processes that prepare
-    batches; 0 prepares them in the training process (best with the bank).
+    each image of a step draws one (data/mixture.py); the verification is then bicubic. mixup: 0, or alpha of Beta(alpha, alpha):
+    images are mixed in pairs, for teacher and student alike (data/mixup.py), on the online path and without identities.
+    num_workers: processes that prepare batches; 0 prepares them in the training process (best with the bank).
     """
 
-    rec: str = ""
+    rec: str | tuple = ""
+    identity_map: str = ""
     num_image: int = 0
     labels: bool = True
     px: int = 16
     degradation: str | dict = BICUBIC
     num_workers: int = 0
+    mixup: float = 0.0
 
     def __post_init__(self):
         if not self.rec:
             raise ValueError("rec names the training images: a folder with train.rec, one subfolder per identity, or images")
+        for path in self.places:
+            if not isinstance(path, str) or not path:
+                raise ValueError(f"rec is a path, or a tuple of paths; got {path!r} in it")
         check_px(self.px)
         check_degradation(self.degradation)
-        for key in ("num_image", "num_workers"):
+        for key in ("num_image", "num_workers", "mixup"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The path of each training set."""
+        return self.rec if isinstance(self.rec, tuple) else (self.rec,)
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,8 @@ class TeacherConfig:
     teacher_network: for a bare .pt of a network that its keys do not identify. teacher_input: how the teacher is fed, for example
     {"color": "bgr", "mean": 127.5, "std": 128}; None leaves it to the rules (docs/teacher.md). Of several teachers, both are None
     or tuples with an entry for each. teacher_join: "mean" of the normalised embeddings of several teachers, or "concat".
+    teacher_flip_mean: an image's target is the mean of the teacher's embeddings of the view and of its mirror image, as
+    verification adds both; False takes the view's alone. Anchors, negatives and class centers stay as they are.
     teacher_px: the px at which the teacher sees the training images, an assistant for a small student; 0 for the images as they
     are; of several teachers, one for all or a tuple. The HR side of LR-HR pairs is always embedded from HR images.
     """
@@ -98,6 +113,7 @@ class TeacherConfig:
     teacher_input: dict | tuple | None = None
     teacher_join: str = "mean"
     teacher_px: int | tuple = 0
+    teacher_flip_mean: bool = False
 
     def __post_init__(self):
         if self.teacher_join not in JOINS:
@@ -134,7 +150,8 @@ class RunConfig:
     """output: the run folder. resume: continue from its newest checkpoint if there is one; False starts again.
 
     identity_weight: weight of the margin loss; 0 without labels. save_steps: steps between checkpoints, 0 for once an epoch.
-    frequent: steps between lines of metrics.jsonl. verbose: steps between verifications on val_targets, 0 for none before the
+    frequent: steps between lines of metrics.jsonl. gradient_diagnostics: 0, or N: every N-th line also has norm and direction of
+    each term's gradient (gradient_diagnostics.py). verbose: steps between verifications on val_targets, 0 for none before the
     end. facebn: None, or a mode in which each verification is repeated with FaceBN; keep: weight of the old statistics (the
     paper: 0.1); include_bn1d: FaceBN adapts BatchNorm1d too.
     fp16, bf16: autocast of the student on CUDA (bf16 on the CPU too). compile: torch.compile the student (a minute at the start;
@@ -149,6 +166,7 @@ class RunConfig:
     identity_weight: float = 1.0
     save_steps: int = 0
     frequent: int = 10
+    gradient_diagnostics: int = 0
     verbose: int = 0
     val_targets: tuple = ()
     val_protocols: tuple = PROTOCOLS
@@ -166,7 +184,7 @@ class RunConfig:
         if not self.output:
             raise ValueError("output names the run folder, for example output=runs/aird")
         at_least(self, 1, "frequent")
-        at_least(self, 0, "save_steps", "verbose", "identity_weight")
+        at_least(self, 0, "save_steps", "verbose", "identity_weight", "gradient_diagnostics")
         between(self, 0, LARGEST_SEED, "seed")
         if self.fp16 and self.bf16:
             raise ValueError("fp16 and bf16 exclude each other; set one of them")

@@ -1,6 +1,7 @@
 """Open a training set of any kind, and decode its images."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,22 +10,28 @@ from aird_plugin.data.constants import FACE_SIDE, NO_IDENTITY
 from aird_plugin.data.folder_records import FolderRecords
 from aird_plugin.data.image_files import UNREADABLE, Accounting
 from aird_plugin.data.images import FORMATS, decode
+from aird_plugin.data.joined_records import JoinedRecords, open_shards
 from aird_plugin.data.recordio.face_records import FaceRecords
 
 
-def open_records(path: str) -> FaceRecords | FolderRecords:
-    """Open the training set at `path`: a folder with train.rec, a .rec file, or a folder of images.
+def open_records(path: str | Sequence[str], identity_map: str = "") -> "StoredRecords":
+    """Open the training set at `path`: a folder with train.rec, a .rec file, or a folder of images; or several, as one.
 
-    The folder has one subfolder per identity, or the images themselves, without labels. The result has `labels` (N,),
-    `num_classes`, `payload(row)`, `fingerprint()` and `path`. Without labels, `num_classes` is 0, the labels are `NO_IDENTITY`.
+    The folder has one subfolder per identity, or the images themselves, without labels; or shards, train_0.rec, train_1.rec ...
+    The result has `labels` (N,), `num_classes`, `payload(row)`, `fingerprint()` and `path`. Without labels, `num_classes` is 0,
+    the labels are `NO_IDENTITY`. Of several sets the identities are apart, or joined by `identity_map` (`JoinedRecords`).
     """
+    if not isinstance(path, str):
+        return JoinedRecords([open_records(one) for one in path], identity_map=identity_map)
+    if identity_map:
+        return JoinedRecords([open_records(path)], identity_map=identity_map)
     place = Path(path)
     if place.suffix == ".rec":
         return FaceRecords(place)
     if (place / "train.rec").exists():
         return FaceRecords(place / "train.rec")
     if place.is_dir():
-        return FolderRecords(place)
+        return open_shards(place) or FolderRecords(place)
     raise FileNotFoundError(
         f"rec={path}: no such folder or .rec file; a folder holds train.rec, one subfolder per identity, or images"
     )
@@ -33,7 +40,7 @@ def open_records(path: str) -> FaceRecords | FolderRecords:
 class ReadableRecords:
     """A training set without its unreadable images. stored: the whole set; labels keep their numbers. skipped: a count."""
 
-    def __init__(self, stored: FaceRecords | FolderRecords, unreadable: list[int]):
+    def __init__(self, stored: FaceRecords | FolderRecords | JoinedRecords, unreadable: list[int]):
         self.stored, self.path, self.num_classes = stored, stored.path, stored.num_classes
         self.formats = getattr(stored, "formats", FORMATS)
         self.rows = np.setdiff1d(np.arange(len(stored)), unreadable)
@@ -62,7 +69,7 @@ class ReadableRecords:
         return hashlib.sha256(self.stored.fingerprint().encode() + self.rows.astype("<i8").tobytes()).hexdigest()
 
 
-StoredRecords = FaceRecords | FolderRecords | ReadableRecords
+StoredRecords = FaceRecords | FolderRecords | JoinedRecords | ReadableRecords
 
 
 class WithoutLabels:

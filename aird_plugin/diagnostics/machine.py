@@ -15,6 +15,7 @@ EXTRAS = {
     "ijb": "menpo",
     "report": "scikit-learn",
     "prior": "diffusers",
+    "faiss": "faiss-cpu",
 }
 
 

@@ -9,7 +9,9 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import BICUBIC, get_degradation
 from aird_plugin.data.identification import IdentificationSet, ImageFile, fingerprint, read_square
 from aird_plugin.data.lowres import check_px
+from aird_plugin.evaluation.copies import warning_of_probes
 from aird_plugin.evaluation.embed import embed_frozen, embed_sums, normalise
+from aird_plugin.evaluation.equal_embeddings import warning_of_equal_probes
 from aird_plugin.evaluation.eval_spec import TRAINING, Adaptation, EvalSpec
 from aird_plugin.evaluation.identification import identify
 from aird_plugin.evaluation.pair_evaluator import as_network_input, center, check_eval_spec, embed_adapted, input_side
@@ -95,6 +97,21 @@ class GalleryEvaluator:
             "resize": get_degradation(spec.degradation).version,
             **({UNREADABLE_KEY: count} if (count := self.identification_set.unreadable) else {}),
         }
+
+    def copies(self) -> str:
+        """A warning where more than 0.5% of the probes are copies of gallery images; else "".
+
+        By the images, mated probes alone (`warning_of_probes`), or by equal embeddings, of those that are known.
+        """
+        if text := warning_of_probes(self.identification_set):
+            return text
+        both = [key for key in self._frozen if key[2] == "probes" and (*key[:2], "gallery", key[3]) in self._frozen]
+        if not both:
+            return ""
+        # None, images as they are, is the largest.
+        role, low, _, centered = max(both, key=lambda key: (key[1] is None, key[1] or (0, "")))
+        sides = (self._frozen[role, low, part, centered] for part in ("probes", "gallery"))
+        return warning_of_equal_probes(self.identification_set, *sides)
 
     def _sums(
         self, role: str, downsampling: tuple[int, str] | None, part: str, adaptation: Adaptation | None, centered: bool

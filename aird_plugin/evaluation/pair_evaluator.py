@@ -17,6 +17,7 @@ from aird_plugin.data.pairs import distinct_faces, read_pairs
 from aird_plugin.evaluation.copies import warning_of_pairs
 from aird_plugin.evaluation.degraded_faces import DegradedFaces
 from aird_plugin.evaluation.embed import embed, embed_frozen, eval_mode, network_inputs, normalise
+from aird_plugin.evaluation.equal_embeddings import warning_of_equal_pairs
 from aird_plugin.evaluation.eval_spec import TRAINING, Adaptation, EvalSpec
 from aird_plugin.evaluation.verification import verify
 from aird_plugin.models.facebn import FaceBN
@@ -73,8 +74,14 @@ class PairEvaluator:
         self._frozen: dict[tuple[str, int, str, bool], dict[int, np.ndarray]] = {}
 
     def copies(self) -> str:
-        """A warning where more than 0.5% of the pairs show one image twice, by its bytes or re-encoded; else ""."""
-        return warning_of_pairs(self.pairs_file, self.images_UHWC, self.face_2N, self.same_N)
+        """A warning where over 0.5% of the pairs show one image twice, by bytes, grey levels or known embeddings; else ""."""
+        if text := warning_of_pairs(self.pairs_file, self.images_UHWC, self.face_2N, self.same_N):
+            return text
+        whole = {key[1]: known for key, known in self._frozen.items() if len(known) == len(self.images_UHWC)}
+        if not whole:
+            return ""
+        embeddings_2ND = np.stack([whole[max(whole)][face] for face in self.face_2N.tolist()])
+        return warning_of_equal_pairs(self.pairs_file, embeddings_2ND, self.face_2N, self.same_N)
 
     def with_student(self, student, means: TrainingMeans | None = None) -> "PairEvaluator":
         """An evaluator of another student that shares the decoded images and the teacher's embeddings."""

@@ -18,12 +18,12 @@ from aird_plugin.models.onnx_teacher import OnnxTeacher
 MIN_COSINE = 0.9999
 
 
-def sample_faces(path: str, count: int) -> np.ndarray:
-    """Up to `count` images of a .bin, a record file or a folder of images, evenly spaced. uint8 (N, 112, 112, 3).
+def sample_faces(path: str | list[str], count: int) -> np.ndarray:
+    """Up to `count` images of a .bin, a training set or several, evenly spaced. uint8 (N, 112, 112, 3).
 
     Unreadable training images are left out with a warning on stderr. Raises ValueError where all of the sample are unreadable.
     """
-    if Path(path).suffix == ".bin":
+    if isinstance(path, str) and Path(path).suffix == ".bin":
         pairs = read_pairs(path)
         chosen = np.linspace(0, len(pairs.same) - 1, min(len(pairs.same), -(-count // 2)), dtype=int)
         images = [image for pair in chosen for image in pairs.images[2 * pair : 2 * pair + 2]]

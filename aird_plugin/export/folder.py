@@ -11,76 +11,30 @@ OUT/int8/NAME*_int8.onnx   with --int8: an int8 version of each file
 OUT/server/                with --server: the folder for InsightFace Server (112 px file, detector, manifest V1)
 """
 
-import json
 import re
 import shutil
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from torch import nn
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.evaluation.embed import embed
+from aird_plugin.export.beside import write_means_beside, write_thresholds
 from aird_plugin.export.card import model_card
 from aird_plugin.export.check import compare_insightface, compare_onnxruntime, resize_to_side
+from aird_plugin.export.contents import ExportOptions, ExportResult, VerifiedFile
 from aird_plugin.export.graph import write_onnx, write_student
 from aird_plugin.export.manifests import write_package_manifest, write_server_folder
 from aird_plugin.export.origin import origin
 from aird_plugin.export.quantise import Int8Rejected, Quantised, compare_accuracy, quantise
-from aird_plugin.export.thresholds import threshold_table
+from aird_plugin.models.file_formats import save_safetensors
 from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.onnx_teacher import OnnxTeacher
-from aird_plugin.models.recorded import weights_of
-from aird_plugin.models.training_means import TrainingMeans, write_means
-from aird_plugin.recognition.calibration import SECTION
-from aird_plugin.recognition.measure import measure
-from aird_plugin.recognition.networks import Network
-from aird_plugin.utils.files import file_sha256, write_atomically
+from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.torch_files import state_sha256
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-
-
-@dataclass(frozen=True)
-class VerifiedFile:
-    """An exported file. onnxruntime, insightface: minimum cosine to the student, None without InsightFace."""
-
-    file: str
-    side: int
-    onnxruntime: float
-    insightface: float | None
-
-
-@dataclass
-class ExportResult:
-    """The contents of the exported folder. rejected: why an int8 file was left out. centered: whether the graphs subtract the
-    training mean."""
-
-    folder: Path
-    files: list[VerifiedFile] = field(default_factory=list)
-    int8: list[Quantised] = field(default_factory=list)
-    rejected: list[str] = field(default_factory=list)
-    thresholds: dict | None = None
-    centered: bool = False
-
-
-class ExportOptions(NamedTuple):
-    """What to write besides the files of a student.
-
-    int8_pairs: also int8 files, calibrated on the images and evaluated on these pairs. threshold_pairs: pairs for the table of
-    thresholds; threshold_teacher: also measure this HR recogniser, and the student against its embeddings.
-    server_detector: also a folder for InsightFace Server with this detector, checked by `check_detector`.
-    means: None, or the run's training means: the files subtract the student's in their graph. The graph of an .onnx student stays
-    as it was, and its mean is beside it.
-    """
-
-    int8_pairs: str | None = None
-    threshold_pairs: str | None = None
-    threshold_teacher: Path | None = None
-    server_detector: Path | None = None
-    means: TrainingMeans | None = None
 
 
 def export_student(
@@ -102,32 +56,25 @@ def export_student(
     shutil.rmtree(partial, ignore_errors=True)
     try:
         result = ExportResult(out)
-        in_graph = options.means is not None and not isinstance(student, OnnxNetwork)
-        result.centered = in_graph
-        network = options.means.center("student", student) if in_graph else student
-        expected_ND = embed(network, resize_to_side(student.input_size, images_NHWC), flip=False, label="student")
+        result.centered = options.means is not None and not isinstance(student, OnnxNetwork)
         # The weights themselves identify the model, in whatever file they are.
         weights = {"weights": state_sha256(student.state_dict())}
-        provenance = origin(metadata) | weights | ({"training_centre": True} if in_graph else {})
-        wide = partial / f"{out.name}.onnx"
-        write_student(network, wide, provenance)
-        wide_file = open_exported(student, wide)
-        result.files.append(verify_file(wide_file, partial, images_NHWC, expected_ND, not isinstance(student, OnnxNetwork)))
-        if student.input_size != FACE_SIDE:
-            small = partial / "native" / f"{out.name}_{student.input_size}.onnx"
-            write_onnx(network, small, provenance)
-            write_package_manifest(small, student.input_size, expected_ND.shape[1])
-            result.files.append(verify_file(open_exported(student, small), partial, images_NHWC, expected_ND))
+        provenance = origin(metadata) | weights | ({"training_centre": True} if result.centered else {})
+        network = options.means.center("student", student) if result.centered else student
+        files = write_networks(student, network, partial, out.name, provenance)
+        expected_ND = embed(network, resize_to_side(student.input_size, images_NHWC), flip=False, label="student")
+        any_batch = not isinstance(student, OnnxNetwork)
+        result.files = [verify_file(file, partial, images_NHWC, expected_ND, any_batch) for file in files]
         if options.int8_pairs:
-            networks = [open_exported(student, partial / file.file) for file in result.files]
-            write_int8_files(result, partial, networks, images_NHWC, metadata["px"], options.int8_pairs)
+            write_int8_files(result, partial, files, images_NHWC, metadata["px"], options.int8_pairs)
         if options.server_detector:
-            write_server_folder(partial / "server", wide, options.server_detector, expected_ND.shape[1])
+            write_server_folder(partial / "server", files[0].path, options.server_detector, expected_ND.shape[1])
         if options.threshold_pairs:
-            result.thresholds = all_thresholds(student, partial / result.files[-1].file, wide_file, weights["weights"], options)
-            write_atomically(partial / "thresholds.json", json.dumps(result.thresholds, indent=1).encode())
+            result.thresholds = write_thresholds(partial, files[-1], files[0], weights["weights"], options)
+        if options.safetensors:
+            save_safetensors(partial / "model.safetensors", student.state_dict())
         if options.means:
-            write_means_beside(partial, options.means, in_graph)
+            write_means_beside(partial, options.means, result.centered)
         write_atomically(partial / "MODEL_CARD.md", model_card(out.name, metadata, rows, result).encode())
         if out.exists():
             out.rmdir()
@@ -137,24 +84,17 @@ def export_student(
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def all_thresholds(student: nn.Module, smallest: Path, wide_file: OnnxTeacher, weights: str, options: ExportOptions) -> dict:
-    """The content of thresholds.json: the card's table, and the section of `TinyFaceAnalysis`, which uses the smallest file."""
-    network = Network(smallest.stem, open_exported(student, smallest), weights)
-    networks = [network]
-    if options.threshold_teacher:
-        hr = OnnxTeacher(options.threshold_teacher, "cpu")
-        networks.append(Network(hr.path.stem, hr, weights_of(hr.path, hr) or hr.sha256))
-    table = threshold_table(wide_file, options.threshold_pairs)
-    section = {SECTION: measure(networks, networks[-1], options.threshold_pairs)}
-    return table | {"sha256": wide_file.sha256, "weights": weights} | section
-
-
-def write_means_beside(root: Path, means: TrainingMeans, in_graph: bool) -> None:
-    """means.json in each folder that holds exported files."""
-    beside = replace(means, student_D=None) if in_graph else means
-    for folder in (root, root / "native", root / "int8"):
-        if files := {file.name: file_sha256(file) for file in sorted(folder.glob("*.onnx"))}:
-            write_means(folder, beside, {"files": files})
+def write_networks(student: nn.Module, network: nn.Module, root: Path, name: str, provenance: dict) -> list[OnnxTeacher]:
+    """Write the 112 px file, and of a native student the one with its own input size. network: the student, maybe centered."""
+    wide = root / f"{name}.onnx"
+    write_student(network, wide, provenance)
+    files = [open_exported(student, wide)]
+    if student.input_size != FACE_SIDE:
+        small = root / "native" / f"{name}_{student.input_size}.onnx"
+        write_onnx(network, small, provenance)
+        files.append(open_exported(student, small))
+        write_package_manifest(small, student.input_size, files[-1].dim)
+    return files
 
 
 def check_place(out: Path) -> None:

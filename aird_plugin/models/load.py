@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.models.ensemble import Ensemble
+from aird_plugin.models.file_formats import SUFFIXES, unreadable_format
 from aird_plugin.models.low_res_teacher import LowResTeacher
 from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
 from aird_plugin.models.onnx_teacher import OnnxTeacher
@@ -40,8 +41,8 @@ def find_model(path: str | Path, what: str = "model") -> ModelFile:
         return _in_folder(path, what)
     if not path.is_file():
         raise FileNotFoundError(f"no {what} at {path}; give {KINDS}")
-    if path.suffix not in (".onnx", ".pt", ".pth"):
-        raise ValueError(f"{what} {path}: a .pt, .pth or .onnx file is expected, got {path.suffix or 'no suffix'!r}")
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"{what} {path}: {unreadable_format(path.suffix)}")
     if path.name == MODEL_FILE and (path.parent / RUN_FILE).is_file():
         return ModelFile(path, _network_of_run(path.parent))
     return ModelFile(path, None)

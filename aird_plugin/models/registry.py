@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from aird_plugin.models.ir import ADAFACE_IR, IR, IR_BLOCKS, IR_SE, IRNet, IRStyle, stage_ends, style_of
 from aird_plugin.models.iresnet import BLOCKS, IResNet, blocks_in
 from aird_plugin.models.mobilefacenet import ArcfaceMobileFaceNet, MobileFaceNet
 from aird_plugin.models.native import Native
@@ -50,8 +51,22 @@ def _iresnet(name: str) -> Architecture:
     )
 
 
+def _ir(depth: int, style: IRStyle, about: str) -> Architecture:
+    blocks = IR_BLOCKS[depth]
+    return Architecture(
+        partial(IRNet, blocks, style), about, stages=stage_ends(blocks), is_state=lambda state: style_of(state) == (blocks, style)
+    )
+
+
+OTHERS = {
+    **{f"ir{depth}": (depth, IR, f"face.evoLVe's and InsightFace_Pytorch's IR-{depth}") for depth in (50, 101, 152)},
+    **{f"ir_se{depth}": (depth, IR_SE, f"face.evoLVe's and InsightFace_Pytorch's IR-SE-{depth}") for depth in (50, 101, 152)},
+    **{f"adaface_ir{depth}": (depth, ADAFACE_IR, f"AdaFace's and CVLface's IR-{depth}") for depth in (18, 34, 50, 101)},
+}
+
 NETWORKS: dict[str, Architecture] = {
     **{name: _iresnet(name) for name in BLOCKS},
+    **{name: _ir(*entry) for name, entry in OTHERS.items()},
     "mbf": Architecture(
         ArcfaceMobileFaceNet,
         "arcface_torch's mobilefacenet",

@@ -1,4 +1,4 @@
-"""Load weight files (.pt, .pth) of arcface_torch and of aird runs: detect the network and load it strictly."""
+"""Load weight files (.pt, .pth, .ckpt, .safetensors): detect the network by its keys and load it strictly."""
 
 import pickle
 import re
@@ -9,10 +9,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from aird_plugin.models.file_formats import SAFETENSORS, TORCHSCRIPT, is_torchscript, load_safetensors
+from aird_plugin.models.ir import IR_BLOCKS, LINEAR_KEY, style_of
 from aird_plugin.models.iresnet import BLOCKS, blocks_in
 from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
-from aird_plugin.models.registry import ONNX, build, detect, is_native_state
+from aird_plugin.models.registry import ONNX, OTHERS, build, detect, is_native_state
 from aird_plugin.models.teacher_input import TeacherInput
+from aird_plugin.models.weight_keys import network_keys
 from aird_plugin.utils.json_files import read_object
 from aird_plugin.utils.torch_files import safe_torch_load
 
@@ -22,6 +25,8 @@ BACKBONE_KEYS = ("state_dict_backbone", "state_dict")
 CLASSIFIER_KEY = "state_dict_softmax_fc"
 # DataParallel and torch.compile prepend these to every key.
 PREFIXES = ("module.", "_orig_mod.")
+# Of IR networks, iresnets, mfn, mbf and native students.
+WIDTH_KEYS = (LINEAR_KEY, "fc.weight", "linear1.conv.weight", "features.layers.2.weight", "features.running_mean")
 # Keys of IR and IR-SE networks of other face recognition repositories.
 FOREIGN_PREFIXES = ("input_layer.", "body.", "output_layer.")
 
@@ -39,7 +44,7 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_weights(path: str | Path) -> Weights:
-    """Read a state dict: plain, `module.`-prefixed, or inside a checkpoint. Never runs code from the file.
+    """Read a state dict: plain, prefixed (PREFIXES, OUTER_PREFIXES), or inside a checkpoint. Never runs code from the file.
 
     The classifier is arcface_torch's `state_dict_softmax_fc`. In a run on several ranks each file holds one shard; the files of
     the other ranks in the same folder are read too, and the shards are concatenated in rank order.
@@ -54,7 +59,7 @@ def read_weights(path: str | Path) -> Weights:
             "a softmax shard (rank_0_softmax_weight.pt) contains no network: give the backbone's file"
         )
     state = next((content[key] for key in BACKBONE_KEYS if isinstance(content.get(key), dict)), content)
-    state = {_strip(key): value for key, value in state.items()}
+    state = network_keys({_strip(key): value for key, value in state.items()})
     non_tensors = [key for key, value in state.items() if not isinstance(value, Tensor)]
     if non_tensors or not state:
         found = ", ".join(map(str, non_tensors[:5])) or "nothing"
@@ -127,9 +132,11 @@ def detect_network(state: Mapping[str, Tensor], path: str | Path = "the file") -
         known = ", ".join(f"{name} {list(blocks)}" for name, blocks in BLOCKS.items())
         raise ValueError(f"{path} is an iresnet with {list(blocks)} blocks; supported are {known}")
     if any(key.startswith(FOREIGN_PREFIXES) for key in state):
+        found = style_of(state)
+        blocks_found = f" with {list(found[0])} blocks of style {tuple(found[1])}" if found else ""
         raise ValueError(
-            f"{path} is an IR or IR-SE network of another repository (keys input_layer, body, output_layer), "
-            "not of arcface_torch; export it to ONNX with 112 px input and use that file"
+            f"{path} is an IR or IR-SE network of another repository (keys input_layer, body, output_layer){blocks_found}; "
+            f"supported are {', '.join(OTHERS)}, with blocks of {IR_BLOCKS}; export others to ONNX with 112 px input"
         )
     raise ValueError(
         f"{path}: no registered network has keys like {', '.join(list(state)[:3])}; set its network, or give its run folder"
@@ -137,8 +144,12 @@ def detect_network(state: Mapping[str, Tensor], path: str | Path = "the file") -
 
 
 def embedding_width(state: Mapping[str, Tensor]) -> int:
-    """Width D of the embedding: a state dict keeps module order, and its last tensor with a dimension has D rows."""
-    return next((len(value) for value in reversed(state.values()) if value.ndim), 1)
+    """Width D of the embedding: the rows of the last linear layer, by its name in `WIDTH_KEYS`.
+
+    Of another network, those of its last tensor with a dimension: a state dict keeps module order (a .safetensors file does not).
+    """
+    known = next((state[key] for key in WIDTH_KEYS if key in state), None)
+    return len(known) if known is not None else next((len(value) for value in reversed(state.values()) if value.ndim), 1)
 
 
 def _load_safely(path: Path) -> object:
@@ -146,6 +157,8 @@ def _load_safely(path: Path) -> object:
         raise FileNotFoundError(f"no weight file at {path}")
     if not path.is_file():
         raise ValueError(f"{path} is not a file; give a weight file (.pt, .pth)")
+    if path.suffix == SAFETENSORS:
+        return load_safetensors(path)
     try:
         return safe_torch_load(path)
     except PermissionError:
@@ -153,6 +166,8 @@ def _load_safely(path: Path) -> object:
     # A malicious or truncated file can make the unpickler raise any exception.
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if is_torchscript(path):
+            raise ValueError(f"{path} is {TORCHSCRIPT}") from error
         found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if found:
             raise ValueError(

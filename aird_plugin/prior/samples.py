@@ -46,7 +46,8 @@ def faces_to_show(recipe: Recipe) -> np.ndarray:
         files = read_pairs(target).images
         indices = np.linspace(0, len(files) // 2 - 1, min(count, len(files) // 2)).astype(int) * 2
         return np.stack([decode(files[index], f"image {index} of {target}") for index in indices])
-    records = skip_unreadable(open_records(recipe.data.rec), recipe.bank.skip_bad, recipe.bank.bank)
+    stored = open_records(recipe.data.rec, recipe.data.identity_map)
+    records = skip_unreadable(stored, recipe.bank.skip_bad, recipe.bank.bank)
     return np.stack([decode_face(records, row) for row in range(min(count, len(records)))])
 
 

@@ -10,10 +10,9 @@ from aird_plugin.alignment.detector import CPU, Detector, find_detector
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.recognition.calibration import Calibration
 from aird_plugin.recognition.crops import face_crops, face_sizes
-from aird_plugin.recognition.networks import Network, find_sources, open_models
+from aird_plugin.recognition.networks import CUDA, Network, find_sources, open_models
 from aird_plugin.recognition.routing import find_limits
 
-CUDA = "CUDAExecutionProvider"
 # The coarsest stride of InsightFace's detectors; their input must be a multiple.
 STRIDE = 32
 # By default a frame is detected at its own size, since shrinking it shrinks its small faces; within these limits of its longer
@@ -73,7 +72,7 @@ class TinyFaceAnalysis:
         if ctx_id < 0:
             for network in self.models.networks:
                 network.model.session.set_providers([CPU])
-        self.detector = Detector(self.models.detector or find_detector(None), det_thresh, providers=providers)
+        self.detector = Detector(self.models.detector or _installed_detector(), det_thresh, providers=providers)
         self.det_size = None if det_size is None else _sizes(det_size)
 
     def get(self, img: np.ndarray, max_num: int = 0, det_metric: str = "default") -> list:
@@ -96,6 +95,9 @@ class TinyFaceAnalysis:
         from insightface.app.common import Face
 
         _check_frame(img)
+        if min(img.shape[:2]) * STRIDE < max(img.shape[:2]):
+            # Resized to fit the detector, such a strip would have no height.
+            return []
         if self.detector is None:
             self.prepare()
         assert self.detector is not None
@@ -127,6 +129,17 @@ class TinyFaceAnalysis:
         """The number in `models.networks` of the network for each px: the first with a limit above it, else the last."""
         numbers = np.searchsorted(list(self.limits.values()), np.nan_to_num(px_F), side="right")
         return np.minimum(numbers, len(self.models.networks) - 1)
+
+
+def _installed_detector() -> Path:
+    """The largest detector below ~/.insightface/models. FileNotFoundError where there is none."""
+    try:
+        return find_detector(None)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            "no face detector among the models, nor below ~/.insightface/models; add one, such as det_10g.onnx of buffalo_l, "
+            "to the models, or to the folder of the pack"
+        ) from error
 
 
 def own_size(img: np.ndarray) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from aird_plugin.models.onnx_file import read_onnx
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.recorded import METADATA, foreign_teacher, recorded_metadata, weights_of
 
+CUDA = "CUDAExecutionProvider"
 THRESHOLDS = "thresholds.json"
 DETECTION, RECOGNITION, STUDENT = "detection", "recognition", "student"
 # Scores, boxes and perhaps landmarks at several strides; recognisers have one output.
@@ -128,7 +129,7 @@ def _kind(file: Path) -> str:
 def _open_student(file: Path, device: str | torch.device) -> Network:
     """An exported student, with the thresholds of its export where there are any."""
     model = OnnxTeacher(file, device)
-    folder = file.parent.parent if file.parent.name == "native" else file.parent
+    folder = file.parent.parent if file.parent.name in ("native", "int8") else file.parent
     thresholds: dict[str, Any] = {}
     if (folder / THRESHOLDS).is_file():
         thresholds = read_thresholds(folder / THRESHOLDS)

@@ -12,6 +12,7 @@ from aird_plugin.report.sections import (
     batchnorm,
     curves,
     errors,
+    gradients,
     hardest,
     identities,
     negatives,
@@ -22,7 +23,7 @@ from aird_plugin.report.sections import (
 from aird_plugin.report.style import style
 from aird_plugin.utils.provenance import provenance
 
-SECTIONS = (summary, accuracy, curves, scores, errors, identities, batchnorm, negatives, hardest, all_results, origin)
+SECTIONS = (summary, accuracy, curves, gradients, scores, errors, identities, batchnorm, negatives, hardest, all_results, origin)
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 THEMES = (("auto", "Auto"), ("light", "Light"), ("dark", "Dark"))
 

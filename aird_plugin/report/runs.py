@@ -3,13 +3,13 @@
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.models.load import run_folder
 from aird_plugin.training.run_folder import RESUMABLE_KEYS
-from aird_plugin.training.run_log import METRICS, terms_of
+from aird_plugin.training.run_log import METRICS, gradients_of, terms_of
 
 LARGEST = 1e100
 SEED_IN_NAME = re.compile(r"[-_. ]*(seed)[-_]?\d+$", re.IGNORECASE)
@@ -18,13 +18,17 @@ NUMBER_IN_NAME = re.compile(r"[-_. ]*(seed)?[-_]?\d+$", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. curves: term -> [(epoch, value)]; rows: of evaluation.json; unread: invalid lines in metrics.jsonl."""
+    """A run folder. curves: term -> [(epoch, value)]; rows: of evaluation.json; unread: invalid lines in metrics.jsonl.
+
+    gradients: as curves, of the gradient diagnostics.
+    """
 
     folder: str
     metadata: dict
     curves: dict[str, list[tuple[float, float]]]
     rows: list[dict]
     unread: int
+    gradients: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -73,17 +77,21 @@ def read_run(folder: str) -> Run:
     if not isinstance(rows, list) or not all(map(_is_row, rows)):
         raise ValueError(f"{path / 'evaluation.json'} is not a list of results; remove it or run the evaluation again")
     curves, unread = read_curves(path / METRICS)
-    return Run(os.path.normpath(path), metadata, curves, rows, unread)
+    gradients, _ = read_curves(path / METRICS, gradients_of)
+    return Run(os.path.normpath(path), metadata, curves, rows, unread, gradients)
 
 
-def read_curves(path: Path) -> tuple[dict[str, list[tuple[float, float]]], int]:
-    """The curve of every term in metrics.jsonl, and the number of invalid lines (a killed run may truncate the last one)."""
+def read_curves(path: Path, wanted=terms_of) -> tuple[dict[str, list[tuple[float, float]]], int]:
+    """The curve of every term in metrics.jsonl, and the number of invalid lines (a killed run may truncate the last one).
+
+    wanted: the function that takes from a line what is drawn.
+    """
     curves: dict[str, list[tuple[float, float]]] = {}
     unread = 0
     for text in path.read_text(errors="replace").splitlines() if path.is_file() else []:
         try:
             line = json.loads(text)
-            epoch, terms = line["epoch"], terms_of(line)
+            epoch, terms = line["epoch"], wanted(line)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
             unread += 1
             continue

@@ -14,6 +14,7 @@ SOURCES = {
     "rec": "CASIA-WebFace: 'CASIA-Webface' on InsightFace's page Face Recognition Datasets (recognition/_datasets_ of its "
     "repository), unpacked. Your own photos: `aird align PHOTOS --out FOLDER`, then rec=FOLDER num_classes=0; without "
     "identities: a folder of crops, by a recipe such as ablations/faces15k_small_lr16_nolabels.py",
+    "identity_map": "a CSV file, each line source,label,identity; without it the identities of several training sets are apart",
     "teacher": "an .onnx recognition model of InsightFace's Model Zoo (model_zoo of its repository; the R50 of CASIA-WebFace is "
     "its row 'CISIA'; packs are under ~/.insightface/models, e.g. buffalo_l/w600k_r50.onnx), an arcface_torch model.pt, or a "
     "run folder",
@@ -40,9 +41,11 @@ class Input:
 
 def inputs_of(recipe: Recipe, verification: bool = True) -> Iterator[Input]:
     """Every input that the recipe names. verification: also the files of val_targets, each opened and its pairs counted."""
-    rec = recipe.data.rec
-    there = Path(rec).is_file() if rec.endswith(".rec") else Path(rec).is_dir()
-    yield Input("rec", rec, "training images", None if there else "not there")
+    for rec in recipe.data.places:
+        there = Path(rec).is_file() if rec.endswith(".rec") else Path(rec).is_dir()
+        yield Input("rec", rec, "training images", None if there else "not there")
+    if joins := recipe.data.identity_map:
+        yield Input("identity_map", joins, "joined identities", None if Path(joins).is_file() else "not there")
     for key, path, what in (
         *(("teacher", path, "teacher") for path in recipe.teacher.paths),
         ("student_init", recipe.student.student_init, "initial weights of the student"),
@@ -88,8 +91,8 @@ def target_problem(path: str) -> str | None:
 
 
 def target_files(recipe: Recipe) -> list[str]:
-    """Each of val_targets as a file. A bare name, as in arcface_torch (`lfw`), is looked up beside the training set."""
-    rec = Path(recipe.data.rec)
+    """Each of val_targets as a file. A bare name, as in arcface_torch (`lfw`), is looked up beside the (first) training set."""
+    rec = Path(recipe.data.places[0])
     beside = rec.parent if rec.suffix == ".rec" else rec
     files = []
     for target in recipe.run.val_targets:

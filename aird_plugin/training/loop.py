@@ -14,6 +14,7 @@ from aird_plugin.data.batches import Batch
 from aird_plugin.data.loader import loader
 from aird_plugin.diagnostics.ignored_keys import print_ignored_keys
 from aird_plugin.training.deterministic import deterministic
+from aird_plugin.training.gradient_diagnostics import diagnostics_due, gradient_diagnostics, without_diagnostics
 from aird_plugin.training.means import write_training_means
 from aird_plugin.training.multi_size import all_inputs, identity_loss
 from aird_plugin.training.objective import build_loss_inputs
@@ -108,7 +109,10 @@ def compute_loss(state: TrainState, batch: Batch, step: int, batch_index: int) -
         student_XD = state.network(all_inputs(state.setup, batch))
     epoch = step / state.setup.steps_per_epoch
     inputs = build_loss_inputs(student_XD, batch, state.head, batch_index, epoch, student_maps)
-    return state.setup.objective(inputs, identity=identity_loss(state.head, inputs, state.setup.recipe.sizes, batch_index))
+    out = state.setup.objective(inputs, identity=identity_loss(state.head, inputs, state.setup.recipe.sizes, batch_index))
+    if diagnostics_due(run, step + 1):
+        out |= gradient_diagnostics(state.setup.objective, student_XD, inputs, out)
+    return out
 
 
 def update(state: TrainState, step: int, out: dict[str, torch.Tensor]) -> None:
@@ -120,7 +124,7 @@ def update(state: TrainState, step: int, out: dict[str, torch.Tensor]) -> None:
     limit = state.setup.recipe.schedule.clip or float("inf")
     norm = torch.nn.utils.clip_grad_norm_(state.setup.student.parameters(), limit)
     scaled = state.scaler.is_enabled()
-    state.guard.update(step, out, None if scaled else norm)
+    state.guard.update(step, without_diagnostics(out), None if scaled else norm)
     if not scaled:
         state.guard.attach(optimizers)
     for optimizer in optimizers:

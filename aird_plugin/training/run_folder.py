@@ -25,6 +25,7 @@ RESUMABLE_KEYS = frozenset(
         "output",
         "resume",
         "frequent",
+        "gradient_diagnostics",
         "verbose",
         "save_steps",
         "num_workers",

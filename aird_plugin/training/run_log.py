@@ -11,6 +11,7 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from aird_plugin.training.gradient_diagnostics import INFIX
 from aird_plugin.utils import distributed
 from aird_plugin.utils.progress import SECONDS_BETWEEN_LINES
 
@@ -19,7 +20,8 @@ NO_TERMS = ("step", "epoch", "lr", "samples_per_s")
 
 
 class Metrics:
-    """metrics.jsonl: means of every term since the last line. All ranks compute the means, rank 0 writes.
+    """metrics.jsonl: means of every term since the last line, over the steps that had it. All ranks compute the means, rank 0
+    writes.
 
     A resumed run first drops the lines after its checkpoint, so that the file has one line per logged step.
     """
@@ -27,6 +29,7 @@ class Metrics:
     def __init__(self, setup: Any, first: int):
         self.setup = setup
         self.sums: dict[str, torch.Tensor] = {}
+        self.steps: dict[str, int] = {}
         self.count = 0
         self.started = time.monotonic()
         self.file = None
@@ -39,16 +42,17 @@ class Metrics:
         """Add one step's terms."""
         for name, value in out.items():
             self.sums[name] = self.sums.get(name, 0) + value.detach()
+            self.steps[name] = self.steps.get(name, 0) + 1
         self.count += 1
 
     def line(self, done: int, rate: float) -> dict | None:
         """Write the line of step `done` and return it; None on the other ranks."""
         # One tensor, so that the device is synchronized once.
-        values = distributed.mean_over_ranks(torch.stack(list(self.sums.values())) / self.count).tolist()
-        means = dict(zip(self.sums, values, strict=True))
+        values = torch.stack([total / self.steps[name] for name, total in self.sums.items()])
+        means = dict(zip(self.sums, distributed.mean_over_ranks(values).tolist(), strict=True))
         now = time.monotonic()
         speed = self.count * images_per_step(self.setup.recipe) / max(now - self.started, 1e-9)
-        self.sums, self.count, self.started = {}, 0, now
+        self.sums, self.steps, self.count, self.started = {}, {}, 0, now
         if self.file is None:
             return None
         epoch = round(done / self.setup.steps_per_epoch, 4)
@@ -75,7 +79,12 @@ def images_per_step(recipe: Any) -> int:
 
 def terms_of(line: dict) -> dict[str, float]:
     """The losses in a line of metrics.jsonl."""
-    return {name: value for name, value in line.items() if name not in NO_TERMS}
+    return {name: value for name, value in line.items() if name not in NO_TERMS and INFIX not in name}
+
+
+def gradients_of(line: dict) -> dict[str, float]:
+    """The gradient diagnostics in a line of metrics.jsonl; empty in most."""
+    return {name: value for name, value in line.items() if INFIX in name}
 
 
 class RunLog:
@@ -120,6 +129,8 @@ class RunLog:
         done, terms, speed = line["step"], terms_of(line), line["samples_per_s"]
         for name, value in terms.items():
             self.board.add_scalar(f"loss/{name}", value, done)
+        for name, value in gradients_of(line).items():
+            self.board.add_scalar(f"gradient/{name}", value, done)
         self.board.add_scalar("lr", line["lr"], done)
         self.board.add_scalar("samples_per_s", speed, done)
         text = f"epoch {line['epoch']:.1f} " + " ".join(f"{name} {value:.3f}" for name, value in terms.items())

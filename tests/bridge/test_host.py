@@ -38,7 +38,7 @@ def upstream_run(bridge_run, checkout, tmp_path_factory):
 
 def test_run_folder_matches_the_embedded_loop(upstream_run, bridge_run):
     files = {path.name for path in upstream_run.iterdir()}
-    assert files == {"recipe.json", "model.pt", "checkpoints", "metrics.jsonl", "tensorboard", "training.log"}
+    assert files == {"recipe.json", "model.pt", "means.json", "checkpoints", "metrics.jsonl", "tensorboard", "training.log"}
     rows = metrics(upstream_run)
     assert [row["step"] for row in rows] == list(range(1, 19))
     assert set(rows[0]) == {"step", "epoch", "lr", "loss", "identity", "iid", "rid", "align", "samples_per_s"}
@@ -47,6 +47,11 @@ def test_run_folder_matches_the_embedded_loop(upstream_run, bridge_run):
         assert row["loss"] == pytest.approx(total, rel=1e-5)
     assert "host" in json.loads((upstream_run / "recipe.json").read_text())
     build(bridge_run["network"], 8).load_state_dict(weights(upstream_run))
+
+
+def test_gradient_diagnostics_are_refused(bridge_run, checkout, tmp_path):
+    with pytest.raises(ValueError, match="gradient_diagnostics=1 does not run inside arcface_torch"):
+        train(from_flat(bridge_run | {"output": str(tmp_path), "gradient_diagnostics": 1}), checkout)
 
 
 def test_log_keeps_upstreams_format_and_lists_every_term(upstream_run):

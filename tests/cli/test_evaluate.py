@@ -217,7 +217,7 @@ def test_missing_files_are_named(run_folder, pairs_file, tmp_path):
 
 
 def test_files_that_are_no_model_are_rejected(run_folder, pairs_file):
-    with pytest.raises(ValueError, match=r"toy.bin: a .pt, .pth or .onnx file is expected"):
+    with pytest.raises(ValueError, match=r"toy.bin: a .pt, .pth, .ckpt, .safetensors or .onnx file is expected"):
         load_model(pairs_file)
     (run_folder / "recipe.json").write_text("{")
     with pytest.raises(ValueError, match=r"recipe\.json is no JSON"):

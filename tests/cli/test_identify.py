@@ -183,7 +183,7 @@ def test_identities_and_tracks_are_pooled_and_distractors_are_not(pooling, monke
         "", [image] * 6, np.array([3, 3, -1, 4, -1, 3]), [image] * 5, np.array([4, 3, 3, 7, 3]), np.array([2, 0, 0, 1, 3])
     )
     evaluator = GalleryEvaluator(None, search, "d", "l")
-    monkeypatch.setattr(evaluator, "_sums", lambda role, low, part, adaptation: {"gallery": gallery, "probes": probes}[part])
+    monkeypatch.setattr(evaluator, "_sums", lambda role, low, part, *_: {"gallery": gallery, "probes": probes}[part])
     monkeypatch.setattr(gallery_evaluator, "check_eval_spec", lambda *args: None)
     searches = []
     monkeypatch.setattr(gallery_evaluator, "identify", lambda *args: searches.append(args) or identify(*args))

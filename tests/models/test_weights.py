@@ -194,5 +194,5 @@ def test_missing_and_misnamed_files_are_rejected(tmp_path, teacher_file):
     with pytest.raises(ValueError, match="is not a file"):
         load_weights(tmp_path)
     odd = teacher_file.rename(tmp_path / "model.bin")
-    with pytest.raises(ValueError, match=r"a \.pt, \.pth or \.onnx file is expected, got '\.bin'"):
+    with pytest.raises(ValueError, match=r"a \.pt, \.pth, \.ckpt, \.safetensors or \.onnx file is expected, got '\.bin'"):
         load_teacher(odd)

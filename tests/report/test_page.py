@@ -13,7 +13,8 @@ from aird_plugin.utils.files import file_sha256
 from aird_plugin.utils.provenance import provenance
 
 HOSTILE = "<script>alert(1)</script>\"'&amp;--><img src=x onerror=alert(2)>"
-KEYS = ("summary", "accuracy", "training", "scores", "errors", "people", "batchnorm", "negatives", "hardest", "numbers", "origin")
+KEYS = ("summary", "accuracy", "training", "gradients", "scores", "errors", "people", "batchnorm", "negatives", "hardest")
+KEYS += ("numbers", "origin")
 VOID = {"meta", "img", "input", "br"}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -128,11 +129,21 @@ def test_text_of_runs_is_escaped(report, make_run, tmp_path, pairs_file):
             ElementTree.fromstring(chart)
 
 
+def test_gradient_diagnostics_have_a_panel_of_their_own(report, make_run):
+    gradients = {"iid_gradient_norm": 2.0, "iid_gradient_to_identity": 0.25, "rid_gradient_to_teacher": -0.5}
+    lines = [json.dumps({"epoch": n, "loss": 1.0} | (gradients if n % 2 else {})) for n in range(4)]
+    html = report(make_run("a", lines=lines), make_run("b", lr=0.2))
+    panel = html[html.index('id="gradients"') : html.index('id="scores"')]
+    assert panel.count("<svg") == 3 and "-0.5" in panel and "0.25" in panel
+    assert "gradient" not in html[html.index('id="training"') : html.index('id="gradients"')]
+
+
 def test_section_without_data_states_what_it_needs(report, make_run):
     html = report(make_run("a", lines=[], weights=False))
     assert [attrs["id"] for attrs in Page(html).all("section")] == list(KEYS)
     assert html.count('class="missing"') == len(KEYS) - 1, "provenance is always available"
-    for need in ("val_targets", "--px 8 12", "metrics.jsonl", "verification file", "link four", "BatchNorm", "rid_negatives=16"):
+    needs = ("val_targets", "--px 8 12", "metrics.jsonl", "verification file", "link four", "BatchNorm", "rid_negatives=16")
+    for need in (*needs, "gradient_diagnostics=1"):
         assert need in html
 
 

@@ -87,7 +87,7 @@ def test_unusable_model_files_are_named(recipe, tmp_path):
     (tmp_path / "t.bin").write_bytes(b"")
     with pytest.raises(MissingInputs, match="no model in .*empty") as caught:
         check_inputs(recipe(teacher=str(tmp_path / "empty"), student_init=str(tmp_path / "t.bin"), prior=str(tmp_path / "gone")))
-    assert "a .pt, .pth or .onnx file is expected, got '.bin'" in str(caught.value)
+    assert "a .pt, .pth, .ckpt, .safetensors or .onnx file is expected, got '.bin'" in str(caught.value)
     assert "prior=" in str(caught.value) and "val_targets" not in str(caught.value)
 
 

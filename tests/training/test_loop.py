@@ -45,7 +45,7 @@ def uninterrupted(tiny_run, tmp_path_factory):
 
 def test_run_folder_holds_the_documented_files(uninterrupted):
     files = {path.name for path in uninterrupted.iterdir()}
-    assert files == {"recipe.json", "model.pt", "checkpoints", "metrics.jsonl", "tensorboard"}
+    assert files == {"recipe.json", "model.pt", "means.json", "checkpoints", "metrics.jsonl", "tensorboard"}
     rows = lines(uninterrupted)
     assert [line["step"] for line in rows] == list(range(1, 19))
     assert set(rows[0]) == {"step", "epoch", "lr", "loss", "identity", "iid", "rid", "align", "samples_per_s"}

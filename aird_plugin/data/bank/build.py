@@ -1,6 +1,5 @@
 """Build the bank: one pass over the images per cache, resumable after a kill, with only a few blocks in memory."""
 
-import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from aird_plugin.data.bank.caches import (
 )
 from aird_plugin.data.bank.centers import class_centers
 from aird_plugin.data.bank.files import Build, check_sums, new_array
+from aird_plugin.data.bank.growth import image_sum, is_grown, reopen, sources_entry
 from aird_plugin.data.bank.neighbors import hard_lists, normalised, same_identity_lists
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import BICUBIC, downsample
@@ -52,9 +52,9 @@ def open_teacher_cache(config: BankConfig, records: Records, teacher, device: st
             build.arrays["embeddings"][rows.start : rows.stop] = embeddings_RVD
             build.advance(rows)
         _write_lists(build, records, teacher, config, device)
-        return build.finish({"teacher": teacher.describe()})
+        return build.finish({"teacher": teacher.describe(), **sources_entry(records)})
 
-    return TeacherCache(folder, found_or_built(folder, inputs, build_cache))
+    return TeacherCache(folder, found_or_built(folder, inputs, build_cache, records))
 
 
 def _teacher_blocks(config: BankConfig, records, teacher, first: int) -> Iterator[tuple[range, np.ndarray]]:
@@ -86,19 +86,10 @@ def open_part(config: BankConfig, records, teacher) -> np.ndarray:
         for rows, embeddings_RVE in _teacher_blocks(config, records, teacher, build.rows_done):
             build.arrays["embeddings"][rows.start : rows.stop] = embeddings_RVE
             build.advance(rows)
-        return build.finish({"teacher": teacher.describe()})
+        return build.finish({"teacher": teacher.describe(), **sources_entry(records)})
 
-    found_or_built(folder, inputs, build_cache)
+    found_or_built(folder, inputs, build_cache, records)
     return open_array(folder, "embeddings")
-
-
-def image_sum(records: Records) -> Callable[[int], int]:
-    """Row -> 64 bits of a hash of its image file; never 0, which stands for a row that is not built."""
-
-    def hashed(row: int) -> int:
-        return int.from_bytes(hashlib.blake2b(records.payload(row), digest_size=8).digest(), "little") or 1
-
-    return hashed
 
 
 def open_image_cache(config: BankConfig, records: Records, px: int, degradation: str = BICUBIC) -> ImageCache:
@@ -116,17 +107,21 @@ def open_image_cache(config: BankConfig, records: Records, px: int, degradation:
             build.arrays["low"][rows.start : rows.stop] = low.reshape(len(rows), jitters, px, px, 3)
             build.advance(rows)
         build.save("person", records.labels.astype(np.int32))
-        return build.finish({})
+        return build.finish(sources_entry(records))
 
-    return ImageCache(folder, found_or_built(folder, inputs, build_cache))
+    return ImageCache(folder, found_or_built(folder, inputs, build_cache, records))
 
 
-def found_or_built(folder: Path, inputs: dict[str, Any], build: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def found_or_built(
+    folder: Path, inputs: dict[str, Any], build: Callable[[], dict[str, Any]], records: Records | None = None
+) -> dict[str, Any]:
     """Return the manifest of a complete folder, or else of `build`. One process builds while others wait for its lock.
 
-    Raises ValueError if the folder has other inputs (`read_manifest`) or if its files have changed since it was built.
+    records: where the folder is of the first of several training sets, it is built on. Raises ValueError if the folder has other
+    inputs (`read_manifest`) or if its files have changed since it was built.
     """
-    manifest = read_manifest(folder, inputs)
+    grows = records is not None and is_grown(folder, inputs, records)
+    manifest = None if grows else read_manifest(folder, inputs)
     if manifest is not None:
         check_sums(folder, manifest)
         return manifest
@@ -138,6 +133,8 @@ def found_or_built(folder: Path, inputs: dict[str, Any], build: Callable[[], dic
         print(f"another process builds {folder}; waiting for it", file=sys.stderr, flush=True)
         lock.acquire()
     try:
+        if records is not None and is_grown(folder, inputs, records):
+            reopen(folder, records)
         return read_manifest(folder, inputs) or build()
     finally:
         lock.release()

@@ -23,26 +23,26 @@ def section(data: ReportData) -> Section:
     terms = list(dict.fromkeys(term for _, run in runs for term in run.curves))
     if not terms:
         return Section("training", TITLE, missing(NEEDS))
-    charts = [_chart(data, term, [(name, run.curves[term]) for name, run in runs if term in run.curves]) for term in terms]
+    charts = [chart(data, term, [(name, run.curves[term]) for name, run in runs if term in run.curves]) for term in terms]
     tables = [_table(term, [(run.name, run.curves[term]) for _, run in runs if term in run.curves]) for term in terms]
     unread = [f"{run.name}: {run.unread} line(s) of metrics.jsonl could not be read." for _, run in runs if run.unread]
     body = paragraph(NOTE, "soft") + "".join(paragraph(line, "missing") for line in unread) + figures(charts) + numbers(*tables)
     return Section("training", TITLE, body)
 
 
-def _chart(data: ReportData, term: str, lines: list[tuple[str, list]]) -> str:
+def chart(data: ReportData, term: str, lines: list[tuple[str, list]]) -> str:
     """One term against the epoch, a smoothed line per run."""
     epochs, values = zip(*(point for _, points in lines for point in points), strict=True)
-    chart = Chart(within(0, max(epochs)), linear(min(values), max(values)), "epoch", "")
+    drawn = Chart(within(0, max(epochs)), linear(min(values), max(values)), "epoch", "")
     names = list(dict.fromkeys(name for name, _ in lines))
     for name, points in lines:
         style, curve = data.style_of(name), smoothed(points, POINTS)
-        chart.line(curve, style, "thin")
+        drawn.line(curve, style, "thin")
         shift = (names.index(name) + 1) / (len(names) + 1) / MARKS_PER_LINE
         for part in range(MARKS_PER_LINE):
             epoch, value = curve[min(int((part / MARKS_PER_LINE + shift) * len(curve)), len(curve) - 1)]
-            chart.point(epoch, value, style, f"{name}, epoch {epoch:.1f}: {value:.4g}")
-    return figure(chart.svg(f"{term} against epochs, {len(lines)} runs"), term)
+            drawn.point(epoch, value, style, f"{name}, epoch {epoch:.1f}: {value:.4g}")
+    return figure(drawn.svg(f"{term} against epochs, {len(lines)} runs"), term)
 
 
 def smoothed(points: list[tuple[float, float]], count: int) -> list[tuple[float, float]]:

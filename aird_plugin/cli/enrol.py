@@ -1,0 +1,46 @@
+"""`aird enrol`: photos -> a gallery. Heavy imports are inside the functions."""
+
+import argparse
+from pathlib import Path
+
+from aird_plugin.cli.model_arguments import add_model_arguments, describe, open_analysis
+
+EPILOG = """\
+FOLDER/IDENTITY/photo.jpg or FOLDER/IDENTITY.jpg: of each photo the large and central face is enrolled, and an identity's faces
+are pooled into one template. If GALLERY exists, the identities are added to it; several processes may do so at once. A template
+is a vector from which the network recognises a person: treat the file as biometric data. Nothing leaves this machine. Needs
+`pip install aird_plugin[insightface]`.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `aird enrol`."""
+    parser.epilog, add = EPILOG, parser.add_argument
+    add("folder", metavar="FOLDER", help="photos of each identity")
+    add("--out", metavar="GALLERY", required=True, help="gallery file, .npz; made, or added to")
+    add_model_arguments(parser)
+    add("--aligned", action="store_true", help="the images are aligned crops: no detector runs")
+    add("--replace", action="store_true", help="replace identities that are enrolled already, instead of an error")
+    add("--export", metavar="FILE", help="also write ids and float32 vectors of the whole gallery to this .npz")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Enrol the identities of a folder. Raises ValueError, OSError or ImportError, and then the gallery stays as it was."""
+    from aird_plugin.recognition.gallery import Gallery
+
+    out = Path(args.out)
+    for file in filter(None, (args.out, args.export)):
+        if Path(file).suffix != ".npz":
+            raise ValueError(f"{file}: a gallery and its vectors are .npz files")
+    analysis = open_analysis(args)
+    print(describe(analysis))
+    if out.exists():
+        # A gallery of another model is an error before the photos are embedded, not after.
+        Gallery.load(out, analysis)
+    new = Gallery.enrol(args.folder, analysis, args.aligned)
+    whole = new.add_to(out, args.replace)
+    print(f"{out}: {len(new)} identities enrolled, {len(whole)} in all")
+    if args.export:
+        whole.export(args.export)
+        print(f"{args.export}: ids and vectors of {len(whole)} identities, {analysis.dim}-d float32, L2-normalised")
+    return 0

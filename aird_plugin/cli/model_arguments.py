@@ -1,0 +1,73 @@
+"""The options with which `aird enrol` and `aird recognise` open detector and networks. Heavy imports are inside."""
+
+import argparse
+from typing import Any
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --models, --root, --limit, --score, --det-size and --device."""
+    add = parser.add_argument
+    add(
+        "--models",
+        metavar="MODEL",
+        nargs="+",
+        default=["buffalo_l"],
+        help="an InsightFace pack (name or folder), folders of `aird export`, .onnx files: a detector, the HR recogniser, "
+        "students in its coordinates. default: buffalo_l",
+    )
+    add("--root", metavar="DIR", default="~/.insightface", help="the folder of models/PACK. default: ~/.insightface")
+    add(
+        "--limit",
+        metavar="STUDENT=PX",
+        action="append",
+        default=[],
+        help="px below which this student embeds a face. default: as measured by `aird export --thresholds`, else 28",
+    )
+    add("--score", metavar="F", type=float, default=0.5, help="detection threshold, 0 to 1. default: 0.5")
+    add(
+        "--det-size",
+        metavar="N",
+        type=int,
+        help="resize frames to fit N px for the detector. default: their own size, 640 to 1920 px",
+    )
+    add("--device", metavar="NAME", choices=("cpu", "cuda"), default="cpu", help="cpu or cuda. default: cpu")
+
+
+def open_analysis(args: argparse.Namespace) -> Any:
+    """The `TinyFaceAnalysis` of these options, prepared. Raises ValueError, FileNotFoundError or ImportError."""
+    from aird_plugin.alignment.detector import CPU
+    from aird_plugin.recognition.analysis import TinyFaceAnalysis
+    from aird_plugin.recognition.networks import CUDA
+
+    if not 0 < args.score < 1:
+        raise ValueError(f"--score must be above 0 and below 1, got {args.score}")
+    providers = [CUDA, CPU] if args.device == "cuda" else [CPU]
+    analysis = TinyFaceAnalysis(args.models, args.root, providers, read_limits(args.limit))
+    size = args.det_size and (args.det_size, args.det_size)
+    analysis.prepare(0 if args.device == "cuda" else -1, args.score, size)
+    return analysis
+
+
+def read_limits(words: list[str]) -> dict[str, float]:
+    """STUDENT=PX words as a dict. ValueError for another form."""
+    limits = {}
+    for word in words:
+        name, equals, px = word.rpartition("=")
+        try:
+            limits[name] = float(px)
+        except ValueError:
+            equals = ""
+        if not equals or not name:
+            raise ValueError(f"--limit takes STUDENT=PX, for example tiny_faces=28; got {word!r}")
+    return limits
+
+
+def describe(analysis: Any) -> str:
+    """One line on networks and limits."""
+    parts, low = [], 0.0
+    for network in analysis.models.networks:
+        high = analysis.limits.get(network.name)
+        sizes = f"from {low:g} px" if high is None else f"below {high:g} px"
+        parts.append(f"{network.name} ({network.side} px input) {sizes}")
+        low = low if high is None else high
+    return f"networks: {', '.join(parts)}; detector: {analysis.detector.file.name}"

@@ -1,0 +1,90 @@
+"""`aird recognise`: a video, a folder of frames or a photo -> names. Heavy imports are inside the functions."""
+
+import argparse
+from pathlib import Path
+
+from aird_plugin.cli.model_arguments import add_model_arguments, describe, open_analysis
+
+SETTINGS = "recognise.json"
+EPILOG = """\
+Faces are detected, embedded by the network for their size, and joined to tracks; each track is pooled into one template and
+named if its cosine is above the threshold measured for its px, else unknown. Without measured thresholds there is no decision.
+--far is the false-accept rate of ONE comparison: with N identities in the gallery a stranger is named up to N times as often.
+With --out the same command resumes an interrupted run, and another --far or gallery of the same models decides anew without
+reading the faces again. --out holds embeddings, which are biometric data. Recognising people without their knowledge is unlawful
+in many places: docs/recognise.md. Needs `pip install aird_plugin[insightface,video]`; photos do not need `video`.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `aird recognise`."""
+    parser.epilog, add = EPILOG, parser.add_argument
+    add("input", metavar="INPUT", help="a video, a folder of frames (read in the order of their names), or a photo")
+    add("--gallery", metavar="FILE", required=True, help="a gallery of `aird enrol`, made with the same models")
+    add("--far", metavar="F", type=float, default=0.01, help="false-accept rate of one comparison. default: 0.01")
+    add("--out", metavar="DIR", help="write faces.csv and annotated frames or video here; resumable")
+    add("--json", action="store_true", help="also write faces.jsonl; without --out print JSON lines instead of a summary")
+    add("--no-faces", action="store_true", help="write no image and no video")
+    add("--no-tracks", action="store_true", help="decide on each face alone, for a folder of unrelated photos")
+    add_model_arguments(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Recognise the faces of a video, a folder of frames or a photo.
+
+    Raises ValueError, OSError or ImportError before any frame is read if the run is not possible, and Interrupted after Ctrl-C;
+    then the files hold the frames so far.
+    """
+    from aird_plugin.recognition.frame_store import FrameStore
+    from aird_plugin.recognition.frames import FrameSource
+    from aird_plugin.recognition.gallery import Gallery
+    from aird_plugin.recognition.output import json_lines, summary
+    from aird_plugin.recognition.recognise import check_tracker, collect, decide, settings_of
+    from aird_plugin.utils.errors import Interrupted
+    from aird_plugin.utils.folder_settings import keep_settings
+
+    if not 0 < args.far < 1:
+        raise ValueError(f"--far must be above 0 and below 1, got {args.far}")
+    out = Path(args.out) if args.out else None
+    source = FrameSource(args.input)
+    check_tracker(source, not args.no_tracks)
+    analysis = open_analysis(args)
+    gallery = Gallery.load(args.gallery, analysis)
+    if not len(gallery):
+        raise ValueError(f"{args.gallery} has no identity; enrol somebody with `aird enrol`")
+    if out:
+        check_out(out, source.path)
+        keep_settings(out, SETTINGS, settings_of(source, analysis, args.score))
+    quiet = args.json and not out
+    if not quiet:
+        print(describe(analysis))
+    store = FrameStore(out)
+    finished = collect(source, analysis, store)
+    result = decide(store, source, gallery, args.far, not args.no_tracks)
+    if out:
+        write(out, source, result, args)
+    print(json_lines(result) if quiet else summary(result), end="" if quiet else "\n")
+    if not finished:
+        again = "; the same command resumes" if out else ""
+        raise Interrupted(f"stopped after {result.n_frames} frames{again}")
+    return 0
+
+
+def check_out(out: Path, source: Path) -> None:
+    """Raise ValueError for an output folder below the folder of frames."""
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise ValueError(f"--out {out} lies within {source}: the next run would read what is written as frames; name another")
+
+
+def write(out: Path, source, result, args: argparse.Namespace) -> None:
+    """Write the files, and print their names."""
+    from aird_plugin.recognition.output import LINES, json_lines, write_annotated, write_table
+    from aird_plugin.utils.files import write_atomically
+
+    files = [write_table(out, result)]
+    if args.json:
+        write_atomically(out / LINES, json_lines(result).encode())
+        files.append(out / LINES)
+    if not args.no_faces:
+        files.append(write_annotated(out, source, result))
+    print("\n".join(map(str, files)))

@@ -1,0 +1,27 @@
+"""The network's entries among the keys of a checkpoint."""
+
+from typing import Any
+
+from torch import Tensor
+
+from aird_plugin.models.registry import detect, is_native_state
+
+# Lightning modules and wrappers prepend these to the network's keys; keys without them are of a head or a loss.
+OUTER_PREFIXES = ("model.", "backbone.", "net.")
+
+
+def network_keys(state: dict[str, Any]) -> dict[str, Any]:
+    """The network's entries of a state dict without a prefix of OUTER_PREFIXES: where all keys have it, or where those that have
+    it are a known network's, as in a Lightning checkpoint beside `head.kernel`."""
+    for prefix in OUTER_PREFIXES:
+        inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+        if inner and (len(inner) == len(state) or has_network(inner)):
+            return network_keys(inner)
+    return state
+
+
+def has_network(state: dict[str, Any]) -> bool:
+    """Whether the tensors are a known network's, perhaps under further prefixes."""
+    tensors = {key: value for key, value in state.items() if isinstance(value, Tensor)}
+    inner = network_keys(tensors) if tensors else tensors
+    return detect(inner) is not None or is_native_state(inner)

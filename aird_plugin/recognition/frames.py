@@ -1,0 +1,114 @@
+"""The frames of a video, a folder of images, or one photo."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aird_plugin.data.constants import IMAGE_KINDS
+from aird_plugin.data.image_files import find_images, is_image_name
+from aird_plugin.data.images import FILE_FORMATS, decode
+
+PHOTO, FOLDER, VIDEO = "photo", "folder", "video"
+# A video whose reader fails this often in a row has no more frames, whatever its header states.
+GIVE_UP_AFTER = 50
+# Of folders of frames and of videos that do not state theirs; tracking alone uses it.
+USUAL_FPS = 25.0
+
+
+class Frame(NamedTuple):
+    """number: from 0. name: its file, "" in a video. image_HWC: uint8 BGR, or None for a frame that cannot be read."""
+
+    number: int
+    name: str
+    image_HWC: np.ndarray | None
+
+
+class FrameSource:
+    """The frames of `path`, in order. kind: photo, folder or video. total: their number, by a video's header; None if unknown.
+
+    Raises FileNotFoundError, and ValueError for a folder without images and for a file that is neither image nor video.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = Path(path)
+        self.fps = USUAL_FPS
+        self.files: list[Path] = []
+        self.total: int | None
+        if self.path.is_dir():
+            self.kind = FOLDER
+            self.files, found = find_images(self.path)
+            if not self.files:
+                line = found.line()
+                raise ValueError(f"{self.path} has no frame ({IMAGE_KINDS})" + (f". {line}" if line else ""))
+            self.total = len(self.files)
+        elif not self.path.is_file():
+            raise FileNotFoundError(f"no video, folder of frames or photo at {self.path}")
+        elif is_image_name(self.path.name):
+            self.kind, self.files, self.total = PHOTO, [self.path], 1
+        else:
+            self.kind = VIDEO
+            capture = self._open()
+            self.total, self.fps = _header(capture)
+            readable = capture.read()[0]
+            capture.release()
+            if not readable:
+                raise ValueError(f"{self.path} is a video without a readable first frame (corrupt or truncated?)")
+
+    def describe(self) -> dict:
+        """What must not change between two runs that share an output folder."""
+        size = sum(file.stat().st_size for file in self.files or [self.path])
+        return {"input": self.path.name, "kind": self.kind, "bytes": size}
+
+    def read(self, start: int = 0) -> Iterator[Frame]:
+        """The frames from number `start` on; an unreadable one has no image."""
+        if self.kind != VIDEO:
+            root = self.path.parent if self.kind == PHOTO else self.path
+            for number, file in list(enumerate(self.files))[start:]:
+                yield Frame(number, file.relative_to(root).as_posix(), _photo(file))
+            return
+        capture = self._open()
+        try:
+            yield from self._read_video(capture, start)
+        finally:
+            capture.release()
+
+    def _read_video(self, capture: Any, start: int) -> Iterator[Frame]:
+        """Frames are counted by grabbing each, because seeking in a compressed video may land on another frame."""
+        number, failures = 0, 0
+        while failures < GIVE_UP_AFTER:
+            readable = capture.grab()
+            image_HWC = None
+            if readable and number >= start:
+                readable, image_HWC = capture.retrieve()
+            if not readable and (self.total is None or number >= self.total):
+                return
+            failures = 0 if readable else failures + 1
+            if number >= start:
+                yield Frame(number, "", image_HWC if readable else None)
+            number += 1
+
+    def _open(self) -> Any:
+        import cv2
+
+        capture = cv2.VideoCapture(str(self.path))
+        if not capture.isOpened():
+            raise ValueError(f"{self.path} is neither an image ({IMAGE_KINDS}) nor a video that OpenCV can read")
+        return capture
+
+
+def _header(capture: Any) -> tuple[int | None, float]:
+    """(number of frames, frames per second) that a video states; None and the usual rate where it does not."""
+    import cv2
+
+    total, fps = capture.get(cv2.CAP_PROP_FRAME_COUNT), capture.get(cv2.CAP_PROP_FPS)
+    return int(total) if np.isfinite(total) and total > 0 else None, fps if np.isfinite(fps) and fps > 0 else USUAL_FPS
+
+
+def _photo(file: Path) -> np.ndarray | None:
+    """A photo as BGR, upright by its EXIF orientation; None where it cannot be read."""
+    try:
+        return np.ascontiguousarray(decode(file.read_bytes(), str(file), True, FILE_FORMATS)[..., ::-1])
+    except (ValueError, OSError):
+        return None

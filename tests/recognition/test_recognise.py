@@ -1,0 +1,204 @@
+"""Frames, folders and videos -> rows, tracks and files, through the command line."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from aird_plugin import Gallery
+from aird_plugin.__main__ import main
+from aird_plugin.data.images import encode_jpeg
+from aird_plugin.recognition import recognise
+from aird_plugin.recognition.frame_store import FrameFaces, FrameStore
+from aird_plugin.recognition.frames import FrameSource
+from aird_plugin.recognition.tracking import numbered, one_each, track_faces
+from tests.skips import needs
+
+# Two faces that move by 8 px a frame; the detector's markers stand at multiples of 8 and 16.
+N_FRAMES = 5
+
+
+@pytest.fixture
+def frames(tmp_path, photo_of):
+    """A folder of frames: the first face in each, the second from frame 2 on; frame 3 is broken."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for n in range(N_FRAMES):
+        faces = [("large", 16 * n, 0), *([("small", 400, 400 + 8 * n)] if n >= 2 else [])]
+        content = b"\xff\xd8\xff broken" if n == 3 else encode_jpeg(photo_of(*faces))
+        (folder / f"{n:03d}.jpg").write_bytes(content)
+    return folder
+
+
+@pytest.fixture
+def gallery(tmp_path, frames, pack, capsys):
+    """A gallery with the first face as ann, made by the command."""
+    (tmp_path / "people").mkdir()
+    shutil.copy(frames / "000.jpg", tmp_path / "people" / "ann.jpg")
+    assert main(["enrol", str(tmp_path / "people"), "--out", str(tmp_path / "g.npz"), "--models", str(pack)]) == 0
+    assert "1 identities enrolled, 1 in all" in capsys.readouterr().out
+    return str(tmp_path / "g.npz")
+
+
+def command(frames, gallery, pack, *more):
+    return main(["recognise", str(frames), "--gallery", gallery, "--models", str(pack), *map(str, more)])
+
+
+def table(out):
+    with (out / "faces.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_folder_of_frames(frames, gallery, pack, tmp_path, capsys):
+    needs("trackers")
+    out = tmp_path / "out"
+    assert command(frames, gallery, pack, "--out", out, "--json") == 0
+    rows = table(out)
+    assert [(row["frame"], row["source"], row["track"]) for row in rows] == [
+        ("0", "000.jpg", "0"),
+        ("1", "001.jpg", "0"),
+        ("2", "002.jpg", "0"),
+        ("2", "002.jpg", "1"),
+        ("4", "004.jpg", "0"),
+        ("4", "004.jpg", "1"),
+    ]
+    assert {row["name"] for row in rows if row["track"] == "0"} == {"ann"}
+    assert rows[0]["px"] == "112" and rows[0]["network"] == "hr" and float(rows[0]["threshold"]) == 0.2
+    lines = [json.loads(line) for line in (out / "faces.jsonl").read_text().splitlines()]
+    assert len(lines) == 6 and lines[0]["candidates"][0][0] == "ann" and lines[0]["track"] == 0
+    drawn = sorted(path.name for path in (out / "annotated").iterdir())
+    assert drawn == ["000.jpg", "001.jpg", "002.jpg", "004.jpg"]
+    text = capsys.readouterr().out
+    assert "5 frames, 1 of them broken and skipped: 6 faces in 2 tracks" in text
+
+
+def test_rerun_decides_anew_without_reading_faces_again(frames, gallery, pack, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    assert command(frames, gallery, pack, "--out", out, "--no-faces", "--no-tracks") == 0
+    assert not (out / "annotated").exists() and {row["name"] for row in table(out)} >= {"ann"}
+    monkeypatch.setattr(recognise, "faces_of", lambda *_: pytest.fail("a face was embedded again"))
+    assert command(frames, gallery, pack, "--out", out, "--no-faces", "--no-tracks", "--far", "0.001") == 0
+    assert {row["name"] for row in table(out)} == {""} and "no threshold was measured" in capsys.readouterr().out
+    assert command(frames, gallery, pack, "--out", out, "--score", "0.4") == 1
+    assert "has other settings: --score was 0.5, is 0.4" in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_rerun_resumes(frames, gallery, pack, tmp_path, monkeypatch, capsys):
+    out, seen = tmp_path / "out", []
+    real = recognise.faces_of
+
+    def stops(block, analysis):
+        if seen:
+            raise KeyboardInterrupt
+        seen.append([frame.number for frame in block])
+        return real(block, analysis)
+
+    monkeypatch.setattr(recognise, "FRAMES_AT_ONCE", 2)
+    monkeypatch.setattr(recognise, "faces_of", stops)
+    assert command(frames, gallery, pack, "--out", out, "--no-tracks") == 130
+    assert "stopped after 2 frames; the same command resumes" in capsys.readouterr().err and len(table(out)) == 2
+    monkeypatch.setattr(
+        recognise, "faces_of", lambda block, analysis: seen.append([f.number for f in block]) or real(block, analysis)
+    )
+    assert command(frames, gallery, pack, "--out", out, "--no-tracks") == 0
+    assert seen == [[0, 1], [2, 3], [4]] and len(table(out)) == 6
+
+
+def test_photo_prints_json_lines(frames, gallery, pack, capsys):
+    assert command(frames / "002.jpg", gallery, pack, "--json") == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["name"] for line in lines if line["px"] > 100] == ["ann"] and len(lines) == 2
+
+
+def test_video_is_annotated(photo_of, gallery, pack, tmp_path, capsys):
+    cv2 = needs("cv2")
+    needs("trackers")
+    video = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (640, 640))
+    for n in range(4):
+        video.write(np.ascontiguousarray(photo_of(("large", 16 * n, 0))[..., ::-1]))
+    video.release()
+    assert command(tmp_path / "v.avi", gallery, pack, "--out", tmp_path / "out") == 0
+    assert [row["name"] for row in table(tmp_path / "out")] == ["ann"] * 4
+    written = cv2.VideoCapture(str(tmp_path / "out" / "annotated.mp4"))
+    assert written.get(cv2.CAP_PROP_FRAME_COUNT) == 4
+    # Cut in the middle: frames before the cut count, the rest ends the video or is broken.
+    (tmp_path / "cut.avi").write_bytes((tmp_path / "v.avi").read_bytes()[: (tmp_path / "v.avi").stat().st_size // 2])
+    frames = list(FrameSource(tmp_path / "cut.avi").read())
+    assert 0 < sum(frame.image_HWC is not None for frame in frames) < 4
+
+
+def test_wrong_inputs_are_one_line(frames, gallery, pack, tmp_path, capsys, photo_of):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "v.mp4").write_bytes(b"no video" * 100)
+    (tmp_path / "nobody.jpg").write_bytes(encode_jpeg(photo_of()))
+    for path, message in (
+        (tmp_path / "empty", "has no frame"),
+        (tmp_path / "missing", "no video, folder of frames or photo"),
+        (tmp_path / "v.mp4", "nor a video that OpenCV can read"),
+    ):
+        assert command(path, gallery, pack, "--no-tracks") == 1
+        assert message in capsys.readouterr().err
+    assert command(frames, gallery, pack, "--no-tracks", "--out", frames / "out") == 1
+    assert "lies within" in capsys.readouterr().err
+    assert command(frames, str(tmp_path / "no.npz"), pack, "--no-tracks") == 1
+    assert "no gallery at" in capsys.readouterr().err
+    assert command(frames, gallery, pack / "tiny", pack / "det_markers.onnx", "--no-tracks") == 1
+    assert "was made with" in capsys.readouterr().err
+    assert command(tmp_path / "nobody.jpg", gallery, pack) == 0
+    assert "0 faces in 0 tracks" in capsys.readouterr().out
+
+
+def moving(common, steps, score=0.9):
+    """Frames with one face at each given x, or without for None."""
+    boxes = [None if x is None else np.array([x, 50, x + 20, 70], np.float32) for x in steps]
+    faces = [[] if box is None else [common.Face(bbox=box, det_score=score)] for box in boxes]
+    return [FrameFaces(number, "", False, own) for number, own in enumerate(faces)]
+
+
+def test_track_survives_a_gap_and_moves_of_its_own_width():
+    needs("trackers")
+    common = needs("insightface.app.common")
+    assert track_faces(moving(common, [0, 18, 36, None, 72, 90]), 25) == [[0], [0], [0], [], [0], [0]]
+    # Another face elsewhere, much later, is another track.
+    assert track_faces(moving(common, [0, 5, 10, *[None] * 40, 400, 405]), 25)[-2:] == [[1], [1]]
+
+
+def test_numbers_ascend_with_the_first_appearance():
+    assert numbered([np.array([7, -1]), np.array([3, 7]), np.array([-1])]) == [[0, 1], [2, 0], [3]]
+    assert one_each([FrameFaces(0, "", False, ["a", "b"]), FrameFaces(1, "", False, ["c"])]) == [[0, 1], [2]]
+
+
+def test_store_returns_what_was_stored_and_drops_a_damaged_block(routed, frame, tmp_path, monkeypatch):
+    from aird_plugin.recognition import frame_store
+
+    monkeypatch.setattr(frame_store, "BLOCK", 2)
+    store = FrameStore(tmp_path)
+    faces = [routed.get(frame), [], routed.get(frame)]
+    faces[2][0].kps = np.ones((5, 2), np.float32)
+    del faces[2][0]["embedding"]
+    faces[2][0].embedding = None
+    for number, own in enumerate(faces):
+        store.append(FrameFaces(number, f"{number}.jpg", number == 1, own))
+    store.flush()
+    again = FrameStore(tmp_path)
+    assert [(one.number, one.name, one.broken, len(one.faces)) for one in again.frames] == [
+        (0, "0.jpg", False, 3),
+        (1, "1.jpg", True, 0),
+        (2, "2.jpg", False, 3),
+    ]
+    for stored, face in zip(again.frames[0].faces, faces[0], strict=True):
+        np.testing.assert_array_equal(stored.embedding, face.embedding)
+        assert (stored.embedded_by, stored.network_id) == (face.embedded_by, face.network_id)
+        assert stored.px == pytest.approx(face.px) and (stored.bbox == face.bbox).all()
+    assert again.frames[2].faces[0].embedding is None and again.frames[2].faces[1].embedding is not None
+    file = tmp_path / "frames" / "00000002.npz"
+    file.write_bytes(file.read_bytes()[:-50])
+    assert len(FrameStore(tmp_path).frames) == 2
+
+
+def test_gallery_with_nobody_is_refused(analysis, frames, pack, tmp_path, capsys):
+    Gallery(analysis).save(tmp_path / "none.npz")
+    assert command(frames, str(tmp_path / "none.npz"), pack, "--no-tracks") == 1
+    assert "has no identity" in capsys.readouterr().err
