@@ -29,7 +29,7 @@ from aird_plugin.utils.files import write_atomically
 
 OUT = "docs/pictures/recognise.png"
 WIDTH, HEIGHT, ZOOM = 620, 280, 1.5
-# The detector sees the frame enlarged twice: SCRFD-500M finds five of the drawn faces at 640 px, eleven at 1,280 px.
+# The detector sees the frame enlarged twice: SCRFD-500M finds five of the 13 drawn faces at 640 px, ten at 1,280 px.
 DETECTION_SIZE = (1280, 608)
 WALL, FRAME_EDGE = (196, 190, 180), (92, 84, 74)
 # Wall around a portrait in the photos of the gallery: detectors need some, as share of its side.
