@@ -55,7 +55,7 @@ def reopen(folder: Path, records: Records) -> None:
     inputs = manifest["inputs"]
     done = int(inputs["num_faces"])
     print(f"{folder}: {done:,} images are kept, {len(records) - done:,} of further training sets are added", file=sys.stderr)
-    sums_N = new_array(folder / f"{SUMS}.npy", (done,), np.uint64)
+    sums_N: Any = new_array(folder / f"{SUMS}.npy", (done,), np.uint64)
     hashed = image_sum(records)
     sums_N[:] = [hashed(row) for row in range(done)]
     sums_N.flush()
