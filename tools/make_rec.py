@@ -4,6 +4,8 @@ From a folder with one subfolder of aligned images per identity:
     python tools/make_rec.py FOLDER OUT
 From several training sets, record files or folders, as one (images stay byte for byte; identities apart, or joined by a list):
     python tools/make_rec.py OUT --merge DIR_A B/train.rec FOLDER_C [--identity-map JOINS.csv]
+The same, of one set or several, without what is listed, twice there, unlike its identity, or of an identity with too few images:
+    python tools/make_rec.py OUT --merge SET --drop LIST --drop-duplicates --teacher FILE --least-cosine 0.3 --least-images 2
 From synthetic identities:
     python tools/make_rec.py --synthetic OUT --people 200 --faces-per-person 20 --seed 0
 """
@@ -12,6 +14,8 @@ import argparse
 import os
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from aird_plugin.utils.threads import bound_spinning
 
@@ -28,6 +32,7 @@ from aird_plugin.data.records import open_records
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.progress import progress
+from tools.lib.packing_filters import Dropped, drop_duplicates, drop_listed, drop_small, drop_unlike
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,7 +44,7 @@ def main(argv: list[str] | None = None) -> int:
     names, found = [], Accounting(Path(args.folder or "."))
     try:
         if args.merge:
-            items = merged_items(args, names)
+            items = merged_items(args, names, found)
         else:
             items = synthetic_items(args, names) if args.synthetic else folder_items(args, names, found)
         side = 112 if args.synthetic else args.size
@@ -70,6 +75,13 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--skip-bad", action="store_true", help="skip unusable images and list them")
     parser.add_argument("--merge", nargs="+", metavar="SET", help="training sets to write as one")
     parser.add_argument("--identity-map", default="", metavar="FILE", help="joins identities of --merge: set,label,identity")
+    add = parser.add_argument_group("left out by --merge").add_argument
+    add("--drop", metavar="LIST", help="images that this file names, one a line, as --account names them")
+    add("--drop-duplicates", action="store_true", help="all but the first of images with equal bytes")
+    add("--teacher", metavar="FILE", help="for --least-cosine")
+    add("--least-cosine", type=float, metavar="C", help="images with a lower cosine to the mean of their identity's other images")
+    add("--least-images", type=int, default=1, metavar="N", help="identities with fewer images left (1)")
+    add("--account", metavar="FILE", help="write what is left out, and why, as CSV")
     synthetic = parser.add_argument_group("synthetic identities")
     synthetic.add_argument("--synthetic", action="store_true", help="draw synthetic images instead of reading a folder")
     synthetic.add_argument("--people", type=int, default=200, metavar="N", help="number of identities (200)")
@@ -105,18 +117,43 @@ def folder_items(args, names: list, found: Accounting):
         yield len(names) - 1, payload
 
 
-def merged_items(args, names: list):
-    """Yield (label, image file) of every image of the sets, by identity; fills `names` with a set and label of each identity."""
+def merged_items(args, names: list, found: Accounting):
+    """Yield (label, image file) of every image of the sets that is kept, by identity; fills `names` with each identity's first
+    image, and `found` with what is left out."""
     records = open_records(tuple(args.merge), args.identity_map)
     if not records.num_classes:
         raise ValueError(f"{records.path} has no labels: give training sets with identities")
-    rows, last = np.argsort(records.labels, kind="stable"), -1
+    found.folder, found.left_out = Path(records.path), dict(records.left_out.left_out)
+    dropped = filtered(args, records)
+    for row, (reason, _) in sorted(dropped.why.items()):
+        found.leave_out(reason, dropped.name(row))
+    kept = dropped.kept()
+    rows, last = kept[np.argsort(records.labels[kept], kind="stable")], -1
     for row in progress(rows.tolist(), len(rows), "packing", "image"):
         label = int(records.labels[row])
         if label != last:
             names.append(f"label {label}, first image {records.where(row)}")
             last = label
         yield len(names) - 1, records.payload(row)
+
+
+def filtered(args, records) -> Dropped:
+    """What the arguments leave out of the sets. Raises ValueError for a cosine without a teacher."""
+    if (args.least_cosine is None) != (args.teacher is None):
+        raise ValueError("--least-cosine and --teacher belong together")
+    dropped = Dropped(records)
+    if args.drop:
+        drop_listed(dropped, args.drop)
+    if args.drop_duplicates:
+        drop_duplicates(dropped)
+    if args.teacher:
+        from aird_plugin.models.load import load_teacher
+
+        drop_unlike(dropped, load_teacher(args.teacher), args.least_cosine)
+    drop_small(dropped, args.least_images)
+    if args.account:
+        dropped.write(args.account)
+    return dropped
 
 
 def synthetic_items(args, names: list):
