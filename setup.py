@@ -43,7 +43,12 @@ setup(
     python_requires=">=3.11",
     packages=[*find_packages(include=["aird_plugin", "aird_plugin.*"]), *RECIPES],
     package_dir={package: package.removeprefix("aird_plugin.").replace(".", "/") for package in RECIPES},
-    package_data={"aird_plugin": ["py.typed"], "aird_plugin.demo": ["page.html"], "aird_plugin.report": ["style.css"]},
+    package_data={
+        "aird_plugin": ["py.typed"],
+        "aird_plugin.demo": ["page/*"],
+        "aird_plugin.report": ["style.css"],
+        "aird_plugin.recipes": ["README.md"],
+    },
     install_requires=[
         "torch>=2.4",
         "numpy>=1.26",

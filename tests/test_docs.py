@@ -37,7 +37,7 @@ def is_importable(name: str) -> bool:
         importlib.import_module(name)
     except ModuleNotFoundError:
         parent, _, attribute = name.rpartition(".")
-        return "." in parent and is_importable(parent) and hasattr(importlib.import_module(parent), attribute)
+        return bool(parent) and is_importable(parent) and hasattr(importlib.import_module(parent), attribute)
     return True
 
 

@@ -5,6 +5,9 @@ pairs.txt (`name i j` and `name_a i name_b j`, files DIR/name/name_0001.jpg):
     python tools/make_bin.py PAIRS.txt OUT.bin --root DIR
 From QMUL-SurvFace's verification set as published, images stretched to squares (needs scipy):
     python tools/make_bin.py --survface QMUL-SurvFace OUT.bin
+From identities that are taken out of a training set, in ten folds without a common identity: for choices of recipe keys, so that
+none is made on a test set. The other identities become the training set DIR:
+    python tools/make_bin.py --holdout faces15k OUT.bin --rest DIR --people 200 --pairs 2000 --seed 0
 From synthetic identities, in ten folds without a common identity:
     python tools/make_bin.py --synthetic OUT.bin --people 60 --first-person 1000 --pairs 1200 --seed 0
 """
@@ -34,6 +37,7 @@ from aird_plugin.data.matlab_lists import survface_pairs
 from aird_plugin.data.pairs import write_pairs
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.progress import progress
+from tools.lib.holdout import split_training_set
 from tools.lib.lfw import FORMS, pair_of, rows_of
 
 FOLDS = 10
@@ -44,11 +48,17 @@ def main(argv: list[str] | None = None) -> int:
     """Run with the arguments of the command line. Returns the exit status."""
     parser = argument_parser()
     args = expand_arguments(parser.parse_intermixed_args(argv))
-    if [args.synthetic, args.survface is not None, args.pairs_file is not None].count(True) != 1:
-        parser.error("give PAIRS.txt OUT.bin --root DIR, or --survface DIR OUT.bin, or --synthetic OUT.bin")
+    sources = [args.synthetic, args.survface is not None, args.holdout is not None, args.pairs_file is not None]
+    if sources.count(True) != 1 or (args.holdout is None) != (args.rest is None):
+        others = "--survface DIR OUT.bin, or --synthetic OUT.bin, or --holdout REC OUT.bin --rest DIR"
+        parser.error(f"give PAIRS.txt OUT.bin --root DIR, or {others}")
     try:
         if args.synthetic:
             images, same = synthetic_images(args)
+        elif args.holdout:
+            half = half_of(args.pairs, args.people)
+            place = (Path(args.holdout), Path(args.rest), args.people, args.seed)
+            images, same = split_training_set(*place, lambda rows, rng: held_out_pairs(rows, half, rng))
         elif args.survface:
             images, same = survface_images(Path(args.survface))
         else:
@@ -73,7 +83,9 @@ def argument_parser() -> argparse.ArgumentParser:
     parser.add_argument("--root", default=".", metavar="DIR", help="folder that the list's paths are relative to (.)")
     parser.add_argument("--resize", action="store_true", help="resize square images to 112 px (bicubic)")
     parser.add_argument("--survface", metavar="DIR", help="use the verification pairs of QMUL-SurvFace")
-    synthetic = parser.add_argument_group("synthetic identities")
+    parser.add_argument("--holdout", metavar="REC", help="hold out identities of this training set (its folder)")
+    parser.add_argument("--rest", metavar="DIR", help="with --holdout: write the training set without them")
+    synthetic = parser.add_argument_group("synthetic or held-out identities")
     synthetic.add_argument("--synthetic", action="store_true", help="draw synthetic images instead of reading a list")
     synthetic.add_argument("--people", type=int, default=60, metavar="N", help="number of identities, 20 or more (60)")
     synthetic.add_argument("--first-person", type=int, default=0, metavar="I", help="number of the first identity (0)")
@@ -166,9 +178,7 @@ def synthetic_pairs(identities: int, first_identity: int, count: int, seed: int)
     Each identity has four images, or as many as are needed for twice the pairs. Raises ValueError for fewer than 20 identities,
     or a count that is not a multiple of 20.
     """
-    if identities < 2 * FOLDS or count < 2 * FOLDS or count % (2 * FOLDS):
-        raise ValueError(f"need 20 or more identities and a multiple of 20 pairs, got {identities} identities, {count} pairs")
-    half = count // FOLDS // 2
+    half = half_of(count, identities)
     per_fold = identities // FOLDS
     images = FEWEST_IMAGES
     while per_fold * images * (images - 1) // 2 < 2 * half:
@@ -177,15 +187,45 @@ def synthetic_pairs(identities: int, first_identity: int, count: int, seed: int)
     pairs = []
     for group in np.array_split(np.arange(first_identity, first_identity + identities), FOLDS):
         shots = [(int(identity), image) for identity in group for image in range(images)]
-        genuine = [(a, b, True) for a, b in itertools.combinations(shots, 2) if a[0] == b[0]]
-        pairs += rng.sample(genuine, half)
-        impostor = set()
-        while len(impostor) < half:
-            a, b = sorted(rng.sample(shots, 2))
-            if a[0] != b[0]:
-                impostor.add((a, b, False))
-        pairs += sorted(impostor)
+        pairs += fold_pairs(shots, half, rng)
     return pairs
+
+
+def half_of(count: int, identities: int) -> int:
+    """Genuine pairs in each of the ten folds. ValueError for too few identities, or a count that is not a multiple of 20."""
+    if identities < 2 * FOLDS or count < 2 * FOLDS or count % (2 * FOLDS):
+        raise ValueError(f"need 20 or more identities and a multiple of 20 pairs, got {identities} identities, {count} pairs")
+    return count // FOLDS // 2
+
+
+def held_out_pairs(rows: list[list[int]], half: int, rng: random.Random) -> list[tuple]:
+    """Pairs ((identity, row), (identity, row), genuine) in ten folds: no identity in two folds, half genuine in each.
+
+    rows: of each identity. Raises ValueError where a fold has fewer pairs of one kind than `half`.
+    """
+    pairs = []
+    for number, group in enumerate(np.array_split(rng.sample(range(len(rows)), len(rows)), FOLDS), 1):
+        shots = [(int(identity), row) for identity in group for row in rows[identity]]
+        genuine = sum(len(rows[identity]) * (len(rows[identity]) - 1) // 2 for identity in group)
+        available = min(genuine, len(shots) * (len(shots) - 1) // 2 - genuine)
+        if available < half:
+            raise ValueError(
+                f"fold {number} of the held-out identities has {available} pairs of a kind for {half}: fewer --pairs"
+            )
+        pairs += fold_pairs(shots, half, rng)
+    return pairs
+
+
+def fold_pairs(shots: list[tuple[int, int]], half: int, rng: random.Random) -> list[tuple]:
+    """`half` genuine and `half` impostor pairs of (identity, image), none twice."""
+    genuine = [(a, b, True) for a, b in itertools.combinations(shots, 2) if a[0] == b[0]]
+    impostor: set[tuple] = set()
+    chosen = rng.sample(genuine, half)
+    while len(impostor) < half:
+        a, b = sorted(rng.sample(shots, 2))
+        if a[0] != b[0]:
+            impostor.add((a, b, False))
+    return chosen + sorted(impostor)
 
 
 if __name__ == "__main__":

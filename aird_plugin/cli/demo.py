@@ -1,4 +1,4 @@
-"""`aird demo`: compare two faces in the browser. Heavy imports are inside the functions."""
+"""`aird demo`: two faces, or the names in a photo, in the browser. Heavy imports are inside the functions."""
 
 import argparse
 import functools
@@ -11,12 +11,13 @@ from aird_plugin.cli.input_arguments import INPUT_FLAGS, parse_input
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `aird demo`."""
     add = parser.add_argument
-    add("model", metavar="MODEL", help="the student: a run folder, an .onnx file, or a bare .pt file")
-    add("--teacher", metavar="FILE", help="also show the teacher, .onnx or .pt")
+    add("model", metavar="MODEL", help="the student: a run folder, an exported folder, an .onnx file, or a bare .pt file")
+    add("--teacher", metavar="FILE", help="also show the teacher, .onnx or .pt; in photos it embeds the large faces")
+    add("--gallery", metavar="PATH", help="name the faces of photos: folder (ID/photo.jpg or ID.jpg) or file of `aird enrol`")
     for flag, options in INPUT_FLAGS.items():
         add(flag, **options)
-    add("--thresholds", metavar="FILE", help="thresholds.json of the student, from `aird export --thresholds`")
-    add("--pairs", metavar="FILE", help="measure the thresholds of student and teacher on this .bin at the start")
+    add("--thresholds", metavar="FILE", help="thresholds.json of the student. default: that of the exported folder")
+    add("--pairs", metavar="FILE", help="measure the thresholds of student and teacher on this .bin, behind the page")
     add("--detector", metavar="FILE", help="InsightFace detector. default: the largest under ~/.insightface/models")
     add("--network", metavar="NAME", help="architecture of a bare .pt file, for example native16_1m")
     add("--host", metavar="ADDRESS", default="127.0.0.1", help="address to listen on. default: 127.0.0.1, this machine only")
@@ -24,23 +25,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve the page until Ctrl-C. Raises ValueError or OSError for bad input before serving."""
+    """Serve the page until Ctrl-C. Models are loaded, and thresholds measured, while the page is served.
+
+    Raises ValueError, OSError or ImportError for bad input, where it takes longer to find after serving has begun.
+    """
     check(args)
     inputs = parse_input("--input", args.input), parse_input("--teacher-input", args.teacher_input, args.teacher)
-    from aird_plugin.evaluation.pair_files import check_pairs_file
+    from aird_plugin.demo.app import DemoOptions, in_background, is_loopback, open_demo
 
-    if args.pairs:
-        check_pairs_file(args.pairs, images=False)
-    from aird_plugin.demo.app import DemoOptions, is_loopback, open_demo
-
-    options = DemoOptions(
-        args.model, args.network, args.teacher, args.thresholds, args.pairs, args.detector, args.host, args.port, *inputs
-    )
-    with open_demo(options, log=functools.partial(print, flush=True)) as server:
+    files = args.thresholds, args.pairs, args.detector, args.gallery
+    options = DemoOptions(args.model, args.network, args.teacher, *files, args.host, args.port, *inputs)
+    log = functools.partial(print, flush=True)
+    with open_demo(options) as server:
         if not is_loopback(args.host):
             print(f"warning: --host {args.host}: other machines can open the page, unencrypted, no password", file=sys.stderr)
-        print(f"{server.url} (press Ctrl-C to stop)", flush=True)
-        server.serve_forever()
+        log(f"{server.url} (press Ctrl-C to stop)")
+        with in_background(server, options, log):
+            server.serve_forever()
     return 0
 
 

@@ -18,15 +18,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--network", metavar="NAME", help="architecture of a bare .pt teacher, for example native112_0.5m")
     add("--pairs", metavar="FILE", help="labelled images for --teacher: an InsightFace verification file (.bin)")
     add("--rec", metavar="DIR", help="labelled images for --teacher: a training set, or one subfolder per identity")
+    add("--gpu", action="store_true", help="compare this machine's GPU with the CPU, on drawn faces, and measure its speed")
+    add("--fake", action="store_true", help="with --gpu: follow every recipe with CUDA tensors without data; needs no GPU")
+    add("--only", metavar="CHECK", nargs="+", default=(), help="with --gpu: only these checks")
+    add("--minutes", metavar="M", type=float, default=10.0, help="with --gpu: begin no check after this time. default: 10")
 
 
 def run(args: argparse.Namespace) -> int:
     """Print diagnostics of the machine, a recipe's inputs and an arcface_torch checkout. Exit code 1 for an error.
 
+    With --gpu: print a table of checks; exit code 1 for one that failed, 2 without a GPU.
     With --teacher: print a table of the ways to feed it. Exit code 1 if another way than the present one is clearly better.
     """
     if args.teacher or args.pairs or args.rec or args.teacher_input:
         return compare_inputs(args)
+    if args.gpu:
+        return check_gpu(args)
+    if args.fake or args.only:
+        raise ValueError("--fake and --only belong to --gpu")
     from aird_plugin.bridge.doctor import check_checkout
     from aird_plugin.diagnostics.machine import check_machine
     from aird_plugin.diagnostics.recipe_check import check_recipe
@@ -41,6 +50,17 @@ def run(args: argparse.Namespace) -> int:
     errors, warnings = (sum(one.status == status for one in diagnostics) for status in ("error", "warning"))
     print((f"{errors} error(s)" if errors else "no error found") + (f", {warnings} warning(s)" if warnings else ""))
     return 1 if errors else 0
+
+
+def check_gpu(args: argparse.Namespace) -> int:
+    """The checks of a GPU, or of every recipe's devices without one."""
+    if args.fake:
+        from aird_plugin.diagnostics.gpu.fake import run_fake
+
+        return run_fake()
+    from aird_plugin.diagnostics.gpu.suite import run_checks
+
+    return run_checks(only=args.only, checkout=args.arcface_torch, minutes=args.minutes)
 
 
 def compare_inputs(args: argparse.Namespace) -> int:

@@ -31,8 +31,9 @@ class DataConfig:
     (training/labels.py).
     px: side of the LR image; 112 leaves it untouched. degradation: how images are downsampled and resized to the student's input
     (a name of data/degradation.py); the run's verification does the same. It may be a mixture, name -> weight, from which
-    each image of a step draws one (data/mixture.py); the verification is then bicubic. num_workers: processes that prepare
-    batches; 0 prepares them in the training process (best with the bank).
+    each image of a step draws one (data/mixture.py); the verification is then bicubic. mixup: 0, or alpha of Beta(alpha, alpha):
+    images are mixed in pairs, for teacher and student alike (data/mixup.py), on the online path and without identities.
+    num_workers: processes that prepare batches; 0 prepares them in the training process (best with the bank).
     """
 
     rec: str | tuple = ""
@@ -42,6 +43,7 @@ class DataConfig:
     px: int = 16
     degradation: str | dict = BICUBIC
     num_workers: int = 0
+    mixup: float = 0.0
 
     def __post_init__(self):
         if not self.rec:
@@ -51,7 +53,7 @@ class DataConfig:
                 raise ValueError(f"rec is a path, or a tuple of paths; got {path!r} in it")
         check_px(self.px)
         check_degradation(self.degradation)
-        for key in ("num_image", "num_workers"):
+        for key in ("num_image", "num_workers", "mixup"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
 
@@ -100,6 +102,8 @@ class TeacherConfig:
     teacher_network: for a bare .pt of a network that its keys do not identify. teacher_input: how the teacher is fed, for example
     {"color": "bgr", "mean": 127.5, "std": 128}; None leaves it to the rules (docs/teacher.md). Of several teachers, both are None
     or tuples with an entry for each. teacher_join: "mean" of the normalised embeddings of several teachers, or "concat".
+    teacher_flip_mean: an image's target is the mean of the teacher's embeddings of the view and of its mirror image, as
+    verification adds both; False takes the view's alone. Anchors, negatives and class centers stay as they are.
     teacher_px: the px at which the teacher sees the training images, an assistant for a small student; 0 for the images as they
     are; of several teachers, one for all or a tuple. The HR side of LR-HR pairs is always embedded from HR images.
     """
@@ -109,6 +113,7 @@ class TeacherConfig:
     teacher_input: dict | tuple | None = None
     teacher_join: str = "mean"
     teacher_px: int | tuple = 0
+    teacher_flip_mean: bool = False
 
     def __post_init__(self):
         if self.teacher_join not in JOINS:

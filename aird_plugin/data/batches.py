@@ -16,8 +16,9 @@ from aird_plugin.data.bank.caches import ImageCache, TeacherCache
 from aird_plugin.data.constants import NO_IDENTITY
 from aird_plugin.data.degradation import downsample
 from aird_plugin.data.device_array import DeviceArray
+from aird_plugin.data.mixup import mixed
 from aird_plugin.data.records import Records, decode_face
-from aird_plugin.data.sampler import BatchIndices, BatchSampler
+from aird_plugin.data.sampler import MIXUP, BatchIndices, BatchSampler
 from aird_plugin.data.views import jitter, mirror_odd
 
 
@@ -107,6 +108,7 @@ class BankFaces(Dataset):
     """Batches from the bank, without decoding or a teacher forward. also: the image caches of further sizes.
 
     place: None, or the device that holds the bank; batches are then built on it, and only their indices are copied to it.
+    flip_mean: whether an image's teacher embedding is the sum over the view and its mirror image, not normalised, in float32.
     """
 
     def __init__(
@@ -117,7 +119,9 @@ class BankFaces(Dataset):
         neighbours: Neighbours | None,
         also: tuple[ImageCache, ...] = (),
         place: torch.device | None = None,
+        flip_mean: bool = False,
     ):
+        self.flip_mean = flip_mean
         self.sampler, self.neighbours, self.on_device = sampler, neighbours, place is not None
         self.label = DeviceArray(low.label_N[:, None], place)
         self.low, *self.also = (DeviceArray(cache.low_NJHWC, place) for cache in (low, *also))
@@ -134,9 +138,17 @@ class BankFaces(Dataset):
             label_B=self.label(row_B, torch.zeros_like(row_B)).long(),
             row_B=row_B,
             also_PBSSC=tuple(gather_views(low, row_B, view_B, *mirroring) for low in self.also),
-            teacher_BD=None if self.embeddings is None else self.embeddings(row_B, view_B),
+            teacher_BD=self._targets(row_B, view_B),
         )
         return replace(batch, **self.neighbours.lookup(draw)) if self.neighbours else batch
+
+    def _targets(self, row_B: torch.Tensor, view_B: torch.Tensor) -> torch.Tensor | None:
+        """The teacher's embeddings of these views, or their sums with those of the mirror images. (B, D)"""
+        if self.embeddings is None:
+            return None
+        target_BD = self.embeddings(row_B, view_B)
+        # Views 2 n and 2 n + 1 are mirror images of each other.
+        return target_BD.float() + self.embeddings(row_B, view_B ^ 1) if self.flip_mean else target_BD
 
 
 def mirror_indices(views_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +173,8 @@ def gather_views(
 class OnlineFaces(Dataset):
     """Batches decoded, jittered and downsampled in the step; the loop runs the teacher on `hr_BHWC`.
 
-    downsamples: False leaves the downsampling to the training device. with_hr: whether batches hold `hr_BHWC` anyway.
+    downsamples: False leaves the downsampling to the training device. with_hr: whether batches hold `hr_BHWC` anyway. mixup: 0
+    or alpha of `data/mixup.py`: the HR images are mixed, then downsampled, and the teacher sees the mixtures too.
     """
 
     on_device = False
@@ -177,7 +190,9 @@ class OnlineFaces(Dataset):
         neighbours: Neighbours | None,
         also_px: tuple[int, ...] = (),
         downsamples: bool = True,
+        mixup: float = 0.0,
     ):
+        self.mixup = mixup
         self.sampler, self.records, self.px, self.degradation, self.view_seed = sampler, records, px, degradation, view_seed
         self.with_hr, self.neighbours, self.also_px, self.downsamples = with_hr, neighbours, also_px, downsamples
 
@@ -190,16 +205,21 @@ class OnlineFaces(Dataset):
             ]
         )
 
+        views_B = draw.views_B
+        if self.mixup:
+            rng = np.random.default_rng((self.sampler.seed, MIXUP, number, self.sampler.rank))
+            hr_BHWC, views_B = mixed(mirror_odd(hr_BHWC, views_B), self.mixup, rng), np.zeros_like(views_B)
+
         def downsampled(px: int) -> torch.Tensor:
             # Downsampled first, mirrored second, as in the bank: noise and JPEG blocks do not commute with the flip.
             # At 112 px `downsample` returns its argument; the copy keeps it from being mirrored twice.
-            return torch.from_numpy(mirror_odd(downsample(hr_BHWC, px, self.degradation).copy(), draw.views_B))
+            return torch.from_numpy(mirror_odd(downsample(hr_BHWC, px, self.degradation).copy(), views_B))
 
         batch = Batch(
             images_BHWC=downsampled(self.px) if self.downsamples else None,
             also_PBSSC=tuple(map(downsampled, self.also_px)) if self.downsamples else (),
             label_B=torch.from_numpy(self.records.labels[draw.rows_B].astype(np.int64)),
             row_B=torch.from_numpy(draw.rows_B),
-            hr_BHWC=torch.from_numpy(mirror_odd(hr_BHWC, draw.views_B)) if self.with_hr or not self.downsamples else None,
+            hr_BHWC=torch.from_numpy(mirror_odd(hr_BHWC, views_B)) if self.with_hr or not self.downsamples else None,
         )
         return replace(batch, **self.neighbours.lookup(draw)) if self.neighbours else batch

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SHUFFLE, NEIGHBOURS, SIZES, DEGRADATION, ANCHORS = 0, 1, 2, 3, 4
+SHUFFLE, NEIGHBOURS, SIZES, DEGRADATION, ANCHORS, MIXUP = 0, 1, 2, 3, 4, 5
 
 
 @dataclass(frozen=True)

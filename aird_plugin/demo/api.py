@@ -13,6 +13,7 @@ from aird_plugin.data.lowres import MIN_PX
 from aird_plugin.data.synthetic.draw import draw_person
 from aird_plugin.demo.comparison import Network, compare_faces
 from aird_plugin.demo.face_crop import extract_face, png
+from aird_plugin.demo.photo import PhotoApi
 
 # (identity, image) of `draw_person`: three synthetic identities, two images each.
 EXAMPLES = ((2, 3), (2, 4), (6, 2), (6, 4), (3, 1), (3, 3))
@@ -20,13 +21,24 @@ REQUEST_FORMAT = 'a request is {"faces": [{"png": base64, "px": number}, and ano
 
 
 class DemoApi:
-    """Request handlers that share the networks and the detector, if any. No request is stored."""
+    """Request handlers that share the networks and the detector, if any. No request is stored.
 
-    def __init__(self, networks: list[Network], detector: Detector | None = None, device="cpu"):
+    photo: the handler of photos with several people; None where there is none, and then no_photo says why.
+    """
+
+    def __init__(
+        self,
+        networks: list[Network],
+        detector: Detector | None = None,
+        device="cpu",
+        photo: PhotoApi | None = None,
+        no_photo: str = "",
+    ):
         self.networks, self.detector, self.device = networks, detector, device
+        self.photo, self.no_photo = photo, no_photo
 
     def info(self) -> dict:
-        """The settings the page needs at the start."""
+        """The settings the page needs at the start, and again when thresholds have been measured."""
         tables = [network.thresholds for network in self.networks if network.thresholds]
         first = tables[0] if tables else None
         return {
@@ -38,6 +50,8 @@ class DemoApi:
             "rates": [point["far"] for point in first["rows"][0]["points"]] if first else [],
             "pairs": first["pairs"] if first else None,
             "impostors": first["rows"][0]["points"][0]["n_impostor"] if first else None,
+            "photo": self.photo and self.photo.info(),
+            "no_photo": self.no_photo,
             "examples": [_base64_png(draw_person(*example)) for example in EXAMPLES],
         }
 

@@ -52,6 +52,7 @@ class Endpoint(NamedTuple):
 class DemoServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     """Serves `documents` and `endpoints` by path, both empty at first; port 0 picks a free one.
 
+    A document may be a function that makes it. Without any endpoint, requests are refused with 503: the models are being loaded.
     Clients that connect before `serve_forever` wait. Raises OSError if the address is in use or does not belong to this machine.
     """
 
@@ -62,7 +63,7 @@ class DemoServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     def __init__(self, host: str, port: int):
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.documents: dict[str, Document] = {}
+        self.documents: dict[str, Document | Callable[[], Document]] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self.host = host.lower()
         self.inference_lock, self.slots = threading.Lock(), threading.BoundedSemaphore(CONNECTIONS)
@@ -147,9 +148,12 @@ class Handler(BaseHTTPRequestHandler):
     def _document(self) -> Document:
         if self.path not in self.server.documents:
             raise RequestError(HTTPStatus.NOT_FOUND, f"no such document; documents: {', '.join(self.server.documents)}")
-        return self.server.documents[self.path]
+        document = self.server.documents[self.path]
+        return document if isinstance(document, Document) else document()
 
     def _endpoint_response(self) -> Document:
+        if not self.server.endpoints:
+            raise RequestError(HTTPStatus.SERVICE_UNAVAILABLE, "the models are being loaded; try again in a moment")
         if self.path not in self.server.endpoints:
             raise RequestError(HTTPStatus.NOT_FOUND, f"no such endpoint; endpoints: {', '.join(self.server.endpoints)}")
         check_origin(self.headers)

@@ -70,8 +70,12 @@ def faces_of_folder(folder: Path, analysis: TinyFaceAnalysis, aligned: bool = Fa
 
 
 def main_face(photo_HWC: np.ndarray, analysis: TinyFaceAnalysis) -> Any:
-    """The large and central face of a photo by InsightFace's rule (`alignment.detections.ranked`), without embedding; or None."""
-    faces = analysis.detect(photo_HWC)
+    """The large and central face of a photo, without embedding; or None."""
+    return choose_main(analysis.detect(photo_HWC), photo_HWC)
+
+
+def choose_main(faces: list, photo_HWC: np.ndarray) -> Any:
+    """The large and central face by InsightFace's rule (`alignment.detections.ranked`); None if none is usable."""
     if not faces:
         return None
     height, width = photo_HWC.shape[:2]

@@ -97,7 +97,7 @@ class Gallery:
         self.templates[name] = template
         self._index = None
 
-    def search(self, faces: Iterable[Any], top: int = 5, far: float = 0.01, index: str = "auto") -> list[Match]:
+    def search(self, faces: Iterable[Any], top: int = 5, far: float = 0.01, index: str = "product") -> list[Match]:
         """Search each face, or each list of faces of one track (pooled into one template), among all identities.
 
         far: false-accept rate of one comparison; the threshold is that measured for the smaller px of the two faces, and the

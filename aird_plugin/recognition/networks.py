@@ -129,7 +129,7 @@ def _kind(file: Path) -> str:
 def _open_student(file: Path, device: str | torch.device) -> Network:
     """An exported student, with the thresholds of its export where there are any."""
     model = OnnxTeacher(file, device)
-    folder = file.parent.parent if file.parent.name == "native" else file.parent
+    folder = file.parent.parent if file.parent.name in ("native", "int8") else file.parent
     thresholds: dict[str, Any] = {}
     if (folder / THRESHOLDS).is_file():
         thresholds = read_thresholds(folder / THRESHOLDS)

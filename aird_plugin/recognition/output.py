@@ -16,6 +16,7 @@ from aird_plugin.utils.files import sync, write_atomically
 from aird_plugin.utils.progress import progress
 
 TABLE, LINES, ANNOTATED = "faces.csv", "faces.jsonl", "annotated"
+REASONS_SHOWN = 3
 # BGR: a name, unknown, no decision.
 COLORS = {"name": (80, 200, 60), "unknown": (60, 60, 220), "": (160, 160, 160)}
 
@@ -97,7 +98,8 @@ def summary(result: Recognition) -> str:
         best = max(result.matches[track].cosine or -1.0 for track in tracks)
         n_faces = sum(result.n_faces[track] for track in tracks)
         lines.append(f"  {name}: {len(tracks)} tracks, {n_faces} faces, highest cosine {best:.3f}")
-    return "\n".join([*lines, *(f"no decision: {reason}" for reason in result.reasons)])
+    shown = [f"no decision: {reason}" for reason in result.reasons[:REASONS_SHOWN]]
+    return "\n".join([*lines, *shown, *(["..."] if len(result.reasons) > REASONS_SHOWN else [])])
 
 
 def _cell(value: Any) -> Any:

@@ -114,6 +114,8 @@ def teacher_needs(recipe: Recipe, objective: Objective) -> frozenset[str]:
 def check_teacher_fits(recipe: Recipe, objective: Objective, teacher, embedding_size: int) -> None:
     """ValueError where the terms or the head need what the teacher cannot provide."""
     needs = teacher_needs(recipe, objective)
+    if recipe.teacher.teacher_flip_mean and Needs.MAPS in needs:
+        raise ValueError("teacher_flip_mean=True does not go with terms on feature maps, which are of one view; set it to False")
     wants_width = bool(needs & {Needs.TEACHER_WIDTH, Needs.NEIGHBOURS, Needs.ADAPTED}) or recipe.head.head_init == "teacher"
     if teacher is None and (needs - NOT_FROM_TEACHER or recipe.head.head_init == "teacher"):
         head = "head_init='teacher'" if recipe.head.head_init == "teacher" else recipe.head.margin or "centers='adaptive'"
@@ -172,10 +174,11 @@ def build_source(
         downsamples = device.type == "cpu" or bool(drawn_range) or get_degradation(degradation).version != RESIZE
         with_hr = cache is not None
         source: BankFaces | OnlineFaces = OnlineFaces(
-            sampler, records, px, degradation, seed, with_hr, neighbours, sizes.also_px, downsamples
+            sampler, records, px, degradation, seed, with_hr, neighbours, sizes.also_px, downsamples, data.mixup
         )
     else:
-        source = BankFaces(sampler, images[0], cache, neighbours, tuple(images[1:]), array_device)
+        flip_mean = recipe.teacher.teacher_flip_mean
+        source = BankFaces(sampler, images[0], cache, neighbours, tuple(images[1:]), array_device, flip_mean)
     if not drawn_range:
         return source
     on_training_device = device.type != "cpu" and not source.on_device

@@ -2,18 +2,22 @@
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
 
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.diagnostics.diagnostic import Diagnostic
+from aird_plugin.losses.term import Needs
 from aird_plugin.training.unlabelled import used_terms
 from aird_plugin.utils import distributed
 
 
 def check_effect(recipe: Recipe, num_images: int) -> None:
-    """Raise ValueError where nothing has a weight in the loss, or where the images of an epoch do not make one step."""
+    """Raise ValueError where nothing has a weight in the loss, or where the images of an epoch do not make one step, and what
+    `check_mixup` raises."""
+    check_mixup(recipe)
     if not recipe.run.identity_weight and not used_terms(recipe):
         raise ValueError(
             "identity_weight=0 and no term with a weight above 0: the loss would be 0 and the student stay untrained; set "
@@ -27,6 +31,29 @@ def check_effect(recipe: Recipe, num_images: int) -> None:
             f"({num_images:,} images, batch_size={schedule.batch_size}, {ranks} rank(s)): the run would end without a step; "
             f"set gradient_acc to {batches} or less, or a smaller batch_size"
         )
+
+
+def check_mixup(recipe: Recipe) -> None:
+    """Raise ValueError for mixup with the bank, or with a loss that takes a mixed image for one of an identity or a row."""
+    if not recipe.data.mixup:
+        return
+    if not recipe.bank.online:
+        raise ValueError("mixup needs the teacher's output on each mixture, which no bank holds: set online=True")
+    takers = [name for name, spec in used_terms(recipe).items() if takes_identities(spec)]
+    takers += ["identity_weight"] if recipe.run.identity_weight else []
+    takers += ["centers='adaptive'"] if recipe.head.centers == "adaptive" else []
+    if takers:
+        raise ValueError(
+            f"mixup: a mixed image has no identity, which {', '.join(takers)} needs; set identity_weight=0 and use terms such as "
+            "aird_plugin.losses.cosine:CosineRegression, or IID with iid_variant='kl'"
+        )
+
+
+def takes_identities(spec: Any) -> bool:
+    """Whether a term uses the label or the row of an image. IID as plain KL compares distributions and uses neither."""
+    plain_kl = getattr(spec, "variant", None) == "kl" and not getattr(spec, "leave_one_out", False)
+    own = {Needs.NEIGHBOURS, Needs.LABELS, Needs.ROWS, Needs.ADAPTED, *(() if plain_kl else (Needs.TEACHER_COSINE,))}
+    return bool(set(spec.needs) & own)
 
 
 def check_remainder(recipe: Recipe, num_images: int) -> Iterator[Diagnostic]:

@@ -4,6 +4,7 @@ B = images of a batch, V = views, D = embedding width.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,9 +39,15 @@ def write_training_means(setup: TrainingSetup) -> None:
 def student_mean(setup: TrainingSetup) -> tuple[np.ndarray, int]:
     """Mean of the student's normalised embeddings over the first epoch's LR images, 4,096 at most, (D,); and their number.
 
-    The images come as in training: views, sizes and degradations are those of the recipe.
+    The images come as in training, but not mixed: views, sizes and degradations are those of the recipe.
     """
     sampler, student = setup.source.sampler, setup.deployed
+    images_source: Any = setup.source
+    while hasattr(images_source, "source"):
+        images_source = images_source.source
+    if getattr(images_source, "mixup", 0.0):
+        # The training is over: no further batch is to be mixed.
+        images_source.mixup = 0.0
     total_D, images = torch.zeros((), dtype=torch.float64), 0
     with eval_mode(student), torch.inference_mode(), full_precision():
         for number in range(sampler.batches_per_epoch):

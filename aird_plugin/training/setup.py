@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.bank.caches import TeacherCache
@@ -106,9 +107,16 @@ class TrainingSetup:
             embeddings_BD, maps = self.maps(batch.hr_BHWC)
             return replace(batch, teacher_BD=self.bank.project(embeddings_BD).to(self.device), teacher_maps=maps)
         if batch.teacher_BD is None and batch.hr_BHWC is not None and self.uses_teacher:
-            embeddings_BD = self.teacher.embed_torch(batch.hr_BHWC)
-            return replace(batch, teacher_BD=self.bank.project(embeddings_BD).to(self.device))
+            return replace(batch, teacher_BD=self.online_targets(batch.hr_BHWC))
         return batch
+
+    def online_targets(self, hr_BHWC: torch.Tensor) -> torch.Tensor:
+        """The teacher's embeddings (B, D), as the bank would give them; the sum over both flips where the recipe asks for it."""
+        target_BD = self.bank.project(self.teacher.embed_torch(hr_BHWC)).to(self.device)
+        if not self.recipe.teacher.teacher_flip_mean:
+            return target_BD
+        mirrored_BD = self.bank.project(self.teacher.embed_torch(hr_BHWC.flip(2))).to(self.device)
+        return F.normalize(target_BD.float()) + F.normalize(mirrored_BD.float())
 
     def record_feature_maps(self):
         """A context that records the student's feature maps in a list; empty where no term compares maps."""

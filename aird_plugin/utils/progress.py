@@ -2,13 +2,28 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 from tqdm import tqdm
 
 Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 30.0
+# Of this thread: called with label, items done and their total.
+Observer = Callable[[str, int, int | None], None]
+_observer: ContextVar[Observer | None] = ContextVar("observer", default=None)
+
+
+@contextmanager
+def observe(observer: Observer) -> Iterator[None]:
+    """Also report every bar of this thread to `observer`, at its start and after each item. What it raises ends the work."""
+    token = _observer.set(observer)
+    try:
+        yield
+    finally:
+        _observer.reset(token)
 
 
 def progress(items: Iterable[Item], total: int | None, label: str, unit: str = "it", initial: int = 0) -> Iterator[Item]:
@@ -20,12 +35,15 @@ def progress(items: Iterable[Item], total: int | None, label: str, unit: str = "
     terminal = sys.stderr.isatty()
     bar = tqdm(total=total, desc=label, unit=unit, initial=initial, disable=not terminal or total == 1, dynamic_ncols=True)
     done, started, printed = initial, time.monotonic(), time.monotonic()
+    report = _observer.get() or (lambda *_: None)
+    report(label, done, total)
     with bar:
         for item in items:
             yield item
             step = len(item) if isinstance(item, range) else 1
             done += step
             bar.update(step)
+            report(label, done, total)
             now = time.monotonic()
             if not terminal and now - printed >= SECONDS_BETWEEN_LINES:
                 printed = now

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.recognition.conftest import analysis, frame, pack, routed
+
+__all__ = ["analysis", "frame", "pack", "routed"]
 SECONDS = 60.0
 
 

@@ -9,13 +9,16 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
 from aird_plugin.__main__ import main
-from aird_plugin.demo import app
+from aird_plugin.demo import app, loading
+from aird_plugin.demo.background import Background
+from aird_plugin.demo.page_document import page
 from aird_plugin.models import build
 from aird_plugin.models.load import load_teacher
 from aird_plugin.utils.files import file_sha256
@@ -39,9 +42,10 @@ def no_detector(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
 
 
-def test_demo_serves_from_memory_until_ctrl_c(student, tmp_path):
-    """Port 0; the address is printed, no file is written, the exit code is 130."""
+def test_demo_serves_from_memory_until_ctrl_c(student, pairs_file, tmp_path):
+    """Port 0; the page is served before the models are loaded, no file is written, the exit code is 130."""
     command_line = [sys.executable, "-m", "aird_plugin", "demo", student, "--network", "native16_0.05m", "--port", "0"]
+    command_line += ["--pairs", pairs_file]
     environment = os.environ | {"HOME": str(tmp_path), "PYTHONPATH": str(ROOT), "TMPDIR": str(tmp_path)}
     environment |= {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -52,16 +56,28 @@ def test_demo_serves_from_memory_until_ctrl_c(student, tmp_path):
 
     process = subprocess.Popen(command_line, cwd=tmp_path, env=environment, preexec_fn=restore_sigint, **pipes)
     try:
-        lines = process.stdout.readline() + (address := process.stdout.readline())
-        assert "used as aligned crops" in lines and "(press Ctrl-C to stop)" in lines, process.communicate(timeout=60)
+        address = process.stdout.readline()
+        assert "(press Ctrl-C to stop)" in address, process.communicate(timeout=60)
         host = address.split("/")[2]
-        connection = http.client.HTTPConnection(host, timeout=60)
-        connection.request("GET", "/info")
-        info = json.loads(connection.getresponse().read())
+
+        def get(path: str, method="GET", *sent) -> tuple[int, bytes]:
+            connection = http.client.HTTPConnection(host, timeout=60)
+            connection.request(method, path, *sent)
+            response = connection.getresponse()
+            return response.status, response.read()
+
+        # torch takes a second or more to import: the page answers first.
+        assert get("/")[0] == 200 and json.loads(get("/progress")[1])["ready"] is False
+        status, error = get("/face", "POST", b"x", {"Origin": f"http://{host}"})
+        assert status == 503 and b"being loaded" in error
+        while not (state := json.loads(get("/progress")[1]))["ready"] or state["task"]:
+            time.sleep(0.05)
+        assert (state["changes"], state["step"], state["steps"], state["problem"]) == (1, 6, 6, "")
+        info = json.loads(get("/info")[1])
+        assert info["pairs"] == "pairs.bin" and info["photo"] is None
         image = info["examples"][0]
         body = json.dumps({"faces": [{"png": image, "px": 112}] * 2, "px": 16, "degradation": "bicubic"})
-        connection.request("POST", "/comparison", body, {"Origin": f"http://{host}"})
-        response = json.loads(connection.getresponse().read())
+        response = json.loads(get("/comparison", "POST", body, {"Origin": f"http://{host}"})[1])
         assert response["networks"][0]["cosine"] == pytest.approx(1, abs=1e-5)
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 130
@@ -102,16 +118,26 @@ def test_bad_arguments_are_reported_in_one_line(student, no_detector, arguments,
     assert error.startswith("error: ") and message in error and error.count("\n") == 1
 
 
-def test_thresholds_are_measured_for_both_networks(student, pairs_file, capsys, monkeypatch):
-    monkeypatch.setattr(app, "threshold_table", functools.partial(app.threshold_table, sides=(16,)))
-    mobile = Path(student).with_name("mbf.pt")
-    torch.save(build("mbf", 8).state_dict(), mobile)
-    options = app.DemoOptions(student, "native16_0.05m", teacher=str(mobile), pairs=pairs_file)
-    networks = app.load_networks(options, "cpu", print)
-    assert [network.name for network in networks] == ["teacher", "student"]
-    assert all(network.thresholds["rows"][0]["points"][0]["n_impostor"] == 20 for network in networks)
-    lines = capsys.readouterr().out
-    assert "measuring the teacher's thresholds" in lines and "measuring the student's thresholds" in lines
+def test_thresholds_are_measured_for_all_networks_and_photos(pack, pairs_file, monkeypatch):
+    monkeypatch.setattr(loading, "threshold_table", functools.partial(loading.threshold_table, sides=(16,)))
+    monkeypatch.setattr(loading, "measure_crops", functools.partial(loading.measure_crops, sides=(16,)))
+    files = {"teacher": str(pack / "hr.onnx"), "detector": str(pack / "det_markers.onnx")}
+    options, lines = app.DemoOptions(str(pack / "tiny"), pairs=pairs_file, **files), []
+    api = loading.load(options, lines.append)
+    assert [network.name for network in api.networks] == ["teacher", "student"]
+    assert not any(network.thresholds for network in api.networks)
+    before = api.photo.analysis.calibration
+    background = Background(app.bind("127.0.0.1", 0), print)
+    with background.server as server:
+        loading.measure(api, pairs_file, server.inference_lock, background, lines.append)
+    assert background.state["changes"] == 3
+    assert all(network.thresholds["rows"][0]["points"][0]["n_impostor"] == 20 for network in api.networks)
+    assert api.photo.analysis.calibration is not before and len(api.photo.analysis.calibration.rows) == 4
+    assert [line.partition(" on ")[0] for line in lines[1:]] == [
+        "measuring thresholds for photos",
+        "measuring the student's thresholds",
+        "measuring the teacher's thresholds",
+    ]
 
 
 def test_thresholds_file_belongs_to_the_student(student, tmp_path):
@@ -121,7 +147,7 @@ def test_thresholds_file_belongs_to_the_student(student, tmp_path):
     mobile = Path(student).with_name("mbf.pt")
     torch.save(build("mbf", 8).state_dict(), mobile)
     options = app.DemoOptions(student, "native16_0.05m", teacher=str(mobile), thresholds=tmp_path / "thresholds.json")
-    assert [network.thresholds for network in app.load_networks(options, "cpu", print)] == [None, table]
+    assert [network.thresholds for network in loading.load_networks(options, "cpu", print)] == [None, table]
 
 
 def test_thresholds_file_of_another_model_is_refused(student, no_detector, tmp_path, capsys):
@@ -144,13 +170,13 @@ def test_other_teacher_than_the_runs_is_logged(student, tmp_path):
         lines = []
         load = functools.partial(load_teacher, network="native112_0.05m")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(app, "load_teacher", load)
-            app.load_networks(options, "cpu", lines.append)
+            patch.setattr(loading, "load_teacher", load)
+            loading.load_networks(options, "cpu", lines.append)
         assert [line[: len(want)] for line, want in zip(lines, expected, strict=True)] == expected
 
 
 def test_policy_allows_only_the_inline_script_and_style():
-    html, policy = app.page()
+    html, policy = page()
     assert policy.startswith("default-src 'none'; script-src 'sha256-") and "unsafe" not in policy and "http" not in policy
     text = html.decode()
     assert " style=" not in text and " onclick=" not in text and "http" not in text.replace("http-equiv", "")

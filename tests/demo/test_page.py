@@ -1,17 +1,22 @@
 """The page in a browser: two faces, the slider, the decision, errors."""
 
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 import torch
 
+from aird_plugin import Gallery
 from aird_plugin.data.synthetic.draw import draw_person
-from aird_plugin.demo import app
 from aird_plugin.demo.api import DemoApi
+from aird_plugin.demo.background import Background
 from aird_plugin.demo.comparison import Network, compare_faces
 from aird_plugin.demo.face_crop import png
-from aird_plugin.demo.server import DemoServer
+from aird_plugin.demo.loading import routes
+from aird_plugin.demo.page_document import page
+from aird_plugin.demo.photo import PhotoApi
+from aird_plugin.demo.server import DemoServer, Document
 from aird_plugin.models import build
 
 FACES = [draw_person(2, 3), draw_person(2, 4)]
@@ -36,15 +41,31 @@ def api():
     return DemoApi([Network("teacher", build("native112_0.05m", 8).eval(), None), Network("student", model.eval(), table)])
 
 
-@pytest.fixture
-def url(api):
+@contextmanager
+def serving(api, work=lambda background: None):
+    """The address of a page with these endpoints; `work` is done behind it."""
     with DemoServer("127.0.0.1", 0) as server:
-        server.documents, server.endpoints = app.routes(api)
+
+        def ready(background):
+            background.report_ready()
+            work(background)
+
+        background = Background(server, ready)
+        documents, server.endpoints = routes(api)
+        html = Document("text/html; charset=utf-8", *page())
+        server.documents = {"/": html, "/progress": background.document, **documents}
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        yield server.url
+        with background:
+            yield server.url
         server.shutdown()
         thread.join(10)
+
+
+@pytest.fixture
+def url(api):
+    with serving(api) as address:
+        yield address
 
 
 def set_to(browser, name: str, value, event: str) -> None:
@@ -90,7 +111,7 @@ def test_two_faces_slider_and_decision(browser, url, api, tmp_path):
     browser.until(DONE)
     urls = {event["params"]["request"]["url"] for event in browser.events if event.get("method") == "Network.requestWillBeSent"}
     urls = {address for address in urls if not address.startswith(("data:", "about:"))}
-    assert urls == {url, url + "info", url + "face", url + "comparison"}
+    assert urls == {url, url + "progress", url + "info", url + "face", url + "comparison"}
 
 
 @pytest.mark.parametrize("width", [360, 1280])
@@ -106,3 +127,44 @@ def test_page_fits_the_width_and_controls_have_names(browser, url, width):
     named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes if not node["ignored"]]
     named = [(role, name) for role, name in named if role in roles]
     assert len(named) > 15 and all(name for _, name in named), named
+
+
+NAMES = "[...document.querySelectorAll('#found-list .name')].map((name) => name.textContent).join()"
+STATE = "document.getElementById('photo-state').textContent"
+STILL = f"photo.seen && stage.getAttribute('aria-busy') == 'false' && {STATE} != 'Computing…'"
+
+
+def test_photo_gallery_slider_and_thresholds_that_arrive_later(browser, api, routed, frame, tmp_path):
+    """Three faces; enrolled at full size; decisions appear when the background work brings the thresholds."""
+    (tmp_path / "photo.png").write_bytes(png(frame[..., ::-1]))
+    calibration, measured = routed.calibration, threading.Event()
+    routed.calibration = type(calibration)([])
+    photo = PhotoApi(routed, Gallery(routed))
+
+    def work(background):
+        background.report_steps(4)
+        background.report_task("measuring")
+        assert measured.wait(60)
+        routed.calibration = calibration
+        background.report_change()
+
+    with serving(DemoApi(api.networks, None, "cpu", photo), work) as url:
+        browser.call("Page.navigate", url=url)
+        browser.until("document.getElementById('photo-part')?.hidden === false")
+        assert "Measuring: step 1 of 4, 0%" in browser.run("task.textContent")
+        browser.choose("#photo-file", 0, tmp_path / "photo.png")
+        browser.until(STILL)
+        assert browser.run("document.querySelectorAll('.box').length") == 3
+        browser.run("enrol.click()")
+        browser.until("document.querySelectorAll('#found-list .number:not(:empty)').length == 3")
+        assert browser.run(NAMES) == "1. Person 1?,2. Person 2?,3. Person 3?"
+        assert browser.run("document.getElementById('photo-rate').hidden")
+        measured.set()
+        browser.until(f"{NAMES} == '1. Person 1,2. Person 2,3. Person 3'")
+        assert browser.run("document.getElementById('photo-far').value") == "0.01" and browser.run("background.hidden")
+        set_to(browser, "share", 40, "input")
+        browser.until("photo.seen.width < 640")
+        assert "names as in the original photo" in browser.run(STATE)
+        browser.run("forget.click()")
+        browser.until("photo.seen.identities == 0")
+        assert browser.page_errors() == []

@@ -36,12 +36,10 @@ def test_faiss_finds_the_nearest_with_exact_cosines(kind, recall):
     np.testing.assert_allclose(cosines_QK[same_Q], exact[0][same_Q], atol=1e-6)
 
 
-def test_beyond_the_product_faiss_is_chosen_and_named_where_missing(monkeypatch):
-    monkeypatch.setattr(module, "PRODUCT_UP_TO", 10)
+def test_faiss_is_named_where_missing(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "faiss", None)
     with pytest.raises(ImportError, match=r"aird_plugin\[faiss\]"):
-        Index(vectors(11, 0))
-    assert Index(vectors(10, 0)).kind == "product"
+        Index(vectors(11, 0), "flat")
     with pytest.raises(ValueError, match="index must be one of"):
         Index(vectors(3, 0), "tree")
 

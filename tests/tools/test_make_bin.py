@@ -10,6 +10,8 @@ from PIL import Image
 
 from aird_plugin.data.images import decode, encode_jpeg
 from aird_plugin.data.pairs import read_pairs
+from aird_plugin.data.recordio.face_records import write_face_records
+from aird_plugin.data.records import open_records
 from aird_plugin.data.synthetic.draw import draw_person
 from tests.skips import needs
 
@@ -161,3 +163,25 @@ def test_verification_pairs_of_survface(tool, tmp_path, capsys):
     assert np.array_equal(decode(pairs.images[3], "9_a"), np.asarray(original))
     assert tool.main(["--survface", str(tmp_path), str(tmp_path / "none.bin")]) == 1
     assert "positive_pairs_names.mat" in capsys.readouterr().err
+
+
+def test_holdout_splits_identities_between_pairs_and_training_set(tool, tmp_path, noise_faces, capsys):
+    """25 identities with three images, five with one; 20 are held out."""
+    labels = [*np.repeat(range(25), 3).tolist(), *range(25, 30)]
+    payloads = [(label, encode_jpeg(image)) for label, image in zip(labels, noise_faces(80), strict=True)]
+    write_face_records(tmp_path / "all", payloads)
+    held_out, rest = tmp_path / "held_out.bin", tmp_path / "rest"
+    arguments = ["--holdout", str(tmp_path / "all"), str(held_out), "--rest", str(rest), "--people", "20", "--pairs", "40"]
+    assert tool.main(arguments) == 0
+    pairs, kept = read_pairs(held_out), open_records(str(rest))
+    label_of = {payload: label for label, payload in payloads}
+    labels = [label_of[image] for image in pairs.images]
+    assert (np.array(labels[0::2]) == labels[1::2]).tolist() == pairs.same.tolist() and pairs.same.sum() == 20
+    folds = [set(labels[8 * fold : 8 * fold + 8]) for fold in range(10)]
+    assert sum(map(len, folds)) == len(set(labels)) <= 20
+    rest_labels = {label_of[kept.payload(row)] for row in range(len(kept))}
+    assert not rest_labels & set(labels) and set(range(25, 30)) <= rest_labels and len(kept) == 80 - 60
+    assert kept.num_classes == 10
+    assert tool.main(arguments) == 1 and "--rest" in capsys.readouterr().err
+    assert tool.main([*arguments[:3], "--rest", str(tmp_path / "more"), "--people", "20", "--pairs", "400"]) == 1
+    assert "fewer --pairs" in capsys.readouterr().err and not (tmp_path / "more").exists()

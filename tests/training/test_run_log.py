@@ -1,5 +1,9 @@
 import json
+from types import SimpleNamespace
 
+import torch
+
+from aird_plugin.training import run_log
 from aird_plugin.training.run_log import drop_lines_after
 
 
@@ -19,12 +23,6 @@ def test_new_run_has_nothing_to_drop(tmp_path):
 
 def test_time_left_counts_every_batch_of_a_step(tmp_path, capsys, monkeypatch):
     """Ten steps of three batches of eight images at 24 images a second: a step a second, ten seconds left."""
-    from types import SimpleNamespace
-
-    import torch
-
-    from aird_plugin.training import run_log
-
     schedule = SimpleNamespace(batch_size=8, gradient_acc=3)
     run = SimpleNamespace(output=str(tmp_path), frequent=1)
     setup = SimpleNamespace(recipe=SimpleNamespace(schedule=schedule, run=run), total_steps=11, steps_per_epoch=11)
@@ -35,3 +33,16 @@ def test_time_left_counts_every_batch_of_a_step(tmp_path, capsys, monkeypatch):
         log.metrics.started = next(seconds)
         log.step(1, 0.1, {"loss": torch.tensor(1.0)})
     assert "step 1/11 epoch 0.1 loss 1.000 24 images/s, 00:10 left" in capsys.readouterr().err
+
+
+def test_a_line_has_the_mean_over_the_steps_that_had_a_value(tmp_path):
+    """Gradient diagnostics are of one step of a line's two."""
+    schedule = SimpleNamespace(batch_size=8, gradient_acc=1)
+    recipe = SimpleNamespace(schedule=schedule, run=SimpleNamespace(output=str(tmp_path), frequent=2))
+    metrics = run_log.Metrics(SimpleNamespace(recipe=recipe, total_steps=4, steps_per_epoch=4), 0)
+    metrics.add({"loss": torch.tensor(1.0)})
+    metrics.add({"loss": torch.tensor(3.0), "iid_gradient_norm": torch.tensor(5.0)})
+    line = metrics.line(2, 0.1)
+    metrics.close()
+    assert (line["loss"], line["iid_gradient_norm"]) == (2.0, 5.0)
+    assert run_log.terms_of(line) == {"loss": 2.0} and run_log.gradients_of(line) == {"iid_gradient_norm": 5.0}

@@ -1,5 +1,7 @@
+import pytest
+
 from aird_plugin.utils import progress as module
-from aird_plugin.utils.progress import plain_line, progress
+from aird_plugin.utils.progress import observe, plain_line, progress
 
 
 def test_items_pass_through():
@@ -16,3 +18,17 @@ def test_without_a_terminal_plain_lines_are_printed_at_intervals(capsys, monkeyp
 def test_progress_line_shows_rate_and_time_left():
     assert plain_line("rows", 120, 20, 600, "images", 2.5) == "rows: 120/600 images, 40.0 images/s, 00:12 left"
     assert plain_line("rows", 120, 0, None, "images", 3.0) == "rows: 120 images, 40.0 images/s"
+
+
+def test_observer_sees_the_bars_of_its_thread_and_may_end_them():
+    seen = []
+
+    def observer(*report):
+        seen.append(report)
+        if len(seen) == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError), observe(observer):
+        list(progress([range(2), range(2, 5), range(5, 6)], 6, "rows"))
+    list(progress("ab", 2, "letters"))
+    assert seen == [("rows", 0, 6), ("rows", 2, 6), ("rows", 5, 6)]

@@ -1,0 +1,15 @@
+"""Checks of a CUDA machine: training, inference and speed against the CPU, on drawn faces; `aird doctor --gpu` runs them.
+
+check        rows, and running checks independently of one another
+drawn        the drawn images, random teachers, and recipes cut to their size
+steps        one step of every recipe
+images       resize and degradations
+runs         resuming, the place of the bank, torch.compile, ranks
+inference    FaceBN, evaluation, exported files
+host         inside an arcface_torch checkout
+speed        images per second, utilisation, memory, profile
+fake         the forward of every recipe under PyTorch's fake tensors
+suite        all of them, and the table
+
+Each compares a device with the CPU and takes the device as an argument; with the CPU as device it compares the CPU with itself.
+"""

@@ -1,0 +1,97 @@
+"""Rows of the table, and running checks so that one that fails does not end the others."""
+
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+
+from aird_plugin.utils.errors import describe
+
+OK, FAILED, SKIPPED, NOTE = "ok", "FAILED", "skipped", ""
+
+
+class Skipped(Exception):
+    """What a check needs is not there; the message names what brings it."""
+
+
+class Row(NamedTuple):
+    """One line of the table. status: "ok", "FAILED", "skipped", or "" for a figure without a bound."""
+
+    what: str
+    status: str
+    figure: str = ""
+    bound: str = ""
+    seconds: float = 0.0
+
+
+class Sizes(NamedTuple):
+    """How large the data and the timed networks are. speed_networks: (network, batch size, keys) of each pair of speeds."""
+
+    identities: int = 24
+    shots: int = 4
+    pairs: int = 100
+    speed_identities: int = 320
+    speed_networks: tuple = (("r18", 96, ("bf16=True",)), ("native16_1m", 96, ()))
+    speed_teacher: str = "r50"
+    speed_width: int = 512
+    negatives: int = 1024
+    steps: int = 10
+    turns: int = 5
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every check is given. checkout: an arcface_torch folder, or None. deadline: of `time.monotonic`."""
+
+    device: torch.device
+    scratch: Path
+    sizes: Sizes = Sizes()
+    checkout: str | None = None
+    deadline: float = float("inf")
+
+    @property
+    def late(self) -> bool:
+        return time.monotonic() > self.deadline
+
+
+Check = Callable[[Bench], Iterable[Row]]
+
+
+def bounded(what: str, value: float, bound: float, detail: str = "") -> Row:
+    """The row of a figure that must not exceed its bound; NaN exceeds every bound."""
+    figure = f"{value:.2g}" + (f" ({detail})" if detail else "")
+    return Row(what, OK if value <= bound else FAILED, figure, f"at most {bound:g}")
+
+
+def run_check(name: str, check: Check, bench: Bench) -> Iterator[Row]:
+    """The rows of a check with their seconds; an exception becomes a row, and its traceback goes to stderr."""
+    started = time.monotonic()
+    try:
+        if bench.late:
+            raise Skipped("no time left (--minutes)")
+        for row in check(bench):
+            yield row._replace(seconds=time.monotonic() - started)
+            started = time.monotonic()
+    except Skipped as reason:
+        yield Row(name, SKIPPED, str(reason), seconds=time.monotonic() - started)
+    # Whatever a check raises is its result.
+    except Exception as error:
+        traceback.print_exc(file=sys.stderr)
+        yield Row(name, FAILED, one_line(error), seconds=time.monotonic() - started)
+
+
+def one_line(error: Exception) -> str:
+    """An error's description, without what would end a cell of the table."""
+    return " ".join(describe(error).split()).replace("|", "/")[:200]
+
+
+def table(rows: Iterable[Row]) -> str:
+    """The rows as Markdown."""
+    lines = ["| check | | figure | bound | s |", "|---|---|---|---|---|"]
+    lines += [f"| {row.what} | {row.status} | {row.figure} | {row.bound} | {row.seconds:.1f} |" for row in rows]
+    return "\n".join(lines)

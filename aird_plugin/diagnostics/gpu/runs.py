@@ -1,0 +1,127 @@
+"""Training runs on the device: resuming, the place of the bank, torch.compile, and ranks against one process."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from aird_plugin.config.recipe import Recipe
+from aird_plugin.data.loader import loader
+from aird_plugin.diagnostics.gpu.check import FAILED, OK, SKIPPED, Bench, Row, bounded
+from aird_plugin.diagnostics.gpu.drawn import BATCH, built, shrunk
+from aird_plugin.training.deterministic import deterministic
+from aird_plugin.training.loop import resume, save, set_learning_rate, take_step
+from aird_plugin.training.optim import learning_rate
+from aird_plugin.training.state import TrainState
+from aird_plugin.utils.package_recipes import recipes_folder
+
+AIRD = "ablations/faces15k_small_lr16_align.py"
+STEPS, STOPPED_AT = 6, 3
+NUMBERS = range(4)
+PATIENCE_S = 300
+RUNNERS = {1: "one rank under torchrun", 2: "two ranks under torchrun, half the batch each"}
+
+
+def aird_recipe(bench: Bench, name: str, *keys: str) -> Recipe:
+    """The small AIRD recipe with a run folder of its own."""
+    run = f"output={bench.scratch / 'runs' / name}"
+    return shrunk(recipes_folder() / AIRD, bench, f"device={bench.device.type}", run, *keys)
+
+
+def take_steps(state: TrainState, first: int, last: int) -> list[float]:
+    """Train steps `first` to `last`, and return their losses."""
+    losses = []
+    schedule, per_epoch = state.setup.recipe.schedule, state.setup.steps_per_epoch
+    for step, batch in enumerate(loader(state.setup.source, range(first, last), 0, state.setup.device), first):
+        set_learning_rate(state, learning_rate(schedule, step, per_epoch))
+        losses.append(take_step(state, [batch], step)["loss"].item())
+    return losses
+
+
+def check_resume(bench: Bench) -> Iterator[Row]:
+    """A stopped and resumed run against an uninterrupted one, with deterministic=True: equal bits."""
+    recipe = aird_recipe(bench, "resume", "deterministic=True", "resume=False")
+    with deterministic(True):
+        whole = built(recipe)
+        take_steps(whole, 0, STEPS)
+        part = built(recipe)
+        take_steps(part, 0, STOPPED_AT)
+        save(part, STOPPED_AT)
+        again = built(aird_recipe(bench, "resume", "deterministic=True"))
+        first = resume(again)
+        take_steps(again, first, STEPS)
+    assert first == STOPPED_AT, f"resumed at step {first}"
+    pairs = zip(weights_of(whole), weights_of(again), strict=True)
+    unequal = sum(not torch.equal(one, other) for one, other in pairs)
+    figure = f"{unequal} of {len(weights_of(whole))} tensors differ"
+    yield Row("resume with deterministic=True, bit for bit", FAILED if unequal else OK, figure, "0")
+
+
+def weights_of(state: TrainState) -> list[torch.Tensor]:
+    """All weights and statistics of student, terms and head."""
+    parts = (state.setup.student, state.setup.objective, state.head)
+    return [tensor for part in parts for tensor in part.state_dict().values()]
+
+
+def check_bank(bench: Bench) -> Iterator[Row]:
+    """Batches of a bank on the device against those of one mapped from disk: equal."""
+    held, mapped = (built(aird_recipe(bench, "bank", f"bank_on={place}")).setup for place in ("device", "memory"))
+    batches = zip(loader(held.source, NUMBERS, 0, bench.device), loader(mapped.source, NUMBERS, 0, bench.device), strict=True)
+    unequal = 0
+    for one, other in batches:
+        expected = vars(mapped.to_device(other))
+        for name, tensor in vars(held.to_device(one)).items():
+            unequal += isinstance(tensor, torch.Tensor) and not torch.equal(tensor, expected[name].to(tensor.device))
+    status = FAILED if unequal else OK
+    yield Row("bank on the device and mapped from disk", status, f"{unequal} tensors of {len(NUMBERS)} batches differ", "0")
+
+
+def check_compile(bench: Bench) -> Iterator[Row]:
+    """Losses of compile=True against the eager network's over a few steps."""
+    eager = take_steps(built(aird_recipe(bench, "eager")), 0, 2)
+    compiled = take_steps(built(aird_recipe(bench, "compiled", "compile=True")), 0, 2)
+    difference = max(abs(a - b) / abs(a) for a, b in zip(eager, compiled, strict=True))
+    yield bounded("compile=True, relative difference of the loss", difference, 1e-3)
+
+
+def check_ranks(bench: Bench) -> Iterator[Row]:
+    """The losses of an epoch under torchrun (NCCL on GPUs, gloo on CPUs) against one process, with frozen statistics."""
+    available = torch.cuda.device_count() if bench.device.type == "cuda" else 2
+    alone = train_in_ranks(bench, 0)
+    for ranks, what in RUNNERS.items():
+        if ranks > available:
+            yield Row(what, SKIPPED, f"{available} GPU(s) on this machine")
+            continue
+        losses = train_in_ranks(bench, ranks)
+        difference = max(abs(a - b) / abs(a) for a, b in zip(alone, losses, strict=True))
+        yield bounded(f"{what}, relative difference of the loss", difference, 1e-3, f"{len(losses)} steps")
+
+
+def train_in_ranks(bench: Bench, ranks: int) -> list[float]:
+    """The losses that a run logs; ranks: 0 without torchrun."""
+    keys = ("batchnorm=frozen", "num_epoch=1", "frequent=1", f"batch_size={BATCH // max(ranks, 1)}", "resume=False")
+    recipe = aird_recipe(bench, f"ranks{ranks}", *keys)
+    launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"] if ranks else []
+    aird([*launch, "-m", "aird_plugin", "train"], recipe, recipes_folder() / AIRD)
+    lines = (Path(recipe.run.output) / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line)["loss"] for line in lines]
+
+
+def aird(command: list[str], recipe: Recipe, path: Path, *more: str) -> None:
+    """Run a command of the package on a resolved recipe. Raises RuntimeError with the last line of its stderr."""
+    # Terms and margin are stated by the file, as paths of classes.
+    flat = {key: value for key, value in recipe.flat().items() if key != "terms"}
+    keys = [f"{key}={value!r}" for key, value in flat.items()]
+    done = subprocess.run(
+        [sys.executable, *command, str(path), *keys, *more],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+    )
+    if done.returncode:
+        raise RuntimeError((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])

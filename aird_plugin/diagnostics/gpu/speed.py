@@ -1,0 +1,131 @@
+"""Images per second on the device: the bare student, AIRD from the bank, and AIRD with the teacher in every step."""
+
+import contextlib
+import itertools
+import statistics
+import sys
+import time
+from collections.abc import Generator, Iterator
+from typing import NamedTuple
+
+import torch
+
+from aird_plugin.config.recipe import Recipe, load
+from aird_plugin.data.batches import Batch
+from aird_plugin.data.loader import loader
+from aird_plugin.diagnostics.gpu.check import FAILED, NOTE, OK, Bench, Row
+from aird_plugin.diagnostics.gpu.drawn import built, faces, weights
+from aird_plugin.training.loop import take_step
+from aird_plugin.training.state import TrainState
+from aird_plugin.utils.package_recipes import recipes_folder
+
+RECIPES = {"bare student": "faces15k_small_lr16_scratch", "AIRD from the bank": "faces15k_small_lr16"}
+ONLINE = "AIRD online"
+WARM_UP, PROFILED, OPERATIONS = 3, 4, 5
+# Of a step of AIRD from the bank, in steps of the bare student, with 1,024 negatives: the project's target for ResNet18.
+TARGET = 1.2
+
+
+class Runner(NamedTuple):
+    """A training whose steps are timed. peak_mb: the device's memory that it took."""
+
+    state: TrainState
+    batches: Generator[Batch]
+    counter: Iterator[int]
+    peak_mb: float
+
+
+def check_speed(bench: Bench) -> Iterator[Row]:
+    """A row for each network and way of training, and the ratio of AIRD to the bare student, timed in turns."""
+    for network, batch, keys in bench.sizes.speed_networks:
+        with contextlib.ExitStack() as stack:
+            yield from rows_of(bench, network, batch, keys, stack)
+
+
+def rows_of(bench: Bench, network: str, batch: int, keys: tuple[str, ...], stack: contextlib.ExitStack) -> Iterator[Row]:
+    """The rows of one network; the loaders of its runs are closed with `stack`."""
+    runners = {name: start(bench, name, (f"network={network}", f"batch_size={batch}", *keys)) for name in (*RECIPES, ONLINE)}
+    for runner in runners.values():
+        stack.callback(runner.batches.close)
+    seconds: dict[str, list[float]] = {name: [] for name in runners}
+    for turn in range(bench.sizes.turns):
+        for name in runners if turn % 2 == 0 else reversed(runners):
+            seconds[name].append(timed(runners[name], bench.sizes.steps))
+    for name, runner in runners.items():
+        rate = batch * bench.sizes.steps / statistics.median(seconds[name])
+        figure = f"{rate:,.0f} images/s{profile(runner, bench, f'{network}, {name}')}"
+        yield Row(f"{network}, {name}, batch {batch}{', ' if keys else ''}{' '.join(keys)}", NOTE, figure)
+    bare, aird = (seconds[name] for name in RECIPES)
+    ratio = statistics.median(a / b for a, b in zip(aird, bare, strict=True))
+    status = OK if ratio <= TARGET else FAILED
+    yield Row(f"{network}, AIRD from the bank / bare student", status, f"{ratio:.2f}", f"at most {TARGET}")
+
+
+def start(bench: Bench, name: str, keys: tuple[str, ...]) -> Runner:
+    """A training after its warm-up steps."""
+    allocated = reset_peak(bench.device)
+    recipe = speed_recipe(bench, name, *keys)
+    state = built(recipe)
+    batches = loader(state.setup.source, itertools.count(), recipe.data.num_workers, bench.device)
+    runner = Runner(state, batches, itertools.count(), 0.0)
+    timed(runner, WARM_UP)
+    return runner._replace(peak_mb=(reset_peak(bench.device, peak=True) - allocated) / 1e6)
+
+
+def speed_recipe(bench: Bench, name: str, *keys: str) -> Recipe:
+    """The small recipe of this name on the larger drawn data."""
+    path = recipes_folder() / "ablations" / f"{RECIPES.get(name, RECIPES['AIRD from the bank'])}.py"
+    data = (f"rec={faces(bench, bench.sizes.speed_identities)}", "num_classes=0", "num_image=0", "val_targets=()", "views=2")
+    run = (
+        f"device={bench.device.type}",
+        f"output={bench.scratch / 'runs' / 'speed'}",
+        f"embedding_size={bench.sizes.speed_width}",
+    )
+    bank = (f"bank={bench.scratch / 'bank' / 'speed'}", f"bank_hard={bench.sizes.negatives}", f"online={name == ONLINE}")
+    return load(path, [*data, *run, *bank, *(() if name == "bare student" else teacher_keys(bench)), *keys])
+
+
+def teacher_keys(bench: Bench) -> tuple[str, ...]:
+    """Teacher and negatives."""
+    network = bench.sizes.speed_teacher
+    path = weights(bench, network, bench.sizes.speed_width)
+    return f"teacher={path}", f"teacher_network={network}", f"rid_negatives={bench.sizes.negatives}"
+
+
+def timed(runner: Runner, steps: int) -> float:
+    """Seconds of further steps, to the end of the device's work."""
+    synchronise(runner.state.setup.device)
+    started = time.perf_counter()
+    for batch in itertools.islice(runner.batches, steps):
+        take_step(runner.state, [batch], next(runner.counter))
+    synchronise(runner.state.setup.device)
+    return time.perf_counter() - started
+
+
+def profile(runner: Runner, bench: Bench, title: str) -> str:
+    """The share of the time in which a GPU computes, and peak memory; its slowest operations go to stderr."""
+    if bench.device.type != "cuda":
+        return ""
+    kinds = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=kinds) as profiled:
+        wall = timed(runner, PROFILED)
+    averages = profiled.key_averages()
+    busy = sum(entry.self_device_time_total for entry in averages) / 1e6
+    print(f"\n{title}", file=sys.stderr)
+    print(averages.table(sort_by="self_device_time_total", row_limit=OPERATIONS, max_name_column_width=60), file=sys.stderr)
+    return f", {busy / wall:.0%} of the time in kernels, {runner.peak_mb:,.0f} MB"
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait for the device."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def reset_peak(device: torch.device, peak: bool = False) -> float:
+    """Bytes allocated on the device, now or at most since the last call; 0 on a CPU."""
+    if device.type != "cuda":
+        return 0.0
+    used = torch.cuda.max_memory_allocated(device) if peak else torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return float(used)

@@ -1,0 +1,118 @@
+"""Every check with the CPU as device, where nothing may differ; and that a difference is found."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from aird_plugin.diagnostics.gpu import drawn, images, inference, runs, steps
+from aird_plugin.diagnostics.gpu.check import FAILED, NOTE, OK, Bench
+from aird_plugin.diagnostics.gpu.host import check_host
+from aird_plugin.diagnostics.gpu.speed import check_speed
+from tests.skips import needs
+
+STANDIN = str(Path(__file__).parents[2] / "bridge" / "standin")
+# From the bank; with the maps of a teacher in the step; an .onnx student; a prior.
+FROM_BANK, OTHERS = ("faces15k_small_lr16_align",), ("faces15k_small_lr16_fitnet", "zoo_lr16", "faces15k_gdrd_prior")
+
+
+def statuses(rows) -> list[str]:
+    return [row.status for row in rows]
+
+
+@pytest.mark.parametrize("check", [images.check_resize, images.check_degradations, runs.check_bank, runs.check_resume])
+def test_the_cpu_equals_itself(check, bench):
+    rows = list(check(bench))
+    assert rows and set(statuses(rows)) == {OK}, rows
+
+
+@pytest.mark.slow
+def test_evaluation_and_export_equal_the_cpus(bench):
+    needs("onnxruntime")
+    rows = [*inference.check_evaluation(bench), *inference.check_export(bench)]
+    assert len(rows) == len(inference.SETTINGS) + 1 and set(statuses(rows)) == {OK}, rows
+
+
+def test_a_resize_that_differs_is_found(bench, monkeypatch):
+    monkeypatch.setattr(images, "low_faces", lambda faces, px, grow: np.roll(drawn_low(faces, px, grow), 1, axis=1))
+    from aird_plugin.data.lowres import low_faces as drawn_low
+
+    assert statuses(images.check_resize(bench)) == [FAILED]
+
+
+def test_a_bank_that_differs_is_found(bench, monkeypatch):
+    loaded = runs.loader
+
+    def other(source, numbers, *rest):
+        return loaded(source, [number + source.on_device for number in numbers], *rest)
+
+    monkeypatch.setattr(runs, "loader", other)
+    assert statuses(runs.check_bank(bench)) == [FAILED]
+
+
+def files(*names: str) -> list[Path]:
+    return [path for path in drawn.recipe_files() if path.stem in names]
+
+
+@pytest.mark.parametrize("names", [FROM_BANK, pytest.param(OTHERS, marks=pytest.mark.slow)])
+def test_steps_are_compared_and_half_precision_is_close(names, bench):
+    rows = list(steps.check_steps(bench, files(*names)))
+    assert statuses(rows) == [OK, OK, NOTE], rows
+    assert rows[0].figure.startswith("loss 0 ") and "gradient 0 " in rows[0].figure and "loss 0 " not in rows[1].figure
+
+
+def test_a_wrong_gradient_is_found_and_named(bench, monkeypatch):
+    read, calls = steps.gradients, []
+
+    def doubled_on_the_second_step(part, scale=1.0):
+        calls.append(part)
+        return {name: gradient * (1.1 if len(calls) > 3 else 1) for name, gradient in read(part, scale).items()}
+
+    monkeypatch.setattr(steps, "gradients", doubled_on_the_second_step)
+    rows = list(steps.check_steps(bench, files("faces15k_small_lr16_cls")))
+    failed = [row.what for row in rows if row.status == FAILED]
+    assert failed == ["step of faces15k_small_lr16_cls, float32"]
+
+
+def test_a_recipe_that_fails_is_named_and_the_others_run(bench, monkeypatch):
+    real = steps.shrunk
+
+    def shrunk(path, *rest):
+        if path.stem.endswith("_cls"):
+            raise ValueError("broken")
+        return real(path, *rest)
+
+    monkeypatch.setattr(steps, "shrunk", shrunk)
+    rows = list(steps.check_steps(bench, files("faces15k_small_lr16_cls", "quickstart_scratch")))
+    assert [(row.what, row.figure) for row in rows if row.status == FAILED] == [("step of faces15k_small_lr16_cls", "broken")]
+    assert any("1 recipes, float32" in row.what and row.status == OK for row in rows)
+
+
+def test_every_recipe_is_cut_to_the_drawn_images(bench):
+    needs("onnxruntime")
+    needs("diffusers")
+    for path in drawn.recipe_files():
+        recipe, full = drawn.shrunk(path, bench), drawn.load(path)
+        assert recipe.student.network == full.student.network and recipe.terms.keys() == full.terms.keys()
+        assert recipe.data.degradation == full.data.degradation and recipe.bank.online == full.bank.online
+
+
+@pytest.mark.slow
+def test_speed_has_a_row_for_each_way_of_training(bench):
+    rows = list(check_speed(bench))
+    assert statuses(rows)[:3] == [NOTE] * 3 and rows[3].bound == "at most 1.2"
+    assert all(float(row.figure.split()[0].replace(",", "")) > 0 for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("check", [runs.check_ranks, runs.check_compile])
+def test_ranks_and_compiled_networks_equal_one_process(check, bench):
+    rows = list(check(bench))
+    assert rows and set(statuses(rows)) == {OK}, rows
+
+
+@pytest.mark.slow
+def test_twenty_steps_inside_a_checkout(bench):
+    rows = list(check_host(Bench(torch.device("cpu"), bench.scratch, bench.sizes, STANDIN)))
+    assert statuses(rows) == [OK, NOTE], rows

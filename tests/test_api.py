@@ -1,0 +1,48 @@
+"""The names that the package offers, and the code blocks of docs/api.md in order, on a tiny run."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import aird_plugin
+
+PAGE = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
+BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
+
+
+@pytest.fixture
+def workspace(tiny_run, pairs_file, tmp_path, monkeypatch):
+    """A working folder with a finished run of one epoch, its teacher, pairs, two photos and a recipe."""
+    from aird_plugin.config.recipe import from_flat
+    from aird_plugin.data.synthetic.draw import draw_person
+    from aird_plugin.training.loop import train
+
+    train(from_flat(tiny_run | {"output": str(tmp_path / "runs" / "student"), "num_epoch": 1}))
+    (tmp_path / "recipe.py").write_text(f"from easydict import EasyDict\n\nconfig = EasyDict({tiny_run!r})\n")
+    shutil.copy(tiny_run["teacher"], tmp_path / "teacher.pt")
+    shutil.copy(pairs_file, tmp_path / "pairs.bin")
+    for shot in (1, 2):
+        Image.fromarray(draw_person(0, shot)).save(tmp_path / f"anna{shot}.png")
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_page_runs_in_order(workspace):
+    names: dict = {"__name__": "api"}
+    for block in BLOCKS:
+        exec(compile(block, "docs/api.md", "exec"), names)
+    assert len(BLOCKS) >= 7
+    assert names["row"]["protocol"] == "lr-hr" and -1 <= names["first_D"] @ names["second_D"] <= 1
+    assert names["adapted_BD"].shape[0] == 2 and names["student_BD"].grad.abs().sum() > 0
+    assert (Path("runs") / "mine" / "model.pt").is_file()
+
+
+def test_every_name_exists_and_has_a_row():
+    listed = set(re.findall(r"`(\w+)", "\n".join(line for line in PAGE.splitlines() if line.startswith("| `"))))
+    assert aird_plugin.PUBLIC.keys() <= listed
+    for name in aird_plugin.PUBLIC:
+        assert callable(getattr(aird_plugin, name)) and name in dir(aird_plugin)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = aird_plugin.nothing

@@ -1,0 +1,41 @@
+"""A split of training identities: pairs of the held-out ones for choices, and the training set without them.
+
+N = images of the training set.
+"""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from aird_plugin.data.recordio.face_records import write_face_records
+from aird_plugin.data.records import open_records
+from aird_plugin.utils.progress import progress
+
+
+def split_training_set(
+    source: Path, rest: Path, identities: int, seed: int, pairs_of: Callable[[list[list[int]], random.Random], list[tuple]]
+) -> tuple[list[bytes], list[bool]]:
+    """Write the training set `rest` without `identities` random ones of `source`; return images and genuine flags of theirs.
+
+    Only identities with two or more images are held out; those with one stay in training. pairs_of: rows of each held-out
+    identity, and a random generator -> pairs ((identity, row), (identity, row), genuine). The labels of `rest` are numbered anew.
+    Raises ValueError where `rest` exists, or where there are not enough identities.
+    """
+    if rest.exists():
+        raise ValueError(f"--rest {rest} exists; name a new folder")
+    records = open_records(str(source))
+    label_N = np.asarray(records.labels)
+    rows_of = [np.flatnonzero(label_N == label).tolist() for label in range(records.num_classes)]
+    usable = [label for label, rows in enumerate(rows_of) if len(rows) > 1]
+    if not 0 < identities < len(usable):
+        raise ValueError(f"{source} has {len(usable)} identities with two images or more; cannot hold out {identities} of them")
+    rng = random.Random(seed)
+    held_out = sorted(rng.sample(usable, identities))
+    pairs = pairs_of([rows_of[label] for label in held_out], rng)
+    kept = [rows for label, rows in enumerate(rows_of) if label not in set(held_out)]
+    items = ((label, records.payload(row)) for label, rows in enumerate(kept) for row in rows)
+    total = sum(map(len, kept))
+    write_face_records(rest, progress(items, total, "training set", "images"))
+    return [records.payload(row) for *both, _ in pairs for _, row in both], [genuine for *_, genuine in pairs]
