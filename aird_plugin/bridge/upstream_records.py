@@ -12,6 +12,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from aird_plugin.data.joined_records import JoinedRecords
+from aird_plugin.data.list_records import ListRecords
 from aird_plugin.data.recordio import format as form
 from aird_plugin.data.recordio.face_records import FaceRecords
 from aird_plugin.data.records import Records
@@ -20,8 +21,8 @@ from aird_plugin.data.records import Records
 def folder_for_upstream(records: Records, stack: ExitStack) -> str:
     """The folder to hand to upstream. Of a .rec with another name or without an .idx: a link to it and an index, until the stack
     closes. Raises ValueError for several training sets."""
-    if isinstance(records, JoinedRecords):
-        raise ValueError(f"{records.path}: arcface_torch's own reader opens one training set; set reader='bank'")
+    if isinstance(records, JoinedRecords | ListRecords):
+        raise ValueError(f"{records.path}: arcface_torch's own reader opens one .rec or folder; set reader='bank'")
     if not isinstance(records, FaceRecords):
         return str(records.path)
     path = records.path

@@ -11,6 +11,7 @@ from aird_plugin.data.folder_records import FolderRecords
 from aird_plugin.data.image_files import UNREADABLE, Accounting
 from aird_plugin.data.images import FORMATS, decode
 from aird_plugin.data.joined_records import JoinedRecords, open_shards
+from aird_plugin.data.list_records import LIST_SUFFIXES, ListRecords
 from aird_plugin.data.recordio.face_records import FaceRecords
 
 
@@ -18,8 +19,9 @@ def open_records(path: str | Sequence[str], identity_map: str = "") -> "StoredRe
     """Open the training set at `path`: a folder with train.rec, a .rec file, or a folder of images; or several, as one.
 
     The folder has one subfolder per identity, or the images themselves, without labels; or shards, train_0.rec, train_1.rec ...
-    The result has `labels` (N,), `num_classes`, `payload(row)`, `fingerprint()` and `path`. Without labels, `num_classes` is 0,
-    the labels are `NO_IDENTITY`. Of several sets the identities are apart, or joined by `identity_map` (`JoinedRecords`).
+    A list of paths and labels (.lst, .csv) is a training set too. The result has `labels` (N,), `num_classes`, `payload(row)`,
+    `fingerprint()` and `path`. Without labels, `num_classes` is 0, the labels are `NO_IDENTITY`. Of several sets the identities
+    are apart, or joined by `identity_map` (`JoinedRecords`).
     """
     if not isinstance(path, str):
         return JoinedRecords([open_records(one) for one in path], identity_map=identity_map)
@@ -28,6 +30,8 @@ def open_records(path: str | Sequence[str], identity_map: str = "") -> "StoredRe
     place = Path(path)
     if place.suffix == ".rec":
         return FaceRecords(place)
+    if place.suffix in LIST_SUFFIXES and place.is_file():
+        return ListRecords(place)
     if (place / "train.rec").exists():
         return FaceRecords(place / "train.rec")
     if place.is_dir():
@@ -40,7 +44,7 @@ def open_records(path: str | Sequence[str], identity_map: str = "") -> "StoredRe
 class ReadableRecords:
     """A training set without its unreadable images. stored: the whole set; labels keep their numbers. skipped: a count."""
 
-    def __init__(self, stored: FaceRecords | FolderRecords | JoinedRecords, unreadable: list[int]):
+    def __init__(self, stored: FaceRecords | FolderRecords | ListRecords | JoinedRecords, unreadable: list[int]):
         self.stored, self.path, self.num_classes = stored, stored.path, stored.num_classes
         self.formats = getattr(stored, "formats", FORMATS)
         self.rows = np.setdiff1d(np.arange(len(stored)), unreadable)
@@ -69,7 +73,7 @@ class ReadableRecords:
         return hashlib.sha256(self.stored.fingerprint().encode() + self.rows.astype("<i8").tobytes()).hexdigest()
 
 
-StoredRecords = FaceRecords | FolderRecords | JoinedRecords | ReadableRecords
+StoredRecords = FaceRecords | FolderRecords | ListRecords | JoinedRecords | ReadableRecords
 
 
 class WithoutLabels:

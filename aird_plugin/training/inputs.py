@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aird_plugin.config.recipe import Recipe
+from aird_plugin.data.list_records import LIST_SUFFIXES
 from aird_plugin.evaluation.pair_files import check_pairs_file
 from aird_plugin.models.load import find_model
 from aird_plugin.models.registry import ONNX
@@ -42,7 +43,7 @@ class Input:
 def inputs_of(recipe: Recipe, verification: bool = True) -> Iterator[Input]:
     """Every input that the recipe names. verification: also the files of val_targets, each opened and its pairs counted."""
     for rec in recipe.data.places:
-        there = Path(rec).is_file() if rec.endswith(".rec") else Path(rec).is_dir()
+        there = Path(rec).is_file() if rec.endswith((".rec", *LIST_SUFFIXES)) else Path(rec).is_dir()
         yield Input("rec", rec, "training images", None if there else "not there")
     if joins := recipe.data.identity_map:
         yield Input("identity_map", joins, "joined identities", None if Path(joins).is_file() else "not there")
@@ -93,7 +94,7 @@ def target_problem(path: str) -> str | None:
 def target_files(recipe: Recipe) -> list[str]:
     """Each of val_targets as a file. A bare name, as in arcface_torch (`lfw`), is looked up beside the (first) training set."""
     rec = Path(recipe.data.places[0])
-    beside = rec.parent if rec.suffix == ".rec" else rec
+    beside = rec.parent if rec.suffix in (".rec", *LIST_SUFFIXES) else rec
     files = []
     for target in recipe.run.val_targets:
         bare = Path(target).name == target and not Path(target).is_file()
