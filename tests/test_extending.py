@@ -12,6 +12,7 @@ import pytest
 
 from aird_plugin.__main__ import main
 from aird_plugin.data.degradation import DEGRADATIONS
+from aird_plugin.losses.instance import IID
 from aird_plugin.models.registry import NETWORKS
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
@@ -82,7 +83,8 @@ def needs_in_use() -> set[str]:
         need
         for module in modules
         for spec in vars(module).values()
-        if isinstance(spec, type)
+        if isinstance(spec, type) and not isinstance(getattr(spec, "needs", ()), property)
         for need in getattr(spec, "needs", ())
     }
+    needs |= IID(leave_one_out=True).needs
     return {getattr(need, "value", need) for need in needs}

@@ -13,6 +13,10 @@ from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
+from aird_plugin.utils.threads import bound_spinning
+
+bound_spinning()
+
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 

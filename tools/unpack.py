@@ -15,6 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from aird_plugin.utils.threads import bound_spinning
+
+bound_spinning()
+
 from aird_plugin.data.images import SIGNATURES
 from aird_plugin.data.pairs import first_places, read_pairs
 from aird_plugin.data.records import open_records

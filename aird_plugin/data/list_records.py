@@ -26,9 +26,9 @@ class ListRecords:
 
     def __init__(self, path: Path):
         self.path = path
-        with open(path, newline="", encoding="utf-8") as file:
+        with open(path, newline="", encoding="utf-8") as lines:
             rows = [
-                (n, row) for n, row in enumerate(csv.reader(file, delimiter="," if path.suffix == ".csv" else "\t"), 1) if row
+                (n, row) for n, row in enumerate(csv.reader(lines, delimiter="," if path.suffix == ".csv" else "\t"), 1) if row
             ]
         if rows and path.suffix != ".lst" and rows[0][1][0].strip().lower() in HEADERS:
             del rows[0]

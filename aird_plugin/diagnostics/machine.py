@@ -16,6 +16,8 @@ EXTRAS = {
     "report": "scikit-learn",
     "prior": "diffusers",
     "faiss": "faiss-cpu",
+    "video": "trackers",
+    "safetensors": "safetensors",
 }
 
 
