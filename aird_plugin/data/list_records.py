@@ -32,19 +32,20 @@ class ListRecords:
             ]
         if rows and path.suffix != ".lst" and rows[0][1][0].strip().lower() in HEADERS:
             del rows[0]
-        self.files, names = [], []
+        self.files: list[Path] = []
+        names: list[str] = []
         for number, row in rows:
             fields = [field.strip() for field in row]
             if path.suffix == ".lst":
                 fields = [fields[-1], fields[1]] if len(fields) > 2 else []
             if len(fields) < 2 or not all(fields[:2]):
                 raise ValueError(f"{path} line {number}: found {row}; a line is {self.line_of(path)}")
-            file = path.parent / fields[0]
-            if not file.is_file():
+            image = path.parent / fields[0]
+            if not image.is_file():
                 raise ValueError(
-                    f"{path} line {number}: no image at {file}; paths are relative to the list's folder, or absolute"
+                    f"{path} line {number}: no image at {image}; paths are relative to the list's folder, or absolute"
                 )
-            self.files.append(file)
+            self.files.append(image)
             names.append(fields[1])
         if not names:
             raise ValueError(f"{path} lists no image; a line is {self.line_of(path)}")
