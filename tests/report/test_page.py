@@ -65,8 +65,11 @@ def full(tmp_path_factory, run_maker, pairs_file, teacher_file) -> str:
     make = run_maker(folder)
     gradients = {"iid_gradient_norm": 0.1, "iid_gradient_to_identity": 0.2, "iid_gradient_to_teacher": 0.3}
     lines = [{"epoch": n / 4, "lr": 0.1, "loss": 9 / n, "iid": 1.5, "samples_per_s": 7} | gradients for n in range(1, 9)]
-    logged = "\n".join(map(json.dumps, lines))
-    runs = [make("a-seed0", lines=logged, rid_negatives=4), make("a-seed1", 1, rid_negatives=4), make("b", 2, rid_negatives=16)]
+    runs = [
+        make("a-seed0", lines=list(map(json.dumps, lines)), rid_negatives=4),
+        make("a-seed1", 1, rid_negatives=4),
+        make("b", 2, rid_negatives=16),
+    ]
     arguments = ["--pairs", pairs_file, "--px", "16", "8", "--teacher", teacher_file, "--out", str(folder / "full.html")]
     assert main(["report", *runs, *arguments]) == 0
     return (folder / "full.html").read_text()
