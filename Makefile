@@ -6,7 +6,7 @@ SET_UP := $(VENV)/.set-up
 
 TESTS := $(RUN) -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: quickstart test test-all test-cpus lint bench bench-methods gpu-check lock audit clean
+.PHONY: quickstart test test-all test-cpus pictures gpu-check lint bench bench-methods gpu-check lock audit clean
 
 $(SET_UP): setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "aird_plugin needs Python 3.11 or newer; set PYTHON=")'
@@ -37,6 +37,9 @@ bench-methods: $(SET_UP)   ## every method for two epochs on real faces (AIRD_DA
 
 bench: $(SET_UP)        ## what is promised of speed and memory, as ratios of one run; WITH="--arcface-torch DIR ..." adds rows; resumable
 	$(RUN) tools/bench.py runs/bench $(WITH)
+
+pictures: $(SET_UP)     ## the charts of the documentation from the rows beside them (docs/pictures)
+	$(RUN) tools/draw_charts.py
 
 gpu-check: $(SET_UP)    ## this machine's GPU against its CPU, and its speed, on drawn faces; WITH="--arcface-torch DIR" or WITH=--fake
 	$(RUN) tools/check_gpu.py $(WITH)
