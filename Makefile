@@ -6,7 +6,7 @@ SET_UP := $(VENV)/.set-up
 
 TESTS := $(RUN) -m pytest -n auto --maxprocesses 8 --dist worksteal
 
-.PHONY: quickstart test test-all test-cpus pictures gpu-check lint bench bench-methods gpu-check lock audit clean
+.PHONY: quickstart test test-all test-cpus pictures lint bench bench-methods gpu-check lock audit clean
 
 $(SET_UP): setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "aird_plugin needs Python 3.11 or newer; set PYTHON=")'

@@ -2,8 +2,8 @@
 
     python tools/draw_charts.py [FOLDER]
 
-FOLDER (default: docs/pictures) holds CHART.json: {"title", "x", "y", "note", "log", "lines": [{"name", "points": [[x, y], ...]}]}. Each
-becomes CHART.svg, readable on light and dark pages. Lines are told apart by dash and marker as well as by colour.
+FOLDER (default: docs/pictures) holds files CHART.json: {"title", "x", "y", "note", "log", "lines": [{"name", "points": [[x, y],
+...]}]}. Each becomes CHART.svg, readable on light and dark pages. Lines differ in dash and marker as well as in colour.
 """
 
 import argparse
