@@ -8,9 +8,14 @@ import pytest
 from PIL import Image
 
 import aird_plugin
+from tests.recognition.conftest import write_export, write_hr
+from tests.skips import needs
 
 PAGE = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
-BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
+ALL_BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE, re.M | re.S)
+# Needs other files than the others, and the insightface extra.
+[RECOGNITION] = [block for block in ALL_BLOCKS if "TinyFaceAnalysis(" in block]
+BLOCKS = [block for block in ALL_BLOCKS if block != RECOGNITION]
 
 
 @pytest.fixture
@@ -37,6 +42,22 @@ def test_the_page_runs_in_order(workspace):
     assert names["row"]["protocol"] == "lr-hr" and -1 <= names["first_D"] @ names["second_D"] <= 1
     assert names["adapted_BD"].shape[0] == 2 and names["student_BD"].grad.abs().sum() > 0
     assert (Path("runs") / "mine" / "model.pt").is_file()
+
+
+def test_the_recognition_block_finds_the_enrolled_face(detectors, photo_of, tmp_path, monkeypatch):
+    onnx, pack = needs("onnx"), tmp_path / "pack"
+    pack.mkdir()
+    shutil.copy(detectors / "det_markers.onnx", pack)
+    write_hr(onnx, pack / "hr.onnx")
+    write_export(pack / "tiny", pack / "hr.onnx")
+    (tmp_path / "people" / "anna").mkdir(parents=True)
+    for path in (tmp_path / "people" / "anna" / "1.png", tmp_path / "frame.png"):
+        Image.fromarray(photo_of(("large", 112, 112))).save(path)
+    monkeypatch.chdir(tmp_path)
+    names: dict = {"__name__": "api"}
+    exec(compile(RECOGNITION, "docs/api.md", "exec"), names)
+    [match] = names["matches"]
+    assert match.name == "anna" and match.cosine == pytest.approx(1, abs=1e-5)
 
 
 def test_every_name_exists_and_has_a_row():

@@ -1,10 +1,11 @@
 """Checks of a CUDA machine: training, inference and speed against the CPU, on drawn faces; `aird doctor --gpu` runs them.
 
-check        rows, and running checks independently of one another
+check        rows, and a check whose exception becomes a row
+processes    a check in a process of its own, with a time limit
 drawn        the drawn images, random teachers, and recipes cut to their size
 steps        one step of every recipe
 images       resize and degradations
-runs         resuming, the place of the bank, torch.compile, ranks
+runs         resuming, the device of the bank, torch.compile, ranks
 inference    FaceBN, evaluation, exported files
 host         inside an arcface_torch checkout
 speed        images per second, utilisation, memory, profile

@@ -1,4 +1,4 @@
-"""Rows of the table, and running checks so that one that fails does not end the others."""
+"""Rows of the table, and running a check so that its exception becomes a row."""
 
 import sys
 import time
@@ -44,15 +44,33 @@ class Sizes(NamedTuple):
     turns: int = 5
 
 
+# For the checks themselves, on a CPU.
+SMALL_SIZES = Sizes(
+    identities=8,
+    pairs=20,
+    speed_identities=8,
+    speed_networks=(("native16_0.05m", 8, ()),),
+    speed_teacher="native112_0.05m",
+    speed_width=128,
+    negatives=8,
+    steps=1,
+    turns=1,
+)
+
+
 @dataclass(frozen=True)
 class Bench:
-    """What every check is given. checkout: an arcface_torch folder, or None. deadline: of `time.monotonic`."""
+    """What every check is given. checkout: an arcface_torch folder, or None. deadline: of `time.monotonic`.
+
+    limit_s: time limit of a check; each command that it runs has a third of it.
+    """
 
     device: torch.device
     scratch: Path
     sizes: Sizes = Sizes()
     checkout: str | None = None
     deadline: float = float("inf")
+    limit_s: float = 300.0
 
     @property
     def late(self) -> bool:

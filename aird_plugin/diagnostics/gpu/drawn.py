@@ -1,6 +1,6 @@
 """Drawn images, teachers of random weights, and recipes cut to their size.
 
-None of it is anybody's face or a trained model: the checks compare devices, not accuracies.
+No real faces and no trained models: the checks compare devices, not accuracies.
 """
 
 import contextlib
@@ -106,14 +106,14 @@ def prior(bench: Bench) -> str:
 def shrunk(path: Path, bench: Bench, *keys: str) -> Recipe:
     """A recipe on the drawn images with a teacher of random weights and a batch of eight, in float32; `keys` come last.
 
-    Network, losses, margin, px, degradation and the place of the teacher (bank or online) stay the recipe's.
+    Network, losses, margin, px, degradation and where the teacher runs (bank or online) stay the recipe's.
     Raises Skipped where an extra that it needs is missing.
     """
     return load(path, [*cut(load(path), bench), f"output={bench.scratch / 'runs' / path.stem}", *keys])
 
 
 def built(recipe: Recipe) -> TrainState:
-    """The training state, without the warnings that drawn labels and a random teacher deserve."""
+    """The training state; warnings about the drawn labels and the random teacher are not printed."""
     with contextlib.redirect_stderr(io.StringIO()):
         return build_state(recipe)
 

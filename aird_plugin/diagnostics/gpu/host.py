@@ -23,8 +23,10 @@ def check_host(bench: Bench) -> Iterator[Row]:
     images = bench.sizes.identities * bench.sizes.shots
     epochs = math.ceil(STEPS / (images // 8))
     run = bench.scratch / "runs" / "host"
-    keys = (f"device={bench.device.type}", f"num_epoch={epochs}", "frequent=1", f"output={run}", "milestones=()", "resume=False")
-    aird(["-m", "aird_plugin", "train"], shrunk(path, bench, *keys), path, "--arcface-torch", bench.checkout)
+    network = bench.sizes.speed_networks[0][0]
+    keys = [f"device={bench.device.type}", f"network={network}", f"num_epoch={epochs}", "frequent=1", f"output={run}"]
+    keys += ["milestones=()", "resume=False"]
+    aird(bench, ["-m", "aird_plugin", "train"], shrunk(path, bench, *keys), path, "--arcface-torch", bench.checkout)
     losses = [json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     finite = len(losses) >= STEPS and all(map(math.isfinite, losses))
     figure = f"{len(losses)} steps logged, loss {losses[0]:.2f} to {losses[-1]:.2f}" if losses else "no step logged"
@@ -39,7 +41,7 @@ def upstream_speed(bench: Bench) -> Row:
     path = recipes_folder() / RECIPE
     keys = (f"network={network}", f"batch_size={batch}", "reader=upstream", f"output={run}", "frequent=1", "num_epoch=3")
     recipe = speed_recipe(bench, "AIRD from the bank", *keys, *options, "resume=False")
-    aird(["-m", "aird_plugin", "train"], recipe, path, "--arcface-torch", bench.checkout or "")
+    aird(bench, ["-m", "aird_plugin", "train"], recipe, path, "--arcface-torch", bench.checkout or "")
     speeds = [json.loads(line)["samples_per_s"] for line in (run / "metrics.jsonl").read_text().splitlines()]
     late = speeds[len(speeds) // 2 :]
     figure = f"{statistics.median(late):,.0f} images/s over {len(late)} steps"

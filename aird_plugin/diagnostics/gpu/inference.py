@@ -24,7 +24,8 @@ SETTINGS = {
     "FaceBN stream": {"protocol": "lr-lr", "facebn": "stream"},
     "FaceBN full": {"protocol": "lr-lr", "facebn": "full"},
 }
-# Largest difference of a normalised embedding's element. FaceBN's statistics are means over a batch in another order.
+# Largest difference of a normalised embedding's element, chosen by judgement. FaceBN's statistics are means over a batch in
+# another order.
 CLOSE = 1e-4
 CUDA_PROVIDER = "CUDAExecutionProvider"
 

@@ -15,9 +15,9 @@ from aird_plugin.diagnostics.gpu.drawn import built, recipe_files, shrunk
 from aird_plugin.training.loop import compute_loss
 from aird_plugin.utils.progress import progress
 
-# Largest relative differences of any loss, and of the gradient (L2 norm of the difference, per part).
-# float32: sums of up to 1e5 products in another order, 1e-7 each, amplified by BatchNorm over eight images and a margin scale
-# of 64. Half precision: an embedding rounded to 8 (bf16) or 11 (fp16) bits at every layer; the direction of the gradient counts.
+# Largest relative differences of any loss, and of the gradient (L2 norm of the difference, per part). Chosen by judgement, not
+# derived. float32: sums of up to 1e5 products in another order, 1e-7 each, amplified by BatchNorm over eight images and a margin
+# scale of 64. Half precision: activations rounded to 8 (bf16) or 11 (fp16) significant bits at every layer.
 BOUNDS = {"float32": (1e-4, 2e-3), "bf16": (5e-2, 0.5), "fp16": (1e-2, 0.1)}
 # A fixed loss scale: a GradScaler begins with one that overflows, and skips those steps.
 FP16_SCALE = 1024.0

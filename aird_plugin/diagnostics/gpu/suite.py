@@ -11,15 +11,19 @@ from pathlib import Path
 
 import torch
 
-from aird_plugin.diagnostics.gpu.check import FAILED, Bench, Check, Row, run_check, table
+from aird_plugin.diagnostics.gpu.check import FAILED, SMALL_SIZES, Bench, Check, Row, Sizes, table
 from aird_plugin.diagnostics.gpu.host import check_host
 from aird_plugin.diagnostics.gpu.images import check_degradations, check_resize
 from aird_plugin.diagnostics.gpu.inference import check_evaluation, check_export
+from aird_plugin.diagnostics.gpu.processes import run_limited
 from aird_plugin.diagnostics.gpu.runs import check_bank, check_compile, check_ranks, check_resume
 from aird_plugin.diagnostics.gpu.speed import check_speed
 from aird_plugin.diagnostics.gpu.steps import check_steps
 from aird_plugin.training.deterministic import WORKSPACE
 
+# Time limit of a check in seconds.
+LIMIT_S = 300.0
+STEPS = "steps"
 # The long check of every recipe comes last: what `minutes` cuts off is the rest of it.
 CHECKS: dict[str, Check] = {
     "resize": check_resize,
@@ -32,18 +36,24 @@ CHECKS: dict[str, Check] = {
     "ranks": check_ranks,
     "host": check_host,
     "speed": check_speed,
-    "steps": check_steps,
+    STEPS: check_steps,
 }
 NO_GPU = "no GPU: this torch ({version}) sees no CUDA device; {remedy}"
 
 
 def run_checks(
-    device: str = "cuda", only: Sequence[str] = (), checkout: str | None = None, minutes: float = 10.0, scratch: str | None = None
+    device: str = "cuda",
+    only: Sequence[str] = (),
+    checkout: str | None = None,
+    minutes: float = 10.0,
+    scratch: str | None = None,
+    limit_s: float = LIMIT_S,
 ) -> int:
     """Run the checks of these names (default: all), print the rows as they come and the table at the end.
 
-    device: "cuda", or "cpu" to compare the CPU with itself. minutes: no check, and no further recipe, begins after them.
-    scratch: a folder to keep images, banks and runs in. Returns 1 if a check failed, 2 without a GPU, else 0.
+    Each runs in a process of its own, which is ended after `limit_s` seconds; its row is then FAILED.
+    device: "cuda", or "cpu" to compare the CPU with itself, on less data. minutes: no check, and no further recipe, begins
+    after them. scratch: a folder to keep images, banks and runs in. Returns 1 if a check failed, 2 without a GPU, else 0.
     Raises ValueError for an unknown name.
     """
     if unknown := set(only) - set(CHECKS):
@@ -57,17 +67,23 @@ def run_checks(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(scratch or temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        bench = Bench(torch.device(device), folder.resolve(), checkout=checkout, deadline=time.monotonic() + 60 * minutes)
+        sizes = SMALL_SIZES if device == "cpu" else Sizes()
+        bench = Bench(torch.device(device), folder.resolve(), sizes, checkout, time.monotonic() + 60 * minutes, limit_s)
         for name in only or CHECKS:
-            for row in run_check(name, CHECKS[name], bench):
+            for row in run_limited(name, CHECKS[name], bench, limit_of(name, bench)):
                 rows.append(row)
                 print(f"{row.status or 'note':<8}{row.what}: {row.figure}", file=sys.stderr, flush=True)
     print(f"{machine(device)}\n\n{table(rows)}")
     return 1 if any(row.status == FAILED for row in rows) else 0
 
 
+def limit_of(name: str, bench: Bench) -> float:
+    """Seconds that a check may take. `steps` watches the deadline itself and has the limit for its last recipe."""
+    return bench.limit_s + (max(0.0, bench.deadline - time.monotonic()) if name == STEPS else 0.0)
+
+
 def no_gpu() -> str:
-    """One line that says why there is no GPU, and what to do."""
+    """The line for a machine without a GPU: the reason, and what to do."""
     built = torch.version.cuda
     remedy = f"it is built for CUDA {built}: check the driver (nvidia-smi)" if built else "install a CUDA build of torch"
     return NO_GPU.format(version=torch.__version__, remedy=remedy)
