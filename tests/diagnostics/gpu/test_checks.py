@@ -13,8 +13,9 @@ from aird_plugin.diagnostics.gpu.speed import check_speed
 from tests.skips import needs
 
 STANDIN = str(Path(__file__).parents[2] / "bridge" / "standin")
-# From the bank; with the maps of a teacher in the step; an .onnx student; a prior.
-FROM_BANK, OTHERS = ("faces15k_small_lr16_align",), ("faces15k_small_lr16_fitnet", "zoo_lr16", "faces15k_gdrd_prior")
+# From the bank; with the maps of a teacher in the step; a margin from norms; an .onnx student; a prior.
+FROM_BANK = ("faces15k_small_lr16_align",)
+OTHERS = ("faces15k_small_lr16_fitnet", "faces15k_small_lr16_adaface", "zoo_lr16", "faces15k_gdrd_prior")
 
 
 def statuses(rows) -> list[str]:
