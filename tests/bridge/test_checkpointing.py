@@ -165,7 +165,7 @@ def test_ctrl_c_saves_and_the_same_command_resumes(bridge_run, tmp_path, checkou
     assert stopped >= 4 and weights(folder).keys() == newest_checkpoint(folder)[0]["student"].keys()
     again = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and (steps(folder) or [0])[-1] <= stopped:
+    while time.monotonic() < deadline and steps(folder)[-1] <= stopped:
         time.sleep(0.05)
     again.kill()
     again.wait()
