@@ -149,12 +149,12 @@ def is_longer(before: Any, now: int) -> bool:
 
 def longer_run(schedule: ScheduleConfig, before: int) -> str:
     """One line on a raised num_epoch. The learning rate is that of a run of the new length, from the checkpoint on."""
-    at_seam = f"{learning_rate(schedule, before, 1):.3g} from epoch {before} on"
+    rate = learning_rate(schedule, before, 1)
     if schedule.schedule == "step":
-        rule = f"the milestones {schedule.milestones} stay, and the learning rate is {at_seam}, until a milestone"
+        rule = f"the milestones {schedule.milestones} stay, and the learning rate is {rate:.3g} from epoch {before} on, until a milestone"
     else:
         rule = f"the {schedule.schedule} schedule is stretched over {schedule.num_epoch} epochs: "
-        rule += f"the learning rate had ended at 0, and falls to 0 again from {at_seam}"
+        rule += f"the learning rate, which fell to 0 at epoch {before}, is {rate:.3g} there now and falls to 0 at the new end"
     return f"num_epoch was {before}, now {schedule.num_epoch}, and the run goes on from its newest checkpoint: {rule}"
 
 

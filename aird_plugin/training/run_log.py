@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from aird_plugin.training.gradient_diagnostics import INFIX
 from aird_plugin.utils import distributed
+from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.progress import SECONDS_BETWEEN_LINES
 
 METRICS = "metrics.jsonl"
@@ -155,15 +156,17 @@ class RunLog:
 
 
 def drop_lines_after(path: Path, step: int) -> None:
-    """Keep the lines up to `step`; a last line truncated by a kill is dropped too."""
+    """Keep the lines up to `step`; a last line truncated by a kill is dropped too. A kill of this process loses no line."""
     if not path.exists():
         return
-    kept = []
-    for line in path.read_text().splitlines():
+    kept, text = [], path.read_text()
+    for line in text.splitlines():
         try:
             record = json.loads(line)
         except ValueError:
             break
         if record["step"] <= step:
             kept.append(line)
-    path.write_text("".join(line + "\n" for line in kept))
+    kept_text = "".join(line + "\n" for line in kept)
+    if kept_text != text:
+        write_atomically(path, kept_text.encode())

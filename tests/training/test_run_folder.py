@@ -103,4 +103,7 @@ def test_raised_num_epoch_goes_on_as_a_run_of_that_length(tiny_run, tmp_path, ca
 
 def test_line_on_a_stretched_schedule():
     said = longer_run(ScheduleConfig(schedule="cosine", lr=0.1, num_epoch=4), 2)
-    assert "stretched over 4 epochs" in said and "had ended at 0, and falls to 0 again from 0.05 from epoch 2 on" in said
+    assert (
+        "stretched over 4 epochs" in said
+        and "which fell to 0 at epoch 2, is 0.05 there now and falls to 0 at the new end" in said
+    )

@@ -1,6 +1,9 @@
 import json
+import os
+from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 import torch
 
 from aird_plugin.training import run_log
@@ -14,6 +17,19 @@ def test_lines_after_the_checkpoint_and_a_truncated_line_are_dropped(tmp_path):
     assert path.read_text() == '{"step": 5}\n{"step": 10}\n'
     drop_lines_after(path, 0)
     assert path.read_text() == ""
+
+
+def test_a_kill_while_lines_are_dropped_loses_none(tmp_path, monkeypatch):
+    """The new file replaces the old one at once, and only where it differs."""
+    path = tmp_path / "metrics.jsonl"
+    lines = "".join(json.dumps({"step": step}) + "\n" for step in (5, 10, 15))
+    path.write_text(lines)
+    monkeypatch.setattr(Path, "write_text", lambda *_: pytest.fail("the file is emptied before it is written"))
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    drop_lines_after(path, 15)
+    with pytest.raises(KeyboardInterrupt):
+        drop_lines_after(path, 10)
+    assert path.read_text() == lines
 
 
 def test_new_run_has_nothing_to_drop(tmp_path):
