@@ -10,6 +10,7 @@ BROUGHT_BY = {
     "insightface_server.models.manifest": "put InsightFace Server's backend on PYTHONPATH",
     "insightface.model_zoo.package_manifest": "pip install 'insightface>=2.1'",
     "atheris": "pip install atheris",
+    "numcodecs.blosc": "pip install numcodecs",
     "packaging.requirements": "pip install packaging",
 }
 EXTRAS = {

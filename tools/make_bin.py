@@ -3,6 +3,12 @@
 From a list of aligned images, one `path_a path_b 0|1` per line (1: same identity; tabs if names contain blanks), or LFW's
 pairs.txt (`name i j` and `name_a i name_b j`, files DIR/name/name_0001.jpg):
     python tools/make_bin.py PAIRS.txt OUT.bin --root DIR
+From the published lists of CALFW, CPLFW, AgeDB-30 (its .mat needs scipy) and CFP (FF or FP), aligned images below DIR:
+    python tools/make_bin.py pairs_CALFW.txt OUT.bin --root DIR
+    python tools/make_bin.py 04_FINAL_protocol_30_years.mat OUT.bin --root DIR
+    python tools/make_bin.py cfp-dataset/Protocol/Split/FP OUT.bin --root DIR
+From a bcolz folder of face.evoLVe, InsightFace_Pytorch or AdaFace (agedb_30 with agedb_30_list.npy beside it):
+    python tools/make_bin.py agedb_30 OUT.bin
 From QMUL-SurvFace's verification set as published, images stretched to squares (needs scipy):
     python tools/make_bin.py --survface QMUL-SurvFace OUT.bin
 From identities that are taken out of a training set, in ten folds without a common identity: for choices of recipe keys, so that
@@ -30,15 +36,16 @@ bound_spinning()
 import numpy as np
 from PIL import Image
 
-from aird_plugin.data.constants import FACE_SIDE, IMAGE_SUFFIXES
+from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.identification import ImageFile, read_square
 from aird_plugin.data.images import face_file
 from aird_plugin.data.matlab_lists import survface_pairs
 from aird_plugin.data.pairs import write_pairs
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.progress import progress
+from tools.lib.bcolz_pairs import bcolz_images, is_bcolz
 from tools.lib.holdout import split_training_set
-from tools.lib.lfw import FORMS, pair_of, rows_of
+from tools.lib.pair_lists import read_pair_list
 
 FOLDS = 10
 FEWEST_IMAGES = 4
@@ -61,6 +68,8 @@ def main(argv: list[str] | None = None) -> int:
             images, same = split_training_set(*place, lambda rows, rng: held_out_pairs(rows, half, rng))
         elif args.survface:
             images, same = survface_images(Path(args.survface))
+        elif is_bcolz(Path(args.pairs_file)):
+            images, same = bcolz_images(Path(args.pairs_file), args.rgb)
         else:
             images, same = listed_images(Path(args.pairs_file), Path(args.root), args.resize)
         write_pairs(args.out, images, same)
@@ -78,10 +87,11 @@ def main(argv: list[str] | None = None) -> int:
 def argument_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pairs_file", nargs="?", metavar="PAIRS.txt", help="list of pairs")
+    parser.add_argument("pairs_file", nargs="?", metavar="PAIRS.txt", help="list of pairs, or one of the folders above")
     parser.add_argument("out", metavar="OUT.bin", help="file to write")
     parser.add_argument("--root", default=".", metavar="DIR", help="folder that the list's paths are relative to (.)")
     parser.add_argument("--resize", action="store_true", help="resize square images to 112 px (bicubic)")
+    parser.add_argument("--rgb", action="store_true", help="a bcolz folder holds RGB, not BGR as its makers' scripts write")
     parser.add_argument("--survface", metavar="DIR", help="use the verification pairs of QMUL-SurvFace")
     parser.add_argument("--holdout", metavar="REC", help="hold out identities of this training set (its folder)")
     parser.add_argument("--rest", metavar="DIR", help="with --holdout: write the training set without them")
@@ -95,19 +105,17 @@ def argument_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def listed_images(pairs_file: Path, root: Path, resize: bool) -> tuple[list[bytes], list[bool]]:
+def listed_images(source: Path, root: Path, resize: bool) -> tuple[list[bytes], list[bool]]:
     """Images and genuine flags of a list. 112 px JPEG and PNG files are stored unchanged. ValueError names the failing line."""
-    rows = rows_of(pairs_file)
-    images, same = [], []
+    pairs = read_pair_list(source, root)
+    images = []
     read = functools.cache(functools.partial(face_file, resize=resize, keep=("JPEG", "PNG")))
-    for number, row in progress(rows, len(rows), "packing", "pair"):
+    for pair in progress(pairs, len(pairs), "packing", "pair"):
         try:
-            *files, genuine = parse_pair(row, root)
-            images += map(read, files)
+            images += map(read, pair.find())
         except (ValueError, OSError) as error:
-            raise ValueError(f"{pairs_file} line {number}: {error}") from error
-        same.append(genuine)
-    return images, same
+            raise ValueError(f"{pair.where}: {error}") from error
+    return images, [pair.same for pair in pairs]
 
 
 def survface_images(folder: Path) -> tuple[list[bytes], list[bool]]:
@@ -120,35 +128,6 @@ def survface_images(folder: Path) -> tuple[list[bytes], list[bool]]:
         Image.fromarray(read_square([ImageFile(str(file))], FACE_SIDE)[0]).save(content, "PNG")
         known[file] = content.getvalue()
     return [known[file] for *both, _ in pairs for file in both], [genuine for *_, genuine in pairs]
-
-
-def parse_pair(row: list[str], root: Path) -> tuple[Path, Path, bool]:
-    """The fields of a line -> two files and whether they show the same identity."""
-    if pair := pair_of(row):
-        return *(lfw_file(root, *shot) for shot in pair), len(row) == 3
-    if len(row) == 3 and row[2] in ("0", "1"):
-        return within(root, row[0]), within(root, row[1]), row[2] == "1"
-    raise ValueError(f"found {row}; allowed are `path_a path_b 0|1`, {FORMS}")
-
-
-def within(root: Path, name: str) -> Path:
-    """A listed file. ValueError if it lies outside `root`: an untrusted list could name any image of this machine."""
-    file = Path(os.path.abspath(root / name))
-    if not file.is_relative_to(Path(os.path.abspath(root))):
-        raise ValueError(
-            f"{name!r} lies outside {root} and was not opened; set --root to a folder that contains all listed files"
-        )
-    return root / name
-
-
-def lfw_file(root: Path, name: str, number: int) -> Path:
-    """LFW's file of an identity and image number, in any supported format."""
-    stem = within(root, f"{name}/{name}_{number:04d}")
-    candidates = [stem.with_name(stem.name + suffix) for suffix in sorted(IMAGE_SUFFIXES)]
-    found = [file for file in candidates if file.is_file()]
-    if not found:
-        raise ValueError(f"no {stem}.jpg (or .png, .bmp, .webp)")
-    return found[0]
 
 
 def fold_warning(same: list[bool]) -> str | None:

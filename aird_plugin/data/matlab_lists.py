@@ -1,4 +1,4 @@
-"""Read TinyFace and QMUL-SurvFace in their published layout: images in folders, identities in MATLAB lists."""
+"""Read TinyFace, QMUL-SurvFace and AgeDB's pairs as published: images in folders, identities or pairs in MATLAB lists."""
 
 from pathlib import Path
 
@@ -55,6 +55,23 @@ def survface_pairs(folder: Path) -> list[tuple[Path, Path, bool]]:
             f"{place}: {len(pairs[0])} positive and {len(pairs[1])} negative pairs; the lists must have the same length"
         )
     return [pair for both in zip(*pairs, strict=True) for pair in both]
+
+
+def agedb_pairs(list_file: Path) -> list[tuple[str, str, bool]]:
+    """Read AgeDB's protocol, `04_FINAL_protocol_30_years.mat`: (file name a, file name b, genuine) of each pair, by folds.
+
+    `splits` holds a structure per fold: a cell array (2, pairs) of (name without suffix, age), and labels of 1 or -1. Raises
+    FileNotFoundError, ValueError and, without scipy, ImportError.
+    """
+    pairs = []
+    for fold in _variable(list_file, "splits").reshape(-1):
+        try:
+            cells, labels = fold[0, 0][0], fold[0, 0][1].reshape(-1).tolist()
+            names = [[str(cell[0, 0][0].item()) for cell in row] for row in cells]
+            pairs += [(f"{a}.jpg", f"{b}.jpg", {1: True, -1: False}[label]) for a, b, label in zip(*names, labels, strict=True)]
+        except (IndexError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{list_file}: `splits` has another structure than AgeDB's protocol ({error!r})") from error
+    return pairs
 
 
 def _listed(list_file: Path, prefix: str, folder: Path) -> tuple[list[ImageFile], np.ndarray]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from aird_plugin.data.records import skipped_images
 from aird_plugin.models.load import find_model, graph_file
 from aird_plugin.models.onnx_network import GRAPH_FILE
 from aird_plugin.models.registry import ONNX
+from aird_plugin.training.optim import ScheduleConfig, learning_rate
 from aird_plugin.utils import distributed
 from aird_plugin.utils.files import file_sha256, is_same, write_atomically
 from aird_plugin.utils.json_files import read_object
@@ -106,7 +108,10 @@ def read_metadata(folder: Path) -> dict:
 
 
 def write_or_verify_run(recipe: Recipe, metadata: dict) -> None:
-    """Write recipe.json, or check that the run to be resumed has this recipe. ValueError naming the keys that differ."""
+    """Write recipe.json, or check that the run to be resumed has this recipe. ValueError naming the keys that differ.
+
+    num_epoch may be larger than before: one line says what the learning rate does then.
+    """
     run = recipe.run
     path = Path(run.output) / "recipe.json"
     if distributed.rank() != 0:
@@ -118,7 +123,9 @@ def write_or_verify_run(recipe: Recipe, metadata: dict) -> None:
         before, now = today_in(saved["recipe"]), json.loads(json.dumps(metadata["recipe"]))
         # A run of an older version had the defaults of keys that are newer.
         before = json.loads(json.dumps(from_flat({"rec": "-", "output": "-"}).flat())) | before
-        changed = [key for key in now if key in before and key not in RESUMABLE_KEYS and before[key] != now[key]]
+        longer = is_longer(before.get("num_epoch"), now["num_epoch"])
+        resumable = RESUMABLE_KEYS | {"num_epoch"} if longer else RESUMABLE_KEYS
+        changed = [key for key in now if key in before and key not in resumable and before[key] != now[key]]
         if changed:
             detail = "; ".join(f"{key} was {before[key]!r}, now {now[key]!r}" for key in changed)
             raise ValueError(f"{run.output} holds another run: {detail}. Use another output=, or resume=False to start again")
@@ -126,10 +133,29 @@ def write_or_verify_run(recipe: Recipe, metadata: dict) -> None:
             check_reproducible(saved, metadata)
         check_same_start(saved, metadata, run.output)
         start = {key: saved[key] for key in OF_A_START if key in saved}
+        if longer:
+            start["num_epoch"] = before["num_epoch"]
+            print(longer_run(recipe.schedule, before["num_epoch"]), file=sys.stderr)
         metadata["earlier"] = [*saved.get("earlier", []), start]
     write_atomically(path, json.dumps(metadata, indent=1).encode())
     if recipe.student.network == ONNX:
         write_atomically(path.with_name(GRAPH_FILE), graph_file(recipe.student.student_init).read_bytes())
+
+
+def is_longer(before: Any, now: int) -> bool:
+    """Whether a saved num_epoch, of any origin, is below the present one."""
+    return type(before) is int and 1 <= before < now
+
+
+def longer_run(schedule: ScheduleConfig, before: int) -> str:
+    """One line on a raised num_epoch. The learning rate is that of a run of the new length, from the checkpoint on."""
+    rate = learning_rate(schedule, before, 1)
+    if schedule.schedule == "step":
+        rule = f"the milestones {schedule.milestones} stay, and the learning rate is {rate:.3g} from epoch {before} on, until a milestone"
+    else:
+        rule = f"the {schedule.schedule} schedule is stretched over {schedule.num_epoch} epochs: "
+        rule += f"the learning rate, which fell to 0 at epoch {before}, is {rate:.3g} there now and falls to 0 at the new end"
+    return f"num_epoch was {before}, now {schedule.num_epoch}, and the run goes on from its newest checkpoint: {rule}"
 
 
 def check_same_start(before: dict, now: dict, output: str) -> None:

@@ -2,11 +2,13 @@ import json
 import shutil
 
 import pytest
+import torch
 
 from aird_plugin.__main__ import main
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.training.loop import train
-from aird_plugin.training.run_folder import REQUIRED, check_same_start, read_metadata
+from aird_plugin.training.optim import ScheduleConfig
+from aird_plugin.training.run_folder import REQUIRED, check_same_start, longer_run, read_metadata
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +80,30 @@ def test_run_does_not_resume_with_another_file_at_the_same_path(run, change, wor
 
 def test_older_metadata_without_hashes_are_accepted(run):
     check_same_start({"recipe": {}, "teacher": None}, read_metadata(run), "out")
+
+
+def test_raised_num_epoch_goes_on_as_a_run_of_that_length(tiny_run, tmp_path, capsys):
+    """With milestones, to the bit of a run that was never shorter."""
+    keys = tiny_run | {"schedule": "step", "milestones": (1,)}
+    whole = train(from_flat(keys | {"num_epoch": 3, "output": str(tmp_path / "whole")}))
+    longer = keys | {"output": str(tmp_path / "run")}
+    train(from_flat(longer | {"num_epoch": 2}))
+    capsys.readouterr()
+    done = train(from_flat(longer | {"num_epoch": 3}))
+    said = capsys.readouterr().err
+    assert "num_epoch was 2, now 3" in said and "milestones (1,) stay, and the learning rate is 0.005 from epoch 2 on" in said
+    one, other = (torch.load(folder / "model.pt", weights_only=True) for folder in (done, whole))
+    assert all(torch.equal(one[name], other[name]) for name in other)
+    assert read_metadata(done)["earlier"][0]["num_epoch"] == 2
+    with pytest.raises(ValueError, match="num_epoch was 3, now 2. Use another output="):
+        train(from_flat(longer | {"num_epoch": 2}))
+    with pytest.raises(ValueError, match="lr was 0.05, now 0.1. Use another output="):
+        train(from_flat(longer | {"num_epoch": 4, "lr": 0.1}))
+
+
+def test_line_on_a_stretched_schedule():
+    said = longer_run(ScheduleConfig(schedule="cosine", lr=0.1, num_epoch=4), 2)
+    assert (
+        "stretched over 4 epochs" in said
+        and "which fell to 0 at epoch 2, is 0.05 there now and falls to 0 at the new end" in said
+    )
