@@ -151,8 +151,8 @@ def longer_run(schedule: ScheduleConfig, before: int) -> str:
     """One line on a raised num_epoch. The learning rate is that of a run of the new length, from the checkpoint on."""
     rate = learning_rate(schedule, before, 1)
     if schedule.schedule == "step":
-        rule = f"the milestones {schedule.milestones} stay, and the learning rate is {rate:.3g} from epoch {before} on, "
-        rule += "until a milestone"
+        rule = f"the milestones {schedule.milestones} stay, and the learning rate is {rate:.3g} "
+        rule += f"from epoch {before} on, until a milestone"
     else:
         rule = f"the {schedule.schedule} schedule is stretched over {schedule.num_epoch} epochs: "
         rule += f"the learning rate, which fell to 0 at epoch {before}, is {rate:.3g} there now and falls to 0 at the new end"
