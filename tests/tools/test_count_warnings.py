@@ -40,5 +40,6 @@ def test_data_are_of_different_identities(aird_data, tmp_path):
 
 
 @pytest.mark.slow
-def test_no_recipe_of_the_repository_warns(aird_data, tmp_path, capsys):
-    assert count_warnings.main(["--folder", str(tmp_path)]) == 0, capsys.readouterr().out
+def test_a_recipe_of_the_repository_does_not_warn(aird_data, tmp_path, capsys):
+    """One of them: all take an hour or more, `python tools/count_warnings.py`."""
+    assert count_warnings.main(["--folder", str(tmp_path), "--only", "faces15k_small_lr16_cls"]) == 0, capsys.readouterr().out
