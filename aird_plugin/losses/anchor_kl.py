@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from aird_plugin.losses.instance import divergence
+from aird_plugin.losses.divergence import divergence
 from aird_plugin.losses.precision import at_least_float32
 from aird_plugin.losses.ranges import above
 from aird_plugin.losses.term import Needs, TermConfig

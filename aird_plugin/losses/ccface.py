@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from aird_plugin.losses.instance import divergence
+from aird_plugin.losses.divergence import divergence
 from aird_plugin.losses.margin import easy_angular, replace_target, target_cosine
 from aird_plugin.losses.precision import at_least_float32
 from aird_plugin.losses.ranges import above, angles

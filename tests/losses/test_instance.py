@@ -5,7 +5,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from aird_plugin.losses.instance import IID, IIDLoss, decoupled, instance_loss
+from aird_plugin.losses.divergence import decoupled
+from aird_plugin.losses.instance import IID, IIDLoss, instance_loss
 from aird_plugin.training.objective import LossInputs
 
 
