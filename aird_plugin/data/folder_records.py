@@ -1,25 +1,22 @@
 """Training images from a folder, by identity or without labels; the same interface as `FaceRecords`."""
 
 import hashlib
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from aird_plugin.data.constants import IMAGE_KINDS, NO_IDENTITY
+from aird_plugin.data.image_file_records import ImageFiles
 from aird_plugin.data.image_files import find_identities
-from aird_plugin.data.images import FILE_FORMATS
 
 
-class FolderRecords:
+class FolderRecords(ImageFiles):
     """FOLDER/IDENTITY/*.jpg, labels in the order of the sorted names; or FOLDER/*.jpg, without labels.
 
     Without labels, `labels` are all `NO_IDENTITY` and `num_classes` is 0. left_out: what `find_identities` left out. Raises
     ValueError if there is no image, or if there are images both in the folder and in its subfolders: either the images or the
     identities would have to be ignored.
     """
-
-    formats = FILE_FORMATS
 
     def __init__(self, folder: Path):
         self.path = Path(folder)
@@ -43,23 +40,8 @@ class FolderRecords:
             self.labels = np.full(len(loose), NO_IDENTITY)
         self.num_classes = len(identities)
 
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def payload(self, row: int) -> bytes:
-        """The undecoded image file of a row."""
-        return self.files[row].read_bytes()
-
-    def where(self, row: int) -> str:
-        """The file of a row, for error messages."""
-        return str(self.files[row])
-
-    def fingerprint(self) -> str:
-        """SHA-256 over the names and contents of all files; computed once."""
-        return self._digest
-
-    @cached_property
-    def _digest(self) -> str:
+    def digest(self) -> str:
+        """SHA-256 over the names and contents of all files."""
         digest = hashlib.sha256()
         for file in self.files:
             digest.update(str(file.relative_to(self.path)).encode() + b"\0")

@@ -2,27 +2,24 @@
 
 import csv
 import hashlib
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from aird_plugin.data.image_file_records import ImageFiles
 from aird_plugin.data.image_files import Accounting
-from aird_plugin.data.images import FILE_FORMATS
 
 LIST_SUFFIXES = (".lst", ".csv", ".tsv")
 HEADERS = ("path", "image", "file", "filename")
 
 
-class ListRecords:
+class ListRecords(ImageFiles):
     """The images of a list, in its order.
 
     .lst: index, label (of several the first), path, separated by tabs; .csv and .tsv: path and label, with or without a header.
     Paths are relative to the list's folder, or absolute. labels: whole numbers as they stand, or else the sorted names numbered.
     Raises ValueError naming the line that has no path and label, or an image that is not there.
     """
-
-    formats = FILE_FORMATS
 
     def __init__(self, path: Path):
         self.path = path
@@ -61,23 +58,8 @@ class ListRecords:
         """The form of a line."""
         return "index, label, path with tabs between" if path.suffix == ".lst" else "path and label"
 
-    def __len__(self) -> int:
-        return len(self.files)
-
-    def payload(self, row: int) -> bytes:
-        """The undecoded image file of a row."""
-        return self.files[row].read_bytes()
-
-    def where(self, row: int) -> str:
-        """The file of a row, for error messages."""
-        return str(self.files[row])
-
-    def fingerprint(self) -> str:
-        """SHA-256 over the labels and contents of all files; computed once."""
-        return self._digest
-
-    @cached_property
-    def _digest(self) -> str:
+    def digest(self) -> str:
+        """SHA-256 over the labels and contents of all files."""
         digest = hashlib.sha256(np.asarray(self.labels, "<i8").tobytes())
         for file in self.files:
             digest.update(hashlib.sha256(file.read_bytes()).digest())
