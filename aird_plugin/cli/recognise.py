@@ -9,7 +9,8 @@ SETTINGS = "recognise.json"
 EPILOG = """\
 Faces are detected, embedded by the network for their size, and joined to tracks; each track is pooled into one template and
 named if its cosine is above the threshold measured for its px, else unknown. Without measured thresholds there is no decision.
---far is the false-accept rate of ONE comparison: with N identities in the gallery a stranger is named up to N times as often.
+--far is the false-accept rate of ONE comparison: with N identities in the gallery an unenrolled identity is named up
+to N times as often.
 With --out the same command resumes an interrupted run, and another --far or gallery of the same models decides anew without
 reading the faces again. --out holds embeddings, which are biometric data. Recognising people without their knowledge is unlawful
 in many places: docs/recognise.md. Needs `pip install aird_plugin[insightface,video]`; photos do not need `video`.

@@ -74,7 +74,7 @@ class Background:
             self._report(task="")
         except Stopped:
             pass
-        # Whatever fails here fails in a thread, where nobody would see it.
+        # An error in a thread does not end the program: the page shows it, and before the page is ready the command ends with it.
         except Exception as error:
             self._report(task="", problem=describe(error))
             if not self.state["ready"]:

@@ -20,7 +20,7 @@ THRESHOLDS = "thresholds.json"
 DETECTION, RECOGNITION, STUDENT = "detection", "recognition", "student"
 # Scores, boxes and perhaps landmarks at several strides; recognisers have one output.
 DETECTOR_OUTPUTS = 5
-# Sides of InsightFace's landmark and attribute models, which its router tells by them.
+# Sides of InsightFace's landmark and attribute models, by which its router recognises them.
 OTHER_TASKS = (192, 96)
 GIVE = "give an InsightFace pack (its name or folder), a folder of `aird export`, or .onnx files"
 

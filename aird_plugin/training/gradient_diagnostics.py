@@ -1,4 +1,4 @@
-"""What each term of the objective asks of the student's embedding: how strongly, and in which direction.
+"""The gradient of each term of the objective at the student's embedding: its norm and its direction.
 
 B = images on this rank, X = rows of the network's output (several per image with further sizes), D = embedding width.
 """

@@ -39,7 +39,7 @@ def photo(frame) -> bytes:
 
 @pytest.fixture
 def api(routed):
-    """The student for faces below 60 px, and nobody enrolled."""
+    """The student for faces below 60 px, and an empty gallery."""
     return PhotoApi(routed, Gallery(routed))
 
 

@@ -99,7 +99,7 @@ def test_probe_under_another_identity_is_a_warning():
 @pytest.mark.parametrize("name", ["lfw/lfw_view1.bin", "cfp/cfp_fp_clean.bin"])
 @pytest.mark.slow
 def test_clean_data_give_no_warning(name, aird_data):
-    """At 8 px too, where a network tells the least."""
+    """At 8 px too, where embeddings differ least."""
     from aird_plugin.models.load import load_model
 
     evaluator = PairEvaluator(load_model(str(aird_data / "teacher/mobilefacenet_casia.onnx")), aird_data / name)

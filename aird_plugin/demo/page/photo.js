@@ -208,7 +208,7 @@ function photoLimits() {
     return `${routing}No thresholds for photos were measured: the best match is shown without a decision. `
       + "Start the command with --pairs FILE, or with an export that has thresholds.";
   }
-  return `${routing}FAR holds for one comparison: with N identities in the gallery a stranger is named up to N times as often. `
+  return `${routing}FAR holds for one comparison: with N identities in the gallery an unenrolled identity is named up to N times as often. `
     + "A single crop of 16 px rarely decides. A match does not prove an identity: have every decision reviewed by a person.";
 }
 

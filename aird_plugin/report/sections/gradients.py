@@ -1,4 +1,4 @@
-"""What each term asks of the student's embedding: norm and direction of its gradient, where a run logged them."""
+"""Norm and direction of each term's gradient at the student's embedding, where a run logged them."""
 
 import statistics
 
