@@ -104,7 +104,7 @@ def load_networks(args: argparse.Namespace, models: list[str], specs: list[EvalS
     """
     from aird_plugin.data.degradation import get_degradation
     from aird_plugin.data.lowres import check_px
-    from aird_plugin.evaluation.pair_evaluator import check_eval_spec
+    from aird_plugin.evaluation.sides import check_eval_spec
     from aird_plugin.models.load import find_model, load_model
     from aird_plugin.models.recorded import foreign_teacher
 
@@ -133,7 +133,7 @@ def load_means(models: list[str], students: list, teacher, specs: list[EvalSpec]
 
     Raises what `read_means` raises, and ValueError where a spec needs the mean of a teacher that the model does not have.
     """
-    from aird_plugin.evaluation.pair_evaluator import check_eval_spec
+    from aird_plugin.evaluation.sides import check_eval_spec
     from aird_plugin.models.recorded import half_centered
     from aird_plugin.models.training_means import read_means
 

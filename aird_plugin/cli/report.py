@@ -43,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Collect the data and write the page. Raises ValueError or OSError before anything is written."""
-    from aird_plugin.evaluation.pair_evaluator import HIGH_SIDES
     from aird_plugin.evaluation.pair_files import check_pairs_files
+    from aird_plugin.evaluation.sides import HIGH_SIDES
     from aird_plugin.report.collect import ReportOptions, gather
     from aird_plugin.report.page import page
     from aird_plugin.utils.devices import pick_device

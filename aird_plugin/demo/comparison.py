@@ -11,7 +11,7 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import downsample
 from aird_plugin.data.lowres import check_px
 from aird_plugin.evaluation.embed import embed
-from aird_plugin.evaluation.pair_evaluator import as_network_input, input_side
+from aird_plugin.evaluation.sides import as_network_input, input_side
 
 
 class Network(NamedTuple):

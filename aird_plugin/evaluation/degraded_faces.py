@@ -17,7 +17,7 @@ class DegradedFaces:
     """Stands for an array uint8 (M, S, S, 3) in `embed`: it has the length, shape and dtype, and `images[rows]` makes those rows.
 
     images_UHWC: 112 px images. face_M: the index of each requested image; an index may occur many times.
-    px, side, degradation: as in `pair_evaluator.as_network_input`. The px images, which are small, are made here, each once, and
+    px, side, degradation: as in `sides.as_network_input`. The px images, which are small, are made here, each once, and
     kept.
 
     Raises what `downsample` raises.

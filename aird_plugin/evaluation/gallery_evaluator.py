@@ -14,8 +14,8 @@ from aird_plugin.evaluation.embed import embed_frozen, embed_sums, normalise
 from aird_plugin.evaluation.equal_embeddings import warning_of_equal_probes
 from aird_plugin.evaluation.eval_spec import TRAINING, Adaptation, EvalSpec
 from aird_plugin.evaluation.identification import identify
-from aird_plugin.evaluation.pair_evaluator import as_network_input, center, check_eval_spec, embed_adapted, input_side
 from aird_plugin.evaluation.pooling import pool_by
+from aird_plugin.evaluation.sides import as_network_input, center, check_eval_spec, embed_adapted, input_side
 from aird_plugin.models.training_means import TrainingMeans
 
 POOLING = ("none", "mean", "quality")

@@ -14,7 +14,8 @@ from aird_plugin.data.degradation import get_degradation
 from aird_plugin.data.lowres import check_px
 from aird_plugin.evaluation.degraded_faces import DegradedFaces
 from aird_plugin.evaluation.eval_spec import EvalSpec
-from aird_plugin.evaluation.pair_evaluator import PROTOCOLS, PairEvaluator, check_eval_spec, input_side
+from aird_plugin.evaluation.pair_evaluator import PairEvaluator
+from aird_plugin.evaluation.sides import PROTOCOLS, check_eval_spec, input_side
 from aird_plugin.evaluation.verification import error_rates
 from aird_plugin.models.facebn import KEEP
 from aird_plugin.models.load import load_model, load_teacher, skipped_images

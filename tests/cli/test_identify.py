@@ -18,8 +18,8 @@ from aird_plugin.evaluation.embed import embed, embed_sums, normalise
 from aird_plugin.evaluation.eval_spec import Adaptation
 from aird_plugin.evaluation.gallery_evaluator import GalleryEvaluator, image_sums
 from aird_plugin.evaluation.identification import identify
-from aird_plugin.evaluation.pair_evaluator import as_network_input, embed_adapted
 from aird_plugin.evaluation.pooling import pool
+from aird_plugin.evaluation.sides import as_network_input, embed_adapted
 from aird_plugin.models import build
 
 NATIVE = "native16_0.05m"

@@ -15,7 +15,7 @@ from aird_plugin.evaluation.embed import (
     frozen_batch,
     normalise,
 )
-from aird_plugin.evaluation.pair_evaluator import as_network_input
+from aird_plugin.evaluation.sides import as_network_input
 from tests.exact import rounding
 from tests.skips import needs
 

@@ -11,7 +11,8 @@ from aird_plugin.data.degradation import downsample, resize_to_network
 from aird_plugin.data.lowres import RESIZE, low_faces, resize_faces, to_input
 from aird_plugin.data.pairs import write_pairs
 from aird_plugin.evaluation.embed import embed, network_inputs, normalise
-from aird_plugin.evaluation.pair_evaluator import PairEvaluator, as_network_input, evaluate
+from aird_plugin.evaluation.pair_evaluator import PairEvaluator, evaluate
+from aird_plugin.evaluation.sides import as_network_input
 from aird_plugin.evaluation.verification import verify
 from aird_plugin.models import build
 from aird_plugin.models.facebn import FaceBN

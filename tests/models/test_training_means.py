@@ -11,7 +11,8 @@ from aird_plugin.__main__ import main
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.pairs import read_pairs
 from aird_plugin.evaluation.embed import embed, normalise
-from aird_plugin.evaluation.pair_evaluator import PairEvaluator, as_network_input
+from aird_plugin.evaluation.pair_evaluator import PairEvaluator
+from aird_plugin.evaluation.sides import as_network_input
 from aird_plugin.models.load import load_model, load_teacher
 from aird_plugin.models.training_means import MEANS_FILE, read_means
 from aird_plugin.training import means as training_means
