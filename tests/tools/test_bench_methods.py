@@ -10,7 +10,7 @@ import pytest
 
 from aird_plugin.config.recipe import load
 from aird_plugin.config.recipe_file import recipe_path
-from tools.lib.methods import Method
+from tools.lib.methods import AIRD, COSINE, Method
 
 ROOT = Path(__file__).parents[2]
 
@@ -34,7 +34,7 @@ def test_recipes_of_every_method_load(tool):
             keys = [override.replace("{previous}", "runs/before").replace("{first}", "runs/first") for override in overrides]
             loaded = load(recipe_path(ROOT / "recipes", recipe), keys)
             assert loaded.head.head_init == "teacher" or not method.teachers_space or loaded.terms, name
-    assert {tool.AIRD, tool.COSINE} <= set(tool.METHODS)
+    assert {AIRD, COSINE} <= set(tool.METHODS)
 
 
 def test_run_folders_are_distinct(tool, monkeypatch, tmp_path):

@@ -1,5 +1,6 @@
 """A method that bench_methods.py trains and compares."""
 
+from pathlib import Path
 from typing import NamedTuple
 
 
@@ -18,3 +19,9 @@ class Method(NamedTuple):
     first: str | None = None
     against: str | None = None
     factors: dict[str, str] = {}
+
+
+def folder_of(args, name: str, seed: int) -> Path:
+    """The folder of the run whose student is evaluated."""
+    slug = "".join(c if c.isalnum() else "_" for c in name.lower())
+    return args.folder / f"{slug}-seed{seed}"
