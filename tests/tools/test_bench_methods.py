@@ -10,6 +10,7 @@ import pytest
 
 from aird_plugin.config.recipe import load
 from aird_plugin.config.recipe_file import recipe_path
+from tools.lib.method_results import TEACHER
 from tools.lib.methods import AIRD, COSINE, Method
 
 ROOT = Path(__file__).parents[2]
@@ -96,12 +97,12 @@ def test_methods_and_seeds_trained_by_default_and_with_only(tool, monkeypatch, t
     monkeypatch.setattr(tool, "tables", lambda args, results, tests, finished: "")
     arguments(tool, monkeypatch, tmp_path)
     assert tool.main() == 0
-    assert (tool.AIRD, 2) in trained and ("staged", 0) in trained and ("staged", 1) not in trained
+    assert (AIRD, 2) in trained and ("staged", 0) in trained and ("staged", 1) not in trained
     assert all(tool.METHODS[name].group == "methods" for name, _ in trained)
     trained.clear()
-    arguments(tool, monkeypatch, tmp_path, "--only", tool.AIRD, "staged", "--seeds", 0, 5)
+    arguments(tool, monkeypatch, tmp_path, "--only", AIRD, "staged", "--seeds", 0, 5)
     assert tool.main() == 0
-    assert trained == [(tool.AIRD, 0), ("staged", 0), (tool.AIRD, 5), ("staged", 5)]
+    assert trained == [(AIRD, 0), ("staged", 0), (AIRD, 5), ("staged", 5)]
     trained.clear()
     arguments(tool, monkeypatch, tmp_path, "--only", "all sizes")
     assert tool.main() == 0 and trained == [("all sizes", 0)]
@@ -150,7 +151,7 @@ def test_json_has_a_row_per_run_with_its_factors_and_seed(tool, monkeypatch, tmp
     args = arguments(tool, monkeypatch, tmp_path, "--set", "lr=0.2")
     finished = [(name, seed) for seed in (0, 4) for name in ("IID, frozen centers", "cls, frozen centers")]
     row = {"pairs": "a.bin", "px": 16, "protocol": "lr-lr", "accuracy": 90.0, "right": "ff"}
-    results = {tool.TEACHER: [[row]]} | {name: [[row], [row]] for name, _ in finished[:2]}
+    results = {TEACHER: [[row]]} | {name: [[row], [row]] for name, _ in finished[:2]}
     found = tool.collected(args, results, [], finished)
     assert found["set"] == ["lr=0.2"] and len(found["rows"]) == 5 and "seed" not in found["rows"][0]
     assert found["rows"][2] == {
