@@ -40,7 +40,7 @@ def read_section(path: str | Path) -> dict:
     if section is None:
         raise ValueError(f"{path} has no section {SECTION!r}; `aird calibrate` or `aird export --thresholds` writes one")
     check_section(path, section)
-    if False:
+    if section["crops"] != CROPS:
         raise ValueError(f"{path} was measured on crops {section['crops']!r}, these are {CROPS!r}; run `aird calibrate` again")
     return section
 
