@@ -1,11 +1,14 @@
 """Time of recognition in one process on one thread: detection, crops, embedding and search for 1, 10 and 50 faces of a frame.
 
     python tools/bench_recognition.py --detector det_500m.onnx [--student FOLDER] [--turns 7]
+    python tools/bench_recognition.py --detector det_500m.onnx --compare native16_1m native16_0.2m
 
 InsightFace's photo t1 is a frame of 1280x886 px, with 16 px faces at random places in it; beside ours stands InsightFace's own
 loop, which warps and embeds face after face with arcface_torch's mbf at 112 px (random weights, exported). The student is a
 native network with random weights (--network) where no export is named. Everything runs in turns; the median counts. Times are
 processor time of the process, so that other processes on the machine change them less. Larger galleries: bench_search.py.
+
+The second form compares networks (random weights): 50 faces in one call and one by one, as parts of the detection's time.
 """
 
 import argparse
@@ -33,7 +36,7 @@ from aird_plugin.export.graph import write_onnx
 from aird_plugin.models import build
 from aird_plugin.recognition.crops import face_crops, face_sizes
 from aird_plugin.recognition.index import Index
-from aird_plugin.recognition.networks import open_models
+from aird_plugin.recognition.networks import Network, open_models
 from aird_plugin.utils.paths import expand_arguments
 
 FACES = (1, 10, 50)
@@ -45,11 +48,12 @@ def main() -> int:
     parser.add_argument("--detector", required=True, help="InsightFace detector, .onnx")
     parser.add_argument("--student", help="an exported folder; default: --network with random weights")
     parser.add_argument("--network", default="native16_1m", help="default: native16_1m")
+    parser.add_argument("--compare", nargs="+", metavar="NETWORK", help="instead compare these networks on 50 faces")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--gallery", type=int, nargs="+", default=[1000, 100_000], help="templates of the search column")
     args = expand_arguments(parser.parse_args())
     torch.set_num_threads(1)
-    bench_frame(args)
+    bench_networks(args) if args.compare else bench_frame(args)
     return 0
 
 
@@ -84,6 +88,34 @@ def bench_frame(args: argparse.Namespace) -> None:
         print(f"| {' | '.join([str(count), *(f'{ms:.2f}' for ms in cells), *ratios])} |", flush=True)
 
 
+def bench_networks(args: argparse.Namespace) -> None:
+    """Print the time of each network for 50 faces beside the detection's."""
+    from insightface.data import get_image
+
+    frame_HWC, count = get_image("t1").copy(), FACES[-1]
+    points_F52 = places(frame_HWC, count)
+    with tempfile.TemporaryDirectory() as folder:
+        detector, *_ = open_all(args, Path(folder))
+        students = [open_student(name, Path(folder)) for name in args.compare]
+    crops = {student.side: face_crops(frame_HWC, *face_sizes(points_F52), student.side) for student in students}
+    calls: dict[str, Callable] = {"detection": lambda: detector.detect(frame_HWC)}
+    for name, student in zip(args.compare, students, strict=True):
+        own = crops[student.side]
+        calls[f"crops, {student.side} px"] = functools.partial(face_crops, frame_HWC, *face_sizes(points_F52), student.side)
+        calls[name] = functools.partial(student.embed, own)
+        calls[f"{name}, one by one"] = functools.partial(one_by_one, student, own)
+    took = in_turns(calls, args.turns)
+    print(f"{count} faces, one thread, median of {args.turns}\n\n| | ms | / detection |\n|---|---|---|")
+    for name, ms in took.items():
+        print(f"| {name} | {ms:.2f} | {ms / took['detection']:.3f} |")
+
+
+def one_by_one(student: Network, crops: np.ndarray) -> None:
+    """Embed each crop in a call of its own."""
+    for row in range(len(crops)):
+        student.embed(crops[row : row + 1])
+
+
 def time_faces(frame_HWC: np.ndarray, count: int, networks: tuple, indexes: dict[str, Index], turns: int) -> dict[str, float]:
     """The time of each stage for `count` faces, in ms."""
     from insightface.app.common import Face
@@ -114,12 +146,15 @@ def open_all(args: argparse.Namespace, folder: Path):
     opened = {"providers": ["CPUExecutionProvider"], "sess_options": options}
     torch.manual_seed(0)
     write_onnx(build("mbf", 512), folder / "mbf.onnx", {})
-    source = Path(args.student) if args.student else folder / "student.onnx"
-    if not args.student:
-        write_onnx(build(args.network, 128), source, {})
     detector, mbf = get_model(args.detector, **opened), get_model(str(folder / "mbf.onnx"), **opened)
     detector.prepare(-1, input_size=(1280, 896), det_thresh=0.5)
-    return detector, mbf, open_models([source]).students[0]
+    return detector, mbf, open_models([Path(args.student)]).students[0] if args.student else open_student(args.network, folder)
+
+
+def open_student(name: str, folder: Path) -> Network:
+    """A network with random weights, 128-d, from an .onnx file in the folder."""
+    write_onnx(build(name, 128), folder / f"{name}.onnx", {})
+    return open_models([folder / f"{name}.onnx"]).networks[0]
 
 
 def places(frame_HWC: np.ndarray, count: int) -> np.ndarray:
