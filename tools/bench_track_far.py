@@ -3,10 +3,11 @@
     python tools/bench_track_far.py --models edgeface_xs.onnx [tiny_faces] --pairs lfw_split.bin --px 16 24 [--identities 400]
 
 Of each identity with two images in PAIRS, the first is enrolled untouched by the HR recogniser, and the second is the probe: a
-single crop as `aird calibrate` makes it, and a simulated track of ten frames, each shifted by parts of a pixel, with noise of 4
-grey levels and JPEG at quality 60, pooled as `recognition.templates` pools them. The threshold accepts the stated share of all
-impostor pairs of single crops; printed is which share of the impostor and genuine pairs it accepts of other probes, and the
-threshold that would accept the stated share of those. The intervals are of 1,000 draws of identities with replacement.
+single crop as `aird calibrate` makes it, and simulated tracks of ten frames, pooled as `recognition.templates` pools them. The
+frames of a clean track are shifted by parts of a pixel alone; the others also have noise of 4 grey levels and JPEG at quality 60.
+The threshold accepts the stated share of all impostor pairs of single crops; printed is which share of the impostor and genuine
+pairs it accepts of other probes, and the threshold that would accept the stated share of those. The intervals are of 1,000 draws
+of identities with replacement. PAIRS may list an identity twice: one whose image is too similar to an earlier one is left out.
 """
 
 import argparse
@@ -23,9 +24,7 @@ from PIL import Image
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.identification import bin_identities, read_square
-from aird_plugin.evaluation.embed import embed_sums, normalise
-from aird_plugin.evaluation.pooling import merge_groups
-from aird_plugin.models.load import load_teacher
+from aird_plugin.evaluation.embed import normalise
 from aird_plugin.recognition.crops import face_crops, face_sizes
 from aird_plugin.recognition.measure import crop_at, embed_at, frame_of
 from aird_plugin.recognition.networks import Network, find_sources, open_models
@@ -41,9 +40,11 @@ BLOCK = 64
 
 def main() -> int:
     args = arguments()
-    gallery_GHWC, probe_GHWC = choose(args)
     networks = open_models(find_sources(args.models, "~/.insightface")).networks
+    gallery_GHWC, probe_GHWC = choose(args.pairs, args.identities)
     gallery_GD = embed_at(networks[-1], gallery_GHWC, FACE_SIDE)
+    kept = distinct(gallery_GD, args.same)
+    gallery_GD, probe_GHWC = gallery_GD[kept], probe_GHWC[kept]
     print(f"{len(gallery_GD)} identities, {len(gallery_GD) * (len(gallery_GD) - 1):,} impostor pairs, {FRAMES} frames\n")
     print("| network | px | probe | FAR 1%: false accepts | genuine accepted | own threshold | FAR 0.1%: (the same) | | |")
     print("|" + "---|" * 9, flush=True)
@@ -52,11 +53,12 @@ def main() -> int:
             rng = np.random.default_rng(0)
             crops = np.concatenate([crop_at(image, px, network.side, rng) for image in probe_GHWC])
             single_GG = normalise(embed(network, crops)) @ gallery_GD.T
-            frames_GTD = track(network, probe_GHWC, px, rng)
             kinds = {"single crop, as calibrated": single_GG}
-            for count in POOLED:
-                pooled_GD = normalise(frames_GTD[:, :count].sum(1))
-                kinds["one frame" if count == 1 else f"template of {count} frames"] = pooled_GD @ gallery_GD.T
+            for clean in (True, False):
+                frames_GTD = track(network, probe_GHWC, px, rng, clean)
+                for count in (FRAMES,) if clean else POOLED:
+                    what = "one noisy frame" if count == 1 else f"{count} {'clean' if clean else 'noisy'} frames"
+                    kinds[what] = normalise(frames_GTD[:, :count].sum(1)) @ gallery_GD.T
             thresholds = [threshold(single_GG, far) for far in FARS]
             for kind, cosine_GG in kinds.items():
                 cells = [cell for far, at in zip(FARS, thresholds, strict=True) for cell in figures(cosine_GG, at, far)]
@@ -70,36 +72,38 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--pairs", required=True, help="images of identities that no network was trained on, .bin")
     parser.add_argument("--px", type=int, nargs="+", default=[16, 24])
     parser.add_argument("--identities", type=int, help="at most so many identities")
-    parser.add_argument("--merge-by", metavar="FILE", help="merge groups that are one identity by this recogniser's embeddings")
-    parser.add_argument("--merge", type=float, default=0.67, help="cosine above which groups are merged (0.67)")
+    parser.add_argument("--same", type=float, default=0.6, help="cosine above which two identities count as one (0.6)")
     return expand_arguments(parser.parse_args())
 
 
-def choose(args: argparse.Namespace) -> tuple[np.ndarray, np.ndarray]:
+def choose(pairs: str, identities: int | None) -> tuple[np.ndarray, np.ndarray]:
     """The gallery image and the probe of each identity, uint8 (G, 112, 112, 3) each."""
-    pictures, label_N = bin_identities(args.pairs)
-    if args.merge_by:
-        sums_ND = embed_sums(load_teacher(args.merge_by), read_square(pictures, FACE_SIDE), label="all images")
-        label_N = merge_groups(sums_ND, label_N, args.merge)
+    pictures, label_N = bin_identities(pairs)
     rows = [own[:2] for own in (np.flatnonzero(label_N == label) for label in np.unique(label_N)) if len(own) > 1]
-    chosen_G2 = np.array(rows[: args.identities])
+    chosen_G2 = np.array(rows[:identities])
     images = read_square([pictures[row] for row in chosen_G2.ravel()], FACE_SIDE).reshape(-1, 2, FACE_SIDE, FACE_SIDE, 3)
     return images[:, 0], images[:, 1]
 
 
-def track(network: Network, images_GHWC: np.ndarray, px: int, rng: np.random.Generator) -> np.ndarray:
+def distinct(gallery_GD: np.ndarray, same: float) -> np.ndarray:
+    """The rows that are not above this cosine to an earlier one."""
+    return np.flatnonzero((np.tril(gallery_GD @ gallery_GD.T, -1) <= same).all(1))
+
+
+def track(network: Network, images_GHWC: np.ndarray, px: int, rng: np.random.Generator, clean: bool) -> np.ndarray:
     """L2-normalised embeddings of the frames of each image's track, (G, T, D)."""
     blocks = [images_GHWC[start : start + BLOCK // FRAMES] for start in range(0, len(images_GHWC), BLOCK // FRAMES)]
     parts = []
     for block in progress(blocks, len(images_GHWC), f"{network.name}, tracks of {px} px", "image"):
-        crops = [frame_crop(image, px, network.side, rng) for image in block for _ in range(FRAMES)]
+        make = crop_at if clean else noisy_crop
+        crops = [make(image, px, network.side, rng) for image in block for _ in range(FRAMES)]
         parts.append(normalise(network.embed(np.concatenate(crops))))
     embeddings_KD = np.concatenate(parts)
     return embeddings_KD.reshape(len(images_GHWC), FRAMES, -1)
 
 
-def frame_crop(image_HWC: np.ndarray, px: int, side: int, rng: np.random.Generator) -> np.ndarray:
-    """The network input (1, S, S, 3) of one frame: shifted by parts of a pixel, noisy, recompressed."""
+def noisy_crop(image_HWC: np.ndarray, px: int, side: int, rng: np.random.Generator) -> np.ndarray:
+    """The network input (1, S, S, 3) of one frame: shifted by parts of a pixel, noisy, and recompressed."""
     frame_HWC, points_52 = frame_of(image_HWC, px, rng)
     noisy_HWC = (frame_HWC + rng.normal(0, NOISE, frame_HWC.shape)).round().clip(0, 255).astype(np.uint8)
     file = io.BytesIO()
