@@ -15,6 +15,7 @@ VERBS = (
     "compare",
     "align",
     "identify",
+    "calibrate",
     "enrol",
     "recognise",
     "adapt",

@@ -1,22 +1,19 @@
 """Time of recognition in one process on one thread: detection, crops, embedding and search for 1, 10 and 50 faces of a frame.
 
     python tools/bench_recognition.py --detector det_500m.onnx [--student FOLDER] [--turns 7]
-    python tools/bench_recognition.py --search 1000 100000 [--index product flat hnsw ivfpq]
+    python tools/bench_recognition.py --detector det_500m.onnx --compare native16_1m native16_0.2m
 
-The first form takes InsightFace's photo t1 as a frame of 1280x886 px and 16 px faces at random places in it, and stands beside
-InsightFace's own loop, which warps and embeds face after face with arcface_torch's mbf at 112 px (random weights, exported). The
-student is native16_1m with random weights where no export is named. Everything runs in turns; the median counts. Times are
-processor
-time of the process, so that other processes on the machine change them less.
+InsightFace's photo t1 is a frame of 1280x886 px, with 16 px faces at random places in it; beside ours stands InsightFace's own
+loop, which warps and embeds face after face with arcface_torch's mbf at 112 px (random weights, exported). The student is a
+native network with random weights (--network) where no export is named. Everything runs in turns; the median counts. Times are
+processor time of the process, so that other processes on the machine change them less. Larger galleries: bench_search.py.
 
-The second form searches 50 templates among random unit vectors, the hardest case for an approximate index, and measures recall
-against exact search; a query is a template with noise, at a cosine of about 0.6.
+The second form compares networks (random weights): 50 faces in one call and one by one, as parts of the detection's time.
 """
 
 import argparse
 import functools
 import os
-import resource
 import statistics
 import sys
 import tempfile
@@ -38,33 +35,25 @@ from aird_plugin.evaluation.embed import normalise
 from aird_plugin.export.graph import write_onnx
 from aird_plugin.models import build
 from aird_plugin.recognition.crops import face_crops, face_sizes
-from aird_plugin.recognition.index import KINDS, Index
-from aird_plugin.recognition.networks import open_models
+from aird_plugin.recognition.index import Index
+from aird_plugin.recognition.networks import Network, open_models
 from aird_plugin.utils.paths import expand_arguments
 
 FACES = (1, 10, 50)
 PX = 16
-QUERIES = 50
-COSINE = 0.6
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--detector", help="InsightFace detector, .onnx")
-    parser.add_argument("--student", help="an exported folder; default: native16_1m with random weights")
+    parser.add_argument("--detector", required=True, help="InsightFace detector, .onnx")
+    parser.add_argument("--student", help="an exported folder; default: --network with random weights")
+    parser.add_argument("--network", default="native16_1m", help="default: native16_1m")
+    parser.add_argument("--compare", nargs="+", metavar="NETWORK", help="instead compare these networks on 50 faces")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--gallery", type=int, nargs="+", default=[1000, 100_000], help="templates of the search column")
-    parser.add_argument("--search", type=int, nargs="+", metavar="N", help="measure the search alone, at these sizes")
-    parser.add_argument("--index", nargs="+", choices=KINDS, default=list(KINDS))
-    parser.add_argument("--width", type=int, default=128)
     args = expand_arguments(parser.parse_args())
     torch.set_num_threads(1)
-    if args.search:
-        bench_search(args.search, args.index, args.width, args.turns)
-    elif args.detector:
-        bench_frame(args)
-    else:
-        parser.error("give --detector FILE, or --search N")
+    bench_networks(args) if args.compare else bench_frame(args)
     return 0
 
 
@@ -99,6 +88,34 @@ def bench_frame(args: argparse.Namespace) -> None:
         print(f"| {' | '.join([str(count), *(f'{ms:.2f}' for ms in cells), *ratios])} |", flush=True)
 
 
+def bench_networks(args: argparse.Namespace) -> None:
+    """Print the time of each network for 50 faces beside the detection's."""
+    from insightface.data import get_image
+
+    frame_HWC, count = get_image("t1").copy(), FACES[-1]
+    points_F52 = places(frame_HWC, count)
+    with tempfile.TemporaryDirectory() as folder:
+        detector, *_ = open_all(args, Path(folder))
+        students = [open_student(name, Path(folder)) for name in args.compare]
+    crops = {student.side: face_crops(frame_HWC, *face_sizes(points_F52), student.side) for student in students}
+    calls: dict[str, Callable] = {"detection": lambda: detector.detect(frame_HWC)}
+    for name, student in zip(args.compare, students, strict=True):
+        own = crops[student.side]
+        calls[f"crops, {student.side} px"] = functools.partial(face_crops, frame_HWC, *face_sizes(points_F52), student.side)
+        calls[name] = functools.partial(student.embed, own)
+        calls[f"{name}, one by one"] = functools.partial(one_by_one, student, own)
+    took = in_turns(calls, args.turns)
+    print(f"{count} faces, one thread, median of {args.turns}\n\n| | ms | / detection |\n|---|---|---|")
+    for name, ms in took.items():
+        print(f"| {name} | {ms:.2f} | {ms / took['detection']:.3f} |")
+
+
+def one_by_one(student: Network, crops: np.ndarray) -> None:
+    """Embed each crop in a call of its own."""
+    for row in range(len(crops)):
+        student.embed(crops[row : row + 1])
+
+
 def time_faces(frame_HWC: np.ndarray, count: int, networks: tuple, indexes: dict[str, Index], turns: int) -> dict[str, float]:
     """The time of each stage for `count` faces, in ms."""
     from insightface.app.common import Face
@@ -129,12 +146,15 @@ def open_all(args: argparse.Namespace, folder: Path):
     opened = {"providers": ["CPUExecutionProvider"], "sess_options": options}
     torch.manual_seed(0)
     write_onnx(build("mbf", 512), folder / "mbf.onnx", {})
-    source = Path(args.student) if args.student else folder / "student.onnx"
-    if not args.student:
-        write_onnx(build("native16_1m", 128), source, {})
     detector, mbf = get_model(args.detector, **opened), get_model(str(folder / "mbf.onnx"), **opened)
     detector.prepare(-1, input_size=(1280, 896), det_thresh=0.5)
-    return detector, mbf, open_models([source]).students[0]
+    return detector, mbf, open_models([Path(args.student)]).students[0] if args.student else open_student(args.network, folder)
+
+
+def open_student(name: str, folder: Path) -> Network:
+    """A network with random weights, 128-d, from an .onnx file in the folder."""
+    write_onnx(build(name, 128), folder / f"{name}.onnx", {})
+    return open_models([folder / f"{name}.onnx"]).networks[0]
 
 
 def places(frame_HWC: np.ndarray, count: int) -> np.ndarray:
@@ -156,48 +176,6 @@ def in_turns(calls: dict[str, Callable], turns: int) -> dict[str, float]:
             if turn:
                 times[name].append(1000 * (time.process_time() - started))
     return {name: statistics.median(own) for name, own in times.items()}
-
-
-def bench_search(sizes: list[int], kinds: list[str], width: int, turns: int) -> None:
-    """Print recall, build time, search time and memory of each kind of index at each size."""
-    try:
-        import faiss
-
-        faiss.omp_set_num_threads(1)
-    except ImportError:
-        kinds = [kind for kind in kinds if kind == "product"]
-        print("no faiss: the product alone\n")
-    print(f"{width}-d, {QUERIES} queries at a cosine of {COSINE} to their template, one thread, median of {turns}\n")
-    print(
-        "| templates | index | recall, rank 1 | build, s | search, ms | ms per query | bytes per template, computed |\n|"
-        + "---|" * 7
-    )
-    for size in sizes:
-        templates_ND = units(size, width, 0)
-        rows_Q = np.random.default_rng(1).integers(0, size, QUERIES)
-        noise = np.sqrt(1 / COSINE**2 - 1)
-        queries_QD = normalise(templates_ND[rows_Q] + noise * units(QUERIES, width, 2)).astype(np.float32)
-        exact = Index(templates_ND, "product").search(queries_QD, 1)[1]
-        for kind in kinds:
-            started = time.process_time()
-            try:
-                index = Index(templates_ND, kind)
-            except ValueError as error:
-                print(f"| {size:,} | {kind} | {error} |")
-                continue
-            built = time.process_time() - started
-            recall = (index.search(queries_QD, 1)[1] == exact).mean()
-            took = in_turns({"search": functools.partial(index.search, queries_QD, 5)}, turns)["search"]
-            cells = [f"{recall:.0%}", f"{built:.1f}", f"{took:.1f}", f"{took / QUERIES:.3f}", f"{bytes_of(kind, width)}"]
-            print(f"| {size:,} | {kind} | {' | '.join(cells)} |", flush=True)
-            index = None
-    print(f"\npeak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
-
-
-def bytes_of(kind: str, width: int) -> int:
-    """Bytes of the index for each template, beside the float32 templates themselves that a gallery holds."""
-    own = {"product": 0, "flat": 4 * width, "hnsw": 4 * width + 4 * 2 * 32, "ivfpq": width // 4 + 8}
-    return own[kind]
 
 
 def units(count: int, width: int, seed: int) -> np.ndarray:

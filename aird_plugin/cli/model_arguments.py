@@ -1,11 +1,11 @@
-"""The options with which `aird enrol` and `aird recognise` open detector and networks. Heavy imports are inside."""
+"""The options with which `aird enrol`, `recognise` and `calibrate` open detector and networks. Heavy imports are inside."""
 
 import argparse
 from typing import Any
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --models, --root, --limit, --score, --det-size and --device."""
+def add_network_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add --models, --root and --device."""
     add = parser.add_argument
     add(
         "--models",
@@ -16,12 +16,25 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "students in its coordinates. default: buffalo_l",
     )
     add("--root", metavar="DIR", default="~/.insightface", help="the folder of models/PACK. default: ~/.insightface")
+    add("--device", metavar="NAME", choices=("cpu", "cuda"), default="cpu", help="cpu or cuda. default: cpu")
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add those, and --limit, --thresholds, --score and --det-size."""
+    add_network_arguments(parser)
+    add = parser.add_argument
     add(
         "--limit",
         metavar="STUDENT=PX",
         action="append",
         default=[],
-        help="px below which this student embeds a face. default: as measured by `aird export --thresholds`, else 28",
+        help="px below which this student embeds a face. default: as measured by `aird calibrate` or `aird export "
+        "--thresholds`, else 28",
+    )
+    add(
+        "--thresholds",
+        metavar="FILE",
+        help="thresholds of `aird calibrate`. default: those beside the models, and those of the exports",
     )
     add("--score", metavar="F", type=float, default=0.5, help="detection threshold, 0 to 1. default: 0.5")
     add(
@@ -30,7 +43,6 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="resize frames to fit N px for the detector. default: their own size, 640 to 1920 px",
     )
-    add("--device", metavar="NAME", choices=("cpu", "cuda"), default="cpu", help="cpu or cuda. default: cpu")
 
 
 def open_analysis(args: argparse.Namespace) -> Any:
@@ -42,7 +54,7 @@ def open_analysis(args: argparse.Namespace) -> Any:
     if not 0 < args.score < 1:
         raise ValueError(f"--score must be above 0 and below 1, got {args.score}")
     providers = [CUDA, CPU] if args.device == "cuda" else [CPU]
-    analysis = TinyFaceAnalysis(args.models, args.root, providers, read_limits(args.limit))
+    analysis = TinyFaceAnalysis(args.models, args.root, providers, read_limits(args.limit), args.thresholds)
     size = args.det_size and (args.det_size, args.det_size)
     analysis.prepare(0 if args.device == "cuda" else -1, args.score, size)
     return analysis

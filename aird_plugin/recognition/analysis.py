@@ -12,6 +12,7 @@ from aird_plugin.recognition.calibration import Calibration
 from aird_plugin.recognition.crops import face_crops, face_sizes
 from aird_plugin.recognition.networks import CUDA, Network, find_sources, open_models
 from aird_plugin.recognition.routing import find_limits
+from aird_plugin.recognition.threshold_files import find_sections
 
 # The coarsest stride of InsightFace's detectors; their input must be a multiple.
 STRIDE = 32
@@ -27,10 +28,11 @@ class TinyFaceAnalysis:
         files: a detector, the HR recogniser, students. Without a detector among them the largest in ~/.insightface is used.
     providers: of onnxruntime, the CPU's or CUDA's; None for the CPU.
     limits: student's name -> px below which it embeds a face; larger faces go to the HR recogniser. By default the px at which
-        the export's measurements cross, else 28 (docs/recognise.md).
+        the measurements cross, else 28 (docs/recognise.md).
+    thresholds: a file of `aird calibrate`. By default those beside the models, and those of the exports.
 
     All networks must embed into the same coordinates. Raises FileNotFoundError (nothing is downloaded), and ValueError for
-    networks that do not belong together, unknown limits or other providers.
+    networks that do not belong together, thresholds of other networks, unknown limits or other providers.
     """
 
     def __init__(
@@ -39,13 +41,15 @@ class TinyFaceAnalysis:
         root: str | Path = "~/.insightface",
         providers: Sequence[str] | None = None,
         limits: Mapping[str, float] | None = None,
+        thresholds: str | Path | None = None,
     ):
         self.providers = tuple(providers or (CPU,))
         if set(self.providers) - {CPU, CUDA}:
             raise ValueError(f"providers must be among {CPU} and {CUDA}, got {', '.join(map(str, self.providers))}")
         sources = find_sources(name, root)
         self.models = open_models(sources, "cuda" if self.providers[0] == CUDA else "cpu")
-        self.calibration = Calibration.of(self.models.networks)
+        sections = find_sections(self.models.networks, thresholds)
+        self.calibration = Calibration(*(section["entries"] for section in sections))
         self.limits = find_limits(self.models, self.calibration, limits)
         self.detector: Detector | None = None
         self.det_size: Any = None

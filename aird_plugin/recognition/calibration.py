@@ -1,18 +1,17 @@
 """Thresholds for cosines between networks and face sizes: measured on pairs through the very crops of `TinyFaceAnalysis`.
 
-The section "recognition" of an export's thresholds.json: {"crops", "pairs", "pairs_sha256", "entries"}. An entry is one network
+The section "recognition" of a file of thresholds: {"crops", "pairs", "pairs_sha256", "entries"}. An entry is one network
 on one protocol, {"network", "other", "protocol", "rows"}: identity hashes; lr-lr: both faces at px by `network`; lr-hr: one face
 at px by `network`, one untouched by `other`. A row is that of `export.thresholds`, {"px", "to_px", "points"}.
 """
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
-
-from aird_plugin.recognition.crops import CROPS
+from typing import NamedTuple
 
 SECTION = "recognition"
 # From this px on, a face counts as the untouched one of lr-hr: docs/sizes.md's accuracies no longer change there.
 HR_PX = 64
+# (network, other, protocol) of an entry.
+Key = tuple[str, str, str]
 # The false-accept rates at which two networks are compared, the first that was measured.
 COMPARED_FARS = (0.01, 0.1)
 
@@ -33,26 +32,17 @@ class Threshold(NamedTuple):
 
 
 class Calibration:
-    """The measured thresholds of the networks in use. Entries of other crops, which mean nothing for these, are left out."""
+    """The measured thresholds of the networks in use.
 
-    def __init__(self, entries: list[dict]):
-        self.rows: dict[tuple[str, str, str], list[dict]] = {}
-        for entry in entries:
-            key = entry["network"], entry["other"], entry["protocol"]
-            self.rows.setdefault(key, sorted(entry["rows"], key=lambda row: row["px"]))
+    sections: lists of entries, each measured together on the same pairs. Where two have the same networks and protocol, the
+    first counts.
+    """
 
-    @classmethod
-    def of(cls, networks: Iterable[Any]) -> "Calibration":
-        """That of the networks' exports. Raises ValueError for a section of another structure."""
-        entries = []
-        for network in networks:
-            section = network.thresholds.get(SECTION)
-            if isinstance(section, dict) and section.get("crops") == CROPS:
-                entries += section["entries"]
-        try:
-            return cls(entries)
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"a thresholds.json has a section {SECTION!r} of another format; export again") from error
+    def __init__(self, *sections: list[dict]):
+        self.sections = [_by_key(entries) for entries in sections]
+        self.rows: dict[Key, list[dict]] = {}
+        for section in reversed(self.sections):
+            self.rows |= section
 
     @property
     def fars(self) -> list[float]:
@@ -73,18 +63,22 @@ class Calibration:
             if (row := self._row(key, small.px)) and (point := _point(row, far)) is not None
         ]
         if not points:
-            return Threshold(None, None, f"no threshold was measured for {small.px:.0f} px at a false-accept rate of {far:g}")
+            what = f"no threshold was measured for {small.px:.0f} px at a false-accept rate of {far:g}"
+            return Threshold(None, None, what if self.rows else f"{what}; `aird calibrate` measures them")
         strictest = max(points, key=lambda point: point["cosine"])
         return Threshold(strictest["cosine"], strictest["far"])
 
     def crossing(self, small: str, large: str) -> float | None:
         """The px from which the second network accepts more genuine pairs against untouched faces than the first.
 
-        The middle between two measured px, 0 or infinity where one of them is better at all; None where they were not compared.
+        The middle between two measured px, 0 or infinity where one of them is better at all; None where they were not compared
+        on the same pairs.
         """
-        small_rows, large_rows = (self.rows.get((one, large, "lr-hr")) for one in (small, large))
-        if not small_rows or not large_rows:
+        keys = [(one, large, "lr-hr") for one in (small, large)]
+        section = next((section for section in self.sections if all(section.get(key) for key in keys)), None)
+        if section is None:
             return None
+        small_rows, large_rows = (section[key] for key in keys)
         tars = [(row["px"], _tar(row), _tar(other)) for row, other in zip(small_rows, large_rows, strict=True)]
         compared = [(px, one, other) for px, one, other in tars if one is not None and other is not None]
         if not compared:
@@ -95,14 +89,22 @@ class Calibration:
         following = [px for px, _, _ in compared if px > better[-1]]
         return (better[-1] + following[0]) / 2 if following else float("inf")
 
-    def _protocols(self, small: Side, large: Side) -> list[tuple[str, str, str]]:
+    def _protocols(self, small: Side, large: Side) -> list[Key]:
         lr_lr = (small.network, small.network, "lr-lr")
         lr_hr = (small.network, large.network, "lr-hr")
         return [lr_hr] if large.px >= HR_PX and lr_hr in self.rows else [lr_lr, lr_hr]
 
-    def _row(self, key: tuple[str, str, str], px: float) -> dict | None:
+    def _row(self, key: Key, px: float) -> dict | None:
         """The row that holds from its px up to the next one's; None below the first."""
         return next((row for row in reversed(self.rows.get(key, [])) if row["px"] <= px), None)
+
+
+def _by_key(entries: list[dict]) -> dict[Key, list[dict]]:
+    """The rows of each entry, by ascending px."""
+    return {
+        (entry["network"], entry["other"], entry["protocol"]): sorted(entry["rows"], key=lambda row: row["px"])
+        for entry in entries
+    }
 
 
 def _point(row: dict, far: float) -> dict | None:

@@ -1,6 +1,7 @@
 """A folder of photos -> the faces of each identity."""
 
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,7 +31,7 @@ def faces_of_folder(folder: Path, analysis: TinyFaceAnalysis, aligned: bool = Fa
         raise FileNotFoundError(f"no folder of photos at {folder}; give {LAYOUT}")
     identities, loose, found = find_identities(folder)
     names = [name for name, _ in identities] + [file.stem for file in loose]
-    doubled = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    doubled = sorted(name for name, times in Counter(names).items() if times > 1)
     if doubled:
         raise ValueError(f"{folder} has several identities named {', '.join(doubled[:3])}: rename a folder or a photo")
     if not names:

@@ -113,13 +113,19 @@ class Gallery:
         if self._index is None or self._index[0] != index:
             self._index = index, Index(self.templates_ND, index)
         queries_QD = np.array([probe.vector_D for probe in usable], np.float32).reshape(-1, self.analysis.dim)
+        names, matches = self.names, []
         found = zip(*self._index[1].search(queries_QD, top), strict=True)
-        return [_no_face() if probe is None else self._decide(probe, *next(found), far) for probe in probes]
+        for probe in probes:
+            if probe is None:
+                matches.append(_no_face())
+                continue
+            cosines_K, rows_K = next(found)
+            candidates = [(names[row], float(cosine)) for row, cosine in zip(rows_K, cosines_K, strict=True) if row >= 0]
+            matches.append(self._decide(probe, candidates, far))
+        return matches
 
-    def _decide(self, probe: Template, cosines_K: np.ndarray, rows_K: np.ndarray, far: float) -> Match:
+    def _decide(self, probe: Template, candidates: list[tuple[str, float]], far: float) -> Match:
         """The match of one probe among its candidates."""
-        names = self.names
-        candidates = [(names[row], float(cosine)) for row, cosine in zip(rows_K, cosines_K, strict=True) if row >= 0]
         network = self.analysis.networks[probe.network].name
         if not candidates:
             return Match(UNKNOWN, None, None, None, "", [], probe.px, network)

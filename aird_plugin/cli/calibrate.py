@@ -1,0 +1,97 @@
+"""`aird calibrate`: thresholds of any recognisers, measured on pairs. Heavy imports are inside the functions."""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from aird_plugin.cli.model_arguments import add_network_arguments
+
+EPILOG = """\
+PAIRS is an InsightFace .bin of images of people whom the networks were not trained on: 1,000 impostor pairs support a
+false-accept rate of 1%, 10,000 one of 0.1%. Each image is made small, and cropped as a face of a frame is. The file, by default
+NAME.thresholds.json beside the HR recogniser, records the hashes of the networks; `aird enrol`, `aird recognise` and
+TinyFaceAnalysis read it there, or where --thresholds names it. tools/make_bin.py writes PAIRS from photos.
+"""
+SMALLEST_PX = 4
+# Of the rates that are measured, the one that the table shows.
+SHOWN_FAR = 0.01
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `aird calibrate`."""
+    parser.epilog, add = EPILOG, parser.add_argument
+    add("pairs", metavar="PAIRS", help="pairs of aligned images, an InsightFace .bin")
+    add_network_arguments(parser)
+    add("--px", metavar="N", type=int, nargs="+", help="face sizes to measure. default: 12 16 24 32 48 64")
+    add("--out", metavar="FILE", type=Path, help="file to write, .json. default: beside the HR recogniser")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure the thresholds of the recognisers of a pack, with or without students, for `aird recognise`.
+
+    Raises ValueError, OSError or ImportError, and then writes nothing.
+    """
+    from aird_plugin.evaluation.pair_files import check_pairs_file
+    from aird_plugin.recognition.measure import SIDES, measure
+    from aird_plugin.recognition.networks import find_sources, open_models
+    from aird_plugin.recognition.threshold_files import beside, write_section
+
+    sides = check_sides(args.px) if args.px else SIDES
+    check_pairs_file(args.pairs, images=False)
+    check_impostors(args.pairs)
+    networks = open_models(find_sources(args.models, args.root), args.device).networks
+    out = args.out or beside(networks[-1].model.path)
+    check_place(out)
+    section = measure(networks, networks[-1], args.pairs, sides)
+    write_section(out, section)
+    print(table(section, {network.identity: network.name for network in networks}))
+    print(f"{out}: thresholds of {', '.join(network.name for network in networks)}")
+    return 0
+
+
+def check_sides(px: list[int]) -> tuple[int, ...]:
+    """The face sizes, ascending. Raises ValueError for one outside the range that the crops have."""
+    from aird_plugin.data.constants import FACE_SIDE
+
+    wrong = [one for one in px if not SMALLEST_PX <= one <= FACE_SIDE]
+    if wrong:
+        raise ValueError(f"--px must lie between {SMALLEST_PX} and {FACE_SIDE}, got {wrong[0]}")
+    return tuple(sorted(set(px)))
+
+
+def check_impostors(pairs_file: str) -> None:
+    """Raise ValueError where the pairs support no rate at all."""
+    from aird_plugin.data.pairs import read_pairs
+    from aird_plugin.evaluation.verification import FARS, MIN_FALSE_ACCEPTS, supports
+
+    count = int((~read_pairs(pairs_file).same).sum())
+    if not supports(count, max(FARS)):
+        needed = round(MIN_FALSE_ACCEPTS / max(FARS))
+        raise ValueError(f"{pairs_file} has {count} impostor pairs; {needed} are needed for a false-accept rate of {max(FARS):g}")
+
+
+def check_place(out: Path) -> None:
+    """Raise ValueError where the file cannot be written, before minutes of measuring."""
+    if out.suffix != ".json":
+        raise ValueError(f"--out {out}: the thresholds are a .json file")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise ValueError(f"{out.parent} is no folder that can be written to; name a file in another with --out")
+
+
+def table(section: dict[str, Any], names: dict[str, str]) -> str:
+    """The thresholds at one rate as text: a line for each network and px."""
+    from aird_plugin.cli.tables import aligned, figure
+
+    head = ["network", "px", *(f"{words}: cosine, genuine accepted" for words in ("both at px", "against an untouched face"))]
+    lines, protocols = [head], ("lr-lr", "lr-hr")
+    entries = {(entry["network"], entry["protocol"]): entry["rows"] for entry in section["entries"]}
+    for network, name in names.items():
+        for rows in zip(*(entries[network, protocol] for protocol in protocols), strict=True):
+            cells = []
+            for row in rows:
+                [point] = [point for point in row["points"] if point["far"] == SHOWN_FAR]
+                accepted = "-" if point["tar"] is None else f"{point['tar']:.0%}"
+                cells.append(f"{figure(point['cosine'], 3)}, {accepted}")
+            lines.append([name, str(rows[0]["px"]), *cells])
+    return f"{aligned(lines)}\nat a false-accept rate of {SHOWN_FAR:.0%} for each comparison; - : too few impostor pairs"
