@@ -12,6 +12,7 @@ from aird_plugin.training.nonfinite import check_gradient
 from aird_plugin.training.optim import learning_rate
 from aird_plugin.training.run_log import terms_of
 from aird_plugin.training.setup import student_input
+from aird_plugin.utils.devices import autocast_dtype
 
 NEVER = 1 << 62
 
@@ -72,8 +73,8 @@ def get_model(original, run):
         # Upstream's setup_seed, which has run by now, enables cuDNN's kernel benchmark; `deterministic` turns it off again.
         pin_kernels(recipe.run.deterministic)
         run.stack.callback(student.register_forward_pre_hook(prepare_input).remove)
-        half = torch.bfloat16 if recipe.run.bf16 else torch.float16
-        if recipe.run.bf16 or (recipe.run.fp16 and setup.device.type == "cuda"):
+        half = autocast_dtype(setup.device.type, recipe.run.bf16, recipe.run.fp16)
+        if half is not None:
             autocast_training(student, half, setup.device.type)
             run.stack.callback(delattr, student, "forward")
         if recipe.run.compile:

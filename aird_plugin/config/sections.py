@@ -154,9 +154,9 @@ class RunConfig:
     each term's gradient (gradient_diagnostics.py). verbose: steps between verifications on val_targets, 0 for none before the
     end. facebn: None, or a mode in which each verification is repeated with FaceBN; keep: weight of the old statistics (the
     paper: 0.1); include_bn1d: FaceBN adapts BatchNorm1d too.
-    fp16, bf16: autocast of the student on CUDA (bf16 on the CPU too). compile: torch.compile the student (a minute at the start;
-    on a CPU it needs a C++ compiler). deterministic: the same bits on the same machine (deterministic.py); a run does not resume
-    with other threads, ranks or another PyTorch. device: "auto", "cpu" or "cuda". rank_timeout:
+    fp16, bf16: autocast of the student on CUDA (bf16 on a CPU with AVX-512 too). compile: torch.compile the student (a minute at
+    the start; on a CPU it needs a C++ compiler). deterministic: the same bits on the same machine (deterministic.py); a run does
+    not resume with other threads, ranks or another PyTorch. device: "auto", "cpu" or "cuda". rank_timeout:
     seconds after which ranks that wait for one another time out and report the one that does not respond.
     """
 

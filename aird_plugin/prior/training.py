@@ -34,6 +34,7 @@ from aird_plugin.training.run_state import RunState
 from aird_plugin.training.setup import pick_device
 from aird_plugin.training.signals import stop_signals
 from aird_plugin.utils import distributed
+from aird_plugin.utils.devices import autocast_dtype
 from aird_plugin.utils.errors import Interrupted
 from aird_plugin.utils.provenance import provenance
 from aird_plugin.utils.rank_failure import process_group
@@ -175,7 +176,8 @@ def denoising_loss(state: PriorTrainState, batch: Batch, step: int) -> torch.Ten
     noise_B3SS, timestep_B = noise_B3SS.to(state.device), timestep_B.to(state.device)
     noisy_B3SS = scheduler.add_noise(hr_B3SS, noise_B3SS, timestep_B)
     target_B3SS = scheduler.get_velocity(hr_B3SS, noise_B3SS, timestep_B)
-    with torch.autocast(state.device.type, torch.bfloat16, enabled=recipe.run.bf16):
+    half = autocast_dtype(state.device.type, recipe.run.bf16, fp16=False)
+    with torch.autocast(state.device.type, half, enabled=half is not None):
         predicted_B3SS = state.network(beside(state.unet, noisy_B3SS, lr_B3SS), timestep_B).sample
     return F.mse_loss(predicted_B3SS.float(), target_B3SS)
 

@@ -26,6 +26,7 @@ from aird_plugin.training.signals import StopSignals, stop_signals
 from aird_plugin.training.state import TrainState, build_state
 from aird_plugin.training.validation import eval_specs, evaluate_run, write_student
 from aird_plugin.utils import distributed
+from aird_plugin.utils.devices import autocast_dtype
 from aird_plugin.utils.errors import Interrupted
 from aird_plugin.utils.rank_failure import process_group
 
@@ -102,9 +103,9 @@ def compute_loss(state: TrainState, batch: Batch, step: int, batch_index: int) -
     """Student forward, the inputs of the losses, and the objective."""
     state.network.train()
     run, device = state.setup.recipe.run, state.setup.device.type
-    half = torch.float16 if run.fp16 else torch.bfloat16
+    half = autocast_dtype(device, run.bf16, run.fp16)
     batch = state.setup.add_teacher_outputs(batch)
-    autocast = torch.autocast(device, half, enabled=run.bf16 or (run.fp16 and device == "cuda"))
+    autocast = torch.autocast(device, half, enabled=half is not None)
     with state.setup.record_feature_maps() as student_maps, autocast:
         student_XD = state.network(all_inputs(state.setup, batch))
     epoch = step / state.setup.steps_per_epoch

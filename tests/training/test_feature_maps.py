@@ -12,6 +12,7 @@ from aird_plugin.models.feature_maps import stages_of
 from aird_plugin.training.loop import compute_loss, take_step, train
 from aird_plugin.training.objective import LossDims
 from aird_plugin.training.state import build_state
+from aird_plugin.utils import devices
 
 TERMS = {
     "at": "aird_plugin.losses.at:AT",
@@ -84,8 +85,9 @@ def test_gradient_of_a_map_term_reaches_the_layers_below(keys):
     assert grads["fc.weight"].abs().sum() == 0, "no term uses the embedding"
 
 
-def test_terms_get_float32_maps_under_autocast(keys):
+def test_terms_get_float32_maps_under_autocast(keys, monkeypatch):
     """bfloat16 maps on the CPU are cast to float32 for the terms; the loss equals that of a float32 run within 3%."""
+    monkeypatch.setattr(devices, "cpu_has_bf16", lambda: True)
     whole, half = (build_state(from_flat(keys | {"bf16": bf16})) for bf16 in (False, True))
     captured = []
     half.setup.objective.register_forward_pre_hook(lambda _, args: captured.append(args[0]))
