@@ -67,12 +67,15 @@ class PairEvaluator:
         except ValueError as error:
             raise ValueError(f"{pairs_file}: {error}") from error
         self._frozen: dict[tuple[str, int, str, bool], dict[int, np.ndarray]] = {}
+        # The teacher's, of every evaluator that `with_student` makes. Its centered embeddings depend on the student's run.
+        self._of_teacher: dict[tuple[str, int, str, bool], dict[int, np.ndarray]] = {}
 
     def copies(self) -> str:
         """A warning where over 0.5% of the pairs show one image twice, by bytes, grey levels or known embeddings; else ""."""
         if text := warning_of_pairs(self.pairs_file, self.images_UHWC, self.face_2N, self.same_N):
             return text
-        whole = {key[1]: known for key, known in self._frozen.items() if len(known) == len(self.images_UHWC)}
+        known_embeddings = self._frozen | self._of_teacher
+        whole = {key[1]: known for key, known in known_embeddings.items() if len(known) == len(self.images_UHWC)}
         if not whole:
             return ""
         embeddings_2ND = np.stack([whole[max(whole)][face] for face in self.face_2N.tolist()])
@@ -82,8 +85,7 @@ class PairEvaluator:
         """An evaluator of another student that shares the decoded images and the teacher's embeddings."""
         other = copy.copy(self)
         other.networks, other.means = self.networks | {"student": student}, means
-        # The teacher's centered embeddings depend on the student's run.
-        other._frozen = {key: known for key, known in self._frozen.items() if key[0] == "teacher" and not key[3]}
+        other._frozen = {}
         return other
 
     def evaluate(self, *given, **fields) -> dict:
@@ -145,7 +147,8 @@ class PairEvaluator:
         if adaptation is not None:
             images = DegradedFaces(self.images_UHWC, face_M, px, side, degradation)
             return embed_adapted(network, images, adaptation, self.batch, self.device, self.flip, label)
-        known = self._frozen.setdefault((role, px, degradation, centered), {})
+        store = self._of_teacher if role == "teacher" and not centered else self._frozen
+        known = store.setdefault((role, px, degradation, centered), {})
         missing = [face for face in np.unique(face_M).tolist() if face not in known]
         if missing:
             images = DegradedFaces(self.images_UHWC, np.array(missing), px, side, degradation)

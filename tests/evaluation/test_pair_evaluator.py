@@ -269,6 +269,16 @@ def test_with_student_shares_the_teachers_embeddings_only(pairs_file):
     assert figures(row) == approx(figures(evaluate(Net(16, seed=3), pairs_file, 16, "lr-hr", teacher=Teacher())))
 
 
+def test_students_share_what_the_first_of_them_made_the_teacher_embed(pairs_file):
+    """The shared evaluator has embedded nothing by the teacher, as in a comparison of many students."""
+    teacher = Teacher()
+    evaluator = PairEvaluator(Net(16), pairs_file, teacher)
+    evaluator.with_student(Net(16, seed=3)).evaluate(16, "lr-hr")
+    batches = len(teacher.inputs)
+    evaluator.with_student(Net(16, seed=4)).evaluate(16, "lr-hr")
+    assert 0 < batches == len(teacher.inputs)
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
