@@ -101,6 +101,7 @@ def build_state(recipe: Recipe) -> PriorTrainState:
     recipe = with_target_files(recipe)
     records, recipe = open_faces(recipe)
     lr, hr = both_sizes(recipe, records)
+    recipe.tracker.check_installed()
     ranks = distributed.world_size()
     sampler = BatchSampler(len(records), recipe.bank.views, schedule.batch_size, run.seed, distributed.rank(), ranks)
     torch.manual_seed(run.seed)

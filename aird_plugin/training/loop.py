@@ -73,6 +73,7 @@ def run_steps(state: TrainState, first: int) -> None:
                 log.flush()
                 save(state, done)
             if stop and done < state.setup.total_steps:
+                log.saved(done)
                 raise Interrupted(f"stopped at step {done} of {state.setup.total_steps}; the same command continues from there")
 
 

@@ -1,5 +1,6 @@
 """recipe.json: a run's metadata beside its weights, and the check that a run to be resumed is the same run."""
 
+import dataclasses
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ from aird_plugin.models.load import find_model, graph_file
 from aird_plugin.models.onnx_network import GRAPH_FILE
 from aird_plugin.models.registry import ONNX
 from aird_plugin.training.optim import ScheduleConfig, learning_rate
+from aird_plugin.training.tracker import TrackerConfig
 from aird_plugin.utils import distributed
 from aird_plugin.utils.files import file_sha256, is_same, write_atomically
 from aird_plugin.utils.json_files import read_object
@@ -45,6 +47,7 @@ RESUMABLE_KEYS = frozenset(
         "gradient_compression",
         "save_all_states",
         "upstream",
+        *(field.name for field in dataclasses.fields(TrackerConfig)),
     }
 )
 # Entries that export, adapt and report read.

@@ -127,6 +127,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     """Open the data, build or open the bank, build the student. Raises ValueError for a recipe that does not fit its inputs."""
     device = pick_device(recipe.run.device)
     check_inputs(recipe)
+    recipe.tracker.check_installed()
     recipe = with_student_init(with_target_files(recipe))
     recipe.sizes.check_against(recipe.data.px, recipe.head, recipe.data.degradation)
     records, recipe = open_images(recipe)
