@@ -35,7 +35,7 @@ from aird_plugin.training.tracker import TrackerConfig
 from aird_plugin.utils.paths import expand_user
 
 # Keys whose values are paths, or lists of them; `~` in them is the user's home folder.
-PATH_KEYS = ("rec", "identity_map", "bank", "output", "teacher", "student_init", "prior", "val_targets")
+PATH_KEYS = ("rec", "identity_map", "bank", "output", "teacher", "student_init", "resume_from", "prior", "val_targets")
 SECTIONS: dict[str, type] = {
     "data": DataConfig,
     "bank": BankConfig,
