@@ -65,7 +65,8 @@ class Tracker:
     """
 
     def __init__(self, recipe: Any):
-        self.config, self.output, self.run = recipe.tracker, Path(recipe.run.output), None
+        self.config, self.output = recipe.tracker, Path(recipe.run.output)
+        self.run: Any = None
         suffix = f"_{self.config.suffix_run_name}" if self.config.suffix_run_name else ""
         self.name = self.output.resolve().name + suffix
         if self.config.using_wandb:
