@@ -44,7 +44,7 @@ pictures: $(SET_UP)     ## the charts of the documentation from the rows beside 
 gpu-check: $(SET_UP)    ## this machine's GPU against its CPU, and its speed, on drawn faces; WITH="--arcface-torch DIR" or WITH=--fake
 	$(RUN) tools/check_gpu.py $(WITH)
 
-EXTRAS := arcface faiss insightface onnx prior report video
+EXTRAS := arcface faiss insightface onnx prior report safetensors video wandb
 
 lock: $(SET_UP)         ## constraints-hashed.txt from constraints.txt; asks the index for hashes and downloads no package but uv
 	$(RUN) -m pip install --quiet --disable-pip-version-check uv

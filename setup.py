@@ -18,6 +18,8 @@ EXTRAS = {
     "video": ["trackers>=2.6"],
     "prior": ["diffusers>=0.42"],
     "safetensors": ["safetensors>=0.4.3"],
+    # Its finish_timeout bounds the wait for a lost network at the end of a run.
+    "wandb": ["wandb>=0.31"],
 }
 EXTRAS["ijb"] = [*EXTRAS["insightface"], *EXTRAS["arcface"], "matplotlib>=3.9", "menpo>=0.11", "pandas>=2.2", "prettytable>=3.10"]
 EXTRAS["dev"] = [

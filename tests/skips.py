@@ -19,6 +19,7 @@ EXTRAS = {
     "faiss": ("faiss",),
     "arcface": ("scipy.io", "scipy.stats", "sklearn"),
     "prior": ("diffusers",),
+    "wandb": ("wandb",),
     "ijb": ("matplotlib", "menpo", "pandas", "prettytable"),
 }
 for extra, modules in EXTRAS.items():

@@ -24,6 +24,7 @@ HEAVY = {
     "faiss",
     "trackers",
     "supervision",
+    "wandb",
 }
 STANDARD = set(sys.stdlib_module_names)
 

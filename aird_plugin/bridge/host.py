@@ -17,6 +17,7 @@ from aird_plugin.data.records import open_records
 from aird_plugin.diagnostics.ignored_keys import print_ignored_keys
 from aird_plugin.training.deterministic import deterministic
 from aird_plugin.training.means import write_training_means
+from aird_plugin.training.resume_from import is_begun
 from aird_plugin.training.run_folder import write_or_verify_run
 from aird_plugin.training.setup import build_setup, pick_device
 from aird_plugin.training.signals import stop_signals
@@ -34,6 +35,7 @@ def train(recipe: Recipe, directory: str) -> Path:
     """
     refuse_sizes(recipe)
     refuse_average(recipe)
+    refuse_resume_from(recipe)
     refuse_diagnostics(recipe)
     refuse_skipping(recipe)
     refuse_unlabelled(recipe)
@@ -98,6 +100,15 @@ def refuse_average(recipe: Recipe) -> None:
     if recipe.schedule.weight_average:
         value = recipe.schedule.weight_average
         raise ValueError(f"weight_average={value!r} does not run inside arcface_torch; train without --arcface-torch")
+
+
+def refuse_resume_from(recipe: Recipe) -> None:
+    """Raise ValueError for a start from another run, which the embedded loop loads; from its own checkpoint a run goes on."""
+    if recipe.run.resume_from and not is_begun(recipe):
+        raise ValueError(
+            f"resume_from={recipe.run.resume_from!r} does not run inside arcface_torch; train without --arcface-torch, or set "
+            "student_init, which takes the student alone"
+        )
 
 
 def refuse_diagnostics(recipe: Recipe) -> None:

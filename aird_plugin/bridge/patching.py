@@ -1,6 +1,7 @@
-"""Temporary replacement of attributes and modules."""
+"""Temporary replacement of attributes, modules and environment variables."""
 
 import importlib
+import os
 import sys
 import types
 from collections.abc import Callable
@@ -30,6 +31,16 @@ def rebind(stack: ExitStack, module: str, name: str, make: Callable[[Any], Any])
         stack.callback(delattr, holder, last)
     else:
         stack.callback(setattr, holder, last, before)
+
+
+def set_variable(stack: ExitStack, name: str, value: str) -> None:
+    """Set an environment variable until the stack closes."""
+    before = os.environ.get(name)
+    os.environ[name] = value
+    if before is None:
+        stack.callback(os.environ.pop, name, None)
+    else:
+        stack.callback(os.environ.__setitem__, name, before)
 
 
 def replace_modules(stack: ExitStack, modules: dict[str, types.ModuleType]) -> None:

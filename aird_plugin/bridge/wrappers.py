@@ -6,6 +6,7 @@ import torch
 from easydict import EasyDict
 from torch.optim.lr_scheduler import LRScheduler
 
+from aird_plugin.bridge.patching import set_variable
 from aird_plugin.losses.term import Needs
 from aird_plugin.training.deterministic import pin_kernels
 from aird_plugin.training.nonfinite import check_gradient
@@ -50,10 +51,14 @@ def recipe_config(base: dict, run):
         save_all_states=bridge.save_all_states,
         val_targets=[spec.name for spec in run.eval_specs],
         wandb_key=None,
+        **recipe.tracker.for_arcface_torch(),
     )
     duplicates = sorted(ours.keys() & bridge.upstream.keys())
     if duplicates:
         raise ValueError(f"upstream sets {', '.join(duplicates)}: set such keys in the recipe itself")
+    if recipe.tracker.wandb_key:
+        # Its log prints the config; wandb also takes the key from the environment.
+        set_variable(run.stack, "WANDB_API_KEY", recipe.tracker.wandb_key)
     run.config = EasyDict(base | ours | bridge.upstream)
     return lambda config_file: run.config
 

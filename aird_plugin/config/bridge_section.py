@@ -3,12 +3,10 @@
 from dataclasses import dataclass, field
 
 READERS = ("bank", "upstream")
+# Values that are not written to recipe.json, nor shown in messages.
 SECRETS = ("wandb_key",)
-# Keys of arcface_torch's configs that a recipe passes on in `upstream`.
-UPSTREAM_KEYS = frozenset(
-    "dali dali_aug interclass_filtering_threshold suffix_run_name using_wandb wandb_entity wandb_project wandb_log_all "
-    "save_artifacts wandb_resume notes".split()
-)
+# Keys of arcface_torch's configs that a recipe has not itself and passes on in `upstream`.
+UPSTREAM_KEYS = frozenset({"dali", "dali_aug", "interclass_filtering_threshold"})
 
 
 @dataclass(frozen=True)
@@ -20,7 +18,7 @@ class BridgeConfig:
     installed, arcface_torch reads with it instead of our reader under mxnet's names. gradient_compression: arcface_torch
     averages the student's gradients over ranks in float16 regardless of fp16; False keeps their dtype. save_all_states:
     arcface_torch also writes its own checkpoint_gpu_R.pt, from which it can resume without this package. upstream: further keys
-    passed to arcface_torch unchanged, such as {"using_wandb": True}.
+    passed to arcface_torch unchanged, such as {"dali": True}.
     """
 
     reader: str = "bank"

@@ -31,10 +31,11 @@ from aird_plugin.data.multi_size import SizesConfig
 from aird_plugin.models.head import HeadConfig
 from aird_plugin.prior.config import PriorConfig
 from aird_plugin.training.optim import ScheduleConfig
+from aird_plugin.training.tracker import TrackerConfig
 from aird_plugin.utils.paths import expand_user
 
 # Keys whose values are paths, or lists of them; `~` in them is the user's home folder.
-PATH_KEYS = ("rec", "identity_map", "bank", "output", "teacher", "student_init", "prior", "val_targets")
+PATH_KEYS = ("rec", "identity_map", "bank", "output", "teacher", "student_init", "resume_from", "prior", "val_targets")
 SECTIONS: dict[str, type] = {
     "data": DataConfig,
     "bank": BankConfig,
@@ -44,6 +45,7 @@ SECTIONS: dict[str, type] = {
     "head": HeadConfig,
     "schedule": ScheduleConfig,
     "run": RunConfig,
+    "tracker": TrackerConfig,
     "bridge": BridgeConfig,
     "prior": PriorConfig,
 }
@@ -63,16 +65,18 @@ class Recipe:
     head: HeadConfig
     schedule: ScheduleConfig
     run: RunConfig
+    tracker: TrackerConfig
     bridge: BridgeConfig
     prior: PriorConfig
     terms: dict[str, Any]
     margin: Any = None
 
     def flat(self) -> dict[str, Any]:
-        """Every key and value as a recipe file would state them (what recipe.json stores)."""
+        """Every key and value as a recipe file would state them (what recipe.json stores), secrets left out."""
         out: dict[str, Any] = {}
         for section in SECTIONS:
             out |= dataclasses.asdict(getattr(self, section))
+        out |= dict.fromkeys(SECRETS)
         out["terms"] = {name: f"{type(spec).__module__}:{type(spec).__qualname__}" for name, spec in self.terms.items()}
         for name, spec in (self.terms | ({"margin": self.margin} if self.margin else {})).items():
             out |= {f"{name}_{key}": value for key, value in dataclasses.asdict(spec).items()}
@@ -89,10 +93,12 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recip
 
 
 def parse_override(text: str) -> tuple[str, Any]:
-    """`lr=0.1` -> ("lr", 0.1). What is no Python literal is taken as text: `teacher=w600k_r50.onnx`."""
+    """`lr=0.1` -> ("lr", 0.1). What is no Python literal is taken as text: `teacher=w600k_r50.onnx`; so is a secret."""
     key, equals, value = text.partition("=")
     if not equals or not key.isidentifier():
         raise ValueError(f"{text!r} is not key=value")
+    if key in SECRETS:
+        return key, value
     try:
         return key, ast.literal_eval(value)
     # All that literal_eval may raise.
@@ -130,8 +136,6 @@ def from_flat(config: dict[str, Any]) -> Recipe:
 
 
 def _unknown_key(key: str, known) -> str:
-    if key in SECRETS:
-        return f"{key!r} is no key of a recipe, whose values are written to recipe.json; set WANDB_API_KEY in the environment"
     if key in UPSTREAM_KEYS:
         return (
             f"{key!r} is a key of arcface_torch, not of a recipe: give it in config.upstream, such as upstream={{{key!r}: ...}}; "
@@ -179,5 +183,6 @@ def _of_type(key: str, value: Any, hint: Any) -> Any:
     fits = any(value is None if kind is type(None) else type(value) is kind for kind in allowed)
     if not fits:
         names = " or ".join("None" if kind is type(None) else kind.__name__ for kind in allowed)
-        raise ValueError(f"{key} is a {names}; got {value!r} ({type(value).__name__})")
+        shown = "a value that is not shown" if key in SECRETS else repr(value)
+        raise ValueError(f"{key} is a {names}; got {shown} ({type(value).__name__})")
     return value

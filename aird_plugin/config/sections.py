@@ -147,7 +147,9 @@ class TeacherConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """output: the run folder. resume: continue from its newest checkpoint if there is one; False starts again.
+    """output: the run folder. resume: continue from its newest checkpoint if there is one; False starts again. resume_from: None,
+    or the folder of another run: this one starts from the student and the class centers of its newest checkpoint, with a
+    schedule of its own (training/resume_from.py).
 
     identity_weight: weight of the margin loss; 0 without labels. save_steps: steps between checkpoints, 0 for once an epoch.
     frequent: steps between lines of metrics.jsonl. gradient_diagnostics: 0, or N: every N-th line also has norm and direction of
@@ -163,6 +165,7 @@ class RunConfig:
     output: str = ""
     seed: int = 0
     resume: bool = True
+    resume_from: str | None = None
     identity_weight: float = 1.0
     save_steps: int = 0
     frequent: int = 10

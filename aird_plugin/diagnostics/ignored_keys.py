@@ -8,6 +8,7 @@ from aird_plugin.config.bridge_section import BridgeConfig
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.training.optim import ScheduleConfig
+from aird_plugin.training.tracker import TrackerConfig
 from aird_plugin.utils import distributed
 from aird_plugin.utils.devices import autocast_dtype
 
@@ -33,6 +34,19 @@ def ignored_keys(recipe: Recipe, device_type: str, arcface_torch: bool = False) 
     if run.facebn is None and run.keep != default_of(run, "keep"):
         yield Diagnostic("warning", f"keep={run.keep} has no effect without facebn", "set a mode: facebn='stateless'")
     yield from of_the_schedule(recipe.schedule)
+    yield from of_the_tracker(recipe.tracker, arcface_torch)
+
+
+def of_the_tracker(tracker: TrackerConfig, arcface_torch: bool) -> Iterator[Diagnostic]:
+    """Keys of Weights & Biases without it, and the one that only arcface_torch's loop reads."""
+    names = [field.name for field in dataclasses.fields(tracker)]
+    changed = [name for name in names if getattr(tracker, name) != default_of(tracker, name)]
+    if changed and not tracker.using_wandb:
+        verb = "have" if len(changed) > 1 else "has"
+        yield Diagnostic("warning", f"{', '.join(changed)} {verb} no effect without wandb", "set using_wandb=True")
+    elif tracker.wandb_log_all and not arcface_torch:
+        remedy = "its lines are means over the ranks, and rank 0 logs them once"
+        yield Diagnostic("warning", "wandb_log_all=True has no effect in the embedded loop", remedy)
 
 
 def of_the_bridge(bridge: BridgeConfig) -> Iterator[Diagnostic]:

@@ -18,6 +18,7 @@ EXTRAS = {
     "faiss": "faiss-cpu",
     "video": "trackers",
     "safetensors": "safetensors",
+    "wandb": "wandb",
 }
 
 

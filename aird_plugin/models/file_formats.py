@@ -11,12 +11,19 @@ SAFETENSORS = ".safetensors"
 SUFFIXES = (".onnx", ".pt", ".pth", ".ckpt", SAFETENSORS)
 # What files of other formats are, and how their network becomes one of SUFFIXES.
 OTHER_FORMATS = {
-    (".params", ".json"): "MXNet's; its exporter mxnet.onnx.export_model converts it",
+    (".params", ".json"): "MXNet's; its exporter mxnet.onnx.export_model (1.9) makes an .onnx of the .params and .json files",
     (".caffemodel", ".prototxt"): "Caffe's; caffe2onnx converts it",
-    (".h5", ".keras", ".pb", ".tflite"): "TensorFlow's; `python -m tf2onnx.convert` converts it",
+    (".h5", ".keras"): "Keras's; `python -m tf2onnx.convert --keras FILE --output OUT.onnx` converts it",
+    (".tflite",): "TensorFlow Lite's; `python -m tf2onnx.convert --tflite FILE --output OUT.onnx` converts it",
+    (".pb",): "TensorFlow's; `python -m tf2onnx.convert` converts it",
     (".pdparams", ".pdmodel", ".pdiparams"): "PaddlePaddle's; paddle2onnx converts it",
     (".engine", ".trt", ".plan"): "a TensorRT engine, which no tool converts back; give the .onnx it was built from",
-    (".param", ".ncnn", ".mnn", ".rknn"): "a converted file of a mobile runtime; give the .onnx that it was made from",
+    (
+        ".param",
+        ".ncnn",
+        ".mnn",
+        ".rknn",
+    ): "a file of a mobile runtime, which no tool converts back; give the .onnx it was made from",
     (".mlmodel", ".mlpackage"): "Core ML's; give the file that it was converted from",
     (".xml",): "OpenVINO's; give the .onnx that it was made from",
     (".pkl", ".pickle", ".npy", ".npz"): "Python objects; write torch.save(model.state_dict(), 'model.pt')",
@@ -62,4 +69,5 @@ def save_safetensors(path: Path, state: dict[str, Tensor]) -> None:
         from safetensors.torch import save
     except ImportError as error:
         raise ImportError(f"writing {path} needs `pip install aird_plugin[safetensors]`") from error
-    write_atomically(path, save({name: value.detach().cpu().contiguous() for name, value in state.items()}))
+    # Cloned: the format refuses tensors that share their memory.
+    write_atomically(path, save({name: value.detach().cpu().contiguous().clone() for name, value in state.items()}))

@@ -171,8 +171,9 @@ def _load_safely(path: Path) -> object:
         found = re.search(r"GLOBAL (\S+)", str(error)) if isinstance(error, pickle.UnpicklingError) else None
         if found:
             raise ValueError(
-                f"{path} refused: it would run {found[1]} while loading; only plain tensors are allowed. "
-                "Save it again as torch.save(model.state_dict(), ...)"
+                f"{path} refused: it would run {found[1]} while loading (a whole pickled module, or other objects); only plain "
+                "tensors are allowed. Where you trust it, save its weights again: torch.save(torch.load(FILE, "
+                "weights_only=False).state_dict(), 'OUT.pt')"
             ) from error
         raise ValueError(f"{path} is not a readable PyTorch weight file (corrupt or truncated?): {reason}") from error
 

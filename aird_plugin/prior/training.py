@@ -87,6 +87,10 @@ def build_state(recipe: Recipe) -> PriorTrainState:
     schedule, run, keys = recipe.schedule, recipe.run, recipe.prior
     if run.fp16 or run.compile:
         raise ValueError("a prior is trained in float32 or bf16, uncompiled; set fp16=False, compile=False")
+    if run.resume_from:
+        raise ValueError(
+            f"resume_from={run.resume_from!r} starts a student's run; a prior begins anew, or from its own checkpoint"
+        )
     if schedule.gradient_acc != 1:
         raise ValueError(f"gradient_acc={schedule.gradient_acc}: a prior takes one batch per step; set batch_size")
     sizes = recipe.sizes
@@ -98,6 +102,7 @@ def build_state(recipe: Recipe) -> PriorTrainState:
         raise ValueError(f"prior_side={keys.prior_side} is below px={recipe.data.px}: a prior upsamples")
     device = pick_device(run.device)
     package = diffusers()
+    recipe.tracker.check_installed()
     check_inputs(recipe)
     recipe = with_target_files(recipe)
     records, recipe = open_faces(recipe)

@@ -44,7 +44,7 @@ def save(folder: Path, step: int, shared: dict[str, Any], head: dict[str, Any]) 
         else:
             partial.rename(final)
         sync(folder)
-        for old in _complete(folder)[:-KEPT]:
+        for old in complete(folder)[:-KEPT]:
             shutil.rmtree(old)
     return final
 
@@ -64,10 +64,10 @@ def load_latest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | N
     The heads are memory-mapped: those of all ranks together may exceed the memory of one rank.
     Raises ValueError for a damaged file, with the folder to remove.
     """
-    complete = _complete(folder)
-    if not complete:
+    found = complete(folder)
+    if not found:
         return None
-    newest = complete[-1]
+    newest = found[-1]
     try:
         shared: Any = safe_torch_load(newest / "shared.pt")
         # One rank verifies each head's checksums; the others fail with it.
@@ -93,9 +93,13 @@ def cut_head(heads: list[dict[str, Any]], shard: slice) -> dict[str, Any]:
     """
     states = [head["optimizer"]["state"] for head in heads]
     state = {index: {key: _joined([s[index][key] for s in states], shard) for key in states[0][index]} for index in states[0]}
+    return {"weight": cut_weight(heads, shard), "optimizer": heads[0]["optimizer"] | {"state": state}}
+
+
+def cut_weight(heads: list[dict[str, Any]], shard: slice) -> torch.Tensor:
+    """This rank's part of the class centers, perhaps memory-mapped."""
     pieces = _pieces([head["weight"] for head in heads], shard)
-    weight = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-    return {"weight": weight, "optimizer": heads[0]["optimizer"] | {"state": state}}
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
 def _joined(parts: list, shard: slice):
@@ -120,7 +124,7 @@ def clear(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _complete(folder: Path) -> list[Path]:
+def complete(folder: Path) -> list[Path]:
     """Checkpoints in the folder, oldest first."""
     return sorted(folder.glob("step_*")) if folder.exists() else []
 

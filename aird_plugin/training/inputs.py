@@ -9,6 +9,7 @@ from aird_plugin.data.list_records import LIST_SUFFIXES
 from aird_plugin.evaluation.pair_files import check_pairs_file
 from aird_plugin.models.load import find_model
 from aird_plugin.models.registry import ONNX
+from aird_plugin.training.resume_from import is_begun, source_problem
 from aird_plugin.utils.errors import MissingInputs
 
 SOURCES = {
@@ -20,6 +21,7 @@ SOURCES = {
     "its row 'CISIA'; packs are under ~/.insightface/models, e.g. buffalo_l/w600k_r50.onnx), an arcface_torch model.pt, or a "
     "run folder",
     "student_init": "a run folder, or a .pt file of this recipe's network; for network='onnx' an .onnx recogniser",
+    "resume_from": "the run folder of `aird train`, with its checkpoints",
     "prior": "the run folder of a recipe that trains a prior (gdrd_prior.py), or a diffusion model in diffusers' format",
     "val_targets": "lfw.bin, agedb_30.bin and others come with InsightFace's training sets; your own pairs: tools/make_bin.py; "
     "several: val_targets=\"('lfw.bin', 'agedb_30.bin')\"; val_targets='()' verifies nothing",
@@ -53,6 +55,8 @@ def inputs_of(recipe: Recipe, verification: bool = True) -> Iterator[Input]:
     ):
         if path:
             yield Input(key, path, what, model_problem(path))
+    if recipe.run.resume_from and not is_begun(recipe):
+        yield Input("resume_from", recipe.run.resume_from, "run to start from", source_problem(recipe.run.resume_from))
     if recipe.prior.prior:
         yield Input("prior", recipe.prior.prior, "diffusion prior", None if Path(recipe.prior.prior).is_dir() else "not there")
     for target in target_files(recipe) if verification else ():

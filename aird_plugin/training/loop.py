@@ -19,6 +19,7 @@ from aird_plugin.training.means import write_training_means
 from aird_plugin.training.multi_size import all_inputs, identity_loss
 from aird_plugin.training.objective import build_loss_inputs
 from aird_plugin.training.optim import learning_rate
+from aird_plugin.training.resume_from import start_from_run
 from aird_plugin.training.run_folder import write_or_verify_run
 from aird_plugin.training.run_log import RunLog
 from aird_plugin.training.setup import pick_device
@@ -73,6 +74,7 @@ def run_steps(state: TrainState, first: int) -> None:
             if keep or stop:
                 log.flush()
                 save(state, done)
+                log.saved(done)
             if stop and done < state.setup.total_steps:
                 raise Interrupted(f"stopped at step {done} of {state.setup.total_steps}; the same command continues from there")
 
@@ -157,8 +159,11 @@ def save(state: TrainState, step: int) -> None:
 
 
 def resume(state: TrainState) -> int:
-    """Load the newest checkpoint and return the step to continue from; 0 for a fresh run."""
-    return state.run_state.resume(state.setup.recipe.run)
+    """Load the newest checkpoint and return the step to continue from; 0 for a fresh run, which may start from another run."""
+    first = state.run_state.resume(state.setup.recipe.run)
+    if not first and state.setup.recipe.run.resume_from:
+        start_from_run(state)
+    return first
 
 
 def finish(state: TrainState) -> Path:

@@ -1,5 +1,6 @@
 """recipe.json: a run's metadata beside its weights, and the check that a run to be resumed is the same run."""
 
+import dataclasses
 import json
 import os
 import sys
@@ -17,6 +18,7 @@ from aird_plugin.models.load import find_model, graph_file
 from aird_plugin.models.onnx_network import GRAPH_FILE
 from aird_plugin.models.registry import ONNX
 from aird_plugin.training.optim import ScheduleConfig, learning_rate
+from aird_plugin.training.tracker import TrackerConfig
 from aird_plugin.utils import distributed
 from aird_plugin.utils.files import file_sha256, is_same, write_atomically
 from aird_plugin.utils.json_files import read_object
@@ -45,6 +47,7 @@ RESUMABLE_KEYS = frozenset(
         "gradient_compression",
         "save_all_states",
         "upstream",
+        *(field.name for field in dataclasses.fields(TrackerConfig)),
     }
 )
 # Entries that export, adapt and report read.
@@ -110,7 +113,8 @@ def read_metadata(folder: Path) -> dict:
 def write_or_verify_run(recipe: Recipe, metadata: dict) -> None:
     """Write recipe.json, or check that the run to be resumed has this recipe. ValueError naming the keys that differ.
 
-    num_epoch may be larger than before: one line says what the learning rate does then.
+    num_epoch may be larger than before, with other milestones from its former value on: one line says what the learning rate
+    does then.
     """
     run = recipe.run
     path = Path(run.output) / "recipe.json"
@@ -125,9 +129,13 @@ def write_or_verify_run(recipe: Recipe, metadata: dict) -> None:
         before = json.loads(json.dumps(from_flat({"rec": "-", "output": "-"}).flat())) | before
         longer = is_longer(before.get("num_epoch"), now["num_epoch"])
         resumable = RESUMABLE_KEYS | {"num_epoch"} if longer else RESUMABLE_KEYS
+        if longer and same_past(before["milestones"], now["milestones"], before["num_epoch"]):
+            resumable |= {"milestones"}
         changed = [key for key in now if key in before and key not in resumable and before[key] != now[key]]
         if changed:
             detail = "; ".join(f"{key} was {before[key]!r}, now {now[key]!r}" for key in changed)
+            if changed == ["milestones"] and longer:
+                detail += f" (milestones from the former end, epoch {before['num_epoch']}, on may be added)"
             raise ValueError(f"{run.output} holds another run: {detail}. Use another output=, or resume=False to start again")
         if run.deterministic:
             check_reproducible(saved, metadata)
@@ -135,7 +143,7 @@ def write_or_verify_run(recipe: Recipe, metadata: dict) -> None:
         start = {key: saved[key] for key in OF_A_START if key in saved}
         if longer:
             start["num_epoch"] = before["num_epoch"]
-            print(longer_run(recipe.schedule, before["num_epoch"]), file=sys.stderr)
+            print(longer_run(recipe.schedule, before["num_epoch"], before["milestones"]), file=sys.stderr)
         metadata["earlier"] = [*saved.get("earlier", []), start]
     write_atomically(path, json.dumps(metadata, indent=1).encode())
     if recipe.student.network == ONNX:
@@ -147,11 +155,21 @@ def is_longer(before: Any, now: int) -> bool:
     return type(before) is int and 1 <= before < now
 
 
-def longer_run(schedule: ScheduleConfig, before: int) -> str:
-    """One line on a raised num_epoch. The learning rate is that of a run of the new length, from the checkpoint on."""
+def same_past(before: Any, now: list, end: int) -> bool:
+    """Whether two lists of milestones, the first of any origin, agree before epoch `end`."""
+    numbers = isinstance(before, list) and all(isinstance(one, int | float) for one in before)
+    return numbers and sorted(one for one in before if one < end) == sorted(one for one in now if one < end)
+
+
+def longer_run(schedule: ScheduleConfig, before: int, milestones: Any = None) -> str:
+    """One line on a raised num_epoch. The learning rate is that of a run of the new length, from the checkpoint on.
+
+    milestones: the former ones, where they may differ.
+    """
     rate = learning_rate(schedule, before, 1)
     if schedule.schedule == "step":
-        rule = f"the milestones {schedule.milestones} stay, and the learning rate is {rate:.3g} "
+        stay = "stay" if milestones is None or list(milestones) == list(schedule.milestones) else f"were {tuple(milestones)}"
+        rule = f"the milestones {schedule.milestones} {stay}, and the learning rate is {rate:.3g} "
         rule += f"from epoch {before} on, until a milestone"
     else:
         rule = f"the {schedule.schedule} schedule is stretched over {schedule.num_epoch} epochs: "

@@ -1,4 +1,4 @@
-"""Logging of a run: a progress bar, metrics.jsonl, TensorBoard."""
+"""Logging of a run: a progress bar, metrics.jsonl, TensorBoard, Weights & Biases."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from aird_plugin.training.gradient_diagnostics import INFIX
+from aird_plugin.training.tracker import Tracker
 from aird_plugin.utils import distributed
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.progress import SECONDS_BETWEEN_LINES
@@ -89,7 +90,7 @@ def gradients_of(line: dict) -> dict[str, float]:
 
 
 class RunLog:
-    """metrics.jsonl, a progress bar and TensorBoard of the native loop. Only rank 0 writes."""
+    """metrics.jsonl, a progress bar, TensorBoard and Weights & Biases of the native loop. Only rank 0 writes."""
 
     def __init__(self, setup: Any, first: int):
         self.setup, self.first = setup, first
@@ -101,6 +102,7 @@ class RunLog:
         if self.is_writer:
             output = Path(self.setup.recipe.run.output)
             self.board = SummaryWriter(str(output / "tensorboard"), purge_step=self.first)
+            self.tracker = Tracker(self.setup.recipe)
             total = self.setup.total_steps
             terminal = sys.stderr.isatty()
             self.bar = tqdm(total=total, initial=self.first, desc="train", unit="step", disable=not terminal, dynamic_ncols=True)
@@ -111,6 +113,7 @@ class RunLog:
         if self.is_writer:
             self.bar.close()
             self.board.close()
+            self.tracker.close(failed=failure[0] is not None)
 
     def due(self, done: int) -> bool:
         """Whether a line is written at this step."""
@@ -128,6 +131,7 @@ class RunLog:
 
     def _write(self, line: dict) -> None:
         done, terms, speed = line["step"], terms_of(line), line["samples_per_s"]
+        self.tracker.log(line)
         for name, value in terms.items():
             self.board.add_scalar(f"loss/{name}", value, done)
         for name, value in gradients_of(line).items():
@@ -144,8 +148,10 @@ class RunLog:
             print(f"step {done}/{total} {text} {speed:.0f} images/s, {left} left", file=sys.stderr, flush=True)
 
     def verification(self, done: int, specs: list, rows: list[dict]) -> None:
-        """Write the accuracies of a periodic validation to TensorBoard and the terminal."""
+        """Write the accuracies of a periodic validation to TensorBoard, the tracker and the terminal."""
         if self.is_writer:
+            accuracies = {f"accuracy/{spec.name}": row["accuracy"] for spec, row in zip(specs, rows, strict=True)}
+            self.tracker.log({"step": done, **accuracies})
             for spec, row in zip(specs, rows, strict=True):
                 self.board.add_scalar(f"accuracy/{spec.name}", row["accuracy"], done)
                 self.bar.write(f"step {done} {spec.name}: {row['accuracy']:.2f}", file=sys.stderr)
@@ -153,6 +159,12 @@ class RunLog:
     def flush(self) -> None:
         """Sync the lines to disk before the next checkpoint."""
         self.metrics.flush()
+
+    def saved(self, done: int) -> None:
+        """Give model.pt of this step to the tracker."""
+        if self.is_writer:
+            version = "Final" if done == self.setup.total_steps else f"E{done / self.setup.steps_per_epoch:g}"
+            self.tracker.save_model(Path(self.setup.recipe.run.output) / "model.pt", version)
 
 
 def drop_lines_after(path: Path, step: int) -> None:

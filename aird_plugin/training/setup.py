@@ -30,6 +30,7 @@ from aird_plugin.training.feature_maps import open_maps
 from aird_plugin.training.inputs import check_inputs, with_student_init, with_target_files
 from aird_plugin.training.objective import LossDims, Objective
 from aird_plugin.training.prior_features import WithFeatures, open_encoder, open_features
+from aird_plugin.training.resume_from import check_resume_from
 from aird_plugin.training.run_folder import run_metadata
 from aird_plugin.training.student import build_student
 from aird_plugin.training.teacher_projection import projected_width
@@ -126,6 +127,7 @@ class TrainingSetup:
 def build_setup(recipe: Recipe) -> TrainingSetup:
     """Open the data, build or open the bank, build the student. Raises ValueError for a recipe that does not fit its inputs."""
     device = pick_device(recipe.run.device)
+    recipe.tracker.check_installed()
     check_inputs(recipe)
     recipe = with_student_init(with_target_files(recipe))
     recipe.sizes.check_against(recipe.data.px, recipe.head, recipe.data.degradation)
@@ -139,6 +141,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     encoder = open_encoder(recipe, device)
     objective = build_objective(recipe, student, (embedding_size, len(records)), maps, encoder)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
+    check_resume_from(recipe, embedding_size)
     images, bank = open_caches(recipe, records, teacher, device)
     set_anchors(objective, bank, recipe.run.seed)
     set_left_out(objective, bank, recipe.head.centers)

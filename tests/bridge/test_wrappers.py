@@ -1,3 +1,4 @@
+import os
 from contextlib import ExitStack
 from types import SimpleNamespace
 
@@ -21,6 +22,21 @@ def test_momentum_clipping_and_decay_match_the_embedded_loop(change, bridge_run,
     one, other = (torch.load(folder / "model.pt", weights_only=True) for folder in (upstream, embedded))
     for name, value in other.items():
         torch.testing.assert_close(one[name], value, rtol=1e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_keys_of_wandb_reach_upstream_without_the_api_key(tiny_run, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "of before")
+    keys = {"using_wandb": True, "wandb_key": "secret", "wandb_project": "p", "wandb_log_all": True}
+    setup = SimpleNamespace(records=(), embedding_size=8, device=torch.device("cpu"))
+    with ExitStack() as stack:
+        run = SimpleNamespace(setup=setup, accumulate=1, eval_specs=(), stack=stack)
+        setup.recipe = from_flat(tiny_run | keys)
+        config = wrappers.recipe_config({"wandb_entity": "entity"}, run)("")
+        assert config.using_wandb and config.wandb_project == "p" and config.wandb_log_all and config.wandb_entity is None
+        assert config.wandb_key is None and "secret" not in str(config) and os.environ["WANDB_API_KEY"] == "secret"
+        setup.recipe = from_flat(tiny_run | {"upstream": {"using_wandb": True}})
+        assert wrappers.recipe_config({"wandb_entity": "entity"}, run)("").wandb_entity == "entity"
+    assert os.environ["WANDB_API_KEY"] == "of before"
 
 
 def test_half_precision_is_used_in_training_only():

@@ -66,7 +66,6 @@ def test_mixture_of_degradations_round_trips_through_json():
             "'dali' is a key of arcface_torch, not of a recipe: give it in config.upstream, such as upstream={'dali': ",
         ),
         ({"interclass_filtering_threshold": 0}, "give it in config.upstream"),
-        ({"wandb_key": "x"}, "set WANDB_API_KEY in the environment"),
         ({"val_targets": ""}, "val_targets are paths of .bin files, or () for no verification; got ''"),
         ({"student_input": {"std": 0.5}, "network": "onnx"}, "student_input: std is in grey levels"),
         ({"student_input": {"colour": "bgr"}, "network": "onnx"}, "student_input has no key 'colour'"),

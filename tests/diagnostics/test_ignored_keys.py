@@ -43,6 +43,12 @@ def warnings(keys: dict, arcface_torch: bool = False, device_type: str = "cpu") 
         ({"schedule": "cosine", "decay": 0.5}, "decay=0.5 has no effect with schedule='cosine': set schedule='step'"),
         ({"optimizer": "adamw", "momentum": 0.5}, "momentum=0.5 has no effect with optimizer='adamw'"),
         ({"keep": 0.5}, "keep=0.5 has no effect without facebn: set a mode: facebn='stateless'"),
+        ({"wandb_key": "a b", "notes": "n"}, "wandb_key, notes have no effect without wandb: set using_wandb=True"),
+        (
+            {"using_wandb": True, "wandb_log_all": True},
+            "wandb_log_all=True has no effect in the embedded loop: its lines are means over the ranks, and rank 0 "
+            "logs them once",
+        ),
     ],
     ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
 )

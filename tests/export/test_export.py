@@ -98,7 +98,7 @@ def exported(tiny_run, pairs_file, tmp_path_factory):
     root = tmp_path_factory.mktemp("export")
     run = train(from_flat(tiny_run | {"output": str(root / "run"), "num_epoch": 1}))
     stand_in_detector(root / "det.onnx")
-    options = ["--thresholds", pairs_file, "--server", str(root / "det.onnx")]
+    options = ["--thresholds", pairs_file, "--server", str(root / "det.onnx"), "--safetensors"]
     assert main(["export", str(run), "--out", str(root / "tiny"), "--count", "20", *options]) == 0
     return run, root / "tiny"
 
@@ -108,6 +108,7 @@ def test_folder_layout(exported):
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
     assert files == [
         "MODEL_CARD.md",
+        "model.safetensors",
         "native/manifest.json",
         "native/tiny_16.onnx",
         "server/det.onnx",
@@ -121,6 +122,17 @@ def test_folder_layout(exported):
     task = manifest["tasks"]["recognition"]
     assert manifest["manifest_version"] == 2 and task["input_size"] == [16, 16] and task["embedding_dimension"] == 8
     assert task["sha256"] == hashlib.sha256((out / "native" / "tiny_16.onnx").read_bytes()).hexdigest()
+
+
+def test_safetensors_are_the_students_weights(exported, noise_faces):
+    """Read by the package of that name alone, and as a model of ours."""
+    run, out = exported
+    state = torch.load(run / "model.pt", weights_only=True)
+    found = needs("safetensors.torch").load_file(out / "model.safetensors")
+    assert found.keys() == state.keys() and all(torch.equal(found[name], state[name]) for name in state)
+    models = load_model(out / "model.safetensors", "native16_0.05m"), load_model(run)
+    one, other = (embed(model, low_faces(noise_faces(4), 16, grow=False), flip=False, label="") for model in models)
+    assert np.array_equal(one, other)
 
 
 def test_card_names_the_model_and_no_private_folder(exported, tiny_run):

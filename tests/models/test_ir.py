@@ -3,8 +3,6 @@
 The networks equal AdaFace's and InsightFace_Pytorch's own to the last bit on random weights (docs/benchmarks/teachers.md).
 """
 
-import argparse
-
 import pytest
 import torch
 
@@ -91,21 +89,16 @@ def test_safetensors_are_read_and_written(state, tmp_path):
         load_weights(tmp_path / "torn.safetensors")
 
 
-def test_export_writes_safetensors_on_demand():
-    from aird_plugin.cli.export import add_arguments
-
-    parser = argparse.ArgumentParser()
-    add_arguments(parser)
-    assert parser.parse_args(["run", "--out", "o", "--safetensors"]).safetensors
-
-
 @pytest.mark.parametrize(
     ("name", "about"),
     [
-        ("model-0000.params", "got '.params', which is MXNet's; its exporter"),
+        ("model-0000.params", "got '.params', which is MXNet's; its exporter mxnet.onnx.export_model"),
         ("model.caffemodel", "which is Caffe's"),
-        ("model.H5", "which is TensorFlow's; `python -m tf2onnx.convert`"),
-        ("model.engine", "which is a TensorRT engine"),
+        ("model.H5", "which is Keras's; `python -m tf2onnx.convert --keras FILE"),
+        ("model.tflite", "which is TensorFlow Lite's; `python -m tf2onnx.convert --tflite FILE"),
+        ("model.pb", "which is TensorFlow's; `python -m tf2onnx.convert`"),
+        ("model.engine", "which is a TensorRT engine, .* give the .onnx it was built from"),
+        ("model.mnn", "which is a file of a mobile runtime, .* give the .onnx it was made from"),
         ("model.xyz", r"got '.xyz'$"),
     ],
 )
@@ -120,6 +113,20 @@ def test_torchscript_is_named(tmp_path):
     torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "model.pt")
     with pytest.raises(ValueError, match="model.pt is a TorchScript program, not weights: save its weights"):
         load_weights(tmp_path / "model.pt")
+
+
+def test_whole_pickled_module_is_refused_with_what_to_save(tmp_path):
+    torch.save(torch.nn.Linear(2, 2), tmp_path / "model.pth")
+    with pytest.raises(ValueError, match=r"it would run torch.nn.modules.linear.Linear while .*weights_only=False\).state_dict"):
+        load_weights(tmp_path / "model.pth")
+
+
+def test_tensors_that_share_memory_are_written_each(tmp_path):
+    needs("safetensors")
+    shared = torch.arange(6.0)
+    save_safetensors(tmp_path / "a.safetensors", {"one": shared, "other": shared, "part": shared[2:4]})
+    loaded = load_weights(tmp_path / "a.safetensors")
+    assert torch.equal(loaded["other"], shared) and loaded["part"].tolist() == [2, 3]
 
 
 def test_other_depths_are_refused_with_their_blocks():

@@ -8,7 +8,7 @@ from aird_plugin.__main__ import main
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.training.loop import train
 from aird_plugin.training.optim import ScheduleConfig
-from aird_plugin.training.run_folder import REQUIRED, check_same_start, longer_run, read_metadata
+from aird_plugin.training.run_folder import REQUIRED, check_same_start, longer_run, read_metadata, write_or_verify_run
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,27 @@ def test_raised_num_epoch_goes_on_as_a_run_of_that_length(tiny_run, tmp_path, ca
         train(from_flat(longer | {"num_epoch": 2}))
     with pytest.raises(ValueError, match="lr was 0.05, now 0.1. Use another output="):
         train(from_flat(longer | {"num_epoch": 4, "lr": 0.1}))
+
+
+def test_milestones_may_be_added_with_a_raised_num_epoch(run, tiny_run, tmp_path, capsys):
+    """From the former end on; earlier ones are of the past, which the run has behind it."""
+    shutil.copytree(run, tmp_path / "run")
+    keys = tiny_run | {"num_epoch": 1, "schedule": "step", "output": str(tmp_path / "run")}
+    metadata = read_metadata(run)
+    metadata["recipe"] = from_flat(keys | {"milestones": (0.5, 9)}).flat() | {"embedding_size": 8}
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(metadata))
+
+    def go_on(**change) -> None:
+        recipe = from_flat(keys | change)
+        write_or_verify_run(recipe, metadata | {"recipe": recipe.flat() | {"embedding_size": 8}})
+
+    with pytest.raises(ValueError, match="milestones was .*, now .*milestones from the former end, epoch 1, on may be added"):
+        go_on(num_epoch=4, milestones=(0.2, 2))
+    with pytest.raises(ValueError, match="milestones was"):
+        go_on(milestones=(0.5, 2))
+    go_on(num_epoch=4, milestones=(0.5, 2))
+    said = capsys.readouterr().err
+    assert "the milestones (0.5, 2) were (0.5, 9), and the learning rate is 0.005 from epoch 1 on, until a milestone" in said
 
 
 def test_line_on_a_stretched_schedule():

@@ -8,6 +8,7 @@ import torch
 
 from aird_plugin.training import run_log
 from aird_plugin.training.run_log import drop_lines_after
+from aird_plugin.training.tracker import TrackerConfig
 
 
 def test_lines_after_the_checkpoint_and_a_truncated_line_are_dropped(tmp_path):
@@ -41,7 +42,8 @@ def test_time_left_counts_every_batch_of_a_step(tmp_path, capsys, monkeypatch):
     """Ten steps of three batches of eight images at 24 images a second: a step a second, ten seconds left."""
     schedule = SimpleNamespace(batch_size=8, gradient_acc=3)
     run = SimpleNamespace(output=str(tmp_path), frequent=1)
-    setup = SimpleNamespace(recipe=SimpleNamespace(schedule=schedule, run=run), total_steps=11, steps_per_epoch=11)
+    recipe = SimpleNamespace(schedule=schedule, run=run, tracker=TrackerConfig())
+    setup = SimpleNamespace(recipe=recipe, total_steps=11, steps_per_epoch=11)
     seconds = iter(range(1000))
     monkeypatch.setattr(run_log.time, "monotonic", lambda: next(seconds))
     monkeypatch.setattr(run_log, "SECONDS_BETWEEN_LINES", 0)
