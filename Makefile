@@ -38,8 +38,9 @@ bench-methods: $(SET_UP)   ## every method for two epochs on real faces (AIRD_DA
 bench: $(SET_UP)        ## what is promised of speed and memory, as ratios of one run; WITH="--arcface-torch DIR ..." adds rows; resumable
 	$(RUN) tools/bench.py runs/bench $(WITH)
 
-pictures: $(SET_UP)     ## the charts of the documentation from the rows beside them (docs/pictures)
+pictures: $(SET_UP)     ## the charts of docs/pictures from the rows beside them, and faces at falling sizes by the quickstart's models
 	$(RUN) tools/draw_charts.py
+	if test -e runs/quickstart/quickstart/model.pt; then $(RUN) tools/draw_sizes_picture.py runs/quickstart; fi
 
 gpu-check: $(SET_UP)    ## this machine's GPU against its CPU, and its speed, on drawn faces; WITH="--arcface-torch DIR" or WITH=--fake
 	$(RUN) tools/check_gpu.py $(WITH)

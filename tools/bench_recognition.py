@@ -94,8 +94,8 @@ def bench_networks(args: argparse.Namespace) -> None:
 
     frame_HWC, count = get_image("t1").copy(), FACES[-1]
     points_F52 = places(frame_HWC, count)
+    detector = open_detector(args.detector)
     with tempfile.TemporaryDirectory() as folder:
-        detector, *_ = open_all(args, Path(folder))
         students = [open_student(name, Path(folder)) for name in args.compare]
     crops = {student.side: face_crops(frame_HWC, *face_sizes(points_F52), student.side) for student in students}
     calls: dict[str, Callable] = {"detection": lambda: detector.detect(frame_HWC)}
@@ -137,18 +137,29 @@ def time_faces(frame_HWC: np.ndarray, count: int, networks: tuple, indexes: dict
 
 def open_all(args: argparse.Namespace, folder: Path):
     """InsightFace's detector and mbf recogniser on one thread, and the student."""
+    torch.manual_seed(0)
+    write_onnx(build("mbf", 512), folder / "mbf.onnx", {})
+    mbf = open_insightface(folder / "mbf.onnx")
+    student = open_models([Path(args.student)]).students[0] if args.student else open_student(args.network, folder)
+    return open_detector(args.detector), mbf, student
+
+
+def open_insightface(file: str | Path):
+    """A model of InsightFace on one thread."""
     import onnxruntime
     from insightface.model_zoo import get_model
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    opened = {"providers": ["CPUExecutionProvider"], "sess_options": options}
-    torch.manual_seed(0)
-    write_onnx(build("mbf", 512), folder / "mbf.onnx", {})
-    detector, mbf = get_model(args.detector, **opened), get_model(str(folder / "mbf.onnx"), **opened)
+    return get_model(str(file), providers=["CPUExecutionProvider"], sess_options=options)
+
+
+def open_detector(file: str):
+    """InsightFace's detector, for the frame's own size."""
+    detector = open_insightface(file)
     detector.prepare(-1, input_size=(1280, 896), det_thresh=0.5)
-    return detector, mbf, open_models([Path(args.student)]).students[0] if args.student else open_student(args.network, folder)
+    return detector
 
 
 def open_student(name: str, folder: Path) -> Network:
