@@ -15,6 +15,7 @@ from aird_plugin.models.teacher_input import TeacherInput
 
 PROTOCOLS = ("lr-lr", "lr-hr")
 FACEBN_MODES = ("stateless", "stream", "full")
+SHUFFLES = ("auto", "permutation", "streamed")
 FREEZABLE = (None, "trunk")
 BATCHNORMS = ("auto", "train", "frozen")
 # numpy's limit, which arcface_torch's loop meets; the sampled head's seeds would overflow beyond it.
@@ -34,6 +35,8 @@ class DataConfig:
     each image of a step draws one (data/mixture.py); the verification is then bicubic. mixup: 0, or alpha of Beta(alpha, alpha):
     images are mixed in pairs, for teacher and student alike (data/mixup.py), on the online path and without identities.
     num_workers: processes that prepare batches; 0 prepares them in the training process (best with the bank).
+    shuffle: the order of an epoch. "permutation" holds 16 bytes for each image on every rank; "streamed" computes the rows of a
+    batch when it is due (data/streamed_sampler.py); "auto" is "streamed" above 16.8 million images. A resumed run keeps its own.
     """
 
     rec: str | tuple = ""
@@ -44,6 +47,7 @@ class DataConfig:
     degradation: str | dict = BICUBIC
     num_workers: int = 0
     mixup: float = 0.0
+    shuffle: str = "auto"
 
     def __post_init__(self):
         if not self.rec:
@@ -53,6 +57,8 @@ class DataConfig:
                 raise ValueError(f"rec is a path, or a tuple of paths; got {path!r} in it")
         check_px(self.px)
         check_degradation(self.degradation)
+        if self.shuffle not in SHUFFLES:
+            raise ValueError(f"shuffle is one of {', '.join(SHUFFLES)}; got {self.shuffle!r}")
         for key in ("num_image", "num_workers", "mixup"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")

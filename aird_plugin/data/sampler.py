@@ -41,8 +41,11 @@ class BatchSampler:
         rows_N, views_N = self._epoch_order(epoch)
         first = (position * self.world_size + self.rank) * self.batch_size
         chosen = slice(first, first + self.batch_size)
-        rng = np.random.default_rng((self.seed, NEIGHBOURS, batch, self.rank))
-        return BatchIndices(rows_N[chosen], views_N[chosen], rng)
+        return BatchIndices(rows_N[chosen], views_N[chosen], self.batch_rng(batch))
+
+    def batch_rng(self, batch: int) -> np.random.Generator:
+        """The generator for all other draws of this rank's part of a global batch."""
+        return np.random.default_rng((self.seed, NEIGHBOURS, batch, self.rank))
 
     def _epoch_order(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         if epoch != self._epoch:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from aird_plugin.data.bank.neighbors import label_counts
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 
 
@@ -15,7 +16,8 @@ def check_labels_of_identities(label_N: np.ndarray, num_classes: int) -> Iterato
     if not num_classes:
         yield Diagnostic("note", "the run has no labels", "it trains by terms on the teacher's outputs alone")
         return
-    count_C = np.bincount(label_N, minlength=num_classes)
+    count_C = label_counts(label_N)[1:]
+    count_C = np.pad(count_C, (0, max(num_classes - len(count_C), 0)))
     empty = np.flatnonzero(count_C == 0)
     if len(empty):
         yield Diagnostic(

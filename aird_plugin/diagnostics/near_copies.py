@@ -9,6 +9,7 @@ import numpy as np
 
 from aird_plugin.data.constants import NO_IDENTITY
 from aird_plugin.diagnostics.diagnostic import Diagnostic
+from aird_plugin.diagnostics.row_samples import MANY, random_rows, row_windows
 from aird_plugin.diagnostics.teacher_input import normalized
 
 # Re-encoded, slightly cropped or recoloured copies of one photo lie above this cosine; impostors do not, and other photos of
@@ -36,12 +37,12 @@ def impostor_limit(embeddings_NVD: np.ndarray, label_N: np.ndarray, seed: int = 
     """
     rng = np.random.default_rng(seed)
     count = len(label_N)
-    few = min(max(FEW, count // PART), max(count // 2, 1))
-    row_Q = rng.permutation(count)[:QUERIES]
+    few = min(max(FEW, min(count, MANY) // PART), max(count // 2, 1))
+    row_Q = random_rows(rng, count, QUERIES)
     query_QD = normalized(embeddings_NVD[np.sort(row_Q), 0].astype(np.float32))
     label_Q, maxima = label_N[np.sort(row_Q)], []
     for _ in range(max(DRAWN // few, 1)):
-        row_F = np.sort(rng.permutation(count)[:few])
+        row_F = np.sort(random_rows(rng, count, few))
         cosine_QF = query_QD @ normalized(embeddings_NVD[row_F, 0].astype(np.float32)).T
         cosine_QF[label_Q[:, None] == label_N[row_F]] = -1
         maxima.append(np.maximum(cosine_QF.max(1), 0) ** POWER)
@@ -60,7 +61,8 @@ def check_near_copies(bank, seed: int = 0) -> Iterator[Diagnostic]:
     """Search for one photo under two identities, and twice under one, in the bank's lists of the most similar images."""
     rng = np.random.default_rng(seed)
     # Without labels there is no other identity.
-    row_Q = np.sort(rng.permutation(np.flatnonzero(np.asarray(bank.label_N) != NO_IDENTITY))[:SAMPLE])
+    row_N = row_windows(rng, len(bank.label_N))
+    row_Q = np.sort(rng.permutation(row_N[bank.label_N[row_N] != NO_IDENTITY])[:SAMPLE])
     hard_Q, cosine_Q = first_listed(bank.embeddings_NVD, bank.hard_NK, row_Q)
     if not len(hard_Q):
         return

@@ -12,6 +12,7 @@ import numpy as np
 
 from aird_plugin.data.records import decode_face
 from aird_plugin.diagnostics.diagnostic import Diagnostic
+from aird_plugin.diagnostics.row_samples import row_windows
 
 MAX_IDENTITIES = 150
 MIN_IDENTITIES = 20
@@ -88,8 +89,11 @@ def coloured_images(images_XHWC: np.ndarray) -> np.ndarray:
 
 
 def two_rows_per_identity(label_N: np.ndarray, max_identities: int, rng: np.random.Generator) -> np.ndarray:
-    """Two random rows of each of at most `max_identities` random identities that have two or more. (P, 2)"""
-    shuffled = rng.permutation(len(label_N))
+    """Two random rows of each of at most `max_identities` random identities that have two or more. (P, 2)
+
+    Of a large set, among the rows of random windows.
+    """
+    shuffled = rng.permutation(row_windows(rng, len(label_N)))
     by_label = shuffled[np.argsort(label_N[shuffled], kind="stable")]
     same = np.flatnonzero(label_N[by_label][1:] == label_N[by_label][:-1])
     first = same[np.diff(label_N[by_label][same], prepend=-1) != 0]

@@ -14,15 +14,16 @@ from aird_plugin.data.batches import BankFaces, Neighbours, OnlineFaces
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import BICUBIC, get_degradation
 from aird_plugin.data.device_array import bank_device
+from aird_plugin.data.indexed_records import open_indexed, write_index
 from aird_plugin.data.lowres import RESIZE
 from aird_plugin.data.multi_size import DrawnSizes
 from aird_plugin.data.readable_records import skip_unreadable
 from aird_plugin.data.records import Records, StoredRecords, WithoutLabels, as_stored, open_records
-from aird_plugin.data.sampler import BatchSampler, MPerClassSampler
 from aird_plugin.diagnostics.checks import before_bank
 from aird_plugin.losses.term import Needs
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.training.objective import Objective
+from aird_plugin.training.shuffle import build_sampler
 from aird_plugin.training.teacher_projection import open_projected_cache, projected_width
 from aird_plugin.training.unlabelled import without_labels
 from aird_plugin.utils import distributed
@@ -30,12 +31,14 @@ from aird_plugin.utils import distributed
 NOT_FROM_TEACHER = {Needs.GENERATIVE, Needs.LABELS}
 
 
-def open_faces(recipe: Recipe) -> tuple[Records, Recipe]:
+def open_faces(recipe: Recipe, reread: bool = False) -> tuple[Records, Recipe]:
     """The training images, and the recipe with num_classes filled in, or without all that needs labels (`without_labels`).
+
+    reread: whether to read record files also where the bank has an index of them.
 
     Raises ValueError where recipe and data disagree.
     """
-    stored = open_records(recipe.data.rec, recipe.data.identity_map)
+    stored = open_stored(recipe, reread)
     wanted = recipe.data.num_image
     if wanted and wanted != len(stored):
         raise ValueError(f"num_image={wanted}, but {recipe.data.rec} holds {len(stored)} images")
@@ -53,6 +56,17 @@ def open_faces(recipe: Recipe) -> tuple[Records, Recipe]:
         )
     check_classes(recipe, classes, records.num_classes)
     return records, replace(recipe, head=replace(recipe.head, num_classes=classes))
+
+
+def open_stored(recipe: Recipe, reread: bool) -> Any:
+    """The training set that the recipe names. Of a large one rank 0 writes an index, from which the next start opens it."""
+    place = (recipe.bank.bank, recipe.data.rec, recipe.data.identity_map)
+    if not reread and recipe.bridge.reader != "upstream" and (indexed := open_indexed(*place)):
+        return indexed
+    stored = open_records(*place[1:])
+    if distributed.launched_rank() == 0:
+        write_index(place[0], stored, *place[1:])
+    return stored
 
 
 def readable(recipe: Recipe, records: StoredRecords) -> StoredRecords:
@@ -78,7 +92,9 @@ def check_classes(recipe: Recipe, classes: int, identities: int) -> None:
 def open_caches(
     recipe: Recipe, records: Records, teacher: Teacher | None, device: torch.device
 ) -> tuple[list[ImageCache], TeacherCache | None]:
-    """Image caches at each of the recipe's sizes, and the teacher cache; rank 0 builds what is missing, the others wait.
+    """Image caches at each of the recipe's sizes, and the teacher cache.
+
+    Rank 0 builds what is missing and the others wait, or all ranks build it together where it is in shards.
 
     There is no teacher cache without a teacher, and no image cache on the online path. Rank 0 prints the warnings on the
     teacher's input first.
@@ -96,12 +112,14 @@ def open_caches(
             bank.hide_labels()
         return images, open_projected_cache(recipe.bank, recipe.terms, bank, device)
 
-    if distributed.rank() == 0:
+    # `aird bank` has no process group under torchrun.
+    if distributed.launched_rank() == 0:
         for warning in before_bank(recipe, records, teacher):
             print(warning, file=sys.stderr, flush=True)
-        caches = opened()
+    in_shards = len(records) > recipe.bank.bank_shard_images
+    caches = opened() if distributed.rank() == 0 and not in_shards else None
     distributed.wait_for_rank0()
-    return caches if distributed.rank() == 0 else opened()
+    return caches or opened()
 
 
 def teacher_needs(recipe: Recipe, objective: Objective) -> frozenset[str]:
@@ -145,20 +163,13 @@ def build_source(
     side: int,
     device: torch.device,
 ) -> BankFaces | OnlineFaces | DrawnSizes:
-    """The source of batches. side: the student's input size, for images whose px is drawn. device: where the student trains."""
+    """The source of batches. side: the student's input size, for images whose px is drawn. device: where the student trains.
+
+    recipe: as `with_shuffle` returned it.
+    """
     sizes = recipe.sizes
     drawn_range = sizes.drawn_range(recipe.data.px, recipe.data.degradation)
-    draws = (
-        recipe.bank.views,
-        recipe.schedule.batch_size,
-        recipe.run.seed,
-        distributed.rank(),
-        distributed.world_size(),
-    )
-    if sizes.faces_per_person > 1:
-        sampler: BatchSampler = MPerClassSampler(records.labels, sizes.faces_per_person, *draws)
-    else:
-        sampler = BatchSampler(len(records), *draws)
+    sampler = build_sampler(recipe, records)
     relation = candidates_spec(objective)
     cache = bank if teacher_needs(recipe, objective) else None
     array_device = None

@@ -40,6 +40,7 @@ RESUMABLE_KEYS = frozenset(
         "include_bn1d",
         "bank",
         "bank_on",
+        "bank_shard_images",
         "device",
         "rank_timeout",
         "deterministic",

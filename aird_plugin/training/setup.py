@@ -32,6 +32,7 @@ from aird_plugin.training.objective import LossDims, Objective
 from aird_plugin.training.prior_features import WithFeatures, open_encoder, open_features
 from aird_plugin.training.resume_from import check_resume_from
 from aird_plugin.training.run_folder import run_metadata
+from aird_plugin.training.shuffle import with_shuffle
 from aird_plugin.training.student import build_student
 from aird_plugin.training.teacher_projection import projected_width
 from aird_plugin.training.unlabelled import check_unlabelled
@@ -134,6 +135,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     records, recipe = open_images(recipe)
     teacher = recipe.teacher.load(device.type)
     embedding_size = recipe.student.embedding_size or (projected_width(recipe.terms, teacher) if teacher else 512)
+    ordered = with_shuffle(recipe, len(records))
     student = build_student(recipe, embedding_size)
     check_single_image(recipe, student)
     embedding_size = student.dim if isinstance(student, OnnxNetwork) else embedding_size
@@ -147,12 +149,13 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     set_left_out(objective, bank, recipe.head.centers)
     print_warnings((*check_remainder(recipe, len(records)), *at_start(recipe, records, bank)))
     source: BankFaces | OnlineFaces | DrawnSizes | WithFeatures = build_source(
-        recipe, records, images, bank, objective, student.input_size, device
+        ordered, records, images, bank, objective, student.input_size, device
     )
     if encoder:
         source = WithFeatures(source, open_features(recipe, records, encoder))
     student = student.to(device, memory_format=torch.channels_last)
     metadata = run_metadata(recipe, records, teacher, student, embedding_size)
+    metadata["shuffle"] = ordered.data.shuffle
     if encoder:
         metadata["prior"] = encoder.describe()
     return TrainingSetup(

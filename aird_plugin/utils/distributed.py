@@ -55,6 +55,16 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
+def launched_rank() -> int:
+    """Rank of this process as torchrun started it, also without a process group."""
+    return int(os.environ.get("RANK", 0))
+
+
+def launched_ranks() -> int:
+    """Number of processes that torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
 def barrier() -> None:
     """Wait for the other ranks."""
     if world_size() > 1:

@@ -82,7 +82,7 @@ def test_candidates_equal_the_naive_draw(caches, negatives):
 def test_a_bank_on_the_device_gives_the_same_batches(caches, lone_faces):
     mapped, on_device = source(caches, lone_faces=lone_faces), source(caches, CPU, lone_faces=lone_faces)
     assert on_device.on_device and not mapped.on_device
-    assert on_device.low.rows_MX.data_ptr() != mapped.low.rows_MX.data_ptr() == caches[0].low_NJHWC.ctypes.data
+    assert on_device.low.parts[0].data_ptr() != mapped.low.parts[0].data_ptr() == caches[0].low_NJHWC.ctypes.data
     for number in (0, 3, 9):
         batch, other = mapped[number], on_device[number]
         for field in fields(batch):

@@ -23,10 +23,10 @@ def kill(*words: str, before: str = "") -> subprocess.CompletedProcess:
 
 
 def test_killed_run_and_bank_resume(tmp_path):
-    done = kill("run", "bank", "--trials", "3", "--json", str(tmp_path / "rows.json"))
+    done = kill("run", "bank", "bank in shards", "--trials", "3", "--json", str(tmp_path / "rows.json"))
     assert done.returncode == 0, done.stderr[-2000:]
     rows = json.loads((tmp_path / "rows.json").read_text())
-    assert [(row["work"], row["trials"]) for row in rows] == [("run", 3), ("bank", 3)]
+    assert [(row["work"], row["trials"]) for row in rows] == [("run", 3), ("bank", 3), ("bank in shards", 3)]
     assert all(row["kills"] >= 2 for row in rows)
 
 
@@ -57,4 +57,4 @@ def test_every_killed_work_resumes():
 
 def test_unknown_work_is_rejected():
     done = kill("nonsense")
-    assert done.returncode == 2 and "there are run, two ranks, bank, onnx, report" in done.stderr
+    assert done.returncode == 2 and "there are run, two ranks, bank, bank in shards, onnx, report" in done.stderr

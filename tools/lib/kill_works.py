@@ -119,10 +119,23 @@ def bank(inputs: Path, out: Path) -> None:
     build.open_teacher_cache(config, records, load_teacher(str(inputs / "teacher.pt"), "native112_0.05m", "cpu"))
 
 
+def bank_in_shards(inputs: Path, out: Path) -> None:
+    """The bank in shards of seven images, by the ranks that the environment names."""
+    from aird_plugin.data.bank import build
+    from aird_plugin.data.bank.caches import BankConfig
+    from aird_plugin.data.records import open_records
+    from aird_plugin.models.load import load_teacher
+
+    build.BLOCK = 3
+    config, records = BankConfig(bank=str(out), bank_hard=12, bank_shard_images=7), open_records(str(inputs / "faces"))
+    build.open_image_cache(config, records, 16)
+    build.open_teacher_cache(config, records, load_teacher(str(inputs / "teacher.pt"), "native112_0.05m", "cpu"))
+
+
 def check_bank(out: Path) -> None:
     from aird_plugin.data.bank.files import check_sums
 
-    for manifest in out.glob("*/manifest.json"):
+    for manifest in [*out.glob("*/manifest.json"), *out.glob("*/shard-*/manifest.json")]:
         check_sums(manifest.parent, json.loads(manifest.read_text()))
 
 
@@ -178,6 +191,7 @@ WORKS = {
     "run": Work(train, check_run, run_result),
     "two ranks": Work(lambda inputs, out: train(inputs, out, 2), check_run, run_result, ranks=2),
     "bank": Work(bank, check_bank, bank_result),
+    "bank in shards": Work(bank_in_shards, check_bank, bank_result, ranks=2),
     "onnx": Work(export, check_export, export_result),
     "report": Work(report, check_report, report_result),
 }

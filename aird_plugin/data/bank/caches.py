@@ -11,6 +11,9 @@ part-KEY-vV/  embeddings.npy  float16 (N, V, E)  of one teacher of an ensemble, 
 lowPX-vV/     low.npy         uint8 (N, V/2, px, px, 3)  the LR image of every jitter; mirrored when read
               person.npy      int32 (N,)
 
+The arrays with N rows lie in one file each, or, of more than `bank_shard_images` images, in one for each shard:
+FOLDER/shard-00000/embeddings.npy and so on, read as one array (`sharded.py`); labels and class centers are never split.
+
 Two more folders are optional: the embeddings projected for these images (`training/teacher_projection.py`), and features of a
 generative teacher's encoder on the LR images (`prior_cache.py`).
 
@@ -28,6 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from aird_plugin.data.bank.sharded import open_array
 from aird_plugin.data.constants import NO_IDENTITY
 from aird_plugin.data.degradation import BICUBIC, get_degradation
 from aird_plugin.data.device_array import PLACES
@@ -40,7 +44,7 @@ PART_FORMAT = "aird-bank-part/1"
 LOW_FORMAT = "aird-bank-low/1"
 MANIFEST = "manifest.json"
 # Recorded only where they are not the usual ones.
-OPTIONAL_INPUTS = ("teacher_input", "teacher_px")
+OPTIONAL_INPUTS = ("teacher_input", "teacher_px", "bank_searched")
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,10 @@ class BankConfig:
     same identity and of hard negatives. online: decode, downsample and run the teacher in every step instead (RID still takes
     its lists from the bank). bank_on: where the bank is held during training. "device": copied to the training device;
     "memory": mapped from disk; "auto": on a GPU if it takes at most half of the free memory, else "memory". Batches are equal.
+    bank_searched: the hard negatives of a larger set are searched among so many random images, of another among all; a bank that
+    exists with lists over all images serves too (docs/scale.md).
+    bank_shard_images: a larger set is stored in shards of so many images, which several processes build at once (docs/scale.md);
+    a bank that exists keeps its shards. Multiples of 1,024 give the same bytes as one file.
     skip_bad: the largest share of the images that may be left out because they are unreadable; 0 stops at the first one.
     """
 
@@ -62,6 +70,8 @@ class BankConfig:
     online: bool = False
     bank_on: str = "auto"
     skip_bad: float = 0.0
+    bank_shard_images: int = 1 << 20
+    bank_searched: int = 1 << 23
 
     def __post_init__(self):
         check_views(self.views)
@@ -73,7 +83,7 @@ class BankConfig:
             raise ValueError("bank names the folder of the bank, for example bank=runs/bank")
         if self.view_seed < 0:
             raise ValueError(f"view_seed must be 0 or more; got {self.view_seed!r}")
-        for key in ("bank_same", "bank_hard"):
+        for key in ("bank_same", "bank_hard", "bank_shard_images", "bank_searched"):
             if getattr(self, key) < 1:
                 raise ValueError(f"{key} must be 1 or more; got {getattr(self, key)!r}")
 
@@ -104,7 +114,22 @@ def teacher_cache_inputs(config: BankConfig, records_fingerprint: str, num_faces
         "views_version": VIEWS_VERSION,
         "bank_same": config.bank_same,
         "bank_hard": config.bank_hard,
-    } | teacher_input_entry(teacher)
+    } | (teacher_input_entry(teacher) | ({"bank_searched": searched} if (searched := candidates_of(config, num_faces)) else {}))
+
+
+def candidates_of(config: BankConfig, num_faces: int) -> int:
+    """The number of images among which the hard negatives of so many are searched, 0 for all.
+
+    A bank that is complete or begun with lists over all images keeps them.
+    """
+    if num_faces <= config.bank_searched:
+        return 0
+    for name in (MANIFEST, "building.json", "shards.json"):
+        try:
+            return int(config.bank_searched if "bank_searched" in read_object(config.teacher_folder / name)["inputs"] else 0)
+        except (OSError, ValueError, KeyError, TypeError):
+            continue
+    return config.bank_searched
 
 
 def teacher_input_entry(teacher: dict[str, Any]) -> dict[str, Any]:
@@ -153,16 +178,6 @@ def _short(value) -> str:
     """A value for an error message; hashes are cut."""
     text = str(value)
     return text if len(text) <= 40 else text[:12] + "..."
-
-
-def open_array(folder: Path, name: str) -> np.ndarray:
-    """Map an array of the bank (shared pages, private writes). Raises ValueError if the file is truncated or missing."""
-    path = folder / f"{name}.npy"
-    try:
-        return np.load(path, mmap_mode="c", allow_pickle=False)
-    # numpy parses the header with Python's tokenizer and parser, which raise many error types on damaged text.
-    except Exception as error:
-        raise ValueError(f"{path} is missing or damaged ({error}); remove {folder} and build the bank again") from error
 
 
 class TeacherCache:

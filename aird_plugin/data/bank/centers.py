@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 
-from aird_plugin.data.bank.neighbors import class_means, normalised
+from aird_plugin.data.bank.neighbors import COLUMN_BLOCK, class_means, label_counts, normalised
 from aird_plugin.data.constants import NO_IDENTITY
 
 MAX_ROWS, MAX_IDENTITIES = 20_000, 1000
@@ -44,12 +44,15 @@ def foreign_classifier(teacher, num_classes: int, share: float) -> str:
 
 def sample_identities(label_N: np.ndarray, min_images: int = 1, seed: int = 0) -> np.ndarray:
     """The rows of all images of up to 1,000 random identities with `min_images` or more, about 20,000 rows at most. (X,)"""
-    known_N = np.asarray(label_N) != NO_IDENTITY
-    count_C = np.bincount(np.asarray(label_N)[known_N], minlength=1)
+    count_C = label_counts(label_N)[1:]
     chosen = np.random.default_rng(seed).permutation(np.flatnonzero(count_C >= max(min_images, 1)))[:MAX_IDENTITIES]
     within = int(np.searchsorted(np.cumsum(count_C[chosen]), MAX_ROWS, side="right"))
     # Two at least: one identity alone has nothing to be compared with.
-    return np.flatnonzero(np.isin(label_N, chosen[: max(within, 2)]))
+    is_chosen_C = np.zeros(len(count_C) + 1, bool)
+    is_chosen_C[chosen[: max(within, 2)] - NO_IDENTITY] = True
+    blocks = (slice(start, start + COLUMN_BLOCK) for start in range(0, len(label_N), COLUMN_BLOCK))
+    found = [block.start + np.flatnonzero(is_chosen_C[np.asarray(label_N[block]) - NO_IDENTITY]) for block in blocks]
+    return np.concatenate([np.empty(0, np.int64), *found])
 
 
 def share_of_own(centers_CD: np.ndarray, embeddings_XD: np.ndarray, label_X: np.ndarray) -> float:

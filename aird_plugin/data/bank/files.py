@@ -11,13 +11,17 @@ from typing import Any
 import numpy as np
 
 from aird_plugin.data.bank.caches import MANIFEST
+from aird_plugin.utils import distributed
 from aird_plugin.utils.files import checksum, sync, write_atomically
+from aird_plugin.utils.json_files import read_object
 
 STATE = "building.json"
 # While a folder is built: a checksum of each finished row's image.
 SUMS = "images"
 OF_THE_RECORDS = {"records", "num_faces"}
 COPIED_ROWS = 4096
+# Bytes of a cache whose checksums a start verifies.
+VERIFIED_AT_START = 4 << 30
 
 
 class Build:
@@ -90,16 +94,28 @@ class Build:
     def save(self, name: str, array: np.ndarray) -> None:
         np.save(self.folder / f"{name}.npy", array, allow_pickle=False)
 
-    def finish(self, metadata: dict[str, Any]) -> dict[str, Any]:
-        """Write the manifest after all files are on disk; this completes the folder."""
-        (self.folder / f"{SUMS}.npy").unlink(missing_ok=True)
-        files = sorted(self.folder.glob("*.npy"))
+    def finish(self, metadata: dict[str, Any], keep_sums: bool = False) -> dict[str, Any]:
+        """Write the manifest after all files are on disk; this completes the folder. keep_sums: of the images, in an own file."""
+        if not keep_sums:
+            (self.folder / f"{SUMS}.npy").unlink(missing_ok=True)
+        files = sorted(path for path in self.folder.glob("*.npy") if path.stem != SUMS)
         for path in files:
             sync(path)
         manifest = {"inputs": self.inputs, **metadata, "crc32": {path.name: checksum(path) for path in files}}
         write_atomically(self.folder / MANIFEST, json.dumps(manifest, indent=1).encode())
         (self.folder / STATE).unlink(missing_ok=True)
         return manifest
+
+
+def saved(folder: Path, arrays: dict[str, np.ndarray]) -> dict[str, int]:
+    """Write the arrays to `folder`; returns the checksum of each file once it is on disk."""
+    sums = {}
+    for name, array in arrays.items():
+        path = folder / f"{name}.npy"
+        np.save(path, array, allow_pickle=False)
+        sync(path)
+        sums[path.name] = checksum(path)
+    return sums
 
 
 def new_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
@@ -121,10 +137,36 @@ def new_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
     return array
 
 
-def check_sums(folder: Path, manifest: dict[str, Any]) -> None:
-    """Raise ValueError naming a file whose checksum differs from the manifest's. Older banks have no checksums."""
-    for name, expected in manifest.get("crc32", {}).items():
-        path = folder / name
+def check_own_sums(folder: Path) -> None:
+    """Verify this rank's share of the files of a complete folder, where a start verifies only some. Raises as `check_sums`."""
+    manifest = read_object(folder / MANIFEST)
+    sums = list(manifest.get("crc32", {}).items())
+    if sum((folder / name).stat().st_size for name, _ in sums) > VERIFIED_AT_START:
+        check_sums(folder, {"crc32": dict(sums[distributed.launched_rank() :: distributed.launched_ranks()])})
+
+
+def some_files(folder: Path, names: list[str], limit: float) -> list[str]:
+    """All names, or random ones whose files have `limit` bytes together at most, over all ranks; missing files count as empty."""
+    size = {name: path.stat().st_size if (path := folder / name).exists() else 0 for name in names}
+    if sum(size.values()) <= limit:
+        return names
+    limit /= distributed.launched_ranks()
+    chosen, total = [name for name in names if not size[name]], 0
+    for place in np.random.default_rng().permutation(len(names)):
+        if size[names[place]] and total + size[names[place]] <= limit:
+            chosen.append(names[place])
+            total += size[names[place]]
+    return chosen
+
+
+def check_sums(folder: Path, manifest: dict[str, Any], limit: float = math.inf) -> None:
+    """Raise ValueError naming a file that is missing, or whose checksum differs from the manifest's. Older banks have none.
+
+    limit: where all files have more bytes, each rank reads random ones, of so many bytes over all ranks.
+    """
+    sums = manifest.get("crc32", {})
+    for name in some_files(folder, list(sums), limit):
+        path, expected = folder / name, sums[name]
         try:
             problem = None if checksum(path) == expected else "its bytes have changed since"
         except OSError as error:

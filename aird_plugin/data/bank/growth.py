@@ -11,6 +11,7 @@ import numpy as np
 
 from aird_plugin.data.bank.caches import MANIFEST
 from aird_plugin.data.bank.files import OF_THE_RECORDS, STATE, SUMS, check_sums, new_array
+from aird_plugin.data.bank.sharded import shard_name
 from aird_plugin.data.joined_records import source_prints
 from aird_plugin.data.records import Records
 from aird_plugin.utils.files import write_atomically
@@ -55,9 +56,20 @@ def reopen(folder: Path, records: Records) -> None:
     inputs = manifest["inputs"]
     done = int(inputs["num_faces"])
     print(f"{folder}: {done:,} images are kept, {len(records) - done:,} of further training sets are added", file=sys.stderr)
-    sums_N: Any = new_array(folder / f"{SUMS}.npy", (done,), np.uint64)
-    hashed = image_sum(records)
-    sums_N[:] = [hashed(row) for row in range(done)]
-    sums_N.flush()
-    write_atomically(folder / STATE, json.dumps({"inputs": inputs, "rows_done": done}).encode())
+    size = manifest.get("shard_images")
+    if size:
+        # The shards' own manifests say that they are complete, for the earlier records.
+        for number, first in enumerate(range(0, done, size)):
+            write_image_sums(folder / shard_name(number), records, range(first, min(first + size, done)))
+    else:
+        write_image_sums(folder, records, range(done))
+        write_atomically(folder / STATE, json.dumps({"inputs": inputs, "rows_done": done}).encode())
     (folder / MANIFEST).unlink()
+
+
+def write_image_sums(folder: Path, records: Records, rows: range) -> None:
+    """Write the checksums of these images, as a build leaves them."""
+    sums_R: Any = new_array(folder / f"{SUMS}.npy", (len(rows),), np.uint64)
+    hashed = image_sum(records)
+    sums_R[:] = [hashed(row) for row in rows]
+    sums_R.flush()

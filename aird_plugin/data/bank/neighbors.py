@@ -2,12 +2,15 @@
 
 The search runs in blocks of rows, so memory does not grow with N x N. It costs N * N * D multiply-adds: 0.03 TFLOP for 15,000
 images of width 128, 250 TFLOP for CASIA's 494,414 of width 512 (about an hour on a CPU with 100 GFLOP/s, under a minute on a
-data-center GPU).
+data-center GPU). Among M candidates it costs N * M * D: sets of more than `bank_searched` images are searched in a random sample.
 
 An image of label NO_IDENTITY counts as an identity of its own, without a center.
 
 N = images, D = embedding width, C = identities, K = length of a list.
 """
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,10 +24,15 @@ COLUMN_BLOCK = 65536
 
 
 def class_means(embeddings_ND: np.ndarray, label_N: np.ndarray, num_classes: int) -> np.ndarray:
-    """Normalised mean embedding of each identity. float32 (C, D); an identity without images has a row of zeros."""
+    """Normalised mean embedding of each identity. float32 (C, D); an identity without images has a row of zeros.
+
+    The sums run over blocks of images, so that a mapped array is never in memory as a whole.
+    """
     sums_CD = np.zeros((num_classes, embeddings_ND.shape[1]), np.float64)
-    known_N = label_N != NO_IDENTITY
-    np.add.at(sums_CD, label_N[known_N], embeddings_ND[known_N])
+    for start in range(0, len(label_N), COLUMN_BLOCK):
+        rows = slice(start, start + COLUMN_BLOCK)
+        known_R = label_N[rows] != NO_IDENTITY
+        np.add.at(sums_CD, label_N[rows][known_R], embeddings_ND[rows][known_R])
     return normalised(sums_CD).astype(np.float32)
 
 
@@ -33,52 +41,132 @@ def normalised(rows_ND: np.ndarray) -> np.ndarray:
     return rows_ND / np.maximum(np.linalg.norm(rows_ND, axis=1, keepdims=True), 1e-12)
 
 
-def same_identity_lists(embeddings_ND: np.ndarray, label_N: np.ndarray, length: int) -> np.ndarray:
-    """For each image, the other images of its identity, most similar first. int32 (N, length), padded with -1."""
-    lists_NK = np.full((len(label_N), length), NO_IDENTITY, np.int32)
-    by_label = np.argsort(label_N, kind="stable")
-    by_label = by_label[label_N[by_label] != NO_IDENTITY]
-    starts = np.flatnonzero(np.diff(label_N[by_label], prepend=NO_IDENTITY))
-    for rows in np.split(by_label, starts[1:]):
-        if len(rows) > 1:
-            cosine = embeddings_ND[rows] @ embeddings_ND[rows].T
-            np.fill_diagonal(cosine, -np.inf)
-            nearest = np.argsort(-cosine, axis=1, kind="stable")[:, : min(length, len(rows) - 1)]
-            lists_NK[rows, : nearest.shape[1]] = rows[nearest]
-    return lists_NK
+def rows_by_label(label_N: np.ndarray, out_N: np.ndarray | None = None) -> np.ndarray:
+    """The images in the order of their labels, and of their rows within a label: a stable argsort, in blocks. int32 (N,).
+
+    It is written to `out_N`, which may be mapped from a file; memory grows with the number of identities, not of images.
+    """
+    found_N = np.empty(len(label_N), np.int32) if out_N is None else out_N
+    next_C = np.cumsum(np.concatenate([[0], label_counts(label_N)]))[:-1]
+    for start in range(0, len(label_N), COLUMN_BLOCK):
+        # NO_IDENTITY comes first.
+        label_R = np.asarray(label_N[start : start + COLUMN_BLOCK], np.int64) - NO_IDENTITY
+        order_R = np.argsort(label_R, kind="stable")
+        sorted_R = label_R[order_R]
+        found_N[next_C[sorted_R] + np.arange(len(sorted_R)) - np.searchsorted(sorted_R, sorted_R)] = start + order_R
+        label_U, count_U = np.unique(sorted_R, return_counts=True)
+        next_C[label_U] += count_U
+    return found_N
 
 
-def hard_lists(embeddings_ND: np.ndarray, label_N: np.ndarray, length: int, device: str = "cpu") -> np.ndarray:
+def label_counts(label_N: np.ndarray) -> np.ndarray:
+    """Number of images without identity, then of each identity, counted in blocks. int64 (C + 1,)"""
+    count_C = np.zeros(1, np.int64)
+    for start in range(0, len(label_N), COLUMN_BLOCK):
+        found_C = np.bincount(np.asarray(label_N[start : start + COLUMN_BLOCK], np.int64) - NO_IDENTITY, minlength=len(count_C))
+        found_C[: len(count_C)] += count_C
+        count_C = found_C
+    return count_C
+
+
+def same_identity_lists(
+    embeddings_ND: np.ndarray,
+    label_N: np.ndarray,
+    length: int,
+    rows: range | None = None,
+    by_label_N: np.ndarray | None = None,
+) -> np.ndarray:
+    """For each image, the other images of its identity, most similar first. int32 (N, length), padded with -1.
+
+    rows: the images whose lists are returned, all by default. by_label_N: `rows_by_label`, where it is known.
+    """
+    rows = range(len(label_N)) if rows is None else rows
+    by_label_N = rows_by_label(label_N) if by_label_N is None else by_label_N
+    start_C = np.cumsum(np.concatenate([[0], label_counts(label_N)]))
+    lists_RK = np.full((len(rows), length), NO_IDENTITY, np.int32)
+    for label in np.unique(label_N[rows.start : rows.stop]):
+        if label == NO_IDENTITY:
+            continue
+        all_X = by_label_N[start_C[label + 1] : start_C[label + 2]]
+        own_X = np.flatnonzero((all_X >= rows.start) & (all_X < rows.stop))
+        if len(all_X) > 1:
+            all_XD = embeddings_ND[all_X]
+            # One and the same array for a whole identity: the product is then symmetric to the last bit.
+            own_XD = all_XD if len(own_X) == len(all_X) else all_XD[own_X]
+            cosine_XX = own_XD @ all_XD.T
+            cosine_XX[np.arange(len(own_X)), own_X] = -np.inf
+            nearest_XK = np.argsort(-cosine_XX, axis=1, kind="stable")[:, : min(length, len(all_X) - 1)]
+            lists_RK[all_X[own_X] - rows.start, : nearest_XK.shape[1]] = all_X[nearest_XK]
+    return lists_RK
+
+
+class Candidates(NamedTuple):
+    """The images among which hard negatives are searched: M of all. normalised float32 (M, D); their rows, ascending, (M,)."""
+
+    embeddings_MD: np.ndarray
+    row_M: np.ndarray
+
+    @classmethod
+    def sample(cls, embeddings_ND: np.ndarray, count: int, out_MD: Callable[[int], np.ndarray] | None = None) -> "Candidates":
+        """About `count` random images, always the same; out_MD: number -> an array for them, for example in a file."""
+        row_M = np.unique(np.random.default_rng(0).integers(0, len(embeddings_ND), count))
+        found_MD = embeddings_ND[:0] if out_MD is None else out_MD(len(row_M))
+        if out_MD is None:
+            return cls(embeddings_ND[row_M], row_M)
+        for start in range(0, len(row_M), COLUMN_BLOCK):
+            block = slice(start, start + COLUMN_BLOCK)
+            found_MD[block] = embeddings_ND[row_M[block]]
+        return cls(found_MD, row_M)
+
+
+def hard_lists(
+    embeddings_ND: np.ndarray,
+    label_N: np.ndarray,
+    length: int,
+    device: str = "cpu",
+    rows: range | None = None,
+    candidates: Candidates | None = None,
+) -> np.ndarray:
     """For each image, the images of other identities with the most similar embeddings, most similar first.
 
-    int32 (N, length), padded with -1 if fewer images of other identities exist. embeddings_ND: normalised float32.
+    int32 (N, length), padded with -1 if fewer images of other identities exist. embeddings_ND: normalised float32. rows: the
+    images whose lists are returned, all by default. candidates: the images that are searched, all by default.
     """
-    total = len(label_N)
-    lists_NK = np.full((total, length), NO_IDENTITY, np.int32)
-    columns_ND = torch.from_numpy(embeddings_ND)
-    if fits(torch.device(device), columns_ND.nbytes):
-        columns_ND = columns_ND.to(device)
-    own_N = NO_IDENTITY - 1 - np.arange(total)
-    labels = torch.from_numpy(np.where(label_N == NO_IDENTITY, own_N, np.asarray(label_N, np.int64))).to(device)
-    blocks = (range(first, min(first + ROW_BLOCK, total)) for first in range(0, total, ROW_BLOCK))
-    for block in progress(blocks, total, "hard negatives", "images"):
-        rows = slice(block.start, block.stop)
-        best, index = _nearest_impostors(columns_ND, labels, rows, min(length, total), device)
-        index[best == -torch.inf] = NO_IDENTITY
-        lists_NK[rows, : index.shape[1]] = index.cpu().numpy()
-    return lists_NK
+    rows = range(len(label_N)) if rows is None else rows
+    found = candidates or Candidates(embeddings_ND, np.arange(0))
+    lists_RK = np.full((len(rows), length), NO_IDENTITY, np.int32)
+    columns_MD = torch.from_numpy(found.embeddings_MD)
+    if fits(torch.device(device), columns_MD.nbytes):
+        columns_MD = columns_MD.to(device)
+    blocks = (range(first, min(first + ROW_BLOCK, rows.stop)) for first in range(rows.start, rows.stop, ROW_BLOCK))
+    for block in progress(blocks, len(rows), "hard negatives", "images"):
+        queries_RD = torch.from_numpy(embeddings_ND[block.start : block.stop]).to(device)
+        own_R = _identities(label_N, np.asarray(block)).to(device)
+        best, index = _nearest_impostors(queries_RD, own_R, columns_MD, label_N, candidates and found.row_M, length)
+        list_RK = index.cpu().numpy() if candidates is None else found.row_M[index.cpu().numpy()]
+        list_RK[(best == -torch.inf).cpu().numpy()] = NO_IDENTITY
+        lists_RK[block.start - rows.start : block.stop - rows.start, : list_RK.shape[1]] = list_RK
+    return lists_RK
 
 
 def _nearest_impostors(
-    columns_ND: torch.Tensor, label_N: torch.Tensor, rows: slice, length: int, device: str
+    queries_RD: torch.Tensor,
+    own_R: torch.Tensor,
+    columns_MD: torch.Tensor,
+    label_N: np.ndarray,
+    row_M: np.ndarray | None,
+    length: int,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and indices of the running top `length` over blocks of columns. Both (rows, length)."""
-    queries = columns_ND[rows].to(device)
+    """Cosines and places among the columns of the running top `length` over blocks of columns. Both (rows, length).
+
+    row_M: the rows of the columns, None where they are all rows.
+    """
     best = index = torch.empty(0)
-    for first in range(0, len(columns_ND), COLUMN_BLOCK):
-        block = slice(first, first + COLUMN_BLOCK)
-        cosine = queries @ columns_ND[block].to(device).T
-        cosine.masked_fill_(label_N[rows][:, None] == label_N[block], -torch.inf)
+    for first in range(0, len(columns_MD), COLUMN_BLOCK):
+        block = slice(first, min(first + COLUMN_BLOCK, len(columns_MD)))
+        cosine = queries_RD @ columns_MD[block].to(queries_RD.device).T
+        column_rows = np.arange(block.start, block.stop) if row_M is None else row_M[block]
+        cosine.masked_fill_(own_R[:, None] == _identities(label_N, column_rows).to(own_R.device), -torch.inf)
         near, column = cosine.topk(min(length, cosine.shape[1]), dim=1)
         column += first
         if first > 0:
@@ -87,3 +175,9 @@ def _nearest_impostors(
             column = column.gather(1, order)
         best, index = near, column
     return best, index
+
+
+def _identities(label_N: np.ndarray, row_R: np.ndarray) -> torch.Tensor:
+    """The labels of these images, int64; those without identity have one of their own."""
+    label_R = np.asarray(label_N[row_R], np.int64)
+    return torch.from_numpy(np.where(label_R == NO_IDENTITY, NO_IDENTITY - 1 - row_R, label_R))

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from aird_plugin.data.bank.build import BLOCK, found_or_built
 from aird_plugin.data.bank.caches import BankConfig, ImageCache, open_array
 from aird_plugin.data.bank.files import Build
+from aird_plugin.data.bank.found import found_or_built
+from aird_plugin.data.readable_records import BLOCK
 from aird_plugin.utils.progress import progress
 
 PRIOR_FORMAT = "aird-bank-prior/1"

@@ -25,7 +25,8 @@ MAX_LABELS = 1 << 31
 class FaceRecords:
     """Images and labels of a `.rec` in either layout. A row is an image, in ascending key order.
 
-    labels: int64 (N,), the first label of a record with several. num_classes: highest label + 1. keys: int64 (N,).
+    labels: int64 (N,), the first label of a record with several. num_classes: highest label + 1. keys, offset_N: of
+    the records, int64 (N,).
 
     Key 0 counts as a header only if it has two labels, 1 < first <= second, and no payload; anything else there is an image.
     (Upstream treats any array label as a header, and silently reads an empty data set from multi-label records.) Raises
@@ -40,7 +41,7 @@ class FaceRecords:
         if not len(self.keys):
             raise ValueError(f"{self.path} contains no image; make it again, for example with tools/make_rec.py")
         keys, offsets = self.reader.index()
-        self._offsets = offsets[np.searchsorted(keys, self.keys)]
+        self.offset_N = offsets[np.searchsorted(keys, self.keys)]
         heads = self.reader.heads(self.keys)
         self.left_out = check_coverage(self.reader)
         self.left_out.taken = len(self)
@@ -58,7 +59,7 @@ class FaceRecords:
 
     def payload(self, row: int) -> bytes:
         """The stored image file of a row, undecoded."""
-        return self.reader.payload_at(int(self._offsets[row]))
+        return self.reader.payload_at(int(self.offset_N[row]))
 
     def where(self, row: int) -> str:
         """File and key of a row, for error messages."""

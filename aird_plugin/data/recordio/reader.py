@@ -7,7 +7,7 @@ import mmap
 import operator
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,6 +26,18 @@ class Heads(NamedTuple):
     label: np.ndarray
     num_labels: np.ndarray
     size: np.ndarray
+
+
+def whole_payload(data: Any, size: int, offset: int) -> bytes | None:
+    """The payload of the record at `offset` of a file of `size` bytes; None for one in parts, or damaged."""
+    if offset + FRAME.size + HEADER.size > size:
+        return None
+    magic, word = FRAME.unpack_from(data, offset)
+    start = offset + FRAME.size
+    stop = start + (word & ((1 << form.LENGTH_BITS) - 1))
+    first = start + HEADER.size + 4 * HEADER.unpack_from(data, start)[0]
+    intact = magic == MAGIC and word >> form.LENGTH_BITS == form.WHOLE and first <= stop and padded(stop) <= size
+    return data[first:stop] if intact else None
 
 
 class RecordReader:
@@ -97,14 +109,9 @@ class RecordReader:
 
     def payload_at(self, offset: int) -> bytes:
         """Return the payload of the record at `offset` (from `index`), five times as fast as reading the whole record."""
-        data, size = self.mapped(), self.file_size
-        if offset + FRAME.size + HEADER.size <= size:
-            magic, word = FRAME.unpack_from(data, offset)
-            start = offset + FRAME.size
-            stop = start + (word & ((1 << form.LENGTH_BITS) - 1))
-            first = start + HEADER.size + 4 * HEADER.unpack_from(data, start)[0]
-            if magic == MAGIC and word >> form.LENGTH_BITS == form.WHOLE and first <= stop and padded(stop) <= size:
-                return data[first:stop]
+        found = whole_payload(self.mapped(), self.file_size, offset)
+        if found is not None:
+            return found
         # The record is in parts, or damaged.
         key = int(self._sorted_keys[np.flatnonzero(self._sorted_offsets == offset)[0]])
         return self[key].payload

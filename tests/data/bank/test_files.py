@@ -4,8 +4,8 @@ import resource
 import numpy as np
 import pytest
 
-from aird_plugin.data.bank.build import found_or_built
 from aird_plugin.data.bank.files import Build, check_sums, new_array
+from aird_plugin.data.bank.found import found_or_built
 from aird_plugin.utils.files import checksum
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from aird_plugin.data.bank import neighbors
-from aird_plugin.data.bank.neighbors import class_means, hard_lists, normalised, same_identity_lists
+from aird_plugin.data.bank.neighbors import Candidates, class_means, hard_lists, normalised, same_identity_lists
 from tests.exact import rounding
 
 
@@ -46,6 +46,22 @@ def test_blocks_change_nothing(monkeypatch):
     monkeypatch.setattr(neighbors, "ROW_BLOCK", 11)
     monkeypatch.setattr(neighbors, "COLUMN_BLOCK", 13)
     np.testing.assert_array_equal(hard_lists(embeddings, labels, 7), expected)
+
+
+def test_candidates_limit_the_search(monkeypatch):
+    rng = np.random.default_rng(2)
+    embeddings = normalised(rng.normal(size=(200, 6))).astype(np.float32)
+    labels = np.where(rng.random(200) < 0.1, -1, rng.integers(0, 20, 200))
+    monkeypatch.setattr(neighbors, "COLUMN_BLOCK", 17)
+    found = Candidates.sample(embeddings, 90)
+    written = Candidates.sample(embeddings, 90, lambda count: np.empty((count, 6), np.float32))
+    assert (written.embeddings_MD == found.embeddings_MD).all() and 40 < len(found.row_M) < 90
+    lists = hard_lists(embeddings, labels, 5, candidates=found)
+    everything = hard_lists(embeddings, labels, 200)
+    for row in range(200):
+        assert lists[row].tolist() == [other for other in everything[row] if other in found.row_M][:5]
+    part = hard_lists(embeddings, labels, 5, rows=range(30, 70), candidates=found)
+    np.testing.assert_array_equal(part, lists[30:70])
 
 
 def test_lists_match_a_naive_loop():
