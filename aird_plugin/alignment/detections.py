@@ -9,6 +9,9 @@ import numpy as np
 
 from aird_plugin.alignment.crop import check_points, face_px
 
+# Which face of a photo comes first: weights of the area of its crop and of its squared distance from the center.
+PICKS = {"prominent": (1, 2), "largest": (1, 0), "central": (0, 1)}
+
 
 class Detections(NamedTuple):
     """Landmarks, float (F, 5, 2) in the order of `alignment/crop.py`, and detector scores (F,), nan without a detector."""
@@ -26,19 +29,20 @@ class Face(NamedTuple):
     problem: str
 
 
-def ranked(detections: Detections, width: int, height: int) -> list[Face]:
+def ranked(detections: Detections, width: int, height: int, pick: str = "prominent") -> list[Face]:
     """The faces in descending order of weight, invalid ones last.
 
-    InsightFace's weight, on the crop's square: its area minus twice the squared distance of the landmarks' mean from the center
-    of the photo.
+    pick: of PICKS. "prominent" is InsightFace's weight, on the crop's square: its area minus twice the squared distance of the
+    landmarks' mean from the center of the photo; "largest" is the area alone, "central" the distance alone.
     """
     faces = [_face(points_52, score, width, height) for points_52, score in zip(*detections, strict=True)]
+    of_area, of_distance = PICKS[pick]
 
     def weight(face: Face) -> float:
         if face.problem:
             return -np.inf
         offset = face.points_52.mean(0) - (width / 2, height / 2)
-        return face.px**2 - 2 * (offset**2).sum()
+        return of_area * face.px**2 - of_distance * (offset**2).sum()
 
     return sorted(faces, key=weight, reverse=True)
 

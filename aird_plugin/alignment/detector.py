@@ -34,18 +34,22 @@ def find_detector(file: str | None) -> Path:
 class Detector:
     """SCRFD or RetinaFace, loaded by `insightface.model_zoo.get_model`.
 
-    side: photos are resized to fit a square of this side; score: detection threshold, 0..1; providers: of onnxruntime.
+    side: photos are resized to fit a square of this side; score: detection threshold, 0..1; providers: of onnxruntime. threads:
+    of onnxruntime on the CPU, 0 for its own choice.
     Raises ImportError without the extra `insightface`, and ValueError for a file that is no detector with landmarks.
     """
 
-    def __init__(self, file: Path, score: float = 0.5, side: int = 640, providers: tuple[str, ...] = (CPU,)):
+    def __init__(self, file: Path, score: float = 0.5, side: int = 640, providers: tuple[str, ...] = (CPU,), threads: int = 0):
         try:
+            import onnxruntime
             from insightface.model_zoo import get_model
         except ImportError as error:
             raise ImportError(f"detecting faces needs `pip install aird_plugin[insightface]`, {ALTERNATIVE}") from error
         self.file = Path(file)
+        session = onnxruntime.SessionOptions()
+        session.intra_op_num_threads = threads
         try:
-            self.network = get_model(str(file), providers=list(providers))
+            self.network = get_model(str(file), providers=list(providers), sess_options=session)
         # onnxruntime's errors share no base class.
         except Exception as error:
             raise ValueError(f"{file} is no model that onnxruntime can load: {error}") from error

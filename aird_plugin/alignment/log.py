@@ -5,15 +5,18 @@ OUT/align.json holds the settings, so that one folder never mixes crops of diffe
 
 import csv
 import io
+from array import array
 from collections import Counter
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.folder_settings import keep_settings
 
 TABLE, SETTINGS = "align.csv", "align.json"
+NEWER = {"--pick": "prominent"}
 CROPPED, NOT_CHOSEN, TOO_SMALL, NO_FACE = "cropped", "not chosen", "too small", "no face"
 BAD_POINTS, UNREADABLE = "bad points", "unreadable"
 POINTS = tuple(f"{axis}{number}" for number in range(1, 6) for axis in "xy")
@@ -42,14 +45,22 @@ class AlignmentLog:
     def __init__(self, folder: Path, settings: dict):
         self.folder = folder
         self.counts: Counter[str] = Counter()
-        self.px: list[float] = []
+        self.px = array("d")
         self.photos: dict[str, bool] = {}
-        keep_settings(folder, SETTINGS, settings)
-        rows = _complete_photos(folder / TABLE) if (folder / TABLE).exists() else []
-        write_atomically(folder / TABLE, lambda file: file.write(_encoded([HEADER, *rows])))
-        for row in rows:
+        keep_settings(folder, SETTINGS, settings, NEWER)
+        write_atomically(folder / TABLE, self._rewrite)
+
+    @property
+    def done(self) -> Collection[str]:
+        """The processed photos."""
+        return self.photos.keys()
+
+    def _rewrite(self, file: BinaryIO) -> None:
+        """Write the rows of an earlier run without those of incomplete photos, and count them; row by row."""
+        file.write(_encoded([HEADER]))
+        for row in _complete_photos(self.folder / TABLE):
+            file.write(_encoded([row]))
             self._count(row)
-        self.done = {row.source for row in rows}
 
     def __enter__(self) -> "AlignmentLog":
         self.file = (self.folder / TABLE).open("ab")
@@ -75,15 +86,22 @@ class AlignmentLog:
 HEADER = Row(*Row._fields[:7], POINTS, "note")
 
 
-def _complete_photos(file: Path) -> list[Row]:
+def _complete_photos(file: Path) -> Iterator[Row]:
     """The rows of completely processed photos: a killed run may leave a truncated line, or not all rows of the last photo."""
-    text = file.read_bytes().replace(b"\0", b"").decode("utf-8", "surrogateescape")
-    rows = []
-    for words in csv.reader(io.StringIO(text, newline="")):
-        if len(words) == len(Row._fields) - 1 + len(POINTS) and words[2].isdecimal():
-            rows.append(Row._make([*words[:7], tuple(words[7:-1]), words[-1]]))
-    n_rows = Counter(row.source for row in rows)
-    return [row for row in rows if row.status != UNREADABLE and n_rows[row.source] == max(1, int(row.faces))]
+    n_rows = Counter(row.source for row in _rows_in(file))
+    for row in _rows_in(file):
+        if row.status != UNREADABLE and n_rows[row.source] == max(1, int(row.faces)):
+            yield row
+
+
+def _rows_in(file: Path) -> Iterator[Row]:
+    """The whole rows of a table; none where there is no file."""
+    if not file.exists():
+        return
+    with file.open(encoding="utf-8", errors="surrogateescape", newline="") as text:
+        for words in csv.reader(line.replace("\0", "") for line in text):
+            if len(words) == len(Row._fields) - 1 + len(POINTS) and words[2].isdecimal():
+                yield Row._make([*words[:7], tuple(words[7:-1]), words[-1]])
 
 
 def _encoded(rows: list[Row]) -> bytes:

@@ -1,5 +1,6 @@
 """One photo -> crops on disk and rows of the table."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,13 +19,15 @@ from aird_plugin.utils.files import write_atomically
 
 
 class CropSettings(NamedTuple):
-    """Which faces to crop, and how to store them. every_face: not only the most prominent one. min_px: smallest side of a face.
+    """Which faces to crop, and how to store them. every_face: not only the first. min_px: smallest side of a face. pick: which is
+    the first (`detections.PICKS`).
 
     encode: uint8 crop (112, 112, 3) -> bytes of an image file.
     """
 
     every_face: bool = False
     min_px: int = 1
+    pick: str = "prominent"
     encode: Callable[[np.ndarray], bytes] = encode_jpeg
 
 
@@ -37,12 +40,15 @@ def photos_in(folder: Path) -> tuple[list[str], Accounting]:
     if not files:
         line = accounting.line()
         raise ValueError(f"{folder} has no photo ({IMAGE_KINDS})" + (f". {line}" if line else ""))
-    seen: dict[Path, Path] = {}
-    for file in files:
-        other = seen.setdefault(file.with_suffix(""), file)
-        if other != file:
-            raise ValueError(f"{other} and {file} would have the same crop name; rename one")
-    return [file.relative_to(folder).as_posix() for file in files], accounting
+    # Of a million photos: names alone, which take a tenth of the memory of paths.
+    names = [file.relative_to(folder).as_posix() for file in files]
+    del files
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(os.path.splitext(name)[0], name)
+        if other != name:
+            raise ValueError(f"{folder / other} and {folder / name} would have the same crop name; rename one")
+    return names, accounting
 
 
 def crop_photo(folder: Path, out: Path, name: str, source: Detector | Landmarks, settings: CropSettings) -> list[Row]:
@@ -53,7 +59,7 @@ def crop_photo(folder: Path, out: Path, name: str, source: Detector | Landmarks,
     except (ValueError, OSError) as error:
         return [Row(name, "", "0", UNREADABLE, note=" ".join(str(error).split()))]
     height, width = photo_HWC.shape[:2]
-    faces = ranked(source.find(name, photo_HWC), width, height)
+    faces = ranked(source.find(name, photo_HWC), width, height, settings.pick)
     rows, n_crops = [], 0
     for number, face in enumerate(faces):
         status, crop = _status(face, settings.min_px, every_face or not n_crops), ""

@@ -1,16 +1,25 @@
 """`aird align`: photos -> aligned crops in the same folder structure. Heavy imports are inside the functions."""
 
 import argparse
+from contextlib import closing
 from pathlib import Path
 
 EPILOG = """\
 The folder structure of the photos is kept: FOLDER/identity/a.jpg becomes DIR/identity/a.jpg, which tools/make_rec.py,
 `aird adapt` and training read. Photos are rotated upright by their EXIF orientation; the landmarks of --points refer to the
 upright photo. Of several faces in a photo, the large and central one is cropped: the greatest area minus twice the squared
-distance from the center (InsightFace's rule). DIR/align.csv lists the size of every face in photo pixels, and the reason for
-every photo without a crop. A photo that cannot be read is skipped and listed there. The exit code is 0 unless no face was cropped
-at all. The same command resumes an interrupted run. Alignment needs `pip install aird_plugin[insightface]`.
+distance from the center (InsightFace's rule). --pick names another rule, --all crops every face. DIR/align.csv lists the size of
+every face in photo pixels, and the reason for every photo without a crop. A photo that cannot be read is skipped and listed
+there. The exit code is 0 unless no face was cropped at all. The same command resumes an interrupted run. Alignment needs
+`pip install aird_plugin[insightface]`.
 """
+# The rules of `alignment.detections.PICKS`, which imports numpy.
+PICKS = ("prominent", "largest", "central")
+PROMINENT = "prominent"
+FEW_FACES = (
+    "most photos have no face for the detector at --det-size {side}: it misses faces that fill a photo, which a smaller size "
+    "finds (--det-size 160), and small ones, which need a larger size"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,15 +35,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--detector", metavar="FILE", help="InsightFace detector. default: the largest under ~/.insightface/models")
     add("--score", metavar="F", type=float, default=0.5, help="detection threshold, 0 to 1. default: 0.5")
     add("--det-size", metavar="N", type=int, default=640, help="resize photos to fit N px for the detector. default: 640")
-    add("--all", action="store_true", help="crop every face; names end in _0 (large and central first), _1, ...")
+    add("--all", action="store_true", help="crop every face; names end in _0 (the one --pick would take), _1, ...")
+    add("--pick", choices=PICKS, default=PROMINENT, help="of several faces: large and central, or largest, or most central one")
+    add("--workers", metavar="N", type=int, help="processes. default: one per core, fewer for few photos")
     add("--min-px", metavar="N", type=int, default=1, help="skip faces whose crop spans fewer pixels of the photo. default: 1")
 
 
 def run(args: argparse.Namespace) -> int:
     """Crop the photos and print a summary. Raises ValueError, OSError or ImportError before anything is written."""
     from aird_plugin.alignment.crop import skimage_transform
-    from aird_plugin.alignment.log import TABLE, AlignmentLog, summary
-    from aird_plugin.alignment.photos import CropSettings, crop_photo, photos_in
+    from aird_plugin.alignment.log import NO_FACE, TABLE, AlignmentLog, summary
+    from aird_plugin.alignment.photos import CropSettings, photos_in
+    from aird_plugin.alignment.workers import Job, crop_all, processes_for
     from aird_plugin.cli.tables import print_left_out
     from aird_plugin.utils.progress import progress
 
@@ -50,15 +62,21 @@ def run(args: argparse.Namespace) -> int:
         "--det-size": args.det_size,
         "--all": args.all,
         "--min-px": args.min_px,
+        "--pick": args.pick,
     }
-    cropping = CropSettings(args.all, args.min_px)
+    detector = None if args.points else (source.file, args.score, args.det_size)
+    job = Job(folder, out, CropSettings(args.all, args.min_px, args.pick), detector, args.points)
     with AlignmentLog(out, settings) as log:
         left = [name for name in names if name not in log.done]
         if len(left) < len(names):
             print(f"{len(names) - len(left)} of {len(names)} photos were processed before")
-        for name in progress(left, len(names), "aligning", "photo", initial=len(names) - len(left)):
-            log.write(crop_photo(folder, out, name, source, cropping))
+        processes = processes_for(len(left), args.workers)
+        with closing(crop_all(left, job, source, processes)) as results:
+            for rows in progress(results, len(names), "aligning", "photo", initial=len(names) - len(left)):
+                log.write(rows)
     text = summary(log)
+    if not args.points and log.counts[NO_FACE] * 2 > len(log.photos):
+        text += f"\n{FEW_FACES.format(side=args.det_size)}"
     if not log.px:
         raise ValueError(f"no face was cropped. {text}")
     print(f"{text}\n{out}: crops, and {TABLE} with a row for every face")
@@ -78,6 +96,8 @@ def check(args: argparse.Namespace, folder: Path, out: Path) -> None:
         raise ValueError(f"--score must be above 0 and below 1, got {args.score}")
     if args.det_size < 32 or args.det_size % 32:
         raise ValueError(f"--det-size must be a multiple of 32 (the detector's coarsest step), got {args.det_size}")
+    if args.workers is not None and args.workers < 1:
+        raise ValueError(f"--workers must be 1 or more, got {args.workers}")
     if args.min_px < 1:
         raise ValueError(f"--min-px must be 1 or more, got {args.min_px}")
 

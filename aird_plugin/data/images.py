@@ -14,6 +14,8 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 FILE_FORMATS = (*FORMATS, "TIFF", "PPM", "GIF")
 SIGNATURES = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n"}
 MAX_PIXELS = 1 << 26
+# Of HEIC and AVIF, in bytes 8 to 11 of a file.
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
 # TIFF's tag of the bits of each channel.
 TIFF_BITS = 258
 # Each scan of a progressive JPEG covers all pixels again and may take only a hundred bytes. A regular file has about ten scans.
@@ -45,8 +47,14 @@ def decode(payload: bytes, where: str, upright: bool = False, formats: tuple[str
             return np.array(_rgb(ImageOps.exif_transpose(image) if upright else image))
     # Pillow's decoders raise many error types on damaged bytes, without a common base class.
     except Exception as error:
-        reason = f"not {', '.join(formats)}" if isinstance(error, UnidentifiedImageError) else error
+        reason = f"not {', '.join(formats)}{unread_format(payload)}" if isinstance(error, UnidentifiedImageError) else error
         raise ValueError(f"{where}: {len(payload)} bytes that are no readable image: {reason}") from error
+
+
+def unread_format(payload: bytes) -> str:
+    """What the bytes of an unread format are, where that is known; phones give such files the names of others."""
+    is_heif = payload[4:8] == b"ftyp" and payload[8:12] in HEIF_BRANDS
+    return " but HEIC or AVIF; convert it to JPEG first (`heif-convert a.heic a.jpg`, or ImageMagick)" if is_heif else ""
 
 
 def _plain_jpeg(payload: bytes) -> np.ndarray | None:

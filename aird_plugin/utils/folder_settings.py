@@ -7,9 +7,10 @@ from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.json_files import read_object
 
 
-def keep_settings(folder: Path, name: str, settings: dict) -> None:
+def keep_settings(folder: Path, name: str, settings: dict, newer: dict | None = None) -> None:
     """Write FOLDER/NAME for a new folder; compare for one of an earlier run.
 
+    newer: values of settings that files of earlier versions lack.
     Raises ValueError for a folder that holds something else, a damaged file, or other settings.
     """
     file = folder / name
@@ -19,7 +20,7 @@ def keep_settings(folder: Path, name: str, settings: dict) -> None:
         write_atomically(file, json.dumps(settings, indent=1).encode())
         return
     try:
-        before = read_object(file)
+        before = (newer or {}) | read_object(file)
     except ValueError as error:
         raise ValueError(f"{file} is damaged ({error}); name another folder") from error
     changed = [f"{key} was {before.get(key)!r}, is {value!r}" for key, value in settings.items() if before.get(key) != value]

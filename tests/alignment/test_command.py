@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 from aird_plugin.__main__ import main
 from aird_plugin.alignment import photos as photos_module
 from aird_plugin.alignment.crop import template
+from aird_plugin.alignment.log import AlignmentLog, Row
 from aird_plugin.data.image_files import find_identities
 from aird_plugin.data.images import decode
 from aird_plugin.data.unlabelled_faces import read_faces
@@ -228,6 +230,7 @@ def stop_at_far(write, path, content) -> None:
         (["{tmp}/album", "--out", "{tmp}/out", "--score", "nan"], "--score must be above 0 and below 1, got nan"),
         (["{tmp}/album", "--out", "{tmp}/out", "--det-size", "600"], "a multiple of 32"),
         (["{tmp}/album", "--out", "{tmp}/out", "--min-px", "0"], "--min-px must be 1 or more, got 0"),
+        (["{tmp}/album", "--out", "{tmp}/out", "--workers", "0"], "--workers must be 1 or more, got 0"),
     ],
 )
 def test_invalid_input_is_rejected_before_anything_is_written(words, message, album, detectors, tmp_path, capsys):
@@ -256,6 +259,17 @@ def test_recognition_model_as_detector_is_rejected(album, detectors, tmp_path, c
     assert "InsightFace loads it as ArcFaceONNX, not as a face detector" in capsys.readouterr().err
 
 
+def test_most_photos_without_a_face_give_a_hint(photo_of, detectors, tmp_path, capsys):
+    for number, faces in enumerate(([], [], [("large", 320, 160)])):
+        save(tmp_path / "a" / f"{number}.png", photo_of(*faces))
+    words = [tmp_path / "a", "--detector", detectors / "det_markers.onnx"]
+    assert align(*words, "--out", tmp_path / "out") == 0
+    assert "at --det-size 640: it misses faces that fill a photo" in capsys.readouterr().out
+    (tmp_path / "a" / "0.png").unlink()
+    assert align(*words, "--out", tmp_path / "other") == 0
+    assert "--det-size" not in capsys.readouterr().out
+
+
 def test_no_cropped_face_is_an_error(album, tmp_path, capsys):
     mirrored = (111, 0) - template() * (1, -1)
     assert align(album, "--out", tmp_path / "out", "--points", points_file(tmp_path, ("ann/one.png", mirrored))) == 1
@@ -282,6 +296,61 @@ def test_unusual_names_and_sizes_are_accepted(detectors, photo_of, tmp_path):
             "thread.png": "no face",
             "pixel.png": "no face",
         }
+
+
+def test_formats_of_cameras_and_phones(photo_of, tmp_path, capsys):
+    """16 bits, CMYK, transparency and several frames are read as 8-bit RGB of the first frame; HEIC is named for what it is."""
+    folder, photo_HWC = tmp_path / "album", photo_of(("large", 320, 160))
+    photo_HWC[160:176, 320:336] = 90  # the marker, so that the photo is grey
+    picture, other = Image.fromarray(photo_HWC), Image.new("RGB", (640, 640), "red")
+    folder.mkdir()
+    Image.fromarray(photo_HWC[:, :, 0].astype(np.uint16) * 257).save(folder / "deep.png")
+    picture.convert("CMYK").save(folder / "print.jpg", quality=95)
+    clear = picture.convert("RGBA")
+    clear.putalpha(Image.linear_gradient("L").resize(clear.size))
+    clear.save(folder / "clear.png")
+    for suffix in ("gif", "webp", "png"):
+        picture.save(folder / f"moving_{suffix}.{suffix}", save_all=True, append_images=[other], lossless=True)
+    names = sorted(path.name for path in folder.iterdir())
+    heic = b"\0\0\0\x24ftypheic\0\0\0\0mif1heic" + bytes(99)
+    (folder / "phone.jpg").write_bytes(heic)
+    (folder / "phone.heic").write_bytes(heic)
+    points = points_file(tmp_path, *((name, template() + (336, 176)) for name in (*names, "phone.jpg")))
+    assert align(folder, "--out", tmp_path / "out", "--points", points) == 0
+    assert len(crops(tmp_path / "out")) == len(names) == 6
+    for name in names:
+        # The palette of a GIF has 256 colours, all of the grey levels; CMYK is rounded.
+        assert near((tmp_path / "out" / name).with_suffix(".jpg"), face_at(photo_HWC, 320, 160)), name
+    (bad,) = (row for row in table(tmp_path / "out") if row["status"] == "unreadable")
+    assert "phone.jpg" in bad["source"] and "but HEIC or AVIF; convert it to JPEG first" in bad["note"]
+    assert "files of a format that is not read: 1 (phone.heic)" in " ".join(capsys.readouterr())
+
+
+def test_picked_face_and_folders_of_before(album, detectors, tmp_path, capsys):
+    """A folder of a version without --pick goes on with the rule that it had."""
+    words, out = [album, "--out", tmp_path / "out", "--detector", detectors / "det_markers.onnx"], tmp_path / "out"
+    assert align(*words) == 0
+    settings = json.loads((out / "align.json").read_text())
+    assert settings.pop("--pick") == "prominent"
+    (out / "align.json").write_text(json.dumps(settings))
+    assert align(*words) == 0
+    assert align(*words, "--pick", "central") == 1
+    assert "has other settings: --pick was 'prominent', is 'central'" in capsys.readouterr().err
+
+
+def test_table_of_many_photos_is_read_in_little_memory(tmp_path):
+    """Row by row: of a photo only its name and a flag stay."""
+    with AlignmentLog(tmp_path / "out", {}) as log:
+        for number in range(3000):
+            log.write([Row(f"{number:06d}.jpg", "0", "1", "cropped", f"{number}.jpg", "0.9", "50.0", ("1.00",) * 10)])
+    tracemalloc.start()
+    try:
+        again = AlignmentLog(tmp_path / "out", {})
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(again.done) == 3000 and len(again.px) == 3000
+    assert kept / 3000 < 300 and peak / 3000 < 500
 
 
 def test_two_photos_of_one_name_are_rejected(album, photo_of, tmp_path, capsys):

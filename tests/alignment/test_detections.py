@@ -32,6 +32,13 @@ def test_large_and_central_face_comes_first(places, order):
     assert [round(face.score * 10) for face in ranking] == order
 
 
+@pytest.mark.parametrize(("pick", "first"), [("prominent", 1), ("largest", 0), ("central", 2)])
+def test_other_rules_pick_other_faces(pick, first):
+    """Offsets from the center (100, 100): 60 and 0, 20 and 0, 5 and 0. The weights of "prominent" are -800, 1700 and 850."""
+    ranking = ranked(detections((80, 160, 100), (50, 120, 100), (30, 105, 100)), 200, 200, pick)
+    assert round(ranking[0].score * 10) == first
+
+
 def test_invalid_face_comes_last_with_its_problem():
     first, last = ranked(detections((80, 300, 100), (5, 100, 100)), 200, 200)
     assert first.problem == "" and first.px == pytest.approx(5)
