@@ -136,7 +136,9 @@ def clean(recipe: Recipe, folder: Path) -> Recipe:
     if keys["val_targets"]:
         keys["val_targets"] = (str(folder / "pairs.bin"),)
     if keys["teacher"] and not Path(keys["teacher"]).is_file():
-        keys |= {"teacher": data_path("teacher", TEACHERS[Path(keys["teacher"]).suffix]), "teacher_network": None}
+        # A file of its kind, or of any kind for another recipe's run.
+        file = TEACHERS.get(Path(keys["teacher"]).suffix, TEACHERS[".onnx"])
+        keys |= {"teacher": data_path("teacher", file), "teacher_network": None}
     if keys["teacher"]:
         # The width of the teacher at hand; keys of the teacher's width follow.
         keys["embedding_size"] = 0
