@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import torch
 from torch import nn
@@ -147,7 +148,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     images, bank = open_caches(recipe, records, teacher, device)
     set_anchors(objective, bank, recipe.run.seed)
     set_left_out(objective, bank, recipe.head.centers)
-    print_warnings((*check_remainder(recipe, len(records)), *at_start(recipe, records, bank)))
+    print_warnings(chain(check_remainder(recipe, len(records)), at_start(recipe, records, bank)))
     source: BankFaces | OnlineFaces | DrawnSizes | WithFeatures = build_source(
         ordered, records, images, bank, objective, student.input_size, device
     )

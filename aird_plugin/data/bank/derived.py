@@ -63,9 +63,8 @@ class CentersAndLists:
             rows = slice(start, start + BLOCK)
             mean_ND[rows] = normalised(array_NVX[rows].astype(np.float32).mean(1))
         if searched := candidates_of(self.config, len(label_N)):
-            found = Candidates.sample(
-                mean_ND, searched, lambda count: new_array(folder / SEARCHED, (count, self.teacher.dim), np.float32)
-            )
+            out_MD = new_array(folder / SEARCHED, (searched, self.teacher.dim), np.float32)
+            found = Candidates.sample(mean_ND, searched, out_MD)
             np.save(folder / SEARCHED_ROWS, found.row_M)
         rows_by_label(label_N, new_array(folder / "by_label.npy", (len(label_N),), np.int32))
         centers_CD = class_centers(self.teacher, mean_ND, label_N, self.records.num_classes)

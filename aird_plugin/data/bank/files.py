@@ -20,8 +20,8 @@ STATE = "building.json"
 SUMS = "images"
 OF_THE_RECORDS = {"records", "num_faces"}
 COPIED_ROWS = 4096
-# Bytes of a cache whose checksums a start verifies.
-VERIFIED_AT_START = 4 << 30
+# A start verifies the checksums of a cache of so many bytes, and of a larger one those of random files, of about so many.
+VERIFIED_AT_START, SAMPLED_AT_START = 4 << 30, 1 << 30
 
 
 class Build:
@@ -145,27 +145,28 @@ def check_own_sums(folder: Path) -> None:
         check_sums(folder, {"crc32": dict(sums[distributed.launched_rank() :: distributed.launched_ranks()])})
 
 
-def some_files(folder: Path, names: list[str], limit: float) -> list[str]:
-    """All names, or random ones whose files have `limit` bytes together at most, over all ranks; missing files count as empty."""
+def some_files(folder: Path, names: list[str]) -> list[str]:
+    """All names; of a large cache random ones with few bytes together, and those of missing files."""
     size = {name: path.stat().st_size if (path := folder / name).exists() else 0 for name in names}
-    if sum(size.values()) <= limit:
+    if sum(size.values()) <= VERIFIED_AT_START:
         return names
-    limit /= distributed.launched_ranks()
+    limit = SAMPLED_AT_START / distributed.launched_ranks()
     chosen, total = [name for name in names if not size[name]], 0
     for place in np.random.default_rng().permutation(len(names)):
-        if size[names[place]] and total + size[names[place]] <= limit:
+        # At least one, however large it is.
+        if total < limit and size[names[place]]:
             chosen.append(names[place])
             total += size[names[place]]
     return chosen
 
 
-def check_sums(folder: Path, manifest: dict[str, Any], limit: float = math.inf) -> None:
+def check_sums(folder: Path, manifest: dict[str, Any], at_start: bool = False) -> None:
     """Raise ValueError naming a file that is missing, or whose checksum differs from the manifest's. Older banks have none.
 
-    limit: where all files have more bytes, each rank reads random ones, of so many bytes over all ranks.
+    at_start: whether random files of a large cache suffice, shared out among the ranks.
     """
     sums = manifest.get("crc32", {})
-    for name in some_files(folder, list(sums), limit):
+    for name in some_files(folder, list(sums)) if at_start else sums:
         path, expected = folder / name, sums[name]
         try:
             problem = None if checksum(path) == expected else "its bytes have changed since"

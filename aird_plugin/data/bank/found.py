@@ -9,7 +9,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from aird_plugin.data.bank.caches import BankConfig, read_manifest
-from aird_plugin.data.bank.files import VERIFIED_AT_START, check_sums
+from aird_plugin.data.bank.files import check_sums
 from aird_plugin.data.bank.growth import is_grown, reopen
 from aird_plugin.data.bank.shards import Plan, build_shards, shard_images
 from aird_plugin.data.records import Records
@@ -22,7 +22,7 @@ def found_or_planned(plan: Plan, config: BankConfig) -> dict[str, Any]:
     """
     folder, inputs, records = plan.folder, plan.inputs, plan.records
     if not is_grown(folder, inputs, records) and (manifest := read_manifest(folder, inputs)) is not None:
-        check_sums(folder, manifest, VERIFIED_AT_START)
+        check_sums(folder, manifest, at_start=True)
         return manifest
     with locked(folder):
         images = shard_images(folder, inputs, len(records), config.bank_shard_images)
@@ -47,7 +47,7 @@ def found_or_built(
     grows = records is not None and is_grown(folder, inputs, records)
     manifest = None if grows else read_manifest(folder, inputs)
     if manifest is not None:
-        check_sums(folder, manifest, VERIFIED_AT_START)
+        check_sums(folder, manifest, at_start=True)
         return manifest
     with locked(folder):
         return _kept_or_built(folder, inputs, build, records)

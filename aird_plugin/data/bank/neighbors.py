@@ -9,7 +9,6 @@ An image of label NO_IDENTITY counts as an identity of its own, without a center
 N = images, D = embedding width, C = identities, K = length of a list.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ import torch
 
 from aird_plugin.data.constants import NO_IDENTITY
 from aird_plugin.data.device_array import fits
+from aird_plugin.data.streamed_sampler import ROUNDS, permuted
 from aird_plugin.utils.progress import progress
 
 ROW_BLOCK = 1024
@@ -107,13 +107,13 @@ class Candidates(NamedTuple):
     row_M: np.ndarray
 
     @classmethod
-    def sample(cls, embeddings_ND: np.ndarray, count: int, out_MD: Callable[[int], np.ndarray] | None = None) -> "Candidates":
-        """About `count` random images, always the same; out_MD: number -> an array for them, for example in a file."""
-        row_M = np.unique(np.random.default_rng(0).integers(0, len(embeddings_ND), count))
-        found_MD = embeddings_ND[:0] if out_MD is None else out_MD(len(row_M))
-        if out_MD is None:
-            return cls(embeddings_ND[row_M], row_M)
-        for start in range(0, len(row_M), COLUMN_BLOCK):
+    def sample(cls, embeddings_ND: np.ndarray, count: int, out_MD: np.ndarray | None = None) -> "Candidates":
+        """`count` random images, always the same. out_MD: an array for their embeddings, for example in a file."""
+        key_K = np.random.default_rng(0).integers(0, 1 << 64, ROUNDS, dtype=np.uint64)
+        # The first of a permutation that is computed, not stored.
+        row_M = np.sort(permuted(np.arange(count, dtype=np.uint64), len(embeddings_ND), key_K).astype(np.int64))
+        found_MD = np.empty((count, embeddings_ND.shape[1]), embeddings_ND.dtype) if out_MD is None else out_MD
+        for start in range(0, count, COLUMN_BLOCK):
             block = slice(start, start + COLUMN_BLOCK)
             found_MD[block] = embeddings_ND[row_M[block]]
         return cls(found_MD, row_M)

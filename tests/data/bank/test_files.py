@@ -4,6 +4,7 @@ import resource
 import numpy as np
 import pytest
 
+from aird_plugin.data.bank import files
 from aird_plugin.data.bank.files import Build, check_sums, new_array
 from aird_plugin.data.bank.found import found_or_built
 from aird_plugin.utils.files import checksum
@@ -57,6 +58,30 @@ def test_a_build_resumes(tmp_path):
     builder.advance(range(0, 2))
     build(tmp_path)
     assert np.load(tmp_path / "x.npy")[:, 0].tolist() == [7, 7, 2, 3]
+
+
+def test_a_start_verifies_random_files_of_a_large_cache(tmp_path, monkeypatch):
+    """Of twenty files of a kilobyte each rank of two reads three; a missing one is always found, and all are read on demand."""
+    builder = Build(tmp_path, {"a": 1}, {})
+    for number in range(20):
+        builder.save(f"f{number}", np.full(1000 - 128, number, np.uint8))
+    manifest = builder.finish({})
+    monkeypatch.setattr(files, "VERIFIED_AT_START", 19_000), monkeypatch.setattr(files, "SAMPLED_AT_START", 4500)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    read = []
+    monkeypatch.setattr(files, "checksum", lambda path: read.append(path.name) or checksum(path))
+    for _ in range(60):
+        check_sums(tmp_path, manifest, at_start=True)
+    assert len(read) == 3 * 60 and len(set(read)) > 15
+    check_sums(tmp_path, manifest)
+    assert len(read) == 3 * 60 + 20
+    monkeypatch.setattr(files, "VERIFIED_AT_START", 20_000)
+    check_sums(tmp_path, manifest, at_start=True)
+    assert len(read) == 3 * 60 + 40
+    (tmp_path / "f3.npy").unlink()
+    monkeypatch.setattr(files, "VERIFIED_AT_START", 0)
+    with pytest.raises(ValueError, match="f3.npy is missing"):
+        check_sums(tmp_path, manifest, at_start=True)
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system has no posix_fallocate")
