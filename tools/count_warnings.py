@@ -138,7 +138,8 @@ def clean(recipe: Recipe, folder: Path) -> Recipe:
     if keys["teacher"] and not Path(keys["teacher"]).is_file():
         # A file of its kind, or of any kind for another recipe's run.
         file = TEACHERS.get(Path(keys["teacher"]).suffix, TEACHERS[".onnx"])
-        keys |= {"teacher": data_path("teacher", file), "teacher_network": None}
+        # On the images as they are: the check at the start would rightly doubt a teacher that was not trained for LR images.
+        keys |= {"teacher": data_path("teacher", file), "teacher_network": None, "teacher_px": 0}
     if keys["teacher"]:
         # The width of the teacher at hand; keys of the teacher's width follow.
         keys["embedding_size"] = 0
