@@ -21,6 +21,10 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from aird_plugin.utils.threads import bound_spinning
+
+bound_spinning()
+
 from aird_plugin.alignment.photos import photos_in
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.paths import expand_arguments

@@ -27,7 +27,7 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.lowres import resize_faces
 from aird_plugin.data.pairs import Pairs, distinct_faces, read_pairs
 from aird_plugin.evaluation.embed import embed
-from aird_plugin.evaluation.pair_evaluator import input_side
+from aird_plugin.evaluation.sides import input_side
 from aird_plugin.evaluation.verification import fold_decisions, verify
 from aird_plugin.models.load import load_model
 from aird_plugin.recognition.crops import face_crops, face_sizes

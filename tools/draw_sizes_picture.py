@@ -23,7 +23,7 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.lowres import low_faces
 from aird_plugin.data.synthetic.draw import draw_person
 from aird_plugin.evaluation.embed import embed
-from aird_plugin.evaluation.pair_evaluator import as_network_input, input_side
+from aird_plugin.evaluation.sides import as_network_input, input_side
 from aird_plugin.models.load import load_model
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.paths import expand_arguments

@@ -8,6 +8,7 @@ from aird_plugin.__main__ import main
 from aird_plugin.config.recipe import PATH_KEYS, from_flat, load
 from aird_plugin.data.pairs import read_pairs, write_pairs
 from aird_plugin.training.inputs import SOURCES, check_inputs, inputs_of, target_files
+from aird_plugin.utils import devices
 from aird_plugin.utils.errors import MissingInputs
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,8 @@ def test_each_teacher_of_an_ensemble_is_listed(recipe, tiny_run):
 def test_paper_recipe_reports_all_missing_inputs_at_once(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AIRD_DATA", "data")
+    # Elsewhere a note on bf16 comes first.
+    monkeypatch.setattr(devices, "cpu_has_bf16", lambda: True)
     monkeypatch.delenv("AIRD_DEBUG", raising=False)
     assert main(["train", str(ROOT / "recipes" / "aird_r18_lr16.py")]) == 1
     error = capsys.readouterr().err

@@ -10,6 +10,7 @@ from aird_plugin.diagnostics.gpu import drawn, images, inference, runs, steps
 from aird_plugin.diagnostics.gpu.check import FAILED, NOTE, OK
 from aird_plugin.diagnostics.gpu.host import check_host
 from aird_plugin.diagnostics.gpu.speed import check_speed
+from aird_plugin.utils import devices
 from tests.skips import needs
 
 STANDIN = str(Path(__file__).parents[2] / "bridge" / "standin")
@@ -57,7 +58,8 @@ def files(*names: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("names", [FROM_BANK, pytest.param(OTHERS, marks=pytest.mark.slow)])
-def test_steps_are_compared_and_half_precision_is_close(names, bench):
+def test_steps_are_compared_and_half_precision_is_close(names, bench, monkeypatch):
+    monkeypatch.setattr(devices, "cpu_has_bf16", lambda: True)
     rows = list(steps.check_steps(bench, files(*names)))
     assert statuses(rows) == [OK, OK, NOTE], rows
     assert rows[0].figure.startswith("loss 0 ") and "gradient 0 " in rows[0].figure and "loss 0 " not in rows[1].figure
