@@ -23,6 +23,7 @@ class StreamedSampler(BatchSampler):
     """
 
     def indices(self, batch: int) -> BatchIndices:
+        """Rows and views, int64 (B,), of this rank's part of a batch of the run, counted from its start."""
         epoch, position = divmod(batch, self.batches_per_epoch)
         first = (position * self.world_size + self.rank) * self.batch_size
         position_B = np.arange(first, first + self.batch_size, dtype=np.uint64)

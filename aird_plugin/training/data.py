@@ -101,6 +101,7 @@ def open_caches(
     """
 
     def opened() -> tuple[list[ImageCache], TeacherCache | None]:
+        """Open each cache, which builds what is missing."""
         parts = [] if recipe.bank.online else recipe.sizes.parts(recipe.data.px, recipe.data.degradation)
         images = [open_image_cache(recipe.bank, records, *part) for part in parts]
         for cache in () if recipe.data.labels else images:

@@ -25,6 +25,7 @@ class Derived(Protocol):
     has_rows: bool
 
     def whole(self, folder: Path, array_NVX: Any) -> dict[str, np.ndarray]:
+        """Class centers (C, D) and labels (N,), from the embeddings (N, V, D); `rows` reads the scratch files that it writes."""
         """The arrays that are one for all images. One process computes them."""
 
     def rows(self, folder: Path, rows: range) -> dict[str, np.ndarray]:
@@ -71,6 +72,7 @@ class CentersAndLists:
         return {"centres": centers_CD, "person": label_N.astype(np.int32)}
 
     def rows(self, folder: Path, rows: range) -> dict[str, np.ndarray]:
+        """Lists of these images, int32: same identity (R, S) and hard negatives (R, K), -1 filled."""
         label_N = self.records.labels
         mean_ND = np.load(folder / "mean.npy", mmap_mode="c")
         by_label_N = np.load(folder / "by_label.npy", mmap_mode="r")

@@ -61,6 +61,7 @@ def open_prior_cache(config: BankConfig, low: ImageCache, encoder) -> PriorCache
     inputs = {"format": PRIOR_FORMAT, **image_cache_inputs, "degradation": encoder.degradation, **encoder.describe()}
 
     def build_cache() -> dict[str, Any]:
+        """Compute what is missing of the features. Returns the manifest."""
         count = len(low.low_NJHWC)
         build = Build(folder, inputs, {"features": ((count, config.views, *encoder.shape), np.float16)})
         blocks = (range(start, min(start + BLOCK, count)) for start in range(build.rows_done, count, BLOCK))
