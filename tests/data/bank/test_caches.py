@@ -39,6 +39,19 @@ class Teacher:
         return {"sha256": self.name}
 
 
+class Killed(Teacher):
+    """A teacher whose process is stopped once it has embedded this many images."""
+
+    def __init__(self, after: int, name="teacher-1"):
+        super().__init__(name)
+        self.after = after
+
+    def embed(self, images_NHWC):
+        if self.calls >= self.after:
+            raise KeyboardInterrupt
+        return super().embed(images_NHWC)
+
+
 def config(folder, **keys):
     return BankConfig(bank=str(folder / "bank"), views=4, bank_same=3, bank_hard=5, **keys)
 
@@ -90,14 +103,8 @@ def test_an_interrupted_build_resumes(records, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "BLOCK", 3)
     whole = open_teacher_cache(config(tmp_path / "whole"), records, Teacher())
 
-    class Killed(Teacher):
-        def embed(self, images_NHWC):
-            if self.calls >= 24:
-                raise KeyboardInterrupt
-            return super().embed(images_NHWC)
-
     with pytest.raises(KeyboardInterrupt):
-        open_teacher_cache(config(tmp_path / "cut"), records, Killed())
+        open_teacher_cache(config(tmp_path / "cut"), records, Killed(24))
     state = json.loads((config(tmp_path / "cut").teacher_folder / "building.json").read_text())
     assert state["rows_done"] == 6
     rest = Teacher()
@@ -110,14 +117,8 @@ def test_an_interrupted_build_resumes(records, tmp_path, monkeypatch):
 def test_an_interrupted_build_of_other_inputs_restarts(records, tmp_path, monkeypatch):
     monkeypatch.setattr(build, "BLOCK", 3)
 
-    class Killed(Teacher):
-        def embed(self, images_NHWC):
-            if self.calls >= 12:
-                raise KeyboardInterrupt
-            return super().embed(images_NHWC)
-
     with pytest.raises(KeyboardInterrupt):
-        open_teacher_cache(config(tmp_path), records, Killed("teacher-0"))
+        open_teacher_cache(config(tmp_path), records, Killed(12, "teacher-0"))
     other = Teacher("teacher-1")
     open_teacher_cache(config(tmp_path), records, other)
     assert other.calls == 40

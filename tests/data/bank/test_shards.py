@@ -20,7 +20,7 @@ from aird_plugin.data.batches import BankFaces, Neighbours
 from aird_plugin.data.joined_records import JoinedRecords
 from aird_plugin.data.sampler import BatchSampler
 from tests.data.bank.conftest import MemoryRecords
-from tests.data.bank.test_caches import Teacher, config
+from tests.data.bank.test_caches import Killed, Teacher, config
 
 ARRAYS = ("embeddings_NVD", "centers_CD", "same_NS", "hard_NK", "label_N")
 
@@ -97,14 +97,8 @@ def test_two_processes_share_the_shards(records, tmp_path, monkeypatch):
 def test_a_dead_process_leaves_its_shard_to_the_others(records, tmp_path):
     open_teacher_cache(sharded(tmp_path / "alone"), records, Teacher())
 
-    class Killed(Teacher):
-        def embed(self, images_NHWC):
-            if self.calls >= 24:
-                raise KeyboardInterrupt
-            return super().embed(images_NHWC)
-
     with pytest.raises(KeyboardInterrupt):
-        open_teacher_cache(sharded(tmp_path / "cut"), records, Killed())
+        open_teacher_cache(sharded(tmp_path / "cut"), records, Killed(24))
     rest = Teacher()
     # A shard that is begun keeps its size.
     open_teacher_cache(sharded(tmp_path / "cut", 3), records, rest)
