@@ -25,7 +25,6 @@ class Derived(Protocol):
     has_rows: bool
 
     def whole(self, folder: Path, array_NVX: Any) -> dict[str, np.ndarray]:
-        """Class centers (C, D) and labels (N,), from the embeddings (N, V, D); `rows` reads the scratch files that it writes."""
         """The arrays that are one for all images. One process computes them."""
 
     def rows(self, folder: Path, rows: range) -> dict[str, np.ndarray]:
@@ -58,6 +57,7 @@ class CentersAndLists:
         self.config, self.records, self.teacher, self.device = config, records, teacher, device
 
     def whole(self, folder: Path, array_NVX: Any) -> dict[str, np.ndarray]:
+        """Class centers (C, D) and labels (N,), from the embeddings (N, V, D); `rows` reads the scratch files that it writes."""
         label_N = self.records.labels
         mean_ND = new_array(folder / "mean.npy", (len(label_N), self.teacher.dim), np.float32)
         for start in range(0, len(label_N), BLOCK):
