@@ -97,7 +97,7 @@ def test_only_the_command_line_imports_the_bridge():
         ("utils", ("data", "models", "losses", "evaluation", "training", "config", "bridge", "cli")),
         ("losses", ("data", "models", "evaluation", "training", "config", "bridge", "cli")),
         ("data", ("losses", "models", "evaluation", "training", "bridge", "cli")),
-        ("models", ("evaluation", "training", "data.bank", "data.batches", "config", "bridge", "cli")),
+        ("models", ("evaluation", "training", "data.bank", "data.batch", "data.online_batches", "config", "bridge", "cli")),
         ("evaluation", ("losses", "training", "config", "bridge", "cli")),
         ("training.objective", ("models", "data", "evaluation", "training.loop", "training.setup")),
         ("training", ("bridge", "cli", "report", "export", "demo")),

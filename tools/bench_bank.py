@@ -40,7 +40,7 @@ import torch
 
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.bank.build import open_image_cache, open_teacher_cache
-from aird_plugin.data.bank.caches import BankConfig
+from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.loader import loader
 from aird_plugin.data.recordio.face_records import write_face_records
 from aird_plugin.data.records import open_records

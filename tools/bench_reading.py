@@ -26,7 +26,7 @@ import numpy as np
 import torch
 
 from aird_plugin.data.bank.build import open_image_cache
-from aird_plugin.data.bank.caches import BankConfig
+from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.batches import BankFaces
 from aird_plugin.data.lowres import low_faces, low_faces_torch, resize_faces, resize_torch, to_input
 from aird_plugin.data.records import decode_face, open_records

@@ -27,7 +27,8 @@ from aird_plugin.data.pairs import write_pairs
 from aird_plugin.data.synthetic.draw import draw_person
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
 from aird_plugin.recognition.calibration import Calibration
-from aird_plugin.recognition.gallery import UNKNOWN, Gallery
+from aird_plugin.recognition.gallery import Gallery
+from aird_plugin.recognition.match import UNKNOWN
 from aird_plugin.recognition.measure import measure
 from aird_plugin.utils.files import write_atomically
 

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 
 from aird_plugin.bridge.patching import rebind
 from aird_plugin.bridge.upstream_records import check_same_images, folder_for_upstream, rows_as_keys
-from aird_plugin.data.batches import Batch
+from aird_plugin.data.batch import Batch
 from aird_plugin.data.degradation import downsample_torch
 from aird_plugin.data.loader import loader
 from aird_plugin.data.recordio.face_records import FaceRecords

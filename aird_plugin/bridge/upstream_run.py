@@ -8,7 +8,7 @@ import torch
 
 from aird_plugin.bridge import checkpointing
 from aird_plugin.bridge.head import RecipeMargin
-from aird_plugin.data.batches import Batch
+from aird_plugin.data.batch import Batch
 from aird_plugin.training.nonfinite import check_loss
 from aird_plugin.training.objective import build_loss_inputs
 from aird_plugin.training.run_log import Metrics

@@ -26,7 +26,7 @@ from aird_plugin.config.bridge_section import SECRETS, UPSTREAM_KEYS, BridgeConf
 from aird_plugin.config.recipe_file import read_config
 from aird_plugin.config.sections import DataConfig, RunConfig, StudentConfig, TeacherConfig
 from aird_plugin.config.specs import fields_of, import_spec, without_replaced
-from aird_plugin.data.bank.caches import BankConfig
+from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.multi_size import SizesConfig
 from aird_plugin.models.head import HeadConfig
 from aird_plugin.prior.config import PriorConfig

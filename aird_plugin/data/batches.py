@@ -1,64 +1,21 @@
-"""Build batches from the bank, or by decoding and degrading images on the fly. Both give the same batch for the same step.
+"""Build batches from the bank. `online_batches.py` builds the same ones from the images.
 
 A source maps a batch's number to the batch, so workers can prepare it and a resumed run can start anywhere.
 
 B = images on this rank, K = negatives, D = embedding width.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from aird_plugin.data.bank.caches import ImageCache, TeacherCache
+from aird_plugin.data.batch import Batch
 from aird_plugin.data.constants import NO_IDENTITY
-from aird_plugin.data.degradation import downsample
 from aird_plugin.data.device_array import DeviceArray
-from aird_plugin.data.mixup import mixed
-from aird_plugin.data.records import Records, decode_face
-from aird_plugin.data.sampler import MIXUP, BatchIndices, BatchSampler
-from aird_plugin.data.views import jitter, mirror_odd
-
-
-@dataclass
-class Batch:
-    """The images of one step on this rank. Teacher tensors are None unless requested; feature maps stay on their own device.
-
-    also_PBSSC: the same images in the same views at further sizes, one tensor per size. px_B: see `data/multi_size.py`.
-    The bank's float16 stays float16 until `build_loss_inputs`, which halves the bytes to copy. images_BHWC is None where the
-    device downsamples hr_BHWC (`TrainingSetup.to_device`). resize: what the device then does with images_BHWC, or None.
-    """
-
-    images_BHWC: torch.Tensor | None
-    label_B: torch.Tensor
-    row_B: torch.Tensor | None = None
-    teacher_BD: torch.Tensor | None = None
-    hr_BHWC: torch.Tensor | None = None
-    anchor_BD: torch.Tensor | None = None
-    has_anchor_B: torch.Tensor | None = None
-    negative_BKD: torch.Tensor | None = None
-    negative_exists_BK: torch.Tensor | None = None
-    teacher_maps: tuple[torch.Tensor, ...] = ()
-    also_PBSSC: tuple[torch.Tensor, ...] = ()
-    px_B: torch.Tensor | None = None
-    generative_BCHW: torch.Tensor | None = None
-    resize: Callable[[torch.Tensor], torch.Tensor] | None = None
-
-    def to(self, device: torch.device) -> "Batch":
-        """Return the same batch on another device."""
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def pin_memory(self) -> "Batch":
-        """Return the same batch in pinned memory, so that copies to a GPU overlap its work (the loader calls this)."""
-        return self._map(torch.Tensor.pin_memory)
-
-    def _map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> "Batch":
-        tensors = {f.name: getattr(self, f.name) for f in fields(self)}
-        tuples = {"also_PBSSC": tuple(change(tensor) for tensor in tensors.pop("also_PBSSC"))}
-        singles = {name: change(tensor) for name, tensor in tensors.items() if isinstance(tensor, torch.Tensor)}
-        return replace(self, **tuples, **singles)
+from aird_plugin.data.sampler import BatchIndices, BatchSampler
 
 
 class Neighbours:
@@ -168,58 +125,3 @@ def gather_views(
     """
     images_BHWC = low(row_B, view_B // 2)
     return torch.cat([images_BHWC, images_BHWC.index_select(0, odd_X).flip(2)]).index_select(0, index_B)
-
-
-class OnlineFaces(Dataset):
-    """Batches decoded, jittered and downsampled in the step; the loop runs the teacher on `hr_BHWC`.
-
-    downsamples: False leaves the downsampling to the training device. with_hr: whether batches hold `hr_BHWC` anyway. mixup: 0
-    or alpha of `data/mixup.py`: the HR images are mixed, then downsampled, and the teacher sees the mixtures too.
-    """
-
-    on_device = False
-
-    def __init__(
-        self,
-        sampler: BatchSampler,
-        records: Records,
-        px: int,
-        degradation: str,
-        view_seed: int,
-        with_hr: bool,
-        neighbours: Neighbours | None,
-        also_px: tuple[int, ...] = (),
-        downsamples: bool = True,
-        mixup: float = 0.0,
-    ):
-        self.mixup = mixup
-        self.sampler, self.records, self.px, self.degradation, self.view_seed = sampler, records, px, degradation, view_seed
-        self.with_hr, self.neighbours, self.also_px, self.downsamples = with_hr, neighbours, also_px, downsamples
-
-    def __getitem__(self, number: int) -> Batch:
-        draw = self.sampler.indices(number)
-        hr_BHWC = np.stack(
-            [
-                jitter(decode_face(self.records, int(row)), int(row), int(view) // 2, self.view_seed)
-                for row, view in zip(draw.rows_B, draw.views_B, strict=True)
-            ]
-        )
-
-        views_B = draw.views_B
-        if self.mixup:
-            rng = np.random.default_rng((self.sampler.seed, MIXUP, number, self.sampler.rank))
-            hr_BHWC, views_B = mixed(mirror_odd(hr_BHWC, views_B), self.mixup, rng), np.zeros_like(views_B)
-
-        def downsampled(px: int) -> torch.Tensor:
-            # Downsampled first, mirrored second, as in the bank: noise and JPEG blocks do not commute with the flip.
-            # At 112 px `downsample` returns its argument; the copy keeps it from being mirrored twice.
-            return torch.from_numpy(mirror_odd(downsample(hr_BHWC, px, self.degradation).copy(), views_B))
-
-        batch = Batch(
-            images_BHWC=downsampled(self.px) if self.downsamples else None,
-            also_PBSSC=tuple(map(downsampled, self.also_px)) if self.downsamples else (),
-            label_B=torch.from_numpy(self.records.labels[draw.rows_B].astype(np.int64)),
-            row_B=torch.from_numpy(draw.rows_B),
-            hr_BHWC=torch.from_numpy(mirror_odd(hr_BHWC, views_B)) if self.with_hr or not self.downsamples else None,
-        )
-        return replace(batch, **self.neighbours.lookup(draw)) if self.neighbours else batch

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch.utils.data import DataLoader
 
-from aird_plugin.data.batches import Batch
+from aird_plugin.data.batch import Batch
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -14,12 +14,14 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from aird_plugin.data.batch import Batch
 from aird_plugin.data.batched.degrade import degrade_each
-from aird_plugin.data.batches import BankFaces, Batch, OnlineFaces
+from aird_plugin.data.batches import BankFaces
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import BICUBIC, downsample, resize_to_network
 from aird_plugin.data.lowres import check_px
 from aird_plugin.data.mixture import draw_degradations, is_mixture
+from aird_plugin.data.online_batches import OnlineFaces
 from aird_plugin.data.sampler import DEGRADATION, SIZES
 
 

@@ -16,7 +16,8 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.images import decode, encode_jpeg
 from aird_plugin.recognition.analysis import MAX_DETECTION_SIDE, TinyFaceAnalysis
 from aird_plugin.recognition.enrolment import choose_main
-from aird_plugin.recognition.gallery import Gallery, Match
+from aird_plugin.recognition.gallery import Gallery
+from aird_plugin.recognition.match import Match
 
 WHERE = "the photo"
 MIN_SHARE, MIN_SIDE = 0.01, 8

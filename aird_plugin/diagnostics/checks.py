@@ -6,14 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from aird_plugin.config.recipe import Recipe
-from aird_plugin.data.bank.caches import (
-    MANIFEST,
-    ImageCache,
-    TeacherCache,
-    image_cache_inputs,
-    read_manifest,
-    teacher_cache_inputs,
-)
+from aird_plugin.data.bank.caches import ImageCache, TeacherCache
+from aird_plugin.data.bank.inputs import MANIFEST, image_cache_inputs, read_manifest, teacher_cache_inputs
 from aird_plugin.data.pairs import distinct_faces, read_pairs
 from aird_plugin.diagnostics.class_centers import check_centers, check_classifier
 from aird_plugin.diagnostics.diagnostic import Diagnostic

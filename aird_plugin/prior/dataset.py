@@ -7,7 +7,7 @@ from torch.utils.data import Dataset
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.bank.build import open_image_cache
 from aird_plugin.data.bank.caches import ImageCache
-from aird_plugin.data.batches import Batch
+from aird_plugin.data.batch import Batch
 from aird_plugin.data.degradation import BICUBIC
 from aird_plugin.data.records import Records
 from aird_plugin.data.sampler import BatchSampler

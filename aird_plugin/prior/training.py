@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin.config.recipe import Recipe
-from aird_plugin.data.batches import Batch
+from aird_plugin.data.batch import Batch
 from aird_plugin.data.degradation import resize_to_network_torch
 from aird_plugin.data.loader import loader
 from aird_plugin.data.lowres import to_input

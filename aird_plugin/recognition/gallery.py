@@ -5,35 +5,16 @@ N = identities, D = embedding width, K = candidates.
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
-from aird_plugin.recognition.calibration import Side
 from aird_plugin.recognition.gallery_file import locked, read_arrays, write_arrays, write_vectors
 from aird_plugin.recognition.index import Index
+from aird_plugin.recognition.match import NO_FACE, UNKNOWN, Match, decide
 from aird_plugin.recognition.templates import Template, template_of
 from aird_plugin.utils.files import file_sha256
-
-UNKNOWN = "unknown"
-
-
-class Match(NamedTuple):
-    """The result of one search.
-
-    name: an identity, "unknown", or None where there is no decision (`reason`). cosine: of the best candidate. threshold, far:
-    those of the decision; the rate is per comparison. candidates: (name, cosine), best first. px, network: of the probe.
-    """
-
-    name: str | None
-    cosine: float | None
-    threshold: float | None
-    far: float | None
-    reason: str
-    candidates: list[tuple[str, float]]
-    px: float | None
-    network: str | None
 
 
 class Gallery:
@@ -117,24 +98,13 @@ class Gallery:
         found = zip(*self._index[1].search(queries_QD, top), strict=True)
         for probe in probes:
             if probe is None:
-                matches.append(_no_face())
+                matches.append(NO_FACE)
                 continue
             cosines_K, rows_K = next(found)
             candidates = [(names[row], float(cosine)) for row, cosine in zip(rows_K, cosines_K, strict=True) if row >= 0]
-            matches.append(self._decide(probe, candidates, far))
+            best = self.templates[candidates[0][0]] if candidates else None
+            matches.append(decide(probe, best, candidates, far, self.analysis))
         return matches
-
-    def _decide(self, probe: Template, candidates: list[tuple[str, float]], far: float) -> Match:
-        """The match of one probe among its candidates."""
-        network = self.analysis.networks[probe.network].name
-        if not candidates:
-            return Match(UNKNOWN, None, None, None, "", [], probe.px, network)
-        best = self.templates[candidates[0][0]]
-        found = self.analysis.calibration.threshold(Side(probe.network, probe.px), Side(best.network, best.px), far)
-        name, cosine = candidates[0]
-        if found.cosine is None:
-            return Match(None, cosine, None, None, found.reason, candidates, probe.px, network)
-        return Match(name if cosine > found.cosine else UNKNOWN, cosine, *found, candidates, probe.px, network)
 
     def merge(self, other: "Gallery", replace: bool = False) -> None:
         """Take over another gallery's identities. replace: instead of those of the same name, else these are a ValueError."""
@@ -220,7 +190,3 @@ class Gallery:
                 f"templates of another model ({', '.join(one[:16] for one in foreign)}) cannot be compared with those of {ours}: "
                 "use the models that made them, or enrol again"
             )
-
-
-def _no_face() -> Match:
-    return Match(None, None, None, None, "no face with an embedding", [], None, None)

@@ -10,13 +10,14 @@ import torch
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.bank.build import open_image_cache, open_teacher_cache
 from aird_plugin.data.bank.caches import ImageCache, TeacherCache
-from aird_plugin.data.batches import BankFaces, Neighbours, OnlineFaces
+from aird_plugin.data.batches import BankFaces, Neighbours
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import BICUBIC, get_degradation
 from aird_plugin.data.device_array import bank_device
 from aird_plugin.data.indexed_records import open_indexed, write_index
 from aird_plugin.data.lowres import RESIZE
 from aird_plugin.data.multi_size import DrawnSizes
+from aird_plugin.data.online_batches import OnlineFaces
 from aird_plugin.data.readable_records import skip_unreadable
 from aird_plugin.data.records import Records, StoredRecords, WithoutLabels, as_stored, open_records
 from aird_plugin.diagnostics.checks import before_bank

@@ -10,7 +10,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin.config.recipe import Recipe
-from aird_plugin.data.batches import Batch
+from aird_plugin.data.batch import Batch
 from aird_plugin.data.loader import loader
 from aird_plugin.diagnostics.ignored_keys import print_ignored_keys
 from aird_plugin.training.deterministic import deterministic

@@ -7,7 +7,7 @@ import math
 
 import torch
 
-from aird_plugin.data.batches import Batch
+from aird_plugin.data.batch import Batch
 from aird_plugin.data.multi_size import SizesConfig
 from aird_plugin.models.head import Head
 from aird_plugin.models.no_head import NoHead

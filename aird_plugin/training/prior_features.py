@@ -9,7 +9,7 @@ from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.bank.build import open_image_cache
 from aird_plugin.data.bank.caches import ImageCache
 from aird_plugin.data.bank.prior_cache import PriorCache, open_prior_cache
-from aird_plugin.data.batches import Batch
+from aird_plugin.data.batch import Batch
 from aird_plugin.data.mixture import is_mixture
 from aird_plugin.data.records import Records
 from aird_plugin.losses.term import Needs

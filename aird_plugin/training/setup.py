@@ -12,10 +12,12 @@ from torch.nn import functional as F
 
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.bank.caches import TeacherCache
-from aird_plugin.data.batches import BankFaces, Batch, OnlineFaces
+from aird_plugin.data.batch import Batch
+from aird_plugin.data.batches import BankFaces
 from aird_plugin.data.degradation import BICUBIC, downsample_torch, resize_to_network_torch
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.multi_size import DrawnSizes
+from aird_plugin.data.online_batches import OnlineFaces
 from aird_plugin.data.records import Records
 from aird_plugin.diagnostics.checks import at_start
 from aird_plugin.diagnostics.diagnostic import Diagnostic

@@ -22,9 +22,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from aird_plugin.data.bank.caches import BankConfig, TeacherCache, open_array
+from aird_plugin.data.bank.caches import TeacherCache
+from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.bank.files import Build
 from aird_plugin.data.bank.found import found_or_built
+from aird_plugin.data.bank.sharded import open_array
 from aird_plugin.data.readable_records import BLOCK
 from aird_plugin.losses.bridge_distillation import BridgeDistillation, adapter_loss
 from aird_plugin.losses.term import Needs

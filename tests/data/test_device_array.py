@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from aird_plugin.data.bank.caches import BankConfig, ImageCache, TeacherCache
+from aird_plugin.data.bank.caches import ImageCache, TeacherCache
+from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.batches import BankFaces, Neighbours
 from aird_plugin.data.constants import NO_IDENTITY
 from aird_plugin.data.device_array import DeviceArray, bank_device, fits

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from aird_plugin.data import multi_size
-from aird_plugin.data.batches import Batch
+from aird_plugin.data.batch import Batch
 from aird_plugin.data.degradation import downsample, resize_to_network
 from aird_plugin.data.lowres import low_faces, resize_faces
 from aird_plugin.data.multi_size import DrawnSizes, SizesConfig, draw_px, resize_each

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from aird_plugin.recognition.gallery import Match
+from aird_plugin.recognition.match import Match
 from tests.skips import needs
 from tools.recognise_photo import assigned, count_named, count_right, make_shots
 

@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from aird_plugin.config.recipe import from_flat
-from aird_plugin.data.batches import OnlineFaces
 from aird_plugin.data.degradation import resize_to_network
 from aird_plugin.data.lowres import to_input
+from aird_plugin.data.online_batches import OnlineFaces
 from aird_plugin.training.loop import compute_loss, resume, take_step, train
 from aird_plugin.training.state import build_state
 from aird_plugin.training.validation import evaluate_run

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from aird_plugin.config.recipe import from_flat
-from aird_plugin.data.batches import Batch
+from aird_plugin.data.batch import Batch
 from aird_plugin.losses.instance import IID
 from aird_plugin.models.head import Head, HeadConfig
 from aird_plugin.training.loop import resume, save, take_step

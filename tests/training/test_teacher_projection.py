@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from aird_plugin.config.recipe import from_flat, load
 from aird_plugin.config.recipe_file import recipe_path
-from aird_plugin.data.bank.caches import BankConfig, TeacherCache
+from aird_plugin.data.bank.caches import TeacherCache
+from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.bank.neighbors import class_means
 from aird_plugin.losses.bridge_distillation import BridgeDistillation, mimic_loss
 from aird_plugin.losses.cosine import CosineRegression

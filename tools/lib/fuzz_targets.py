@@ -90,7 +90,7 @@ def array_seeds(folder: Path) -> list[bytes]:
 
 
 def read_array(content: bytes, folder: Path) -> None:
-    from aird_plugin.data.bank.caches import open_array
+    from aird_plugin.data.bank.sharded import open_array
 
     (folder / "low.npy").write_bytes(content)
     open_array(folder, "low").tobytes()
@@ -101,7 +101,7 @@ def manifest_seeds(folder: Path) -> list[bytes]:
 
 
 def read_bank_manifest(content: bytes, folder: Path) -> None:
-    from aird_plugin.data.bank.caches import read_manifest
+    from aird_plugin.data.bank.inputs import read_manifest
 
     (folder / "manifest.json").write_bytes(content)
     read_manifest(folder, {"px": 16})

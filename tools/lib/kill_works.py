@@ -108,7 +108,7 @@ def run_result(out: Path) -> dict:
 
 def bank(inputs: Path, out: Path) -> None:
     from aird_plugin.data.bank import build
-    from aird_plugin.data.bank.caches import BankConfig
+    from aird_plugin.data.bank.config import BankConfig
     from aird_plugin.data.records import open_records
     from aird_plugin.models.load import load_teacher
 
@@ -122,7 +122,7 @@ def bank(inputs: Path, out: Path) -> None:
 def bank_in_shards(inputs: Path, out: Path) -> None:
     """The bank in shards of seven images, by the ranks that the environment names."""
     from aird_plugin.data.bank import build
-    from aird_plugin.data.bank.caches import BankConfig
+    from aird_plugin.data.bank.config import BankConfig
     from aird_plugin.data.records import open_records
     from aird_plugin.models.load import load_teacher
 

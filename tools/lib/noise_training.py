@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from aird_plugin.config.recipe import from_flat
-from aird_plugin.data.batches import Batch
+from aird_plugin.data.batch import Batch
 from aird_plugin.training.objective import LossDims, Objective
 from aird_plugin.training.setup import TrainingSetup
 from aird_plugin.training.student import build_student

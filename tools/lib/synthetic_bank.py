@@ -12,8 +12,8 @@ import numpy as np
 import torch
 
 from aird_plugin.config.recipe import Recipe, from_flat
-from aird_plugin.data.bank.caches import image_cache_inputs, teacher_cache_inputs
 from aird_plugin.data.bank.files import new_array
+from aird_plugin.data.bank.inputs import image_cache_inputs, teacher_cache_inputs
 from aird_plugin.data.bank.sharded import shard_name
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.data.indexed_records import FORMAT, index_folder, stamp

@@ -8,19 +8,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from aird_plugin.data.bank.caches import (
-    PART_FORMAT,
-    BankConfig,
-    ImageCache,
-    TeacherCache,
-    image_cache_inputs,
-    open_array,
-    teacher_cache_inputs,
-)
+from aird_plugin.data.bank.caches import ImageCache, TeacherCache
+from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.bank.derived import CentersAndLists, Labels
 from aird_plugin.data.bank.found import found_or_planned
 from aird_plugin.data.bank.growth import sources_entry
+from aird_plugin.data.bank.inputs import PART_FORMAT, image_cache_inputs, teacher_cache_inputs
 from aird_plugin.data.bank.neighbors import normalised
+from aird_plugin.data.bank.sharded import open_array
 from aird_plugin.data.bank.shards import Plan
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import BICUBIC, downsample

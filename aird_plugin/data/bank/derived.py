@@ -8,9 +8,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from aird_plugin.data.bank.caches import BankConfig, candidates_of
 from aird_plugin.data.bank.centers import class_centers
+from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.bank.files import new_array
+from aird_plugin.data.bank.inputs import candidates_of
 from aird_plugin.data.bank.neighbors import Candidates, hard_lists, normalised, rows_by_label, same_identity_lists
 from aird_plugin.data.readable_records import BLOCK
 from aird_plugin.data.records import Records

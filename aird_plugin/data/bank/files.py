@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from aird_plugin.data.bank.caches import MANIFEST
+from aird_plugin.data.bank.inputs import MANIFEST
 from aird_plugin.utils import distributed
 from aird_plugin.utils.files import checksum, sync, write_atomically
 from aird_plugin.utils.json_files import read_object

@@ -8,9 +8,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from aird_plugin.data.bank.caches import BankConfig, read_manifest
+from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.bank.files import check_sums
 from aird_plugin.data.bank.growth import is_grown, reopen
+from aird_plugin.data.bank.inputs import read_manifest
 from aird_plugin.data.bank.shards import Plan, build_shards, shard_images
 from aird_plugin.data.records import Records
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from aird_plugin.data.bank.caches import MANIFEST
 from aird_plugin.data.bank.files import OF_THE_RECORDS, STATE, SUMS, check_sums, new_array
+from aird_plugin.data.bank.inputs import MANIFEST
 from aird_plugin.data.bank.sharded import shard_name
 from aird_plugin.data.joined_records import source_prints
 from aird_plugin.data.records import Records

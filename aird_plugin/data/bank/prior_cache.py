@@ -20,9 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from aird_plugin.data.bank.caches import BankConfig, ImageCache, open_array
+from aird_plugin.data.bank.caches import ImageCache
+from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.bank.files import Build
 from aird_plugin.data.bank.found import found_or_built
+from aird_plugin.data.bank.sharded import open_array
 from aird_plugin.data.readable_records import BLOCK
 from aird_plugin.utils.progress import progress
 

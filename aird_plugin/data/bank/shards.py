@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from aird_plugin.data.bank.caches import MANIFEST
 from aird_plugin.data.bank.derived import Derived
 from aird_plugin.data.bank.files import OF_THE_RECORDS, STATE, SUMS, Build, saved
 from aird_plugin.data.bank.growth import image_sum
+from aird_plugin.data.bank.inputs import MANIFEST
 from aird_plugin.data.bank.sharded import open_array, shard_name
 from aird_plugin.data.records import Records
 from aird_plugin.utils import distributed

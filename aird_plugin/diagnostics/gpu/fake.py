@@ -17,8 +17,8 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import DynamicOutputShapeException, FakeTensorMode
 
+from aird_plugin.data.batch import Batch
 from aird_plugin.data.batched.linear import weight_table
-from aird_plugin.data.batches import Batch
 from aird_plugin.data.degradation import BICUBIC
 from aird_plugin.data.multi_size import DrawnResize
 from aird_plugin.diagnostics.gpu.check import FAILED, NOTE, OK, SKIPPED, Bench, Row, Skipped, one_line, table

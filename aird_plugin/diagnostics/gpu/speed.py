@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 
 from aird_plugin.config.recipe import Recipe, load
-from aird_plugin.data.batches import Batch
+from aird_plugin.data.batch import Batch
 from aird_plugin.data.loader import loader
 from aird_plugin.diagnostics.gpu.check import FAILED, NOTE, OK, Bench, Row
 from aird_plugin.diagnostics.gpu.drawn import built, faces, weights

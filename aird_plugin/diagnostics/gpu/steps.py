@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from aird_plugin.config.recipe import Recipe
-from aird_plugin.data.batches import Batch
+from aird_plugin.data.batch import Batch
 from aird_plugin.diagnostics.gpu.check import FAILED, NOTE, OK, SKIPPED, Bench, Row, Skipped, one_line
 from aird_plugin.diagnostics.gpu.drawn import built, recipe_files, shrunk
 from aird_plugin.training.loop import compute_loss

@@ -12,9 +12,10 @@ import torch
 
 from aird_plugin.data.bank import build
 from aird_plugin.data.bank.build import open_image_cache, open_teacher_cache
-from aird_plugin.data.bank.caches import BankConfig, read_manifest, teacher_cache_inputs
+from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.bank.files import Build
 from aird_plugin.data.bank.found import found_or_built
+from aird_plugin.data.bank.inputs import read_manifest, teacher_cache_inputs
 from aird_plugin.data.degradation import downsample, get_degradation
 from aird_plugin.data.lowres import low_faces
 from aird_plugin.data.records import WithoutLabels, decode_face, open_records

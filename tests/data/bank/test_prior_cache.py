@@ -7,7 +7,7 @@ import pytest
 
 from aird_plugin.data.bank import prior_cache
 from aird_plugin.data.bank.build import open_image_cache
-from aird_plugin.data.bank.caches import BankConfig
+from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.bank.prior_cache import channel_statistics, open_prior_cache, prior_folder
 
 
