@@ -4,6 +4,8 @@ G = images on all ranks, C = classes on this rank (the sampled ones if sample_ra
 this rank.
 """
 
+from typing import Any
+
 import torch
 from torch.nn import functional as F
 
@@ -49,7 +51,7 @@ class RecipeMargin:
     `regulariser` is the second output of the last call.
     """
 
-    def __init__(self, setup):
+    def __init__(self, setup) -> None:
         recipe = setup.recipe
         self.module = recipe.margin.build(recipe.head.margin_scale).to(setup.device)
         self.needs = recipe.margin.needs
@@ -73,11 +75,11 @@ class CosineRecorder:
     Called like the margin. `shards` and `cosines` are the interface that `build_loss_inputs` needs of a head.
     """
 
-    def __init__(self, margin, run):
+    def __init__(self, margin, run) -> None:
         self.margin = margin
         self.records_cosines = Needs.TEACHER_COSINE in run.setup.objective.needs
         self.shards = SINGLE_SHARD if distributed.world_size() == 1 else distributed.ClassShards()
-        self.teacher_centers_CD = None
+        self.teacher_centers_CD: Any = None
         self.index_C: torch.Tensor | None = None
         self.student_GC: torch.Tensor | None = None
         self.label_G: torch.Tensor | None = None

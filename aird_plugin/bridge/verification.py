@@ -34,7 +34,7 @@ def callback(original, run):
     class EvalSpecCallback(original):
         """Keeps the rows of the last verification in `rows`, and its step in `step`."""
 
-        def __init__(self, *args, **options):
+        def __init__(self, *args, **options) -> None:
             self.rows: list[dict] = []
             self.step = 0
             run.verification = self

@@ -88,7 +88,7 @@ def _step(node, name: str, constants: "_Constants") -> tuple[float, float] | Non
 class _Constants:
     """The values of a graph's constants by name. Weights in external files, and large ones, are left out."""
 
-    def __init__(self, graph):
+    def __init__(self, graph: Any) -> None:
         self.tensors: dict[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
         for node in graph.node:
             if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":

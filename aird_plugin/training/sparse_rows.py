@@ -27,7 +27,7 @@ def sparse_row_steps(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
 class _Rows:
     """The rows of one step: (group, its full parameters, [(parameter, (index_R, rows_RD))])."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.taken: list[tuple[dict, list, list]] = []
 
     @torch.no_grad()
