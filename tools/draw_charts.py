@@ -11,9 +11,12 @@ in colour.
 import argparse
 import json
 import math
+import sys
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from aird_plugin.utils.threads import bound_spinning
 
@@ -29,12 +32,14 @@ DASHES = ("", "7 4", "2 4", "10 4 2 4")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Draw every chart of the folder."""
+    """Draw every chart of the folder. Rows of the kind "faces" belong to draw_sizes_picture.py."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
     for rows in sorted(parser.parse_args(argv).folder.glob("*.json")):
         target = rows.with_suffix(".svg")
         data = json.loads(rows.read_text())
+        if data.get("kind") == "faces":
+            continue
         write_atomically(target, (forest.chart if data.get("kind") == "forest" else chart)(data).encode())
         print(target)
     return 0

@@ -10,7 +10,10 @@ sizes_dark.png, and sizes.json with the cosines.
 import argparse
 import io
 import json
+import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from aird_plugin.utils.threads import bound_spinning
 
@@ -51,7 +54,7 @@ def main() -> None:
     networks = {"teacher": load_model(args.folder / TEACHER), "student": load_model(args.folder / AIRD_COSINE)}
     rows = cosines(networks, args.identities)
     args.out.mkdir(parents=True, exist_ok=True)
-    write_atomically(args.out / "sizes.json", json.dumps(rows, indent=1).encode())
+    write_atomically(args.out / "sizes.json", json.dumps({"kind": "faces", "rows": rows}, indent=1).encode())
     for scheme in COLORS:
         file = io.BytesIO()
         picture(rows, scheme).quantize(128, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)

@@ -3,6 +3,7 @@
 The package must not be imported before atheris is set up: modules imported earlier are not instrumented and do not guide it.
 """
 
+import argparse
 import resource
 import sys
 import tempfile
@@ -68,4 +69,7 @@ def resident() -> int:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("target", "folder", "seconds", "seed"):
+        parser.add_argument(name)
+    main(*vars(parser.parse_args()).values())
