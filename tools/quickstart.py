@@ -3,8 +3,8 @@
     python tools/quickstart.py [--folder runs/quickstart]
 
 Renders images of synthetic identities, trains a teacher on the 112 px images, then three students on the same images
-downsampled to 16 px: from scratch, by AIRD as published, and by AIRD + cosine. Evaluates all of them on unseen identities and
-writes a report. The same command resumes.
+downsampled to 16 px: from scratch, by AIRD as published, and by AIRD + cosine with RID read as mutual distributions
+(docs/aird.md). Evaluates all of them on unseen identities and writes a report. The same command resumes.
 """
 
 import argparse
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PX = 16
 # The runs in order, and the names of the students in the table.
 TEACHER, SCRATCH, AIRD, AIRD_COSINE = RUNS = ("quickstart_teacher", "quickstart_scratch", "quickstart_aird", "quickstart")
-NAMES = {SCRATCH: "student from scratch", AIRD: "AIRD (cls + IID + RID)", AIRD_COSINE: "AIRD + cosine"}
+NAMES = {SCRATCH: "student from scratch", AIRD: "AIRD (cls + IID + RID)", AIRD_COSINE: "AIRD + cosine (RID: mutual)"}
 # Share of the total time of each step, for the estimate of the remaining time.
 SHARES = {"draw": 0.13, TEACHER: 0.47, SCRATCH: 0.07, AIRD: 0.12, AIRD_COSINE: 0.11, "evaluate": 0.04, "report": 0.06}
 

@@ -1,4 +1,4 @@
-"""Quickstart, step 4: AIRD + cosine regression with a small identity weight; the same 16 px student and step 1's teacher.
+"""Quickstart, step 4: AIRD with mutual RID + cosine regression, a small identity weight; the same 16 px student and step 1's teacher.
 
 python train.py recipes/quickstart/quickstart.py
 """
@@ -25,6 +25,8 @@ config.terms = edict(
     align="aird_plugin.losses.cosine:CosineRegression",
 )
 config.rid_negatives = 64
+# The reading of RID that gains most (docs/aird.md).
+config.rid_contrast = "mutual"
 config.align_weight = 8.0
 config.identity_weight = 0.1
 

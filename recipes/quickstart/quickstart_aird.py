@@ -7,5 +7,6 @@ from aird_plugin.recipe import base, drop_terms
 
 config = base(__file__, "quickstart")
 drop_terms(config, "align")
+config.rid_contrast = "nce"
 config.identity_weight = 1.0
 config.output = "runs/quickstart_aird"
