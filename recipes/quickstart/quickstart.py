@@ -1,4 +1,4 @@
-"""Quickstart, step 4: AIRD with mutual RID + cosine regression, a small identity weight; the same 16 px student and step 1's teacher.
+"""Quickstart, step 4: AIRD (mutual RID) + cosine regression, small identity weight; the same 16 px student and step 1's teacher.
 
 python train.py recipes/quickstart/quickstart.py
 """
