@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from aird_plugin.alignment.detections import Detections
+from aird_plugin.utils.threads import usable_cores
 
 PATTERNS = ("det_*.onnx", "scrfd_*.onnx")
 CPU = "CPUExecutionProvider"
@@ -35,7 +36,7 @@ class Detector:
     """SCRFD or RetinaFace, loaded by `insightface.model_zoo.get_model`.
 
     side: photos are resized to fit a square of this side; score: detection threshold, 0..1; providers: of onnxruntime. threads:
-    of onnxruntime on the CPU, 0 for its own choice.
+    of onnxruntime on the CPU, 0 for one per core that this process may use (onnxruntime's own choice leaves a `taskset`).
     Raises ImportError without the extra `insightface`, and ValueError for a file that is no detector with landmarks.
     """
 
@@ -47,7 +48,7 @@ class Detector:
             raise ImportError(f"detecting faces needs `pip install aird_plugin[insightface]`, {ALTERNATIVE}") from error
         self.file = Path(file)
         session = onnxruntime.SessionOptions()
-        session.intra_op_num_threads = threads
+        session.intra_op_num_threads = threads or usable_cores()
         try:
             self.network = get_model(str(file), providers=list(providers), sess_options=session)
         # onnxruntime's errors share no base class.

@@ -18,6 +18,7 @@ from aird_plugin.alignment.detector import Detector
 from aird_plugin.alignment.landmarks import Landmarks
 from aird_plugin.alignment.log import Row
 from aird_plugin.alignment.photos import CropSettings, crop_photo
+from aird_plugin.utils.threads import usable_cores
 
 # Photos of one task, and tasks in flight for each process: results are awaited in order, and memory is bounded.
 CHUNK, TASKS_EACH = 8, 4
@@ -38,7 +39,7 @@ class Job(NamedTuple):
     points: str | None = None
 
     def open_source(self, threads: int = 0) -> Detector | Landmarks:
-        """Open the landmark source. threads: of the detector, 0 for onnxruntime's choice."""
+        """Open the landmark source. threads: of the detector, 0 for one per usable core."""
         if self.detector is None:
             assert self.points is not None
             return Landmarks(self.points)
@@ -47,8 +48,7 @@ class Job(NamedTuple):
 
 def processes_for(photos: int, asked: int | None) -> int:
     """Number of processes: as asked, else one per core that this process may use; fewer for few photos."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return asked or max(1, min(cores, math.ceil(photos / PHOTOS_EACH)))
+    return asked or max(1, min(usable_cores(), math.ceil(photos / PHOTOS_EACH)))
 
 
 def crop_all(names: Iterable[str], job: Job, source: Detector | Landmarks, processes: int) -> Generator[list[Row]]:

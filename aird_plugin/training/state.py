@@ -1,5 +1,6 @@
 """A recipe -> the objects that the training loop updates, on this rank's device."""
 
+import inspect
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,10 @@ from aird_plugin.training.run_state import CenterShard, RunState
 from aird_plugin.training.setup import TrainingSetup, build_setup
 from aird_plugin.training.sparse_rows import sparse_row_steps
 from aird_plugin.utils import distributed
+
+# torch 2.13 deprecates the second name for the first.
+DDP_OPTIONS = inspect.signature(DistributedDataParallel).parameters
+SYNC_BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in DDP_OPTIONS else "broadcast_buffers"
 
 
 @dataclass(kw_only=True)
@@ -65,7 +70,7 @@ def state_from_setup(setup: TrainingSetup) -> TrainState:
     if distributed.world_size() > 1:
         device_ids = [device] if device.type == "cuda" else None
         # BatchNorm statistics are per rank, as in arcface_torch; those of rank 0 are saved.
-        network = DistributedDataParallel(network, device_ids, broadcast_buffers=False)
+        network = DistributedDataParallel(network, device_ids, **{SYNC_BUFFERS: False})
     head_optimizer = build_optimizer(recipe.schedule, head.parameters())
     return TrainState(
         setup=setup,

@@ -1,4 +1,4 @@
-"""Limit the spinning of OpenMP threads, before torch loads OpenMP."""
+"""The cores that this process may use, and a limit on the spinning of OpenMP threads before torch loads OpenMP."""
 
 import os
 
@@ -17,3 +17,8 @@ def bound_spinning() -> None:
     """
     if not any(name in os.environ for name in WAITING):
         os.environ["GOMP_SPINCOUNT"] = SPINS
+
+
+def usable_cores() -> int:
+    """The cores that this process may use: fewer than the machine's under `taskset` or in a container with a set of its own."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

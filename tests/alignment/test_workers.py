@@ -42,7 +42,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def test_number_of_processes(monkeypatch):
-    monkeypatch.setattr(workers.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(workers, "usable_cores", lambda: 8)
     assert [processes_for(n, None) for n in (0, 1, PHOTOS_EACH, PHOTOS_EACH + 1, 10**6)] == [1, 1, 1, 2, 8]
     assert processes_for(1, 3) == 3 and processes_for(10**6, 1) == 1
 

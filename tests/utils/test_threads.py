@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aird_plugin.utils.threads import SPINS, WAITING, bound_spinning
+from aird_plugin.utils.threads import SPINS, WAITING, bound_spinning, usable_cores
 
 ROOT = Path(__file__).parents[2]
 # Prints the variable when torch is first imported, and ends the process there.
@@ -85,3 +85,14 @@ def test_every_tool_sets_the_spin_limit_first(path):
         if isinstance(node, ast.FunctionDef) and node.name == "main":
             called = called or "bound_spinning()" in [ast.unparse(statement) for statement in node.body]
     assert called
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no sched_setaffinity")
+def test_usable_cores_follow_the_affinity():
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert usable_cores() == 1
+    finally:
+        os.sched_setaffinity(0, before)
+    assert usable_cores() == len(before)
