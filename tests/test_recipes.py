@@ -7,6 +7,7 @@ import pytest
 from aird_plugin.config.recipe import load
 from aird_plugin.config.recipe_file import recipe_path
 from aird_plugin.data.degradation import DEGRADATIONS
+from tools import quickstart
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -14,9 +15,18 @@ RECIPES = Path(__file__).parents[1] / "recipes"
 @pytest.mark.parametrize("path", sorted(RECIPES.rglob("*.py")), ids=lambda path: path.stem)
 def test_recipe_loads_and_writes_into_its_own_folder(path):
     recipe = load(path)
-    assert recipe.run.output == f"runs/{path.stem}"
+    folder = "runs/quickstart" if path.parent.name == "quickstart" else "runs"
+    assert recipe.run.output == f"{folder}/{path.stem}"
     needs_teacher = recipe.terms or recipe.head.head_init == "teacher"
     assert (recipe.teacher.teacher is not None) >= bool(needs_teacher)
+
+
+def test_quickstart_recipes_alone_use_what_make_quickstart_wrote():
+    for name in quickstart.RUNS:
+        alone = load(RECIPES / "quickstart" / f"{name}.py")
+        expected = dict(key.split("=", 1) for key in quickstart.path_keys(Path("runs/quickstart"), name))
+        found = {"rec": alone.data.rec, "output": alone.run.output, "bank": alone.bank.bank, "teacher": alone.teacher.teacher}
+        assert {key: found[key] for key in expected} == expected
 
 
 @pytest.mark.parametrize("px", [16, 32, 64])

@@ -13,7 +13,7 @@ config.views = 2
 config.bank = "runs/quickstart/bank"
 
 config.network = "native16_0.5m"
-config.teacher = "runs/quickstart_teacher/model.pt"
+config.teacher = "runs/quickstart/quickstart_teacher/model.pt"
 config.teacher_network = "native112_0.5m"
 config.head_init = "teacher"
 config.margin_list = (1.0, 0.0, 0.0)
@@ -37,4 +37,4 @@ config.warmup_epoch = 1
 config.schedule = "cosine"
 
 config.frequent = 10
-config.output = "runs/quickstart"
+config.output = "runs/quickstart/quickstart"

@@ -9,4 +9,4 @@ config = base(__file__, "quickstart")
 drop_terms(config, "align")
 config.rid_contrast = "nce"
 config.identity_weight = 1.0
-config.output = "runs/quickstart_aird"
+config.output = "runs/quickstart/quickstart_aird"

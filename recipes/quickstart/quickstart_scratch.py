@@ -8,4 +8,4 @@ config.teacher = None
 config.head_init = "random"
 config.embedding_size = 128
 config.identity_weight = 1.0
-config.output = "runs/quickstart_scratch"
+config.output = "runs/quickstart/quickstart_scratch"

@@ -1,6 +1,6 @@
 """Quickstart, step 1: a small teacher for 112 px images of synthetic identities. CPU, minutes.
 
-python train.py recipes/quickstart/quickstart_teacher.py rec=runs/quickstart/faces
+python train.py recipes/quickstart/quickstart_teacher.py
 """
 
 from easydict import EasyDict as edict
@@ -24,4 +24,4 @@ config.warmup_epoch = 1
 config.schedule = "cosine"
 
 config.frequent = 10
-config.output = "runs/quickstart_teacher"
+config.output = "runs/quickstart/quickstart_teacher"
