@@ -14,7 +14,7 @@ from aird_plugin.recipe import base
 config = base(__file__, "zoo_lr16")
 
 # data: flips, and the affine and photometric jitter of views beyond the second
-config.views = 8
+config.views = 4
 config.bank = "runs/bank/best_native16"
 
 # networks
@@ -27,6 +27,6 @@ config.optimizer = "sgd"
 config.batch_size = 96
 config.lr = 0.1
 config.weight_decay = 5e-4
-config.num_epoch = 30
+config.num_epoch = 20
 config.warmup_epoch = 0.5
 config.output = "runs/best_native16_1m"
