@@ -32,6 +32,7 @@ class _Rows:
 
     @torch.no_grad()
     def take(self, optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
+        """Before a step: put the rows with a gradient in the place of their matrices."""
         for group in optimizer.param_groups:
             whole = [weight_ND for weight_ND in group["params"] if weight_ND.grad is not None]
             rows = [_rows_of(weight_ND, optimizer.state) for weight_ND in whole]
@@ -40,6 +41,7 @@ class _Rows:
 
     @torch.no_grad()
     def put(self, optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
+        """After a step: copy the rows and their state back, and restore the matrices."""
         for group, params, taken in self.taken:
             group["params"] = params
             for weight_ND, (index_R, rows_RD) in taken:

@@ -1,5 +1,7 @@
 """Nearest neighbours: the product against brute force, and faiss against the product."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -48,3 +50,14 @@ def test_too_few_templates_for_ivfpq_are_refused():
     needs("faiss")
     with pytest.raises(ValueError, match="too few to train IVF-PQ"):
         Index(vectors(9000, 0), "ivfpq")
+
+
+def test_ivfpq_searches_a_quarter_of_its_cells_at_any_size():
+    class Faiss:
+        METRIC_INNER_PRODUCT = 0
+        IndexFlatIP = staticmethod(lambda dim: None)
+        IndexIVFPQ = staticmethod(lambda flat, dim, cells, *_: SimpleNamespace(nlist=cells, train=lambda sample_SD: None))
+
+    for count in (10_000, 100_000):
+        index = module._ivfpq(Faiss, np.zeros((count, 4), np.float32))
+        assert index.nprobe == pytest.approx(index.nlist / 4, abs=1)
