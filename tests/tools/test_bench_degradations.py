@@ -5,6 +5,7 @@ import pytest
 from tools import bench_degradations
 
 
+@pytest.mark.slow
 def test_rows_of_a_small_run(tmp_path, capsys):
     out = tmp_path / "rows.json"
     words = "--degradation jpeg mixture --network native16_0.05m --batch 8 --turns 1 --json"

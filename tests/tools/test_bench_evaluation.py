@@ -22,6 +22,7 @@ def test_missing_checkout_and_pairs_are_reported(monkeypatch, capsys):
     assert "no --arcface-torch DIR" in out and "no --pairs FILE" in out
 
 
+@pytest.mark.slow
 def test_rows_of_both_functions(monkeypatch, tmp_path):
     words = ["--arcface-torch", STANDIN, "--drawn", 200, "--turns", 2, "--json", tmp_path / "rows.json"]
     assert run(monkeypatch, *words) == 0
@@ -45,6 +46,7 @@ def test_one_differing_bit_exits(monkeypatch, changed):
         run(monkeypatch, "--arcface-torch", STANDIN, "--drawn", 200, "--turns", 1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="peak memory is read from /proc")
 def test_memory_row_of_a_separate_process(monkeypatch, tmp_path, pairs_file):
     words = ["--arcface-torch", STANDIN, "--drawn", 40, "--turns", 1, "--pairs", pairs_file, "--json", tmp_path / "rows.json"]

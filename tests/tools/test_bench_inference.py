@@ -36,6 +36,7 @@ def test_one_table_and_a_second_call_resumes(tmp_path, monkeypatch, capsys):
         run(monkeypatch, *words, "--px", 8)
 
 
+@pytest.mark.slow
 def test_one_table_per_thread_count_and_the_target_row(tmp_path, monkeypatch, capsys):
     names = ["native16_0.05m", "native8_0.05m_dw_prelu"]
     monkeypatch.setattr(bench_inference, "SMALL", names[0])

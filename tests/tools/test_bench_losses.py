@@ -84,6 +84,7 @@ def checkouts(tmp_path):
         del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_speed_gradient_and_probe_rows(checkouts, tmp_path, capsys):
     out = tmp_path / "rows.json"
     before = torch.Tensor.cuda

@@ -33,6 +33,7 @@ def options(rec, *more):
     return ["--rec", rec, "--faces", "6", "--turns", "1", "--batch", "4", "--network", "native16_0.05m", *more]
 
 
+@pytest.mark.slow
 def test_rows_of_a_full_run(rec, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench_reading, "CHILD", STAND_IN.replace("OFF", "0"))
     out = tmp_path / "rows.json"
