@@ -24,7 +24,7 @@ test: lint              ## lint, and every test that needs no minutes, on all co
 test-all: lint          ## also the slow ones, on real images where AIRD_DATA names them
 	$(TESTS)
 
-test-cpus: $(SET_UP)    ## the numeric tests as other processors compute them; SHORT=1 for the two settings furthest apart
+test-cpus: $(SET_UP)    ## the numeric tests as other processors compute them; SHORT=1 for the one furthest from the default
 	$(RUN) tools/cpu_settings.py $(if $(SHORT),--short)
 
 lint: $(SET_UP)         ## style, format, types

@@ -38,14 +38,15 @@ FILES = (
     "realworld",
 )
 ISAS, CAPABILITIES, THREADS = ("SSE41", "AVX2", "AVX512_CORE", "DEFAULT"), ("default", "avx2"), (1, 2)
-SHORT = (("SSE41", "default", 1), ("DEFAULT", "avx2", 2))
+# Older kernels of both libraries; `make test` runs the newest ones.
+SHORT = (("SSE41", "avx2", 1),)
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run every setting and print a line for each."""
     bound_spinning()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="only the two settings that differ most")
+    parser.add_argument("--short", action="store_true", help="only the setting that differs most from the default")
     args, rest = parser.parse_known_args(argv)
     settings = SHORT if expand_arguments(args).short else tuple(itertools.product(ISAS, CAPABILITIES, THREADS))
     failed = 0
@@ -61,9 +62,7 @@ def main(argv: list[str] | None = None) -> int:
 def run_tests(isa: str, capability: str, threads: int, more: list[str]) -> tuple[int, str]:
     """Pytest's exit code and last line; prints its whole output if it fails."""
     settings = {"ONEDNN_MAX_CPU_ISA": isa, "ATEN_CPU_CAPABILITY": capability, "OMP_NUM_THREADS": str(threads)}
-    # A worker per core, also with two threads each: they share the cores, and one worker alone would take longer.
-    workers = ["-n", "auto", "--maxprocesses", "8", "--dist", "worksteal"]
-    command = [sys.executable, "-m", "pytest", "-m", "not slow", *workers, *paths(), *more]
+    command = [sys.executable, "-m", "pytest", "-m", "not slow", *parallel(threads), *paths(), *more]
     started = time.monotonic()
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     done = subprocess.run(command, cwd=ROOT, env=os.environ | settings, **pipes)
@@ -71,6 +70,12 @@ def run_tests(isa: str, capability: str, threads: int, more: list[str]) -> tuple
         print(done.stdout, flush=True)
     lines = done.stdout.strip().splitlines() or ["no output"]
     return done.returncode, f"{'ok' if done.returncode == 0 else lines[-1]} ({time.monotonic() - started:.0f} s)"
+
+
+def parallel(threads: int) -> list[str]:
+    """Pytest options for as many workers as cores allow with this many threads each."""
+    workers = max((os.cpu_count() or 1) // threads, 1)
+    return ["-n", str(workers), "--dist", "worksteal"] if workers > 1 else []
 
 
 def paths() -> list[str]:
