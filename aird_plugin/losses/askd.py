@@ -53,7 +53,7 @@ class ASKD(TermConfig):
     needs = frozenset({Needs.MAPS})
 
     def build(self, dims) -> nn.Module:
-        return ASKDLoss(dims.student_channels, dims.teacher_channels)
+        return ASKDLoss(dims.student_channels, dims.teacher_channels, dims.seed)
 
 
 class ASKDLoss(nn.Module):

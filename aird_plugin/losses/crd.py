@@ -63,7 +63,7 @@ class CRD(TermConfig):
             raise ValueError(f"momentum must be 0 or more and below 1; got {self.momentum!r}")
 
     def build(self, dims) -> nn.Module:
-        return CRDLoss(dims.embedding_size, dims.num_faces, self)
+        return CRDLoss(dims.embedding_size, dims.num_faces, self, dims.seed)
 
 
 class CRDLoss(nn.Module):
@@ -125,6 +125,7 @@ class CRDLoss(nn.Module):
         positive_B = (code_BR * memory_NR[inputs.row_B]).sum(1)
         negative_BK = code_BR @ memory_NR[sampled_K].T
         if other not in self.normalised:
-            init_nce_normaliser(log_mean_score, positive_B, negative_BK, self.spec.temperature, inputs.shards)
+            pairs = (positive_B, negative_BK, allowed_BK, torch.ones_like(inputs.label_B, dtype=torch.bool))
+            init_nce_normaliser(log_mean_score, *pairs, self.spec.temperature, inputs.shards)
             self.normalised.add(other)
         return nce_loss(positive_B, negative_BK, allowed_BK, self.spec.temperature, log_mean_score)

@@ -58,15 +58,15 @@ class FitNet(TermConfig):
     needs = frozenset({Needs.MAPS})
 
     def build(self, dims) -> nn.Module:
-        return FitNetLoss(dims.student_channels, dims.teacher_channels)
+        return FitNetLoss(dims.student_channels, dims.teacher_channels, dims.seed)
 
 
 class FitNetLoss(nn.Module):
     """`fitnet_loss` of a step's feature maps, with adapters on the student's."""
 
-    def __init__(self, student_channels: tuple[int, ...], teacher_channels: tuple[int, ...]):
+    def __init__(self, student_channels: tuple[int, ...], teacher_channels: tuple[int, ...], seed: int = 0):
         super().__init__()
-        self.adapters = Adapters(student_channels, teacher_channels)
+        self.adapters = Adapters(student_channels, teacher_channels, seed)
 
     def forward(self, inputs) -> torch.Tensor:
         return fitnet_loss(self.adapters(inputs.student_maps), inputs.teacher_maps)

@@ -73,15 +73,15 @@ class FSKD(TermConfig):
         at_least(self, 0, "cross")
 
     def build(self, dims) -> nn.Module:
-        return FSKDLoss(dims.student_channels, dims.teacher_channels, self.cross)
+        return FSKDLoss(dims.student_channels, dims.teacher_channels, self.cross, dims.seed)
 
 
 class FSKDLoss(nn.Module):
     """`similarity_loss` of all pairs of maps and `cross_sample_loss` of the last pair, over the images of all ranks."""
 
-    def __init__(self, student_channels: tuple[int, ...], teacher_channels: tuple[int, ...], cross: float = 0.2):
+    def __init__(self, student_channels: tuple[int, ...], teacher_channels: tuple[int, ...], cross: float = 0.2, seed: int = 0):
         super().__init__()
-        self.adapters, self.cross = Adapters(student_channels, teacher_channels), cross
+        self.adapters, self.cross = Adapters(student_channels, teacher_channels, seed), cross
 
     def forward(self, inputs) -> torch.Tensor:
         adapted_maps = self.adapters(inputs.student_maps)

@@ -41,7 +41,7 @@ class GDRD(TermConfig):
     needs = frozenset({Needs.GENERATIVE})
 
     def build(self, dims) -> nn.Module:
-        return GDRDLoss(dims.student_channels[-1], dims.generative_channels)
+        return GDRDLoss(dims.student_channels[-1], dims.generative_channels, dims.seed)
 
 
 class GDRDLoss(nn.Module):

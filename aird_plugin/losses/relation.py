@@ -80,7 +80,7 @@ class RID(TermConfig):
             )
 
     def build(self, dims) -> nn.Module:
-        return RelationLoss(dims.embedding_size, self)
+        return RelationLoss(dims.embedding_size, self, dims.seed)
 
 
 class RelationLoss(nn.Module):
@@ -134,7 +134,7 @@ class RelationLoss(nn.Module):
         else:
             negative_BK = relation_cosines(*self._weights("teacher"), anchor_BD, negative_BKD, cross_BR)
         allowed_BK = inputs.negative_exists_BK & self._clean(torch.bmm(negative_BKD, anchor_BD[:, :, None])[:, :, 0])
-        return self._contrast(positive_B, negative_BK, allowed_BK, inputs.shards)
+        return self._contrast(positive_B, negative_BK, allowed_BK, inputs.has_anchor_B, inputs.shards)
 
     def _batch_anchors(self, student_BD: torch.Tensor, inputs) -> torch.Tensor:
         """Every image i of another identity is an anchor of image j, every image c of another identity a negative. (B,)"""
@@ -148,7 +148,7 @@ class RelationLoss(nn.Module):
         not_anchor_GG = ~torch.eye(total, dtype=torch.bool, device=label_G.device)
         allowed_GBG = (other_BG & clean_BG) & not_anchor_GG[:, None]
         positive_GB = score_GBG[:, :, first : first + count].diagonal(dim1=1, dim2=2)
-        rows = (positive_GB.reshape(-1), score_GBG.flatten(0, 1), allowed_GBG.flatten(0, 1))
+        rows = (positive_GB.reshape(-1), score_GBG.flatten(0, 1), allowed_GBG.flatten(0, 1), other_BG.T.reshape(-1))
         loss_GB = self._contrast(*rows, inputs.shards).view(total, count)
         anchors_B = other_BG.sum(1)
         return (loss_GB * other_BG.T).sum(0) / anchors_B.clamp(min=1)
@@ -163,17 +163,19 @@ class RelationLoss(nn.Module):
         score_BB = (cross_BBR * teacher_BBR).sum(2)
         impostor_BB = inputs.label_B[:, None] != inputs.label_B
         allowed_BB = impostor_BB & self._clean(inputs.anchor_BD @ inputs.teacher_BD.T)
-        return self._contrast(score_BB.diagonal(), score_BB, allowed_BB, inputs.shards)
+        return self._contrast(score_BB.diagonal(), score_BB, allowed_BB, inputs.has_anchor_B, inputs.shards)
 
     def _clean(self, similarity_BK: torch.Tensor) -> torch.Tensor:
         """Whether a candidate counts as an image of another identity, by its teacher cosine."""
         # Rows of the bank are rounded to float16: the product of two equal ones may exceed 1, the cap that allows all.
         return similarity_BK <= (self.spec.noise_cap if self.spec.noise_cap < 1 else math.inf)
 
-    def _contrast(self, positive_B, negative_BK, allowed_BK, shards) -> torch.Tensor:
+    def _contrast(self, positive_B, negative_BK, allowed_BK, in_loss_B, shards) -> torch.Tensor:
+        """The contrast of each row. in_loss_B: the rows whose value is used. (B,)"""
         if self.spec.contrast == "infonce":
             return info_nce_loss(positive_B, negative_BK, allowed_BK, self.spec.temperature)
         if "" not in self.normalised:
-            init_nce_normaliser(self.log_mean_score, positive_B, negative_BK, self.spec.temperature, shards)
+            pairs = (positive_B, negative_BK, allowed_BK, in_loss_B)
+            init_nce_normaliser(self.log_mean_score, *pairs, self.spec.temperature, shards)
             self.normalised.add("")
         return nce_loss(positive_B, negative_BK, allowed_BK, self.spec.temperature, self.log_mean_score)

@@ -31,12 +31,26 @@ def nce_loss(
 
 @torch.no_grad()
 def init_nce_normaliser(
-    log_mean_score: torch.Tensor, positive_B: torch.Tensor, negative_BK: torch.Tensor, temperature: float, shards
+    log_mean_score: torch.Tensor,
+    positive_B: torch.Tensor,
+    negative_BK: torch.Tensor,
+    allowed_BK: torch.Tensor,
+    in_loss_B: torch.Tensor,
+    temperature: float,
+    shards,
 ) -> None:
-    """CRD's Z, the mean score of the first batch on all ranks, then constant: sets `log_mean_score` in place if it is NaN."""
+    """CRD's Z, the mean score of the first batch on all ranks, then constant: sets `log_mean_score` in place if it is NaN.
+
+    The mean is over the pairs of the loss: positives and allowed negatives of the rows `in_loss_B`; over all pairs if the batch
+    has none.
+    """
     if torch.isnan(log_mean_score):
-        scores = at_least_float32(torch.cat([positive_B[:, None], negative_BK], 1)) / temperature
-        log_mean_score.copy_(shards.mean_over_ranks(scores.exp().mean()).log())
+        score_BX = (at_least_float32(torch.cat([positive_B[:, None], negative_BK], 1)) / temperature).exp()
+        counted_BX = torch.cat([in_loss_B[:, None], allowed_BK & in_loss_B[:, None]], 1)
+        count = shards.mean_over_ranks(counted_BX.to(score_BX.dtype).sum())
+        counted_mean = shards.mean_over_ranks(score_BX.where(counted_BX, 0).sum()) / count
+        mean = torch.where(count > 0, counted_mean, shards.mean_over_ranks(score_BX.mean()))
+        log_mean_score.copy_(mean.log())
 
 
 def reset_normaliser_cache(module: nn.Module, _) -> None:

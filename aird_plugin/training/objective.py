@@ -22,7 +22,8 @@ from aird_plugin.losses.sharding import SINGLE_SHARD
 class LossDims:
     """Dimensions that the parameters and buffers of a term depend on.
 
-    also: additional sizes of each image in a step. Channels: of each pair of maps and of a prior's features, where needed.
+    also: additional sizes of each image in a step. Channels: of each pair of maps and of a prior's features, where needed. seed:
+    the run's, of a term's initial weights and draws.
     """
 
     embedding_size: int
@@ -32,6 +33,7 @@ class LossDims:
     student_channels: tuple[int, ...] = ()
     teacher_channels: tuple[int, ...] = ()
     generative_channels: int = 0
+    seed: int = 0
 
 
 @dataclass

@@ -185,6 +185,7 @@ def build_objective(recipe: Recipe, student: nn.Module, sizes: tuple[int, int], 
         student_channels=tuple(shape[0] for shape in map_shapes(student)) if maps or encoder else (),
         teacher_channels=maps.teacher_channels if maps else (),
         generative_channels=encoder.shape[0] if encoder else 0,
+        seed=recipe.run.seed,
     )
     return Objective(recipe.terms, dims, recipe.run.identity_weight)
 

@@ -174,6 +174,32 @@ def test_normaliser_is_set_by_first_batch_and_saved():
     torch.testing.assert_close(again.log_mean_score, fixed, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("noise_cap", [1.0, 0.2])
+def test_normaliser_is_the_mean_score_of_the_pairs_in_the_loss(noise_cap):
+    module, inputs = build("nce", noise_cap=noise_cap), make_inputs()
+    module(inputs)
+    scores = []
+    for j in range(B):
+        if not inputs.has_anchor_B[j]:
+            continue
+        anchor, student = inputs.anchor_BD[j], F.normalize(inputs.student_BD[j], dim=0)
+        cross = slow_relation(module.cross_weight, module.cross_bias, anchor, student)
+        others = [m for m, exists in zip(inputs.negative_BKD[j], inputs.negative_exists_BK[j], strict=True) if exists]
+        for other in [inputs.teacher_BD[j], *(m for m in others if anchor @ m <= noise_cap)]:
+            cosine = slow_relation(module.teacher_weight, module.teacher_bias, anchor, other) @ cross
+            scores.append((cosine / module.spec.temperature).exp())
+    torch.testing.assert_close(module.log_mean_score, torch.stack(scores).mean().log())
+
+
+def test_masked_candidates_do_not_change_the_loss():
+    """A batch whose lists are padded to a larger K."""
+    inputs, padded = make_inputs(), make_inputs()
+    padding_BKD = F.normalize(torch.randn(B, 20, D, dtype=torch.float64), dim=2)
+    padded.negative_BKD = torch.cat([inputs.negative_BKD, padding_BKD], 1)
+    padded.negative_exists_BK = torch.cat([inputs.negative_exists_BK, torch.zeros(B, 20, dtype=torch.bool)], 1)
+    torch.testing.assert_close(build("nce")(padded), build("nce")(inputs))
+
+
 @pytest.mark.parametrize("contrast", ["nce", "infonce"])
 def test_batch_without_anchors_has_zero_loss(contrast):
     module, inputs = build(contrast), make_inputs()

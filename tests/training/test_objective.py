@@ -4,6 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+from aird_plugin.losses.askd import ASKD
+from aird_plugin.losses.crd import CRD
+from aird_plugin.losses.fitnet import FitNet
+from aird_plugin.losses.fskd import FSKD
+from aird_plugin.losses.gdrd import GDRD
+from aird_plugin.losses.relation import RID
 from aird_plugin.training.objective import LossDims, LossInputs, Objective
 
 
@@ -59,3 +65,14 @@ def test_term_parameters_get_a_gradient():
     objective = Objective({"a": Constant(2.0)}, LossDims(3))
     objective(inputs(), torch.tensor(0.0))["loss"].backward()
     assert objective.terms["a"].gain.grad.item() == pytest.approx(2)
+
+
+@pytest.mark.parametrize("spec", [RID(), CRD(), ASKD(), FitNet(), FSKD(), GDRD()])
+def test_initial_weights_of_a_term_follow_the_seed_of_the_run(spec):
+    def state(seed):
+        channels = {"student_channels": (3, 4), "teacher_channels": (5, 6), "generative_channels": 5}
+        term = spec.build(LossDims(4, 30, **channels, seed=seed))
+        return torch.cat([value.flatten().float() for value in term.parameters()])
+
+    torch.testing.assert_close(state(1), state(1), rtol=0, atol=0)
+    assert (state(1) != state(2)).any()
