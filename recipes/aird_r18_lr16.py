@@ -4,7 +4,7 @@
 
 Requires CASIA-WebFace as RecordIO (InsightFace's "CASIA-Webface" package) and an arcface_torch R50, both under $AIRD_DATA. Batch
 size, learning rates and loss weights are the paper's; the values it does not state (35 epochs, SGD 0.9, weight decay 5e-4, s=64,
-m=0.5, flips, bf16) are this project's choice. FaceBN's gamma of 0.1 is the paper's; 0.9 gave better results in every measurement.
+m=0.5, flips, bf16) are this project's choice. FaceBN's gamma of 0.1 is the paper's.
 """
 
 from easydict import EasyDict as edict
