@@ -3,6 +3,7 @@
 N = pairs of a file, S = seeds.
 """
 
+import itertools
 import json
 import statistics
 from pathlib import Path
@@ -10,44 +11,48 @@ from pathlib import Path
 import numpy as np
 
 from aird_plugin.data.pairs import identities_of
-from aird_plugin.evaluation.significance import compare_methods, holm
+from aird_plugin.evaluation.significance import compare_methods, holm, winner
 from aird_plugin.evaluation.verification import fold_decisions, verify
 from aird_plugin.utils.files import write_atomically
 
-KEPT = ("pairs", "px", "protocol", "high_side", "centre", "n_pairs", "accuracy", "ci95")
-ALPHA = 0.05
+KEPT = ("pairs", "pairs_sha256", "px", "protocol", "high_side", "centre", "n_pairs", "accuracy", "ci95")
 
 
-def evaluate_all(evaluator, px: list[int], protocols: tuple[str, ...], centre: bool | str = False) -> list[dict]:
-    """A row for each px and protocol: the accuracy, and in "right", in hexadecimal, which of the N pairs are correct.
+def evaluate_once(evaluator, px: int, protocol: str, centre: bool | str = False) -> dict:
+    """The row of one spec: the accuracy, and in "right", in hexadecimal, which of the N pairs are correct.
 
     Raises what `PairEvaluator.evaluate` raises.
     """
-    rows = []
-    for side in px:
-        for protocol in protocols:
-            embeddings_2ND = evaluator.embeddings(side, protocol, centre=centre)
-            row = evaluator.setting(side, protocol, centre=centre) | verify(embeddings_2ND, evaluator.same_N)
-            right_N = fold_decisions(embeddings_2ND, evaluator.same_N)
-            rows.append({key: row[key] for key in KEPT} | {"right": np.packbits(right_N).tobytes().hex()})
-    return rows
+    embeddings_2ND = evaluator.embeddings(px, protocol, centre=centre)
+    row = evaluator.setting(px, protocol, centre=centre) | verify(embeddings_2ND, evaluator.same_N)
+    right_N = fold_decisions(embeddings_2ND, evaluator.same_N)
+    return {key: row[key] for key in KEPT} | {"right": np.packbits(right_N).tobytes().hex()}
 
 
 def read_or_evaluate(
     file: Path, evaluators: dict[str, object], px: list[int], protocols: tuple[str, ...], centre: bool | str = False
 ) -> list[dict]:
-    """`evaluate_all` on each pairs file; rows in `file` are reused and new ones added to it.
+    """`evaluate_once` on each pairs file, for each px and protocol; rows in `file` are reused and new ones added to it.
 
-    Returns the rows of these evaluators only: the same pairs under another path would count as a second run.
+    A row is reused if its setting is the same, the hash of its pairs file included; otherwise the new row replaces it.
+    Returns the rows of these evaluators and protocols only: the same pairs under another path would count as a second run.
     """
-    rows = json.loads(file.read_text()) if file.exists() else []
-    for target, evaluator in evaluators.items():
-        known = {row["px"] for row in rows if row["pairs"] == str(target)}
-        missing = [side for side in px if side not in known]
-        if missing:
-            rows += evaluate_all(evaluator, missing, protocols, centre)
-            write_atomically(file, json.dumps(rows).encode())
-    return [row for row in rows if row["pairs"] in map(str, evaluators)]
+    kept = {_place(row): row for row in (json.loads(file.read_text()) if file.exists() else [])}
+    places = []
+    for evaluator in evaluators.values():
+        for side, protocol in itertools.product(px, protocols):
+            setting = evaluator.setting(side, protocol, centre=centre)
+            place = _place(setting)
+            places.append(place)
+            if any(kept.get(place, {}).get(key) != setting[key] for key in KEPT if key in setting):
+                kept[place] = evaluate_once(evaluator, side, protocol, centre)
+                write_atomically(file, json.dumps(list(kept.values())).encode())
+    return [kept[place] for place in places]
+
+
+def _place(row: dict) -> tuple:
+    """What a file of rows holds once: pairs file, px, protocol."""
+    return row["pairs"], row["px"], row["protocol"]
 
 
 def flat_rows(results: dict[str, list[list[dict]]], labels: dict[str, list[dict]]) -> list[dict]:
@@ -124,9 +129,9 @@ def pairwise_tests(
             found = compare_methods(mine[spec], theirs[spec], label_of[spec[0]])
             rows.append({"a": name, "b": reference, "pairs": spec[0], "protocol": spec[1], "px": px, **found})
     for row, p_holm in zip(rows, holm([row["p"] for row in rows]), strict=True):
-        low, high = row["ci95"]
-        significant = p_holm < ALPHA and not low <= 0 <= high
-        row |= {"p_holm": p_holm, "beats": (row["a"] if low > 0 else row["b"]) if significant else None}
+        row["p_holm"] = p_holm
+        better = winner(row)
+        row["beats"] = row[better] if better else None
     return rows
 
 

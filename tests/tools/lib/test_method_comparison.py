@@ -100,13 +100,20 @@ def test_specs_missing_from_a_run_are_not_tested(label_2N):
 class PairEvaluator:
     """Classifies the first `right` pairs correctly and records its calls."""
 
-    same_N = np.arange(40) % 2 == 0
+    same_N, sha256 = np.arange(40) % 2 == 0, "aa"
 
     def __init__(self, right):
         self.right, self.calls = right, []
 
     def setting(self, px, protocol, centre=False):
-        return {"pairs": "small.bin", "px": px, "protocol": protocol, "high_side": None, "centre": centre}
+        return {
+            "pairs": "small.bin",
+            "pairs_sha256": self.sha256,
+            "px": px,
+            "protocol": protocol,
+            "high_side": None,
+            "centre": centre,
+        }
 
     def embeddings(self, px, protocol, centre=False):
         self.calls.append((px, protocol))
@@ -122,7 +129,22 @@ def test_rows_are_reused(tmp_path):
     assert evaluator.calls == [(16, "lr-lr"), (16, "lr-hr"), (32, "lr-lr"), (32, "lr-hr")]
     assert rows[0]["accuracy"] == 90 and decisions(rows[0]).tolist() == [True] * 36 + [False] * 4
     again = read_or_evaluate(file, {"small.bin": evaluator}, [16, 64], ("lr-lr",))
-    assert evaluator.calls[4:] == [(64, "lr-lr")] and again[:4] == rows and json.loads(file.read_text()) == again
+    assert evaluator.calls[4:] == [(64, "lr-lr")] and again[0] == rows[0] and json.loads(file.read_text()) == [*rows, again[1]]
+
+
+@pytest.mark.parametrize("change", ["pairs_sha256", "protocol", "centre"])
+def test_a_row_of_another_setting_is_not_reused(tmp_path, change):
+    file, evaluator, centre = tmp_path / "rows.json", PairEvaluator(36), False
+    read_or_evaluate(file, {"small.bin": evaluator}, [16], ("lr-lr",))
+    evaluator = PairEvaluator(30)
+    if change == "pairs_sha256":
+        evaluator.sha256 = "bb"
+    if change == "centre":
+        centre = True
+    protocol = "lr-hr" if change == "protocol" else "lr-lr"
+    rows = read_or_evaluate(file, {"small.bin": evaluator}, [16], (protocol,), centre)
+    assert evaluator.calls == [(16, protocol)] and [row["accuracy"] for row in rows] == [75]
+    assert len(json.loads(file.read_text())) == (2 if change == "protocol" else 1)
 
 
 def test_same_pairs_under_another_path_are_not_a_second_run(tmp_path):
