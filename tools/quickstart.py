@@ -3,7 +3,7 @@
     python tools/quickstart.py [--folder runs/quickstart]
 
 Renders images of synthetic identities, trains a teacher on the 112 px images, then three students on the same images
-downsampled to 16 px: from scratch, by AIRD as published, and by AIRD + cosine with RID read as mutual distributions
+downsampled to 16 px: from scratch, by AIRD as published, and by AIRD + cosine with the mutual variant of RID
 (docs/aird.md). Evaluates all of them on unseen identities and writes a report. The same command resumes.
 """
 

@@ -46,9 +46,9 @@ class Job(NamedTuple):
         return Detector(*self.detector, threads=threads)
 
 
-def processes_for(photos: int, asked: int | None) -> int:
-    """Number of processes: as asked, else one per core that this process may use; fewer for few photos."""
-    return asked or max(1, min(usable_cores(), math.ceil(photos / PHOTOS_EACH)))
+def processes_for(photos: int, stated: int | None) -> int:
+    """Number of processes: as stated, else one per core that this process may use; fewer for few photos."""
+    return stated or max(1, min(usable_cores(), math.ceil(photos / PHOTOS_EACH)))
 
 
 def crop_all(names: Iterable[str], job: Job, source: Detector | Landmarks, processes: int) -> Generator[list[Row]]:

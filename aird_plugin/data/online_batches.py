@@ -22,7 +22,7 @@ class OnlineFaces(Dataset):
     """Batches decoded, jittered and downsampled in the step; the loop runs the teacher on `hr_BHWC`.
 
     downsamples: False leaves the downsampling to the training device. with_hr: whether batches hold `hr_BHWC` anyway. mixup: 0
-    or alpha of `data/mixup.py`: the HR images are mixed, then downsampled, and the teacher sees the mixtures too.
+    or alpha of `data/mixup.py`: the HR images are mixed, then downsampled, and the teacher embeds the mixtures too.
     """
 
     on_device = False

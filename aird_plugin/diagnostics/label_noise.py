@@ -1,4 +1,4 @@
-"""The share of doubtful labels among the training images, as the teacher sees it.
+"""The share of doubtful labels among the training images, by the teacher's cosines.
 
 X = images of a sample, D = embedding width, K = identities of the sample.
 """
@@ -26,7 +26,7 @@ def check_label_noise(bank, seed: int = 0) -> Iterator[Diagnostic]:
     if len(np.unique(label_X)) < 2:
         return
     share = doubtful_labels(normalized(bank.embeddings_NVD[rows, 0].astype(np.float32)), label_X, seed)
-    text = f"label noise as the teacher sees it: {share:.1%} of {len(rows)} images resemble other identities as much as their own"
+    text = f"label noise: {share:.1%} of {len(rows)} images resemble other identities as much as their own, by the teacher"
     if share > MAX_NOISE:
         yield Diagnostic("warning", text, "check the labels and the teacher's input before you train on these images")
     else:

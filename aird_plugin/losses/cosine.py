@@ -1,7 +1,7 @@
 """Cosine regression: trains the student's embedding to have the direction of the teacher's. The simplest embedding distillation.
 
 1 - cos is half the squared distance of unit embeddings, so an image far from its target weighs most. For a student of all sizes
-those are the 8 px images, which do not show what the teacher saw; large ones, which are near their target, hardly move it. The
+those are the 8 px images, which lack the detail of the teacher's image; large ones, near their target, hardly move it. The
 pseudo-Huber distance (Charbonnier et al. 1997: squared near zero, linear beyond) weighs both alike.
 
 B = images on this rank, D = embedding width, the same for both networks.

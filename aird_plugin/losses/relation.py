@@ -1,4 +1,4 @@
-"""RID, the relation-level term of AIRD (arXiv 2409.02049, section III-B, equations 2 to 4), in several readings.
+"""RID, the relation-level term of AIRD (arXiv 2409.02049, section III-B, equations 2 to 4), in several variants.
 
 Where the paper is silent, the default follows its source CRCD (arXiv 2103.16367):
 - R_t and R_ts are one linear layer with ReLU on the concatenated pair [f_a ; f_b], with a normalised output; each has its own
@@ -9,7 +9,7 @@ Where the paper is silent, the default follows its source CRCD (arXiv 2103.16367
   task.
 - the sum over negatives is taken once, not n times.
 
-Other readings, each a key of the spec:
+Other variants, each a key of the spec:
 - relation="tied": R_ts is R_t ("the relation between f_t and f_s" as the same function of both), so that it cannot undo a
   linear change of the student's space. relation="difference": r_ts = norm(f_s(x_j) - f_t(x_i)), r_t = norm(f_t(x_c) - f_t(x_i)),
   CRCD's own relation before its network; nothing is trained and the gradient has coordinates.

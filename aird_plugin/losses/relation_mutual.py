@@ -1,6 +1,6 @@
 """Relations as distributions: which anchors an image resembles, and how much, by the student as by the teacher.
 
-A reading of AIRD's relation term (arXiv 2409.02049, section III-B): the relation between f_s(x_j) and f_t(x_i) is to be that
+A variant of AIRD's relation term (arXiv 2409.02049, section III-B): the relation between f_s(x_j) and f_t(x_i) is to be that
 between f_t(x_j) and f_t(x_i). Here that relation is the cosine itself, so that every gradient has the coordinates of the
 teacher's space, and no network is trained.
 

@@ -1,4 +1,4 @@
-"""A teacher that sees what the student sees: the image at `px`, resized back. An assistant, where a strong teacher asks too much.
+"""A teacher that takes the image at `px`, as the student does, resized back: an assistant between HR teacher and student.
 
 B = images, D = embedding width, S = 112.
 """

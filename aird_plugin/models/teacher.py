@@ -52,7 +52,7 @@ class Teacher:
 
     @property
     def on_hr(self) -> "Teacher":
-        """The teacher that embeds the HR side of LR-HR pairs: this one, but for one that sees its images at a px (teacher_px)."""
+        """The teacher that embeds the HR side of LR-HR pairs: this one, but for one with a `teacher_px`."""
         return self
 
     def embed(self, images_NHWC: np.ndarray) -> np.ndarray:

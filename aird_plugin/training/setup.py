@@ -64,7 +64,7 @@ class TrainingSetup:
 
     @property
     def deployed(self) -> nn.Module:
-        """The student that is verified and saved: the average of its weights where the recipe asks for one."""
+        """The student that is verified and saved: the average of its weights where the recipe sets `weight_average`."""
         return self.average.averaged if self.average else self.student
 
     @property
@@ -116,7 +116,7 @@ class TrainingSetup:
         return batch
 
     def online_targets(self, hr_BHWC: torch.Tensor) -> torch.Tensor:
-        """The teacher's embeddings (B, D), as the bank would give them; the sum over both flips where the recipe asks for it."""
+        """The teacher's embeddings (B, D), as in the bank; the sum over both flips with `teacher_flip_mean`."""
         target_BD = self.bank.project(self.teacher.embed_torch(hr_BHWC)).to(self.device)
         if not self.recipe.teacher.teacher_flip_mean:
             return target_BD

@@ -58,7 +58,7 @@ class TrackerConfig:
 
 
 class Tracker:
-    """The wandb run of a training run. Every method is safe to call without one: not asked for, or given up after an error.
+    """The wandb run of a training run. Every method is safe to call without one: not configured, or given up after an error.
 
     `wandb.init` starts a process that uploads; the methods only hand over. WANDB_MODE, WANDB_API_KEY and wandb's other variables
     have their usual effect.
@@ -78,7 +78,7 @@ class Tracker:
             self._attempt("written to", lambda: self.run.log(line))
 
     def save_model(self, file: Path, version: str) -> None:
-        """Upload a weight file where the recipe asks for it; wandb copies it first."""
+        """Upload a weight file where the recipe sets it; wandb copies it first."""
         if self.run is not None and self.config.save_artifacts:
             self._attempt("given a model", lambda: self._log_artifact(file, version))
 

@@ -1,4 +1,4 @@
-"""The base of the ablation by factors: IID, the mutual reading of RID, and an identity loss of weight 1 in every run.
+"""The base of the ablation by factors: IID, the mutual variant of RID, and an identity loss of weight 1 in every run.
 
     python tools/bench_methods.py runs/factors --group factors --px 16 --json runs/factors.json
     python tools/bench_methods.py runs/factors02 --group factors --px 16 --seeds 0 1 --set network=native16_0.2m

@@ -25,7 +25,7 @@ config.terms = edict(
     align="aird_plugin.losses.cosine:CosineRegression",
 )
 config.rid_negatives = 64
-# The reading of RID that gains most (docs/aird.md).
+# The variant of RID that gains most (docs/aird.md).
 config.rid_contrast = "mutual"
 config.align_weight = 8.0
 config.identity_weight = 0.1

@@ -67,7 +67,7 @@ def losses_and_gradients(sample_rate: float, variant: str, rid: dict[str, str]) 
     return found | {"head": head_grad, "shard": torch.tensor([head.shard.start, head.shard.stop])}
 
 
-READINGS = (
+RID_VARIANTS = (
     {"contrast": "nce"},
     {"contrast": "infonce"},
     {"contrast": "mutual"},
@@ -76,7 +76,7 @@ READINGS = (
 )
 
 
-@pytest.mark.parametrize("settings", [(1.0, "dkd" if number == 1 else "kl", rid) for number, rid in enumerate(READINGS)])
+@pytest.mark.parametrize("settings", [(1.0, "dkd" if number == 1 else "kl", rid) for number, rid in enumerate(RID_VARIANTS)])
 def test_two_ranks_equal_one(settings, tmp_path):
     with float64():
         whole = losses_and_gradients(*settings)

@@ -12,7 +12,7 @@ BASELINE = "cls"
 IID, RID = "'iid': 'aird_plugin.losses.instance:IID'", "'rid': 'aird_plugin.losses.relation:RID'"
 ALIGN = "'align': 'aird_plugin.losses.cosine:CosineRegression'"
 PUBLISHED = ["rid_contrast=nce", "rid_weight=2.0", "rid_negatives=64"]
-# Terms -> overrides of the recipe. The second group asks further questions.
+# Terms -> overrides of the recipe. The second group has further factors.
 TERMS = {
     BASELINE: ["terms={}"],
     "IID": [f"terms={{{IID}}}"],

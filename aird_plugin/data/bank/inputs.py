@@ -1,4 +1,4 @@
-"""What a cache of the bank was made from, as its manifest records it, and the comparison with what a run asks for."""
+"""What a cache of the bank was made from, as its manifest records it, and the comparison with what a run requires."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""RID's further readings: tied relations, differences, anchors from the batch, and relations as distributions."""
+"""RID's further variants: tied relations, differences, anchors from the batch, and relations as distributions."""
 
 from types import SimpleNamespace
 
@@ -10,7 +10,7 @@ from aird_plugin.losses.relation import RID, RelationLoss
 from aird_plugin.losses.relation_vectors import difference
 from tests.losses.test_relation import B, D, build, make_inputs, slow_relation
 
-READINGS = [
+VARIANTS = [
     {"relation": relation, "anchors": anchors, "contrast": contrast}
     for relation in ("network", "tied", "difference")
     for anchors in ("identity", "batch")
@@ -87,10 +87,10 @@ def slow_rid(module: RelationLoss, inputs) -> torch.Tensor:
     return sum(of_image(module, inputs, students, j) for j in range(B) if everyone or inputs.has_anchor_B[j]) / B
 
 
-@pytest.mark.parametrize("reading", READINGS, ids=lambda keys: "-".join(keys.values()))
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda keys: "-".join(keys.values()))
 @pytest.mark.parametrize("noise_cap", [1.0, 0.2])
-def test_value_and_all_gradients_equal_loop(reading, noise_cap):
-    module, inputs = build(noise_cap=noise_cap, **reading), make_inputs()
+def test_value_and_all_gradients_equal_loop(variant, noise_cap):
+    module, inputs = build(noise_cap=noise_cap, **variant), make_inputs()
     fast = module(inputs)
     slow = slow_rid(module, inputs)
     torch.testing.assert_close(fast, slow)
@@ -100,9 +100,9 @@ def test_value_and_all_gradients_equal_loop(reading, noise_cap):
         assert a.abs().sum() > 0
 
 
-@pytest.mark.parametrize("reading", READINGS, ids=lambda keys: "-".join(keys.values()))
-def test_gradcheck(reading):
-    module, inputs = build(**reading), make_inputs()
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda keys: "-".join(keys.values()))
+def test_gradcheck(variant):
+    module, inputs = build(**variant), make_inputs()
     module(inputs)  # Initialises the normaliser.
 
     def loss(student_BD):
@@ -111,10 +111,10 @@ def test_gradcheck(reading):
     assert torch.autograd.gradcheck(loss, (inputs.student_BD,))
 
 
-@pytest.mark.parametrize("reading", READINGS, ids=lambda keys: "-".join(keys.values()))
-def test_only_networks_are_trained(reading):
-    names = [name for name, _ in build(**reading).named_parameters()]
-    networks = {"network": ["teacher", "cross"], "tied": ["teacher"]}.get(reading.get("relation", ""), [])
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda keys: "-".join(keys.values()))
+def test_only_networks_are_trained(variant):
+    names = [name for name, _ in build(**variant).named_parameters()]
+    networks = {"network": ["teacher", "cross"], "tied": ["teacher"]}.get(variant.get("relation", ""), [])
     assert names == [f"{network}_{part}" for network in networks for part in ("weight", "bias")]
 
 
@@ -158,7 +158,7 @@ def test_batch_of_one_identity_has_zero_loss_and_no_gradient():
 
 
 def test_run_and_checkpoint_of_every_reading_have_their_keys():
-    for keys in READINGS:
+    for keys in VARIANTS:
         module = build(**keys)
         module(make_inputs())
         again = build(**keys)
