@@ -74,10 +74,9 @@ class Chart:
         path = " ".join(f"{_n(x)},{_n(y)}" for x, y in (self.at(*point) for point in points))
         self.parts.append(f'<polyline class="line {style.colour} {css}" points="{path}" stroke-dasharray="{style.dash}"/>')
 
-    def area(self, points: list[tuple[float, float]], style: SeriesStyle, floor: float | None = None) -> None:
-        """The filled area between a line and `floor` (default: the bottom of the frame)."""
-        floor = self.y.low if floor is None else floor
-        ring = [(points[0][0], floor), *points, (points[-1][0], floor)]
+    def area(self, points: list[tuple[float, float]], style: SeriesStyle) -> None:
+        """The filled area between a line and the bottom of the frame."""
+        ring = [(points[0][0], self.y.low), *points, (points[-1][0], self.y.low)]
         path = " ".join(f"{_n(x)},{_n(y)}" for x, y in (self.at(*point) for point in ring))
         self.parts.append(f'<polygon class="area {style.colour}" points="{path}"/>')
 

@@ -73,13 +73,13 @@ def evaluate_one(setup: TrainingSetup, spec: ValidationSpec) -> dict:
     return setup.evaluators[spec.target].evaluate(spec.px, spec.protocol, degradation=degradation, **options)
 
 
-def evaluate_run(setup: TrainingSetup, write: bool = False, untouched: bool = False) -> list[dict]:
+def evaluate_run(setup: TrainingSetup, write: bool = False) -> list[dict]:
     """A row for each spec; rank 0 evaluates, the others wait. `write` puts the rows into evaluation.json."""
     rows: list[dict] = []
     try:
         if distributed.rank() == 0:
             renew_evaluators(setup)
-            rows = [evaluate_one(setup, spec) for spec in eval_specs(setup, untouched)]
+            rows = [evaluate_one(setup, spec) for spec in eval_specs(setup)]
             if write:
                 write_rows(setup, rows)
     # Also if a signal interrupts rank 0.

@@ -10,7 +10,7 @@ MAX_NAME = 46
 LEFT_MARGIN = 12
 
 
-def forest(data: ReportData, summaries: list[MethodSummary], title: str, note: str = "") -> str:
+def forest(data: ReportData, summaries: list[MethodSummary], title: str) -> str:
     """A figure of the summaries, best first. The axis fits the students; a teacher outside is marked with text."""
     students = [s for s in summaries if s.name != TEACHER_NAME] or summaries
     low, high = min(min(s.low, *s.values) for s in students), max(max(s.high, *s.values) for s in students)
@@ -31,7 +31,7 @@ def forest(data: ReportData, summaries: list[MethodSummary], title: str, note: s
         for value in s.values if len(s.values) > 1 else []:
             chart.point(value, y, style, f"{s.name}, one seed: {value:.2f}%", faint=True)
         chart.point(s.mean, y, style, f"{s.name}: {format_score(s)}, 95% interval {s.low:.2f} to {s.high:.2f}")
-    return figure(chart.svg(f"{title}: accuracy of {rows} methods"), title, note)
+    return figure(chart.svg(f"{title}: accuracy of {rows} methods"), title)
 
 
 def format_score(s: MethodSummary) -> str:
