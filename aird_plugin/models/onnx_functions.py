@@ -6,6 +6,7 @@ arrive as lists, single constant numbers as Python numbers.
 """
 
 import math
+from functools import reduce
 
 import torch
 from torch.nn import functional as F
@@ -139,12 +140,21 @@ def leaky_relu(x, alpha=0.01):
     return F.leaky_relu(x, alpha)
 
 
-def maximum(*tensors):
-    return torch.stack(torch.broadcast_tensors(*tensors)).amax(0)
+def maximum(*values):
+    tensors, numbers = tensors_and_numbers(values)
+    largest = reduce(torch.maximum, tensors)
+    return torch.clamp(largest, min=max(numbers)) if numbers else largest
 
 
-def minimum(*tensors):
-    return torch.stack(torch.broadcast_tensors(*tensors)).amin(0)
+def minimum(*values):
+    tensors, numbers = tensors_and_numbers(values)
+    smallest = reduce(torch.minimum, tensors)
+    return torch.clamp(smallest, max=min(numbers)) if numbers else smallest
+
+
+def tensors_and_numbers(values):
+    tensors = [value for value in values if isinstance(value, torch.Tensor)]
+    return tensors, [value for value in values if not isinstance(value, torch.Tensor)]
 
 
 def reduce_l2(x, axes=(), keepdims=1, noop_with_empty_axes=0):
