@@ -19,6 +19,11 @@ def read_onnx(path: Path):
         raise ValueError(f"{path} is not a readable ONNX graph (corrupt or truncated?): {error}") from error
 
 
+def untrainable(path: Path, reason: str) -> ValueError:
+    """The error of a file that no student can start from."""
+    return ValueError(f"{path} cannot be trained: {reason}; it can still be a teacher")
+
+
 def load_onnx(path: Path):
     """The file as an onnx ModelProto with all weights inside. Raises what `read_onnx` and `check_external_data` raise."""
     model = read_onnx(path)

@@ -67,11 +67,15 @@ def slice_(x, starts, ends, axes=(), steps=()):
     """One or more of Python's slices; starts and ends are counted from the end where they are negative."""
     axes, steps = list(axes) or list(range(len(starts))), list(steps) or [1] * len(starts)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        if step < 1:
-            raise ValueError(f"Slice with step {step} is not supported; steps of 1 or more are")
         index = [slice(None)] * x.dim()
-        index[axis] = slice(start, end, step)
-        x = x[tuple(index)]
+        if step > 0:
+            index[axis] = slice(start, end, step)
+            x = x[tuple(index)]
+        else:
+            # PyTorch has no negative steps: the same positions in rising order, then flipped.
+            rising = range(x.shape[axis])[start:end:step][::-1]
+            index[axis] = slice(rising.start, rising.stop, rising.step)
+            x = x[tuple(index)].flip(axis)
     return x
 
 
@@ -93,6 +97,8 @@ def clip(x, min=None, max=None):
 
 
 def cast(x, to, saturate=1):
+    if to not in DTYPES:
+        raise ValueError(f"Cast to ONNX's data type {to} is not supported; {', '.join(map(str, DTYPES))} are")
     return x.to(DTYPES[to])
 
 
@@ -158,19 +164,19 @@ def tensors_and_numbers(values):
 
 
 def reduce_l2(x, axes=(), keepdims=1, noop_with_empty_axes=0):
-    return torch.linalg.vector_norm(x, 2, list(axes) or None, bool(keepdims))
+    return x.abs() if noop_with_empty_axes and not axes else torch.linalg.vector_norm(x, 2, list(axes) or None, bool(keepdims))
 
 
 def reduce_max(x, axes=(), keepdims=1, noop_with_empty_axes=0):
-    return x.amax(list(axes) or list(range(x.dim())), bool(keepdims))
+    return x if noop_with_empty_axes and not axes else x.amax(list(axes) or list(range(x.dim())), bool(keepdims))
 
 
 def reduce_mean(x, axes=(), keepdims=1, noop_with_empty_axes=0):
-    return x.mean(list(axes) or None, bool(keepdims))
+    return x if noop_with_empty_axes and not axes else x.mean(list(axes) or None, bool(keepdims))
 
 
 def reduce_sum(x, axes=(), keepdims=1, noop_with_empty_axes=0):
-    return x.sum(list(axes) or None, bool(keepdims))
+    return x if noop_with_empty_axes and not axes else x.sum(list(axes) or None, bool(keepdims))
 
 
 def softmax(x, axis=-1):

@@ -59,7 +59,9 @@ def fuse_bias(graph: fx.Graph, add: fx.Node) -> None:
 def replace(graph: fx.Graph, node: fx.Node, function, args: tuple) -> None:
     """Put a call in the place of a node; what it made unused is removed later."""
     with graph.inserting_before(node):
-        node.replace_all_uses_with(graph.call_function(function, args))
+        call = graph.call_function(function, args)
+    call.meta |= node.meta
+    node.replace_all_uses_with(call)
 
 
 def is_call(node: Any, function) -> bool:

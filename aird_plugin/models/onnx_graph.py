@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from aird_plugin.models.onnx_file import attributes, ranks_of
+from aird_plugin.models.onnx_file import attributes, ranks_of, untrainable
+from aird_plugin.models.onnx_first_run import FAILURES, ORIGIN, first_line
 from aird_plugin.models.onnx_fusion import fuse
 from aird_plugin.models.onnx_operators import INTS, LEARNED, OPERATORS, operator
 from aird_plugin.models.onnx_values import ByBatch, Kind, constant_values, file_tensors, kinds_of
@@ -32,15 +33,17 @@ def graph_module(model: Any, info: GraphInfo) -> tuple[fx.GraphModule, dict[str,
     """Translate a graph: (module from images to `output`, state-dict key -> name of the tensor in the file).
 
     model: onnx ModelProto with all weights. A fixed batch of one becomes any batch size.
-    Raises ValueError for an operator that is not supported, naming it and those that are.
+    Raises ValueError for an operator that is not supported, naming it and those that are. Arguments that are not supported show
+    when the module runs (`onnx_first_run.first_run`).
     """
     translator = Translator(model, info)
     for node in translator.computed:
+        origin = f"node {node.name or node.output[0]} ({node.op_type})"
         try:
             translator.add(node)
-        except (TypeError, KeyError, IndexError, ValueError) as error:
-            name = node.name or node.output[0]
-            raise ValueError(f"{info.path} cannot be trained: node {name} ({node.op_type}): {error}") from error
+        except FAILURES as error:
+            raise untrainable(info.path, f"{origin}: {first_line(error)}") from error
+        translator.name_new_nodes(origin)
     return translator.finish()
 
 
@@ -95,6 +98,13 @@ class Translator:
         parts = self.graph.call_function(function, tuple(args), options)
         for place, name in enumerate(node.output):
             self.values[name] = self.graph.call_function(python.getitem, (parts, place))
+
+    def name_new_nodes(self, origin: str) -> None:
+        """Note on the fx nodes that were added last which node of the file they are from."""
+        for node in reversed(self.graph.nodes):
+            if ORIGIN in node.meta:
+                return
+            node.meta[ORIGIN] = origin
 
     def argument(self, node: Any, parameter: str, name: str) -> Any:
         """One input of a node as an argument: an fx node, a number, a list of whole numbers, or None."""

@@ -44,10 +44,12 @@ def max_pool(x, kernel_shape, strides=(), pads=(), dilations=(), ceil_mode=0, au
     return F.max_pool2d(x, kernel_shape, list(strides) or 1, 0, list(dilations) or 1, bool(ceil_mode))
 
 
-def average_pool(x, kernel_shape, strides=(), pads=(), ceil_mode=0, auto_pad="NOTSET", count_include_pad=0):
+def average_pool(x, kernel_shape, strides=(), pads=(), dilations=(), ceil_mode=0, auto_pad="NOTSET", count_include_pad=0):
+    if set(dilations) - {1}:
+        raise ValueError(f"AveragePool with dilations {list(dilations)} is not supported; dilations of 1 are")
     begin, end = padding(x.shape[2:], kernel_shape, list(strides) or [1] * len(kernel_shape), pads, auto_pad)
     if begin != end:
-        raise ValueError(f"AveragePool with unequal pads {begin} and {end} is not supported")
+        raise ValueError(f"AveragePool with unequal pads {begin} and {end} is not supported; equal ones are")
     return F.avg_pool2d(x, kernel_shape, list(strides) or 1, begin, bool(ceil_mode), bool(count_include_pad))
 
 

@@ -20,6 +20,8 @@ onnx = needs("onnx")
 needs("onnxruntime")
 from onnx import helper, numpy_helper  # noqa: E402
 
+from tests.models.onnx_variants import in_front  # noqa: E402
+
 FILES = {
     "r18 unfolded": {"fold": False},
     "r18 of opset 11, one image": {"opset": 11, "batch": 1},
@@ -168,6 +170,17 @@ def test_an_unknown_operator_is_named(files, tmp_path):
     model.graph.node.append(helper.make_node("Selu", ["before"], [output], name="odd"))
     onnx.save(model, tmp_path / "odd.onnx")
     with pytest.raises(ValueError, match="operators Selu are not supported .*it can still be a teacher.*Supported are .*Conv"):
+        OnnxNetwork(tmp_path / "odd.onnx")
+    assert load_teacher(tmp_path / "odd.onnx").dim == 16
+
+
+def test_an_operation_that_fails_is_named(files, tmp_path):
+    """A variant of a supported operator, which shows only when the graph runs."""
+    pads = {"pads": np.zeros(8, np.int64)}
+    pad = lambda old: [helper.make_node("Pad", ["image", "pads"], [old], name="border", mode="reflect")]  # noqa: E731
+    onnx.save(in_front(onnx.load(files("attention")), pad, pads), tmp_path / "odd.onnx")
+    refused = r"odd\.onnx cannot be trained: node border \(Pad\): Pad with mode='reflect'.*; it can still be a teacher$"
+    with pytest.raises(ValueError, match=refused):
         OnnxNetwork(tmp_path / "odd.onnx")
     assert load_teacher(tmp_path / "odd.onnx").dim == 16
 

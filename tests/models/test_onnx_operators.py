@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from aird_plugin.models.onnx_first_run import first_run
 from aird_plugin.models.onnx_graph import GraphInfo, graph_module
 from aird_plugin.models.onnx_operators import OPERATORS
 from tests.exact import rounding
@@ -36,6 +37,7 @@ CASES = [
     ("AveragePool", MAP, [], {"kernel_shape": [2, 2], "strides": [2, 2]}, 17),
     ("AveragePool", MAP, [], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1], "count_include_pad": 1}, 17),
     ("AveragePool", MAP, [], {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1, 1, 1, 1]}, 17),
+    ("AveragePool", MAP, [], {"kernel_shape": [2, 2], "dilations": [1, 1]}, 19),
     ("Cast", MAP, [], {"to": 1}, 17),
     ("Clip", MAP, [np.float32(-0.5), np.float32(0.5)], {}, 17),
     ("Clip", MAP, [], {"min": 0.0, "max": 0.5}, 6),
@@ -105,6 +107,10 @@ CASES = [
     ("ReduceMean", MAP, [ints(2, 3)], {"keepdims": 0}, 18),
     ("ReduceSum", MAP, [ints(1)], {}, 17),
     ("ReduceSum", MAP, [], {"axes": [1, 2]}, 11),
+    ("ReduceSum", MAP, [], {"keepdims": 0}, 17),
+    *[(name, MAP, [], {"noop_with_empty_axes": 1}, 18) for name in ("ReduceL2", "ReduceMax", "ReduceMean", "ReduceSum")],
+    ("ReduceSum", MAP, [ints()], {"noop_with_empty_axes": 1}, 17),
+    ("ReduceSum", MAP, [ints(1)], {"noop_with_empty_axes": 1}, 17),
     ("Relu", MAP, [], {}, 17),
     ("Reshape", MAP, [ints(0, 4, -1)], {}, 17),
     ("Reshape", MAP, [ints(-1, 144)], {}, 17),
@@ -112,6 +118,9 @@ CASES = [
     ("Slice", MAP, [ints(1, 0), ints(-1, 3), ints(2, 3)], {}, 17),
     ("Slice", MAP, [ints(1), ints(2**62), ints(-1), ints(2)], {}, 17),
     ("Slice", MAP, [], {"axes": [2], "starts": [1], "ends": [5]}, 9),
+    ("Slice", MAP, [ints(-1), ints(-(2**63)), ints(1), ints(-1)], {}, 17),
+    ("Slice", MAP, [ints(4, 9), ints(0, -6), ints(2, 3), ints(-1, -2)], {}, 17),
+    ("Slice", MAP, [ints(5), ints(-6), ints(-1), ints(-3)], {}, 17),
     ("Softmax", TOKENS, [], {}, 17),
     ("Softmax", TOKENS, [], {"axis": 1}, 17),
     ("Softmax", TOKENS, [], {"axis": 1}, 11),
@@ -175,16 +184,18 @@ def test_every_operator_has_a_case():
 
 
 @pytest.mark.parametrize(
-    "operator, inputs, options, words",
+    "operator, inputs, options, opset, words",
     [
-        ("Slice", [ints(5), ints(0), ints(2), ints(-1)], {}, "step -1"),
-        ("Pad", [ints(0, 0, 1, 1, 0, 0, 1, 1)], {"mode": "reflect"}, "reflect"),
-        ("AveragePool", [], {"kernel_shape": [2, 2], "pads": [0, 0, 1, 1]}, "unequal pads"),
+        ("Pad", [ints(0, 0, 1, 1, 0, 0, 1, 1)], {"mode": "reflect"}, 17, "Pad with mode='reflect'"),
+        ("AveragePool", [], {"kernel_shape": [2, 2], "pads": [0, 0, 1, 1]}, 17, "AveragePool with unequal pads"),
+        ("AveragePool", [], {"kernel_shape": [2, 2], "dilations": [2, 2]}, 19, r"AveragePool with dilations \[2, 2\]"),
+        ("Elu", [], {"slope": 1.0}, 17, "unexpected keyword argument 'slope'"),
+        ("MatMul", [floats(5, 3)], {}, 17, "mat1 and mat2 shapes cannot be multiplied"),
     ],
 )
-def test_what_is_not_supported_is_refused_when_the_graph_runs(operator, inputs, options, words):
-    module, _ = graph_module(
-        one_node(operator, MAP, inputs, options, 17), GraphInfo(Path("x.onnx"), "data", "out", floats(1, *MAP))
-    )
-    with pytest.raises(ValueError, match=words):
-        module(torch.zeros(2, *MAP))
+def test_what_is_not_supported_is_refused_with_file_and_node(operator, inputs, options, opset, words):
+    info = GraphInfo(Path("x.onnx"), "data", "out", floats(1, *MAP))
+    module, _ = graph_module(one_node(operator, MAP, inputs, options, opset), info)
+    refused = rf"x\.onnx cannot be trained: node node \({operator}\): [^\n]*{words}[^\n]*; it can still be a teacher$"
+    with pytest.raises(ValueError, match=refused):
+        first_run(info.path, module, torch.zeros(2, *MAP))
