@@ -5,8 +5,7 @@ other. Stored float weights become parameters, BatchNormalization nodes become n
 import inspect
 import operator as python
 import re
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,17 +15,7 @@ from aird_plugin.models.onnx_file import attributes, ranks_of, untrainable
 from aird_plugin.models.onnx_first_run import FAILURES, ORIGIN, first_line
 from aird_plugin.models.onnx_fusion import fuse
 from aird_plugin.models.onnx_operators import INTS, LEARNED, OPERATORS, operator
-from aird_plugin.models.onnx_values import ByBatch, Kind, constant_values, file_tensors, kinds_of
-
-
-class GraphInfo(NamedTuple):
-    """Names of a graph's input and output, the input of one image, and the only batch size, None for any."""
-
-    path: Path
-    image: str
-    output: str
-    example: np.ndarray
-    fixed_batch: int | None = None
+from aird_plugin.models.onnx_values import ByBatch, GraphInfo, Kind, constant_values, file_tensors, kinds_of
 
 
 def graph_module(model: Any, info: GraphInfo) -> tuple[fx.GraphModule, dict[str, str]]:
@@ -59,7 +48,7 @@ class Translator:
         self._check_operators()
         inputs = {name for node in self.computed for name in node.input if name}
         constants = {name for name in inputs if self.kinds[name] is Kind.CONSTANT}
-        self.constants = constant_values(model, constants, info.image, info.example, info.fixed_batch)
+        self.constants = constant_values(model, constants, info)
         self.copies = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Identity"}
         self.ranks = ranks_of(model) if any(node.op_type == "BatchNormalization" for node in nodes) else {}
         self.root, self.graph = nn.Module(), fx.Graph()

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from aird_plugin.models.onnx_file import load_onnx, untrainable
 from aird_plugin.models.onnx_first_run import first_run
-from aird_plugin.models.onnx_graph import GraphInfo, graph_module
+from aird_plugin.models.onnx_graph import graph_module
 from aird_plugin.models.onnx_teacher import OnnxTeacher
-from aird_plugin.models.onnx_values import set_tensors
+from aird_plugin.models.onnx_values import GraphInfo, set_tensors
 from aird_plugin.models.teacher_input import TeacherInput
 from aird_plugin.utils.files import file_sha256, write_atomically
 
@@ -47,7 +47,8 @@ class OnnxNetwork(nn.Module):
         # The module computes in the type of its weights, whatever the file's input type.
         self.input = replace(file.input, dtype=None)
         example = file.input.apply(torch.zeros(1, 3, self.input_size, self.input_size)).numpy()
-        info = GraphInfo(self.path, file.input_name, str(file.input.output), example, file.fixed_batch)
+        output, unused = str(file.input.output), file.unused_inputs
+        info = GraphInfo(self.path, file.input_name, output, example, file.fixed_batch, unused)
         self.graph, self.sources = graph_module(model, info)
         self.sha256 = file.sha256
         self.eval()

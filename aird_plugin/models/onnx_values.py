@@ -6,7 +6,8 @@ them once, at two batch sizes, so a value that depends on the batch size is foun
 
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +30,24 @@ class ByBatch:
     """A constant that depends on the batch size B: `values` are those at B = 2 and B = 3."""
 
     values: tuple[np.ndarray, np.ndarray]
+
+
+class GraphInfo(NamedTuple):
+    """Names of a graph's input and output, the input of one image, and the only batch size, None for any.
+
+    unused_inputs: values for the inputs that no operation uses and that onnxruntime still wants.
+    """
+
+    path: Path
+    image: str
+    output: str
+    example: np.ndarray
+    fixed_batch: int | None = None
+    unused_inputs: dict[str, np.ndarray] | None = None
+
+    def inputs(self, batch: int) -> dict[str, np.ndarray]:
+        """What onnxruntime takes for a batch of this size."""
+        return {self.image: self.example.repeat(batch, 0)} | (self.unused_inputs or {})
 
 
 def kinds_of(model: Any, image: str) -> dict[str, Kind]:
@@ -94,16 +113,14 @@ def set_tensors(model: Any, arrays: dict[str, np.ndarray]) -> None:
             stored[name].CopyFrom(numpy_helper.from_array(after, stored[name].name))
 
 
-def constant_values(model: Any, names: set[str], image: str, example: np.ndarray, fixed_batch: int | None) -> dict[str, Any]:
-    """The value of each constant in `names`: an array, or `ByBatch`.
-
-    example: the input of one image, with its batch axis. fixed_batch: the only batch size of the graph, None for any.
-    """
+def constant_values(model: Any, names: set[str], info: GraphInfo) -> dict[str, Any]:
+    """The value of each constant in `names`: an array, or `ByBatch`."""
     arrays = file_tensors(model)
     wanted = sorted(names - arrays.keys())
     if not wanted:
         return {name: arrays[name] for name in names}
-    runs = [_run(model, wanted, image, example.repeat(batch, 0)) for batch in ([fixed_batch] if fixed_batch else BATCHES)]
+    batches = [info.fixed_batch] if info.fixed_batch else BATCHES
+    runs = [_run(model, wanted, info.inputs(batch)) for batch in batches]
     values: dict[str, Any] = {name: arrays[name] for name in names & arrays.keys()}
     for name, *found in zip(wanted, *runs, strict=True):
         same = len(found) == 1 or (found[0].shape == found[1].shape and np.array_equal(found[0], found[1]))
@@ -111,7 +128,7 @@ def constant_values(model: Any, names: set[str], image: str, example: np.ndarray
     return values
 
 
-def _run(model: Any, names: list[str], image: str, inputs: np.ndarray) -> list[np.ndarray]:
+def _run(model: Any, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
     import onnx
     import onnxruntime
 
@@ -123,4 +140,4 @@ def _run(model: Any, names: list[str], image: str, inputs: np.ndarray) -> list[n
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    return session.run(names, {image: inputs})
+    return session.run(names, inputs)

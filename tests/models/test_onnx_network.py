@@ -20,7 +20,7 @@ onnx = needs("onnx")
 needs("onnxruntime")
 from onnx import helper, numpy_helper  # noqa: E402
 
-from tests.models.onnx_variants import in_front  # noqa: E402
+from tests.models.onnx_variants import in_front, unused_inputs  # noqa: E402
 
 FILES = {
     "r18 unfolded": {"fold": False},
@@ -161,6 +161,16 @@ def test_a_normalisation_inside_the_graph_is_not_trained(files, tmp_path):
     expected = plain(x_B3SS).detach().numpy()
     np.testing.assert_allclose(module(x_B3SS).detach().numpy(), expected, rtol=0, atol=TOLERANCE * np.abs(expected).max())
     assert sum(p.numel() for p in module.parameters()) == sum(p.numel() for p in plain.parameters())
+
+
+def test_inputs_that_no_operation_uses_are_fed_and_kept(files, tmp_path):
+    """Its position encodings are computed by onnxruntime, which wants a value for every input."""
+    onnx.save(unused_inputs(onnx.load(files("attention"))), tmp_path / "more.onnx")
+    module = OnnxNetwork(tmp_path / "more.onnx")
+    x_B3SS = random_images(2)
+    assert torch.equal(module(x_B3SS), OnnxNetwork(files("attention"))(x_B3SS))
+    module.to_onnx(tmp_path / "back.onnx", {})
+    assert onnx.load(tmp_path / "back.onnx") == onnx.load(tmp_path / "more.onnx")
 
 
 def test_an_unknown_operator_is_named(files, tmp_path):

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from aird_plugin.models.onnx_first_run import first_run
-from aird_plugin.models.onnx_graph import GraphInfo, graph_module
+from aird_plugin.models.onnx_graph import graph_module
 from aird_plugin.models.onnx_operators import OPERATORS
+from aird_plugin.models.onnx_values import GraphInfo
 from tests.exact import rounding
 from tests.skips import needs
 
