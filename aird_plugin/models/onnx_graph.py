@@ -15,13 +15,14 @@ from aird_plugin.models.onnx_file import attributes, ranks_of, untrainable
 from aird_plugin.models.onnx_first_run import FAILURES, ORIGIN, first_line
 from aird_plugin.models.onnx_fusion import fuse
 from aird_plugin.models.onnx_operators import INTS, LEARNED, OPERATORS, operator
+from aird_plugin.models.onnx_shared import PARTS
 from aird_plugin.models.onnx_values import ByBatch, GraphInfo, Kind, constant_values, file_tensors, kinds_of
 
 
 def graph_module(model: Any, info: GraphInfo) -> tuple[fx.GraphModule, dict[str, str]]:
     """Translate a graph: (module from images to `output`, state-dict key -> name of the tensor in the file).
 
-    model: onnx ModelProto with all weights. A fixed batch of one becomes any batch size.
+    model: onnx ModelProto with all weights, after `onnx_shared.separate`. A fixed batch of one becomes any batch size.
     Raises ValueError for an operator that is not supported, naming it and those that are. Arguments that are not supported show
     when the module runs (`onnx_first_run.first_run`).
     """
@@ -53,7 +54,6 @@ class Translator:
         self.ranks = ranks_of(model) if any(node.op_type == "BatchNormalization" for node in nodes) else {}
         self.root, self.graph = nn.Module(), fx.Graph()
         self.sources: dict[str, str] = {}
-        self.shared: dict[tuple[str, bool], Any] = {}
         image = self.graph.placeholder("images")
         self.values: dict[str, fx.Node] = {info.image: image}
         self.batch = self.graph.call_method("size", (image, 0))
@@ -154,11 +154,8 @@ class Translator:
         names = [self.stored(name) for name in names]
         layer = layer_type(self.arrays[names[0]].size, attributes(node).get("epsilon", 1e-5), dtype=torch.float32)
         key = unused_key(self.root, f"bn_{node.name or node.output[0]}")
-        for part, name in zip(("weight", "bias", "running_mean", "running_var"), names, strict=True):
-            # Layers that share a stored tensor share the parameter too; statistics are never a parameter.
-            value = self.shared.setdefault((name, part.startswith("running")), getattr(layer, part))
-            value.data.copy_(as_tensor(self.arrays[name]))
-            setattr(layer, part, value)
+        for part, name in zip(PARTS, names, strict=True):
+            getattr(layer, part).data.copy_(as_tensor(self.arrays[name]))
             self.sources[f"{key}.{part}"] = name
         self.root.add_module(key, layer)
         return self.graph.call_module(key, (self.values[image],))

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from aird_plugin.models.onnx_file import load_onnx, untrainable
 from aird_plugin.models.onnx_first_run import first_run
 from aird_plugin.models.onnx_graph import graph_module
+from aird_plugin.models.onnx_shared import separate, write_tensors
 from aird_plugin.models.onnx_teacher import OnnxTeacher
-from aird_plugin.models.onnx_values import GraphInfo, set_tensors
+from aird_plugin.models.onnx_values import GraphInfo
 from aird_plugin.models.teacher_input import TeacherInput
 from aird_plugin.utils.files import file_sha256, write_atomically
 
@@ -43,6 +44,7 @@ class OnnxNetwork(nn.Module):
         self.path, self.stated = Path(path), stated or TeacherInput()
         file = OnnxTeacher(self.path, "cpu", stated)
         model = load_onnx(self.path)
+        separate(model)
         self.input_size, self.dim, self.input_name = file.input_size, file.dim, file.input_name
         # The module computes in the type of its weights, whatever the file's input type.
         self.input = replace(file.input, dtype=None)
@@ -61,32 +63,22 @@ class OnnxNetwork(nn.Module):
     def to_onnx(self, path: Path, metadata: dict[str, str]) -> None:
         """Write the file's graph with this network's weights: the same nodes, names, opset and metadata, plus `metadata`.
 
-        The file is written atomically. Raises ValueError where the file of the graph has changed since it was opened.
+        A tensor that is stored once for several BatchNorm layers becomes one for each layer that changed it. The file is written
+        atomically. Raises ValueError where the file of the graph has changed since it was opened.
         """
         if file_sha256(self.path) != self.sha256:
             raise ValueError(f"{self.path} has changed since it was opened; its graph is needed for the export")
         model = load_onnx(self.path)
-        set_tensors(model, self.tensors())
+        write_tensors(model, self.tensors())
         for key, value in metadata.items():
             entry = next((entry for entry in model.metadata_props if entry.key == key), None) or model.metadata_props.add()
             entry.key, entry.value = key, value
         write_atomically(path, model.SerializeToString())
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """The weights and BatchNorm statistics by their names in the file.
-
-        Raises ValueError where layers that share a tensor of the file now differ: its graph cannot hold both.
-        """
+        """The weights and BatchNorm statistics by their names in the file, after `onnx_shared.separate`."""
         state = self.graph.state_dict()
-        found: dict[str, np.ndarray] = {}
-        for key, name in self.sources.items():
-            array = state[key].detach().cpu().numpy()
-            if not np.array_equal(found.setdefault(name, array), array):
-                raise ValueError(
-                    f"{self.path} stores {name} once for several layers, which now differ, so it cannot be written back; "
-                    "train with batchnorm='frozen'"
-                )
-        return found
+        return {name: state[key].detach().cpu().numpy() for key, name in self.sources.items()}
 
 
 def check_module(network: OnnxNetwork, file: OnnxTeacher) -> None:
