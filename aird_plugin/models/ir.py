@@ -67,7 +67,7 @@ class IRNet(nn.Module):
     def __init__(self, blocks: tuple[int, ...], style: IRStyle, embedding_size: int = 512):
         super().__init__()
         self.input_layer = nn.Sequential(
-            nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(WIDTHS[0]), nn.PReLU(64)
+            nn.Conv2d(3, WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(WIDTHS[0]), nn.PReLU(WIDTHS[0])
         )
         body, width_in = [], WIDTHS[0]
         for width, depth in zip(WIDTHS, blocks, strict=True):
