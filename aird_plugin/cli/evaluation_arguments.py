@@ -105,8 +105,8 @@ def load_networks(args: argparse.Namespace, models: list[str], specs: list[EvalS
     from aird_plugin.data.degradation import get_degradation
     from aird_plugin.data.lowres import check_px
     from aird_plugin.evaluation.sides import check_eval_spec
+    from aird_plugin.models.coordinates import foreign_teacher
     from aird_plugin.models.load import find_model, load_model
-    from aird_plugin.models.recorded import foreign_teacher
 
     if args.batch < 1:
         raise ValueError(f"--batch must be 1 or more, got {args.batch}")

@@ -44,8 +44,8 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.export.check import sample_faces
     from aird_plugin.export.contents import ExportOptions
     from aird_plugin.export.folder import export_student
+    from aird_plugin.models.coordinates import foreign_teacher
     from aird_plugin.models.load import load_model, load_teacher
-    from aird_plugin.models.recorded import foreign_teacher
     from aird_plugin.models.training_means import read_means
     from aird_plugin.training.run_folder import read_metadata
 

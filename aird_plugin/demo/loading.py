@@ -15,8 +15,9 @@ from aird_plugin.demo.server import Document, Endpoint, as_json
 from aird_plugin.evaluation.pair_files import check_pairs_file
 from aird_plugin.export.thresholds import SIDES, threshold_table
 from aird_plugin.export.thresholds_file import check_owner, read_thresholds
+from aird_plugin.models.coordinates import has_coordinates_of
 from aird_plugin.models.load import find_model, load_model, load_teacher
-from aird_plugin.models.recorded import is_same_teacher, recorded_metadata
+from aird_plugin.models.recorded import recorded_metadata
 from aird_plugin.recognition import calibration
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
 from aird_plugin.recognition.gallery import Gallery
@@ -66,7 +67,7 @@ def load_networks(options: Any, device, log: Callable[[str], None]) -> list[Netw
     networks = [Network("student", student, table)]
     if options.teacher:
         teacher = load_teacher(options.teacher, device=device, teacher_input=options.teacher_input)
-        if is_same_teacher(recorded_metadata(options.model, student), teacher) is False:
+        if has_coordinates_of(recorded_metadata(options.model, student), teacher) is False:
             log(f"WARNING {options.teacher} is not the teacher that {options.model} was trained with")
         networks.insert(0, Network("teacher", teacher, None))
     return networks

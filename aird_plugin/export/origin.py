@@ -2,10 +2,12 @@
 
 from pathlib import Path, PureWindowsPath
 
+from aird_plugin.models.coordinates import recorded_teacher
 from aird_plugin.training.run_folder import OF_A_START
 from aird_plugin.utils.provenance import provenance
 
 COPIED_KEYS = ("network", "px", "resize", "embedding_size", "student_init", *OF_A_START, "earlier")
+TEACHER_KEYS = ("file", "network", "dim", "sha256", "input", "weights")
 # arcface_torch's logging keys, which name accounts and projects.
 PRIVATE_KEYS = ("upstream",)
 
@@ -15,16 +17,24 @@ def origin(metadata: dict) -> dict:
 
     Paths are cut to their last part. Exporting the same run with the same code gives the same result, as no export time is kept.
     """
-    records, teacher, adapted = metadata["records"], metadata.get("teacher"), metadata.get("adapted")
+    records, adapted = metadata["records"], metadata.get("adapted")
     exporter = provenance()
     return {key: metadata.get(key) for key in COPIED_KEYS} | {
         "recipe": without_folders(metadata["recipe"]),
         "records": {"file": name_of(records["path"]), "sha256": records["sha256"], "faces": records["faces"]}
         | ({"skipped": records["skipped"]} if records.get("skipped") else {}),
-        "teacher": teacher and {key: teacher.get(key) for key in ("file", "network", "sha256", "input")},
+        "teacher": teacher_chain(recorded_teacher(metadata)),
         "adapted": adapted and {key: adapted.get(key) for key in ("faces", "source", "source_sha256", "keep")},
         "exported": {"versions": exporter["versions"], "code": exporter["code"]},
     }
+
+
+def teacher_chain(entry: dict | None) -> dict | None:
+    """A teacher's entry, and those of the teachers in whose coordinates it embeds, without what does not identify them."""
+    if entry is None:
+        return None
+    above = teacher_chain(entry.get("teacher"))
+    return {key: entry.get(key) for key in TEACHER_KEYS} | ({"teacher": above} if above else {})
 
 
 def without_folders(recipe: dict) -> dict:

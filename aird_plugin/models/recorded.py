@@ -34,34 +34,11 @@ def recorded_metadata(path: str | Path, network: Any) -> dict:
 
 def weights_of(path: str | Path, network: Any) -> str | None:
     """Hash of a model's weights, whatever file holds them (`state_sha256`); None for an .onnx file that records none."""
-    if isinstance(network, nn.Module):
-        return state_sha256(network.state_dict())
+    # A teacher from PyTorch weights is no nn.Module, but holds one.
+    module = network if isinstance(network, nn.Module) else getattr(network, "net", None)
+    if isinstance(module, nn.Module):
+        return state_sha256(module.state_dict())
     return recorded_metadata(path, network).get("weights")
-
-
-def is_same_teacher(metadata: dict, teacher: Any) -> bool | None:
-    """Whether a model was trained with this teacher, fed in this way; None where its metadata do not tell."""
-    recorded, given = metadata.get("teacher"), teacher.describe()
-    if not isinstance(recorded, dict):
-        return None
-    same = is_same(recorded.get("sha256"), given["sha256"])
-    # Files exported by older versions do not record the input.
-    knows_input = "input" in recorded or "exported" not in metadata
-    return same and (not knows_input or recorded.get("input") == given.get("input"))
-
-
-def foreign_teacher(path: str | Path, network: Any, teacher: Any) -> str:
-    """Why LR-HR with this teacher on the HR side means nothing for a model; "" where it does, or nothing is recorded."""
-    metadata = recorded_metadata(path, network)
-    given = _named(teacher.describe())
-    if metadata and "teacher" in metadata and metadata["teacher"] is None:
-        return f"{path} was trained without a teacher: LR-HR compares its embeddings with those of {given}, an unrelated network"
-    if is_same_teacher(metadata, teacher) is not False:
-        return ""
-    return (
-        f"{given} is not the teacher of {path}, which is {_named(metadata['teacher'])}: LR-HR compares embeddings of networks "
-        "that were not trained together"
-    )
 
 
 def half_centered(path: str | Path, network: Any) -> str:
@@ -77,9 +54,3 @@ def adapted_to(path: str | Path, network: Any, pairs_file: str, pairs_sha256: st
     if not isinstance(adapted, dict) or not is_same(adapted.get("source_sha256"), pairs_sha256):
         return ""
     return f"{path} was adapted to the images of {pairs_file} itself: its figures there are not those of unseen images"
-
-
-def _named(described: dict) -> str:
-    """A teacher's file, hash and unusual input, of its `describe()`."""
-    fed = f", fed with {described['input']}" if described.get("input") else ""
-    return f"{described.get('file')} (sha256 {str(described.get('sha256'))[:16]}{fed})"

@@ -11,9 +11,10 @@ import torch
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.lowres import to_input
 from aird_plugin.export.thresholds_file import check_owner, read_thresholds
+from aird_plugin.models.coordinates import foreign_teacher, named, share_coordinates
 from aird_plugin.models.onnx_file import read_onnx
 from aird_plugin.models.onnx_teacher import OnnxTeacher
-from aird_plugin.models.recorded import METADATA, foreign_teacher, recorded_metadata, weights_of
+from aird_plugin.models.recorded import METADATA, recorded_metadata, weights_of
 
 CUDA = "CUDAExecutionProvider"
 THRESHOLDS = "thresholds.json"
@@ -27,16 +28,12 @@ GIVE = "give an InsightFace pack (its name or folder), a folder of `aird export`
 
 @dataclass
 class Network:
-    """A recogniser. name: of its folder or file. identity: hash of its weights, else of its file. thresholds: of its export.
-
-    teacher: the hash of the network whose coordinates it was trained in; None for an HR recogniser.
-    """
+    """A recogniser. name: of its folder or file. identity: hash of its weights, else of its file. thresholds: of its export."""
 
     name: str
     model: OnnxTeacher
     identity: str
     thresholds: dict = field(default_factory=dict)
-    teacher: str | None = None
 
     @property
     def side(self) -> int:
@@ -134,9 +131,8 @@ def _open_student(file: Path, device: str | torch.device) -> Network:
     if (folder / THRESHOLDS).is_file():
         thresholds = read_thresholds(folder / THRESHOLDS)
         check_owner(str(folder / THRESHOLDS), thresholds, str(file), model)
-    teacher = (recorded_metadata(file, model).get("teacher") or {}).get("sha256")
     name = folder.name if file.parent.name == "native" else file.stem
-    return Network(name, model, weights_of(file, model) or model.sha256, thresholds, teacher)
+    return Network(name, model, weights_of(file, model) or model.sha256, thresholds)
 
 
 def _check_coordinates(models: Models) -> None:
@@ -148,6 +144,8 @@ def _check_coordinates(models: Models) -> None:
         problem = foreign_teacher(student.model.path, student.model, models.hr.model) if models.hr else ""
         if problem:
             raise ValueError(f"{problem}. Leave one of the two out")
-    teachers = {student.name: student.teacher for student in models.students}
-    if not models.hr and len(set(teachers.values())) > 1:
-        raise ValueError(f"the students were trained in the coordinates of different teachers ({teachers}); use one of them")
+    places = [(student.model.path, student.model) for student in models.students]
+    for number, place in enumerate(places[1:], 1):
+        if not models.hr and not any(share_coordinates(place, earlier) for earlier in places[:number]):
+            teachers = {str(path): named(recorded_metadata(path, network).get("teacher") or {}) for path, network in places}
+            raise ValueError(f"the students were trained in the coordinates of different teachers ({teachers}); use one of them")

@@ -17,9 +17,9 @@ from aird_plugin.evaluation.eval_spec import EvalSpec
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.evaluation.sides import PROTOCOLS, check_eval_spec, input_side
 from aird_plugin.evaluation.verification import error_rates
+from aird_plugin.models.coordinates import has_coordinates_of
 from aird_plugin.models.facebn import KEEP
 from aird_plugin.models.load import load_model, load_teacher, skipped_images
-from aird_plugin.models.recorded import is_same_teacher
 from aird_plugin.report.batchnorm_shift import measure_batchnorm_shift
 from aird_plugin.report.data import TEACHER_NAME, EvalResult, FocusDetails, ReportData, Scores
 from aird_plugin.report.embedding_map import identity_map, shown_images
@@ -120,7 +120,7 @@ def _models(methods: list[Method], teacher, options: ReportOptions, device: str,
             reason = _no_high_side(run, student, teacher, options.high_side)
             if reason:
                 without_high.setdefault(reason, []).append(run.name)
-            elif teacher is not None and is_same_teacher(run.metadata, teacher) is False:
+            elif teacher is not None and has_coordinates_of(run.metadata, teacher) is False:
                 notes.append(f"The teacher shown is not the one that {run.name} was trained with.")
             yield Model(method.name, run.seed, run.folder, student, PROTOCOLS[:1] if reason else PROTOCOLS, run is finished[0])
     notes += [f"No LR-HR for {', '.join(names)}. {reason}" for reason, names in without_high.items()]
@@ -136,7 +136,7 @@ def _no_high_side(run: Run, student, teacher, high_side: str | None) -> str:
     run_teacher = run.metadata.get("teacher")
     if run.recipe.get("head_init") != "teacher" or not isinstance(run_teacher, dict):
         return "The student was not trained in the teacher's embedding space, which the HR side would use."
-    if not is_same_teacher(run.metadata, teacher):
+    if not has_coordinates_of(run.metadata, teacher):
         return f"The run was trained with another teacher ({run_teacher.get('file')}), or another input, than the one given."
     return ""
 

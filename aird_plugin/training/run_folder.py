@@ -14,6 +14,7 @@ from aird_plugin.config.recipe import Recipe, from_flat
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.mixture import version_of
 from aird_plugin.data.records import skipped_images
+from aird_plugin.models.coordinates import teacher_entry
 from aird_plugin.models.load import find_model, graph_file
 from aird_plugin.models.onnx_network import GRAPH_FILE
 from aird_plugin.models.registry import ONNX
@@ -87,7 +88,7 @@ def run_metadata(recipe: Recipe, records: Any, teacher: Any, student: nn.Module,
         "face_side": FACE_SIDE,
         "parameters": sum(p.numel() for p in student.parameters()),
         "records": {"path": str(records.path), "sha256": records.fingerprint(), "faces": len(records)} | skipped_entry(records),
-        "teacher": teacher.describe() if teacher else None,
+        "teacher": teacher_entry(teacher) if teacher else None,
         "student_init": {"file": Path(first).name, "sha256": file_sha256(find_model(first).file)} if first else None,
         **provenance(next(student.parameters()).device),
         "world_size": distributed.world_size(),

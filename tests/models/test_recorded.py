@@ -10,8 +10,9 @@ import torch
 from aird_plugin.cli.evaluation_arguments import load_networks
 from aird_plugin.evaluation.eval_spec import EvalSpec
 from aird_plugin.models import build
+from aird_plugin.models.coordinates import foreign_teacher, has_coordinates_of
 from aird_plugin.models.load import load_model, load_teacher
-from aird_plugin.models.recorded import adapted_to, foreign_teacher, is_same_teacher, recorded_metadata, weights_of
+from aird_plugin.models.recorded import adapted_to, recorded_metadata, weights_of
 from aird_plugin.utils.files import is_same
 from aird_plugin.utils.torch_files import state_sha256
 
@@ -100,9 +101,9 @@ def test_metadata_of_an_exported_file_are_compared(teachers):
     assert foreign_teacher("a.onnx", exported(), own) == "" and "own.pt" in foreign_teacher("a.onnx", exported(), other)
     stated = {"color": "bgr"}
     fed = own.with_input(load_teacher(teachers[0], teacher_input=stated).stated)
-    assert is_same_teacher(recorded_metadata("a.onnx", exported()), fed)
-    assert not is_same_teacher(recorded_metadata("a.onnx", exported(input=None)), fed)
-    assert is_same_teacher(recorded_metadata("a.onnx", exported(input=stated)), fed)
+    assert has_coordinates_of(recorded_metadata("a.onnx", exported()), fed)
+    assert not has_coordinates_of(recorded_metadata("a.onnx", exported(input=None)), fed)
+    assert has_coordinates_of(recorded_metadata("a.onnx", exported(input=stated)), fed)
 
 
 def test_model_adapted_to_the_test_file_is_a_warning(run):

@@ -54,5 +54,5 @@ def test_single_teacher_leaves_its_files_as_they_were(tiny_run, tmp_path):
     keys = tiny_run | {"bank": str(tmp_path / "bank"), "output": str(tmp_path / "run")}
     setup = build_setup(from_flat(keys))
     assert {path.name for path in Path(keys["bank"]).iterdir() if path.is_dir()} == {"teacher-v2", "low16-v2"}
-    assert set(setup.metadata["teacher"]) == {"kind", "network", "dim", "sha256", "file"}
+    assert set(setup.metadata["teacher"]) == {"kind", "network", "dim", "sha256", "file", "weights"}
     assert "teacher_input" not in json.loads((Path(keys["bank"]) / "teacher-v2" / "manifest.json").read_text())["inputs"]
