@@ -54,7 +54,9 @@ def open_analysis(args: argparse.Namespace) -> Any:
     if not 0 < args.score < 1:
         raise ValueError(f"--score must be above 0 and below 1, got {args.score}")
     providers = [CUDA, CPU] if args.device == "cuda" else [CPU]
-    analysis = TinyFaceAnalysis(args.models, args.root, providers, read_limits(args.limit), args.thresholds)
+    analysis = TinyFaceAnalysis(
+        args.models, args.root, providers=providers, limits=read_limits(args.limit), thresholds=args.thresholds
+    )
     size = args.det_size and (args.det_size, args.det_size)
     analysis.prepare(0 if args.device == "cuda" else -1, args.score, size)
     return analysis

@@ -10,7 +10,7 @@ from aird_plugin.alignment.detector import CPU, Detector, find_detector
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.recognition.calibration import Calibration
 from aird_plugin.recognition.crops import face_crops, face_sizes
-from aird_plugin.recognition.networks import CUDA, Network, find_sources, open_models
+from aird_plugin.recognition.networks import CUDA, DETECTION, RECOGNITION, Network, find_sources, open_models
 from aird_plugin.recognition.routing import find_limits
 from aird_plugin.recognition.threshold_files import find_sections
 
@@ -26,19 +26,23 @@ class TinyFaceAnalysis:
 
     name: an InsightFace pack below root/models, a folder (a pack, or an export of `aird export`), or several folders and .onnx
         files: a detector, the HR recogniser, students. Without a detector among them the largest in ~/.insightface is used.
+    allowed_modules: as in InsightFace, the tasks whose models are opened: "detection" and perhaps "recognition"; all others are
+        never opened. None for both.
     providers: of onnxruntime, the CPU's or CUDA's; None for the CPU.
     limits: student's name -> px below which it embeds a face; larger faces go to the HR recogniser. By default the px at which
         the measurements cross, else 28 (docs/recognise.md).
     thresholds: a file of `aird calibrate`. By default those beside the models, and those of the exports.
 
     All networks must embed into the same coordinates. Raises FileNotFoundError (nothing is downloaded), and ValueError for
-    networks that do not belong together, thresholds of other networks, unknown limits or other providers.
+    networks that do not belong together, thresholds of other networks, unknown limits, no detection, or other providers.
     """
 
     def __init__(
         self,
         name: str | Path | Sequence[str | Path] = "buffalo_l",
         root: str | Path = "~/.insightface",
+        allowed_modules: Sequence[str] | None = None,
+        *,
         providers: Sequence[str] | None = None,
         limits: Mapping[str, float] | None = None,
         thresholds: str | Path | None = None,
@@ -46,8 +50,11 @@ class TinyFaceAnalysis:
         self.providers = tuple(providers or (CPU,))
         if set(self.providers) - {CPU, CUDA}:
             raise ValueError(f"providers must be among {CPU} and {CUDA}, got {', '.join(map(str, self.providers))}")
-        sources = find_sources(name, root)
-        self.models = open_models(sources, "cuda" if self.providers[0] == CUDA else "cpu")
+        allowed = (DETECTION, RECOGNITION) if allowed_modules is None else allowed_modules
+        if DETECTION not in allowed:
+            raise ValueError(f"allowed_modules must have {DETECTION!r}, got {allowed_modules!r}")
+        device = "cuda" if self.providers[0] == CUDA else "cpu"
+        self.models = open_models(find_sources(name, root), device, RECOGNITION in allowed)
         sections = find_sections(self.models.networks, thresholds)
         self.calibration = Calibration(*(section["entries"] for section in sections))
         self.limits = find_limits(self.models, self.calibration, limits)
@@ -61,7 +68,9 @@ class TinyFaceAnalysis:
 
     @property
     def dim(self) -> int:
-        """Width D of the embeddings."""
+        """Width D of the embeddings. Raises ValueError where no recogniser was opened."""
+        if not self.models.networks:
+            raise ValueError(f"no recogniser was opened: allowed_modules has no {RECOGNITION!r}")
         return self.models.networks[0].model.dim
 
     def prepare(self, ctx_id: int = 0, det_thresh: float = 0.5, det_size: Any = None) -> None:

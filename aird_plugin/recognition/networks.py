@@ -15,6 +15,7 @@ from aird_plugin.models.coordinates import foreign_teacher, named, share_coordin
 from aird_plugin.models.onnx_file import read_onnx
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.recorded import METADATA, recorded_metadata, weights_of
+from aird_plugin.utils.files import file_sha256
 
 CUDA = "CUDAExecutionProvider"
 THRESHOLDS = "thresholds.json"
@@ -74,27 +75,25 @@ def find_sources(name: str | Path | Sequence[str | Path], root: str | Path) -> l
     return found
 
 
-def open_models(sources: list[Path], device: str | torch.device = "cpu") -> Models:
+def open_models(sources: list[Path], device: str | torch.device = "cpu", recognition: bool = True) -> Models:
     """Open the networks of the sources. Of a folder's recognisers the first by name is the HR one, as in InsightFace.
 
-    Raises ValueError where there is no recogniser, where a student was trained in other coordinates than the HR recogniser's or
-    the other students', and for damaged files or thresholds of another model.
+    recognition: False opens none of them.
+
+    Raises ValueError where there is no recogniser, or a second one among the files, where a student was trained in other
+    coordinates than the HR recogniser's or the other students', and for damaged files or thresholds of another model.
     """
-    detector, hr, students = None, None, []
-    for file, kind in (pair for source in sources for pair in _files(source)):
-        if kind == DETECTION:
-            detector = detector or file
-        elif kind == STUDENT:
-            students.append(_open_student(file, device))
-        elif kind == RECOGNITION and hr is None:
-            model = OnnxTeacher(file, device)
-            hr = Network(file.stem, model, weights_of(file, model) or model.sha256)
+    found = [(file, kind, source.is_file()) for source in sources for file, kind in _files(source)]
+    detector = next((file for file, kind, _ in found if kind == DETECTION), None)
+    if not recognition:
+        return Models(detector, None, [])
+    students = [_open_student(file, device) for file, kind, _ in found if kind == STUDENT]
+    hr = _open_hr([(file, is_named) for file, kind, is_named in found if kind == RECOGNITION], device)
     students = list({student.identity: student for student in students}.values())
-    models = Models(detector, hr, students)
-    if not models.networks:
+    if not students and not hr:
         raise ValueError(f"no recogniser in {', '.join(map(str, sources))}; {GIVE}")
-    _check_coordinates(models)
-    return models
+    _check_coordinates(Models(detector, hr, students))
+    return Models(detector, hr, students)
 
 
 def _files(source: Path) -> list[tuple[Path, str]]:
@@ -121,6 +120,24 @@ def _kind(file: Path) -> str:
         return STUDENT
     sides = {dim.dim_value for one in model.graph.input for dim in one.type.tensor_type.shape.dim[2:]}
     return "" if sides & set(OTHER_TASKS) and FACE_SIDE not in sides else RECOGNITION
+
+
+def _open_hr(found: list[tuple[Path, bool]], device: str | torch.device) -> Network | None:
+    """The HR recogniser: the first one found. found: files, and whether the user named the file itself or its folder.
+
+    Raises ValueError where a further file was named: without the metadata of `aird export` it is no student.
+    """
+    if not found:
+        return None
+    file = found[0][0]
+    for other, is_named in found[1:]:
+        if is_named and file_sha256(other) != file_sha256(file):
+            raise ValueError(
+                f"{file} and {other} are both HR recognisers, of which there is one; leave one out. A student is a file of "
+                "`aird export`, whose metadata name its teacher"
+            )
+    model = OnnxTeacher(file, device)
+    return Network(file.stem, model, weights_of(file, model) or model.sha256)
 
 
 def _open_student(file: Path, device: str | torch.device) -> Network:

@@ -48,6 +48,31 @@ def test_networks_of_other_coordinates_are_refused(pack, tmp_path):
         open_models([pack / "tiny", tmp_path / "second"])
 
 
+def test_second_recogniser_is_refused_where_it_was_named(pack, tmp_path):
+    onnx = needs("onnx")
+    write_hr(onnx, tmp_path / "other.onnx", seed=7)
+    for sources in ([pack / "hr.onnx", tmp_path / "other.onnx"], [pack, tmp_path / "other.onnx"]):
+        with pytest.raises(ValueError, match="hr.onnx and .*other.onnx are both HR recognisers.*metadata"):
+            open_models(sources)
+    # Of a folder the first one counts, and none where another was named before.
+    shutil.copy(pack / "hr.onnx", tmp_path / "a.onnx")
+    assert open_models([tmp_path]).hr.name == "a" and open_models([pack / "hr.onnx", tmp_path]).hr.name == "hr"
+    assert open_models([pack / "hr.onnx", tmp_path / "a.onnx"]).hr.name == "hr"
+
+
+def test_allowed_modules_are_those_of_insightface(pack, frame):
+    analysis = TinyFaceAnalysis(pack, "~/.insightface", ["detection", "genderage"])
+    analysis.prepare(-1, det_size=(640, 640))
+    faces = analysis.get(frame)
+    assert len(faces) == 3 and analysis.networks == {} and analysis.limits == {}
+    assert all(face.embedding is None and face.px > 50 for face in faces)
+    with pytest.raises(ValueError, match="no recogniser was opened: allowed_modules has no 'recognition'"):
+        _ = analysis.dim
+    assert TinyFaceAnalysis(pack, allowed_modules=["recognition", "detection"]).models.hr.name == "hr"
+    with pytest.raises(ValueError, match=r"allowed_modules must have 'detection', got \['recognition'\]"):
+        TinyFaceAnalysis(pack, allowed_modules=["recognition"])
+
+
 def test_thresholds_of_another_model_are_refused(pack, tmp_path):
     shutil.copytree(pack / "tiny", tmp_path / "tiny")
     file = tmp_path / "tiny" / "thresholds.json"
