@@ -46,12 +46,14 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.export.folder import export_student
     from aird_plugin.models.coordinates import foreign_teacher
     from aird_plugin.models.load import load_model, load_teacher
+    from aird_plugin.models.onnx_network import OnnxNetwork
     from aird_plugin.models.training_means import read_means
     from aird_plugin.training.run_folder import read_metadata
 
     folder, out = check_arguments(args)
     student = load_model(folder)
-    if args.teacher and (problem := foreign_teacher(folder, student, load_teacher(args.teacher))):
+    teacher = load_teacher(args.teacher) if args.teacher else None
+    if teacher and (problem := foreign_teacher(folder, student, teacher)):
         raise ValueError(problem)
     metadata = read_metadata(folder)
     count = args.count if args.count is not None else 512 if args.int8 else 128
@@ -60,6 +62,9 @@ def run(args: argparse.Namespace) -> int:
     evaluation = folder / "evaluation.json"
     rows = json.loads(evaluation.read_text()) if evaluation.exists() else []
     means = read_means(folder, student) if args.training_centre else None
+    if means and teacher and not isinstance(student, OnnxNetwork):
+        # Without a mean of the HR recogniser, thresholds against it would mean nothing.
+        means.center("teacher", teacher)
     options = ExportOptions(args.int8, args.thresholds, args.teacher, args.server, means, args.safetensors)
     result = export_student(student, metadata, out, images_NHWC, rows, options)
     print_result(result, args.server is not None)

@@ -10,17 +10,24 @@ from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.recorded import weights_of
 from aird_plugin.models.training_means import TrainingMeans, write_means
 from aird_plugin.recognition.calibration import SECTION
+from aird_plugin.recognition.centring import center_hr, centered, is_centered
 from aird_plugin.recognition.measure import measure
 from aird_plugin.recognition.networks import Network
 from aird_plugin.utils.files import file_sha256, write_atomically
 
 
 def write_thresholds(root: Path, smallest: OnnxTeacher, wide: OnnxTeacher, weights: str, options: ExportOptions) -> dict:
-    """thresholds.json: the card's table of the 112 px file, and the section of `TinyFaceAnalysis`, of the smallest file."""
-    networks = [Network(smallest.path.stem, smallest, weights)]
+    """thresholds.json: the card's table of the 112 px file, and the section of `TinyFaceAnalysis`, of the smallest file.
+
+    Where the graphs subtract the student's training mean, the HR recogniser's is subtracted from its embeddings.
+    """
+    student = Network(smallest.path.stem, smallest, weights)
+    means = options.means if is_centered(student) else None
+    networks = [centered(student, None) if means else student]
     if options.threshold_teacher:
-        hr = OnnxTeacher(options.threshold_teacher, "cpu")
-        networks.append(Network(hr.path.stem, hr, weights_of(hr.path, hr) or hr.sha256))
+        model = OnnxTeacher(options.threshold_teacher, "cpu")
+        hr = Network(model.path.stem, model, weights_of(model.path, model) or model.sha256)
+        networks.append(center_hr(hr, means) if means else hr)
     table = threshold_table(wide, options.threshold_pairs) | {"sha256": wide.sha256, "weights": weights}
     table[SECTION] = measure(networks, networks[-1], options.threshold_pairs)
     write_atomically(root / "thresholds.json", json.dumps(table, indent=1).encode())

@@ -76,9 +76,13 @@ class CenteredTeacher:
 
     def embed(self, images_NHWC: np.ndarray) -> np.ndarray:
         """uint8 RGB images -> (N, D), as the network's own `embed`, centered."""
-        embeddings_ND = self.network.embed(images_NHWC)
-        length_N1 = np.maximum(np.linalg.norm(embeddings_ND, axis=1, keepdims=True), 1e-12)
-        return embeddings_ND / length_N1 - self.mean_D
+        return subtract_mean(self.network.embed(images_NHWC), self.mean_D)
+
+
+def subtract_mean(embeddings_ND: np.ndarray, mean_D: np.ndarray) -> np.ndarray:
+    """Embeddings of any length (N, D) -> centered ones."""
+    length_N1 = np.maximum(np.linalg.norm(embeddings_ND, axis=1, keepdims=True), 1e-12)
+    return embeddings_ND / length_N1 - mean_D
 
 
 def centered(network: Any, mean_D: np.ndarray) -> Any:

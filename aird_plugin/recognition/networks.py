@@ -15,6 +15,8 @@ from aird_plugin.models.coordinates import foreign_teacher, named, share_coordin
 from aird_plugin.models.onnx_file import read_onnx
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.recorded import METADATA, recorded_metadata, weights_of
+from aird_plugin.models.training_means import subtract_mean
+from aird_plugin.recognition.centring import center_all
 from aird_plugin.utils.files import file_sha256
 
 CUDA = "CUDAExecutionProvider"
@@ -29,12 +31,16 @@ GIVE = "give an InsightFace pack (its name or folder), a folder of `aird export`
 
 @dataclass
 class Network:
-    """A recogniser. name: of its folder or file. identity: hash of its weights, else of its file. thresholds: of its export."""
+    """A recogniser. name: of its folder or file. identity: hash of its weights, else of its file. thresholds: of its export.
+
+    mean_D: its training mean, which `embed` subtracts; the identity then has a mark of it (recognition/centring.py).
+    """
 
     name: str
     model: OnnxTeacher
     identity: str
     thresholds: dict = field(default_factory=dict)
+    mean_D: np.ndarray | None = None
 
     @property
     def side(self) -> int:
@@ -43,7 +49,13 @@ class Network:
 
     def embed(self, crops_FSSC: np.ndarray) -> np.ndarray:
         """uint8 RGB crops (F, S, S, 3) -> embeddings float32 (F, D), not normalised, in one call of the network."""
-        return self.model.embed_inputs(to_input(torch.from_numpy(crops_FSSC))).numpy()
+        embeddings_FD = self.model.embed_inputs(to_input(torch.from_numpy(crops_FSSC))).numpy()
+        return embeddings_FD if self.mean_D is None else subtract_mean(embeddings_FD, self.mean_D)
+
+
+def brief(identity: str) -> str:
+    """The first digits of an identity, and of its mark where it is centered."""
+    return "+".join(part[:16] for part in identity.split("+"))
 
 
 class Models(NamedTuple):
@@ -78,10 +90,11 @@ def find_sources(name: str | Path | Sequence[str | Path], root: str | Path) -> l
 def open_models(sources: list[Path], device: str | torch.device = "cpu", recognition: bool = True) -> Models:
     """Open the networks of the sources. Of a folder's recognisers the first by name is the HR one, as in InsightFace.
 
-    recognition: False opens none of them.
+    Where a student's graph subtracts its training mean, the others subtract theirs. recognition: False opens none of them.
 
     Raises ValueError where there is no recogniser, or a second one among the files, where a student was trained in other
-    coordinates than the HR recogniser's or the other students', and for damaged files or thresholds of another model.
+    coordinates than the HR recogniser's or the other students', where only some can be centered, and for damaged files or
+    thresholds of another model.
     """
     found = [(file, kind, source.is_file()) for source in sources for file, kind in _files(source)]
     detector = next((file for file, kind, _ in found if kind == DETECTION), None)
@@ -93,6 +106,7 @@ def open_models(sources: list[Path], device: str | torch.device = "cpu", recogni
     if not students and not hr:
         raise ValueError(f"no recogniser in {', '.join(map(str, sources))}; {GIVE}")
     _check_coordinates(Models(detector, hr, students))
+    students, hr = center_all(students, hr)
     return Models(detector, hr, students)
 
 

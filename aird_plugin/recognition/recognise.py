@@ -8,6 +8,7 @@ from aird_plugin.recognition.frame_store import FrameFaces, FrameStore
 from aird_plugin.recognition.frames import PHOTO, Frame, FrameSource
 from aird_plugin.recognition.gallery import Gallery
 from aird_plugin.recognition.match import Match
+from aird_plugin.recognition.networks import brief
 from aird_plugin.recognition.tracking import one_each, open_tracker, track_faces
 from aird_plugin.utils.progress import progress
 
@@ -100,7 +101,7 @@ def check_tracker(source: FrameSource, tracked: bool) -> None:
 
 def settings_of(source: FrameSource, analysis: TinyFaceAnalysis, score: float) -> dict:
     """What two runs that share an output folder must have in common. Gallery, false-accept rate and drawing may change."""
-    networks = [f"{network.name} {identity[:16]}" for identity, network in analysis.networks.items()]
+    networks = [f"{network.name} {brief(identity)}" for identity, network in analysis.networks.items()]
     assert analysis.detector is not None
     return source.describe() | {
         "networks": networks,

@@ -12,6 +12,7 @@ from typing import Any
 from aird_plugin.evaluation.verification import supports
 from aird_plugin.recognition.calibration import SECTION
 from aird_plugin.recognition.crops import CROPS
+from aird_plugin.recognition.networks import brief
 from aird_plugin.utils.files import write_atomically
 
 SUFFIX = ".thresholds.json"
@@ -69,12 +70,12 @@ def find_sections(networks: Sequence[Any], given: str | Path | None = None) -> l
 
 
 def check_networks(path: str | Path, section: dict, networks: Sequence[Any]) -> None:
-    """Raise ValueError unless the section has thresholds of one of the networks, by their hashes."""
+    """Raise ValueError unless the section has thresholds of one of the networks, centered or not, by their hashes."""
     measured = dict.fromkeys(entry["network"] for entry in section["entries"])
-    if not any(network.identity in measured for network in networks):
-        ours = ", ".join(f"{network.name} ({network.identity[:16]})" for network in networks)
+    if not {network.identity.partition("+")[0] for network in networks} & {one.partition("+")[0] for one in measured}:
+        ours = ", ".join(f"{network.name} ({brief(network.identity)})" for network in networks)
         raise ValueError(
-            f"{path} belongs to another model ({', '.join(one[:16] for one in measured) or 'none'}): its thresholds mean nothing "
+            f"{path} belongs to another model ({', '.join(map(brief, measured)) or 'none'}): its thresholds mean nothing "
             f"for {ours}. Measure its own with `aird calibrate`, or remove the file"
         )
 
