@@ -14,8 +14,6 @@ NAME.thresholds.json beside the HR recogniser, records the hashes of the network
 TinyFaceAnalysis read it there, or where --thresholds names it. tools/make_bin.py writes PAIRS from photos.
 """
 SMALLEST_PX = 4
-# Of the rates that are measured, the one that the table shows.
-SHOWN_FAR = 0.01
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,18 +78,23 @@ def check_place(out: Path) -> None:
 
 
 def table(section: dict[str, Any], names: dict[str, str]) -> str:
-    """The thresholds at one rate as text: a line for each network and px."""
-    from aird_plugin.cli.tables import aligned, figure
+    """The thresholds as text: a line for each network, px and measured false-accept rate."""
+    from aird_plugin.cli.tables import aligned
 
-    head = ["network", "px", *(f"{words}: cosine, genuine accepted" for words in ("both at px", "against an untouched face"))]
+    head = [
+        "network",
+        "px",
+        "FAR",
+        *(f"{words}: cosine, genuine accepted" for words in ("both at px", "against an untouched face")),
+    ]
     lines, protocols = [head], ("lr-lr", "lr-hr")
     entries = {(entry["network"], entry["protocol"]): entry["rows"] for entry in section["entries"]}
     for network, name in names.items():
         for rows in zip(*(entries[network, protocol] for protocol in protocols), strict=True):
-            cells = []
-            for row in rows:
-                [point] = [point for point in row["points"] if point["far"] == SHOWN_FAR]
-                accepted = "-" if point["tar"] is None else f"{point['tar']:.0%}"
-                cells.append(f"{figure(point['cosine'], 3)}, {accepted}")
-            lines.append([name, str(rows[0]["px"]), *cells])
-    return f"{aligned(lines)}\nat a false-accept rate of {SHOWN_FAR:.0%} for each comparison; - : too few impostor pairs"
+            for points in zip(*(row["points"] for row in rows), strict=True):
+                if any(point["cosine"] is not None for point in points):
+                    cells = [
+                        f"{point['cosine']:.3f}, {point['tar']:.0%}" if point["cosine"] is not None else "-" for point in points
+                    ]
+                    lines.append([name, str(rows[0]["px"]), f"{points[0]['far']:g}", *cells])
+    return f"{aligned(lines)}\nFAR: false-accept rate of one comparison; a lower rate than those listed needs more impostor pairs"

@@ -57,14 +57,11 @@ class Calibration:
         protocols. A rate between two measured ones takes the stricter.
         """
         small, large = sorted((first, second), key=lambda side: side.px)
-        points = [
-            point
-            for key in self._protocols(small, large)
-            if (row := self._row(key, small.px)) and (point := _point(row, far)) is not None
-        ]
+        keys = self._protocols(small, large)
+        rows = [row for key in keys if (row := self._row(key, small.px))]
+        points = [point for row in rows if (point := _point(row, far)) is not None]
         if not points:
-            what = f"no threshold was measured for {small.px:.0f} px at a false-accept rate of {far:g}"
-            return Threshold(None, None, what if self.rows else f"{what}; `aird calibrate` measures them")
+            return Threshold(None, None, self._reason(keys, bool(rows), far))
         strictest = max(points, key=lambda point: point["cosine"])
         return Threshold(strictest["cosine"], strictest["far"])
 
@@ -93,6 +90,18 @@ class Calibration:
         lr_lr = (small.network, small.network, "lr-lr")
         lr_hr = (small.network, large.network, "lr-hr")
         return [lr_hr] if large.px >= HR_PX and lr_hr in self.rows else [lr_lr, lr_hr]
+
+    def _reason(self, keys: list[Key], large_enough: bool, far: float) -> str:
+        """Why there is no threshold: the same text for all px, so that it is printed once for many tracks."""
+        measured = [row["px"] for key in keys for row in self.rows.get(key, [])]
+        if not measured:
+            return "no threshold was measured for these networks; `aird calibrate` measures them"
+        if not large_enough:
+            return f"no threshold was measured for faces below {min(measured)} px"
+        fars = ", ".join(f"{one:g}" for one in self.fars) or "none"
+        return (
+            f"no threshold was measured at a false-accept rate of {far:g} or less (measured: {fars}; from {min(measured)} px on)"
+        )
 
     def _row(self, key: Key, px: float) -> dict | None:
         """The row that holds from its px up to the next one's; None below the first."""

@@ -46,7 +46,11 @@ def calibrate(pairs, *models, px=("16", "64"), more=()):
 def test_hr_recogniser_alone_decides(hr, pairs, capsys):
     assert TinyFaceAnalysis(hr).calibration.fars == []
     assert calibrate(pairs, hr) == 0
-    assert "thresholds of hr" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "thresholds of hr" in printed
+    # A line for each px at the one rate that was measured.
+    rows = [line.split() for line in printed.splitlines() if line.split()[0] == "hr"]
+    assert [row[:3] for row in rows] == [["hr", "16", "0.1"], ["hr", "64", "0.1"]] and "-," not in printed
     analysis = TinyFaceAnalysis(hr)
     [network] = analysis.networks
     entries = json.loads((hr.parent / "hr.thresholds.json").read_text())["recognition"]["entries"]

@@ -49,3 +49,16 @@ def test_threshold_is_that_of_the_smaller_face(analysis):
     # A rate in between takes the stricter one; what was not measured has no threshold.
     assert cosine((OWN, 17), (hr, 112), far=0.05) == 0.4 and cosine((OWN, 17), (hr, 112), far=0.1) == pytest.approx(0.3)
     assert cosine((OWN, 17), (hr, 112), far=0.001) is None and cosine((OWN, 15), (hr, 112)) is None
+
+
+def test_reason_names_what_was_measured_whatever_the_px(analysis):
+    hr = Side(analysis.models.hr.identity, 112)
+
+    def reasons(sides, far):
+        return {analysis.calibration.threshold(Side(OWN, px), hr, far).reason for px in sides}
+
+    [text] = reasons((17, 40, 136), 0.001)
+    assert text == "no threshold was measured at a false-accept rate of 0.001 or less (measured: 0.01, 0.1; from 16 px on)"
+    assert reasons((9, 15), 0.01) == {"no threshold was measured for faces below 16 px"}
+    other = analysis.calibration.threshold(Side("f" * 64, 40), hr, 0.01).reason
+    assert other == "no threshold was measured for these networks; `aird calibrate` measures them"
