@@ -5,17 +5,23 @@ meta: {"format", "networks": [{"name", "identity"}]}; `network` counts in that l
 """
 
 import contextlib
+import io
 import json
+import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from aird_plugin.utils.files import write_atomically
+from aird_plugin.utils.torch_files import check_archive
 
 FORMAT = 1
+# The arrays of numbers.
+DTYPES = {"templates": np.float32, "px": np.float32, "network": np.int32, "count": np.int32}
+HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 LOCK_SECONDS = 60.0
 
 
@@ -33,16 +39,36 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], list[str], dict]:
     """The arrays, names and meta of a gallery file. FileNotFoundError, and ValueError for another or a damaged file."""
     if not path.is_file():
         raise FileNotFoundError(f"no gallery at {path}; `aird enrol FOLDER --out {path}` makes one")
+    # A damaged archive makes zipfile and NumPy raise nearly any exception.
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in ("templates", "px", "network", "count")}
-            names, meta = (json.loads(file[key].tobytes()) for key in ("names", "meta"))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile, EOFError, TypeError, AttributeError) as error:
+        arrays = _arrays(path, (*DTYPES, "names", "meta"))
+        names, meta = (json.loads(arrays.pop(key).tobytes()) for key in ("names", "meta"))
+        problem = _problem(arrays, names, meta)
+    except Exception as error:
         raise ValueError(f"{path} is no gallery, or a damaged one: {error}") from error
-    problem = _problem(arrays, names, meta)
     if problem:
         raise ValueError(f"{path} is no gallery, or a damaged one: {problem}")
     return arrays, names, meta
+
+
+def _arrays(path: Path, keys: Iterable[str]) -> dict[str, np.ndarray]:
+    """Arrays of an .npz file. Neither an entry nor the shape in its header takes more memory than the file has bytes."""
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is no .npz archive")
+    check_archive(path, "a gallery")
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        for key in keys:
+            file = io.BytesIO(archive.read(f"{key}.npy"))
+            read_header = HEADERS[np.lib.format.read_magic(file)]
+            shape, fortran_order, dtype = read_header(file)
+            if dtype.hasobject:
+                raise ValueError(f"its array {key} holds Python objects")
+            content = file.read()
+            if len(content) != math.prod(shape) * dtype.itemsize:
+                raise ValueError(f"its array {key} has another length than its header states")
+            arrays[key] = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
+    return arrays
 
 
 def _problem(arrays: dict[str, np.ndarray], names: Any, meta: Any) -> str:
@@ -50,11 +76,15 @@ def _problem(arrays: dict[str, np.ndarray], names: Any, meta: Any) -> str:
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         return f"it has another format than {FORMAT}; enrol again with this version"
     networks = meta.get("networks")
-    if not isinstance(networks, list) or not all(isinstance(one, dict) and {"name", "identity"} <= set(one) for one in networks):
+    listed = networks if isinstance(networks, list) else [None]
+    if not all(isinstance(one, dict) and isinstance(one.get(key), str) for one in listed for key in ("name", "identity")):
         return "its networks are not listed"
     templates_ND = arrays["templates"]
     if templates_ND.ndim != 2 or templates_ND.dtype != np.float32 or not np.isfinite(templates_ND).all():
         return "its templates are no finite float32 matrix"
+    for key, dtype in DTYPES.items():
+        if arrays[key].dtype != dtype or (arrays[key].ndim != 1 and key != "templates"):
+            return f"its {key} is no list of {dtype.__name__} numbers"
     count = len(templates_ND)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) != len(names):
         return "its names are no list of distinct texts"
@@ -69,15 +99,27 @@ def _problem(arrays: dict[str, np.ndarray], names: Any, meta: Any) -> str:
 def write_vectors(path: Path, names: list[str], templates_ND: np.ndarray) -> None:
     """Write an .npz of `ids`, unicode (N,), and `vectors`, float32 (N, D), for vector databases.
 
-    Raises ValueError for another suffix.
+    Raises what `check_vectors_file` raises.
     """
-    if path.suffix != ".npz":
-        raise ValueError(f"{path}: vectors are exported as .npz, which NumPy alone reads; name a file that ends in .npz")
+    check_vectors_file(path)
 
     def write(file: BinaryIO) -> None:
         np.savez(file, ids=np.array(names, np.str_), vectors=templates_ND)
 
-    write_atomically(path, write)
+    write_atomically(path.resolve(), write)
+
+
+def check_vectors_file(path: Path) -> None:
+    """Raise ValueError for another suffix, and for a file that holds anything but `ids` and `vectors`."""
+    if path.suffix != ".npz":
+        raise ValueError(f"{path}: vectors are exported as .npz, which NumPy alone reads; name a file that ends in .npz")
+    if not path.exists():
+        return
+    entries: set[str] = set()
+    with contextlib.suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
+        entries = set(archive.namelist())
+    if entries != {"ids.npy", "vectors.npy"}:
+        raise ValueError(f"{path} holds something else than exported ids and vectors; nothing was written, name another file")
 
 
 @contextlib.contextmanager

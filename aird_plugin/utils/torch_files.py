@@ -40,13 +40,13 @@ def safe_torch_load(path: str | Path, mmap: bool = False, checksums: bool = True
     return content
 
 
-def check_archive(path: Path) -> None:
-    """ValueError where an archive's entries are compressed, or longer than the file together. PyTorch writes neither."""
+def check_archive(path: Path, writer: str = "PyTorch") -> None:
+    """ValueError where an archive's entries are compressed, or longer than the file together. Its writer makes neither."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     packed = next((entry.filename for entry in entries if entry.compress_type != zipfile.ZIP_STORED), None)
     if packed is not None:
-        raise ValueError(f"its entry {packed!r} is compressed, which PyTorch never does")
+        raise ValueError(f"its entry {packed!r} is compressed, which {writer} never does")
     if sum(entry.file_size for entry in entries) > path.stat().st_size:
         raise ValueError("its entries are longer than the file: they share their bytes")
 

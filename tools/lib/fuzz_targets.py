@@ -131,6 +131,22 @@ def read_run(content: bytes, folder: Path) -> None:
     load_model(folder)
 
 
+def gallery_seeds(folder: Path) -> list[bytes]:
+    from aird_plugin.recognition.gallery_file import write_arrays
+
+    arrays = {"templates": np.eye(2, 4, dtype=np.float32), "px": np.ones(2, np.float32)}
+    arrays |= {"network": np.zeros(2, np.int32), "count": np.ones(2, np.int32)}
+    write_arrays(folder / "g.npz", arrays, ["a", "b"], {"networks": [{"name": "hr", "identity": "ab"}]})
+    return [(folder / "g.npz").read_bytes()]
+
+
+def read_gallery(content: bytes, folder: Path) -> None:
+    from aird_plugin.recognition.gallery_file import read_arrays
+
+    (folder / "g.npz").write_bytes(content)
+    read_arrays(folder / "g.npz")
+
+
 # Images may have up to 2**26 pixels in a small file; the limit includes the decoders' buffers.
 PIXELS_MB = 640
 TARGETS = {
@@ -145,4 +161,5 @@ TARGETS = {
     "recipe": Target(recipe_seeds, read_recipe_keys),
     "upload": Target(images.upload_seeds, images.read_upload, fixed_mb=PIXELS_MB),
     "run": Target(run_seeds, read_run),
+    "gallery": Target(gallery_seeds, read_gallery),
 }
