@@ -13,7 +13,7 @@ from aird_plugin.recognition.analysis import TinyFaceAnalysis
 from aird_plugin.recognition.gallery_file import locked, read_arrays, write_arrays, write_vectors
 from aird_plugin.recognition.index import Index
 from aird_plugin.recognition.match import NO_FACE, UNKNOWN, Match, decide
-from aird_plugin.recognition.templates import Template, template_of
+from aird_plugin.recognition.templates import Template, as_faces, check_faces, template_of
 from aird_plugin.utils.files import file_sha256
 
 
@@ -71,25 +71,30 @@ class Gallery:
             raise ValueError(f"an identity needs a name, other than {UNKNOWN!r}; got {name!r}")
         if name in self.templates:
             raise ValueError(f"{name!r} is enrolled already; enrol all of an identity's images at once, or use another name")
+        faces = as_faces(faces)
+        check_faces(faces, self.analysis, f"the faces of {name!r}")
         template = template_of(faces)
         if template is None:
             raise ValueError(f"no face of {name!r} has an embedding; run TinyFaceAnalysis.get on its photos")
-        self._check_networks([template.network])
         self.templates[name] = template
         self._index = None
 
     def search(self, faces: Iterable[Any], top: int = 5, far: float = 0.01, index: str = "product") -> list[Match]:
         """Search each face, or each list of faces of one track (pooled into one template), among all identities.
 
+        faces: of this analysis; a `Face` alone is a list of one.
         far: false-accept rate of one comparison; the threshold is that measured for the smaller px of the two faces, and the
         largest measured rate up to this one is used. Without a measured threshold there is no decision. index: a kind of
-        `recognition.index.Index`. Raises ValueError for an empty gallery, a rate outside 0..1 or top below 1.
+        `recognition.index.Index`. Raises ValueError for an empty gallery, a rate outside 0..1, top below 1, and faces of others.
         """
         if not self.templates:
             raise ValueError("the gallery is empty; enrol somebody first")
         if not 0 < far < 1 or top < 1:
             raise ValueError(f"far must lie between 0 and 1 and top be 1 or more, got far={far}, top={top}")
-        probes = [template_of(face) for face in faces]
+        probes = []
+        for track in map(as_faces, as_faces(faces)):
+            check_faces(track, self.analysis, "the faces to search")
+            probes.append(template_of(track))
         usable = [probe for probe in probes if probe is not None]
         if self._index is None or self._index[0] != index:
             self._index = index, Index(self.templates_ND, index)

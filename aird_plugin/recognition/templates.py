@@ -1,11 +1,15 @@
 """A face, or the faces of one identity or track pooled into one: what galleries hold and searches compare."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from aird_plugin.evaluation.pooling import pool
+from aird_plugin.recognition.analysis import TinyFaceAnalysis
+from aird_plugin.recognition.networks import brief
+
+GET = "take those that TinyFaceAnalysis.get of the same networks returns"
 
 
 class Template(NamedTuple):
@@ -34,6 +38,29 @@ def template_of(faces: Any) -> Template | None:
     return Template(vector_D, px, max(weights, key=lambda network: weights[network]), len(faces))
 
 
+def check_faces(faces: Any, analysis: TinyFaceAnalysis, what: str) -> None:
+    """Raise ValueError for a face of other networks, or without what `TinyFaceAnalysis.get` sets. what: its name in errors."""
+    networks, dim = analysis.networks, analysis.dim
+    for face in as_faces(faces):
+        if not isinstance(face, dict) or not hasattr(face, "embedding"):
+            raise ValueError(f"{what} must be Face objects, got a {type(face).__name__}; {GET}")
+        embedding_D, network, px, quality = (face.get(key) for key in ("embedding", "network_id", "px", "quality"))
+        if embedding_D is None:
+            continue
+        if network is None or px is None or quality is None:
+            raise ValueError(f"{what} have no network_id, px and quality, as those of InsightFace's FaceAnalysis; {GET}")
+        if network not in networks:
+            ours = ", ".join(f"{one.name} ({brief(one.identity)})" for one in networks.values())
+            raise ValueError(
+                f"{what} give templates of another model ({brief(str(network))}), which cannot be compared with those of {ours}; "
+                + GET
+            )
+        if np.shape(embedding_D) != (dim,):
+            raise ValueError(f"{what} have embeddings of shape {np.shape(embedding_D)}, the networks give ({dim},); {GET}")
+        if not 0 <= quality <= 1 or not px > 0:
+            raise ValueError(f"{what} have px {px} and quality {quality}: px is above 0, quality 0 to 1; {GET}")
+
+
 def as_faces(faces: Any) -> Sequence:
     """A list of Face objects; InsightFace's Face is a dict, and alone it stands for a list of one."""
-    return [faces] if isinstance(faces, dict) else list(faces)
+    return list(faces) if isinstance(faces, Iterable) and not isinstance(faces, dict) else [faces]
