@@ -25,22 +25,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Enrol the identities of a folder. Raises ValueError, OSError or ImportError, and then the gallery stays as it was."""
+    """Enrol the identities of a folder.
+
+    Raises ValueError, OSError or ImportError, and then the gallery stays as it was. What can be checked is checked before any
+    photo is read.
+    """
     from aird_plugin.recognition.gallery import Gallery
 
     out = Path(args.out)
-    for file in filter(None, (args.out, args.export)):
-        if Path(file).suffix != ".npz":
-            raise ValueError(f"{file}: a gallery and its vectors are .npz files")
-    analysis = open_analysis(args)
+    check_places(out, args.export)
+    analysis = open_analysis(args, detect=not args.aligned)
     print(describe(analysis))
-    if out.exists():
-        # A gallery of another model is an error before the photos are embedded, not after.
-        Gallery.load(out, analysis)
-    new = Gallery.enrol(args.folder, analysis, args.aligned)
+    present = Gallery.load(out, analysis).names if out.exists() else []
+    new = Gallery.enrol(args.folder, analysis, args.aligned, taken=() if args.replace else frozenset(present))
     whole = new.add_to(out, args.replace)
     print(f"{out}: {len(new)} identities enrolled, {len(whole)} in all")
     if args.export:
         whole.export(args.export)
         print(f"{args.export}: ids and vectors of {len(whole)} identities, {analysis.dim}-d float32, L2-normalised")
     return 0
+
+
+def check_places(out: Path, export: str | None) -> None:
+    """Raise ValueError where the gallery or its vectors cannot be written, or would overwrite each other or another file."""
+    from aird_plugin.recognition.gallery_file import check_vectors_file
+    from aird_plugin.utils.files import check_writable
+
+    files = [out, *([Path(export)] if export else [])]
+    for file in files:
+        if file.suffix != ".npz":
+            raise ValueError(f"{file}: a gallery and its vectors are .npz files")
+        check_writable(file.resolve())
+    if len({file.resolve() for file in files}) < len(files):
+        raise ValueError(f"--out and --export name the same file, {out}; the vectors would overwrite the gallery")
+    for file in files[1:]:
+        check_vectors_file(file)

@@ -45,8 +45,11 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_analysis(args: argparse.Namespace) -> Any:
-    """The `TinyFaceAnalysis` of these options, prepared. Raises ValueError, FileNotFoundError or ImportError."""
+def open_analysis(args: argparse.Namespace, detect: bool = True) -> Any:
+    """The `TinyFaceAnalysis` of these options, prepared. Raises ValueError, FileNotFoundError or ImportError.
+
+    detect: False leaves out the detector, for aligned crops.
+    """
     from aird_plugin.alignment.detector import CPU
     from aird_plugin.recognition.analysis import TinyFaceAnalysis
     from aird_plugin.recognition.networks import CUDA
@@ -57,6 +60,8 @@ def open_analysis(args: argparse.Namespace) -> Any:
     analysis = TinyFaceAnalysis(
         args.models, args.root, providers=providers, limits=read_limits(args.limit), thresholds=args.thresholds
     )
+    if not detect:
+        return analysis
     size = args.det_size and (args.det_size, args.det_size)
     analysis.prepare(0 if args.device == "cuda" else -1, args.score, size)
     return analysis
@@ -81,7 +86,8 @@ def describe(analysis: Any) -> str:
     parts, low = [], 0.0
     for network in analysis.models.networks:
         high = analysis.limits.get(network.name)
-        sizes = f"from {low:g} px" if high is None else f"below {high:g} px"
+        unused = low == float("inf") if high is None else high <= low
+        sizes = "unused" if unused else f"from {low:g} px" if high is None else f"below {high:g} px"
         parts.append(f"{network.name} ({network.side} px input) {sizes}")
         low = low if high is None else high
-    return f"networks: {', '.join(parts)}; detector: {analysis.detector.file.name}"
+    return f"networks: {', '.join(parts)}; detector: {analysis.detector.file.name if analysis.detector else 'none'}"

@@ -2,30 +2,40 @@
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from aird_plugin.alignment.crop import template
 from aird_plugin.alignment.detections import Detections, ranked
 from aird_plugin.data.constants import FACE_SIDE, IMAGE_KINDS
-from aird_plugin.data.image_files import UNREADABLE, find_identities
+from aird_plugin.data.image_files import UNREADABLE, Accounting, find_identities, first_names
 from aird_plugin.data.images import FILE_FORMATS, decode
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
+from aird_plugin.recognition.match import UNKNOWN
 from aird_plugin.utils.progress import progress
 
 LAYOUT = "FOLDER/IDENTITY/photo.jpg or FOLDER/IDENTITY.jpg"
-NO_FACE = "photos without a face"
+NO_FACE, NOT_SQUARE = "photos without a face", "images that are not square, so no aligned crops"
 # Photos whose faces go through a network in one call.
 PHOTOS_AT_ONCE = 16
 
 
-def faces_of_folder(folder: Path, analysis: TinyFaceAnalysis, aligned: bool = False) -> Iterator[tuple[str, list]]:
-    """(name, faces with embeddings) of each identity with a usable photo; what was left out is printed to stderr at the end.
+class Photos(NamedTuple):
+    """The photos of a folder. files: (identity's name, file), those of an identity next to one another. found: accounting."""
 
-    Raises FileNotFoundError for no folder, ValueError for one without photos, two identities of one name, or no face at all.
+    folder: Path
+    files: list[tuple[str, Path]]
+    found: Accounting
+
+
+def find_photos(folder: Path, taken: Collection[str] = ()) -> Photos:
+    """List the photos of each identity; none is read.
+
+    taken: names that are enrolled already. Raises FileNotFoundError for no folder, ValueError for one without photos, two
+    identities of one name, and what `check_names` raises.
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"no folder of photos at {folder}; give {LAYOUT}")
@@ -37,23 +47,44 @@ def faces_of_folder(folder: Path, analysis: TinyFaceAnalysis, aligned: bool = Fa
     if not names:
         left_out = found.line()
         raise ValueError(f"{folder} has no photo ({IMAGE_KINDS}) in {LAYOUT}" + (f". {left_out}" if left_out else ""))
+    try:
+        check_names(names, taken)
+    except ValueError as error:
+        raise ValueError(f"{folder}: {error}") from error
     files = [(name, file) for name, own in identities for file in own] + [(file.stem, file) for file in loose]
-    found.taken, usable = 0, 0
+    return Photos(folder, files, found)
+
+
+def check_names(names: Iterable[Any], taken: Collection[str] = ()) -> None:
+    """Raise ValueError for a name that a gallery cannot hold, and for those that are taken."""
+    names = list(names)
+    for name in names:
+        if not isinstance(name, str) or not name.strip() or name == UNKNOWN:
+            raise ValueError(f"an identity needs a name, other than {UNKNOWN!r}; got {name!r}")
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(
+                f"the name {name!a} is not UTF-8, so that no gallery can hold it; rename its folder or photo"
+            ) from error
+    if doubled := [name for name in names if name in taken]:
+        raise ValueError(
+            f"{len(doubled)} identities are enrolled already ({first_names(doubled)}); replace them with --replace "
+            "(`replace=True`), or rename the new ones"
+        )
+
+
+def faces_of_photos(photos: Photos, analysis: TinyFaceAnalysis, aligned: bool = False) -> Iterator[tuple[str, list]]:
+    """(name, faces with embeddings) of each identity with a usable photo; what was left out is printed to stderr at the end.
+
+    Raises ValueError for no face at all.
+    """
+    files, found, usable = photos.files, photos.found, 0
+    found.taken = 0
     gathered: dict[str, list] = {}
     blocks = [range(start, min(start + PHOTOS_AT_ONCE, len(files))) for start in range(0, len(files), PHOTOS_AT_ONCE)]
     for block in progress(blocks, len(files), "enrolling", "photo"):
-        taken: list[tuple[str, np.ndarray, Any]] = []
-        for name, file in files[block.start : block.stop]:
-            try:
-                photo_HWC = np.ascontiguousarray(decode(file.read_bytes(), str(file), True, FILE_FORMATS)[..., ::-1])
-            except (ValueError, OSError):
-                found.leave_out(UNREADABLE, file.relative_to(folder))
-                continue
-            face = _aligned_face(photo_HWC) if aligned else main_face(photo_HWC, analysis)
-            if face is None:
-                found.leave_out(NO_FACE, file.relative_to(folder))
-            else:
-                taken.append((name, photo_HWC, face))
+        taken = list(_main_faces(files[block.start : block.stop], photos, analysis, aligned))
         analysis.embed([photo for _, photo, _ in taken], [[face] for _, _, face in taken])
         for name, _, face in taken:
             gathered.setdefault(name, []).append(face)
@@ -65,9 +96,26 @@ def faces_of_folder(folder: Path, analysis: TinyFaceAnalysis, aligned: bool = Fa
     yield from gathered.items()
     line = found.line()
     if not usable and not gathered:
-        raise ValueError(f"no face was found in the photos of {folder}. {line}")
+        raise ValueError(f"no face was found in the photos of {photos.folder}. {line}")
     if line:
         print(line, file=sys.stderr)
+
+
+def _main_faces(
+    files: list[tuple[str, Path]], photos: Photos, analysis: TinyFaceAnalysis, aligned: bool
+) -> Iterator[tuple[str, np.ndarray, Any]]:
+    """(name, BGR photo, face without embedding) of each file that has one; the others are left out of `photos`."""
+    for name, file in files:
+        try:
+            photo_HWC = np.ascontiguousarray(decode(file.read_bytes(), str(file), True, FILE_FORMATS)[..., ::-1])
+        except (ValueError, OSError):
+            photos.found.leave_out(UNREADABLE, file.relative_to(photos.folder))
+            continue
+        face = _aligned_face(photo_HWC) if aligned else main_face(photo_HWC, analysis)
+        if face is None:
+            photos.found.leave_out(NOT_SQUARE if aligned else NO_FACE, file.relative_to(photos.folder))
+        else:
+            yield name, photo_HWC, face
 
 
 def main_face(photo_HWC: np.ndarray, analysis: TinyFaceAnalysis) -> Any:
@@ -88,11 +136,11 @@ def choose_main(faces: list, photo_HWC: np.ndarray) -> Any:
 
 
 def _aligned_face(image_HWC: np.ndarray) -> Any:
-    """An image that is an aligned crop, as a Face."""
+    """An image that is an aligned crop, as a Face; None for one that is not square."""
     from insightface.app.common import Face
 
     height, width = image_HWC.shape[:2]
     if height != width:
-        raise ValueError(f"an aligned crop is square, got {width}x{height}; leave out `aligned` to detect faces")
+        return None
     points_52 = (template() + 0.5) * (width / FACE_SIDE) - 0.5
     return Face(bbox=np.array([0, 0, width, height], np.float32), kps=points_52.astype(np.float32), det_score=1.0)

@@ -3,16 +3,18 @@
 N = identities, D = embedding width, K = candidates.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
+from aird_plugin.recognition.enrolment import check_names, faces_of_photos, find_photos
 from aird_plugin.recognition.gallery_file import locked, read_arrays, write_arrays, write_vectors
 from aird_plugin.recognition.index import Index
-from aird_plugin.recognition.match import NO_FACE, UNKNOWN, Match, decide
+from aird_plugin.recognition.match import NO_FACE, Match, decide
+from aird_plugin.recognition.networks import brief
 from aird_plugin.recognition.templates import Template, as_faces, check_faces, template_of
 from aird_plugin.utils.files import file_sha256
 
@@ -30,21 +32,27 @@ class Gallery:
         self._loaded: tuple[Path, str] | None = None
 
     @classmethod
-    def enrol(cls, source: str | Path | Mapping[str, Any], analysis: TinyFaceAnalysis, aligned: bool = False) -> "Gallery":
+    def enrol(
+        cls,
+        source: str | Path | Mapping[str, Any],
+        analysis: TinyFaceAnalysis,
+        aligned: bool = False,
+        taken: Collection[str] = (),
+    ) -> "Gallery":
         """A gallery of a folder, FOLDER/IDENTITY/photo.jpg or FOLDER/IDENTITY.jpg, or of lists of `Face` by name.
 
         Of a photo the large and central face counts. aligned: the images are aligned crops, and no detector runs. Photos without
-        a face and unreadable ones are left out and listed on stderr. Raises ValueError where no identity is left.
+        a face, unreadable ones, and crops that are not square are left out and listed on stderr. taken: names of another gallery.
+        Raises ValueError for a name that is taken or cannot be stored, before any photo is read, and where no identity is left.
         """
         gallery = cls(analysis)
         if isinstance(source, Mapping):
-            for name, faces in source.items():
-                gallery.add(name, faces)
+            check_names(source, taken)
+            found: Iterable[tuple[str, Any]] = source.items()
         else:
-            from aird_plugin.recognition.enrolment import faces_of_folder
-
-            for name, faces in faces_of_folder(Path(source), analysis, aligned):
-                gallery.add(name, faces)
+            found = faces_of_photos(find_photos(Path(source), taken), analysis, aligned)
+        for name, faces in found:
+            gallery.add(name, faces)
         return gallery
 
     def __len__(self) -> int:
@@ -67,8 +75,7 @@ class Gallery:
 
         Raises ValueError for a name that is taken, empty or "unknown", and where no face has an embedding of this analysis.
         """
-        if not isinstance(name, str) or not name.strip() or name == UNKNOWN:
-            raise ValueError(f"an identity needs a name, other than {UNKNOWN!r}; got {name!r}")
+        check_names([name])
         if name in self.templates:
             raise ValueError(f"{name!r} is enrolled already; enrol all of an identity's images at once, or use another name")
         faces = as_faces(faces)
@@ -113,10 +120,7 @@ class Gallery:
 
     def merge(self, other: "Gallery", replace: bool = False) -> None:
         """Take over another gallery's identities. replace: instead of those of the same name, else these are a ValueError."""
-        taken = [name for name in other.templates if name in self.templates]
-        if taken and not replace:
-            names = ", ".join(taken[:3]) + (", ..." if len(taken) > 3 else "")
-            raise ValueError(f"{len(taken)} identities are enrolled already ({names}); replace them, or rename the new ones")
+        check_names(other.templates, () if replace else self.templates)
         self._check_networks({template.network for template in other.templates.values()})
         self.templates |= other.templates
         self._index = None
@@ -126,10 +130,11 @@ class Gallery:
 
         Raises ValueError where the file holds what this gallery was not loaded from, or has changed since: `add_to` merges.
         """
-        path = Path(path)
+        # A link and its target are one file, with one lock.
+        path = Path(path).resolve()
         with locked(path):
-            if path.exists() and self._loaded != (path.resolve(), file_sha256(path)):
-                why = "has changed since it was loaded" if self._loaded and self._loaded[0] == path.resolve() else "exists"
+            if path.exists() and self._loaded != (path, file_sha256(path)):
+                why = "has changed since it was loaded" if self._loaded and self._loaded[0] == path else "exists"
                 raise ValueError(f"{path} {why}; nothing was written. `add_to` merges both galleries, or name another file")
             self._write(path)
 
@@ -139,7 +144,7 @@ class Gallery:
         Raises ValueError as `merge` and `load` do, and where another process holds the file's lock for a minute; then the file
         stays as it was.
         """
-        path = Path(path)
+        path = Path(path).resolve()
         with locked(path):
             present = Gallery.load(path, self.analysis) if path.exists() else Gallery(self.analysis)
             present.merge(self, replace)
@@ -157,7 +162,7 @@ class Gallery:
         try:
             gallery._check_networks({networks[number] for number in np.unique(arrays["network"])})
         except ValueError as error:
-            made = ", ".join(f"{one['name']} ({one['identity'][:16]})" for one in meta["networks"])
+            made = ", ".join(f"{one['name']} ({brief(one['identity'])})" for one in meta["networks"])
             raise ValueError(f"{path} was made with {made}; {error}") from error
         if names and arrays["templates"].shape[1] != analysis.dim:
             raise ValueError(f"{path} has templates of width {arrays['templates'].shape[1]}, the networks give {analysis.dim}")
@@ -168,7 +173,10 @@ class Gallery:
         return gallery
 
     def export(self, path: str | Path) -> None:
-        """Write an .npz of `ids`, unicode (N,), and `vectors`, float32 (N, D), L2-normalised, for a vector database."""
+        """Write an .npz of `ids`, unicode (N,), and `vectors`, float32 (N, D), L2-normalised, for a vector database.
+
+        Raises ValueError for a file that holds anything else, such as a gallery.
+        """
         write_vectors(Path(path), self.names, self.templates_ND)
 
     def _write(self, path: Path) -> None:
@@ -183,15 +191,15 @@ class Gallery:
         }
         meta = {"networks": [{"name": network.name, "identity": network.identity} for network in networks]}
         write_arrays(path, arrays, self.names, meta)
-        self._loaded = path.resolve(), file_sha256(path)
+        self._loaded = path, file_sha256(path)
 
     def _check_networks(self, identities: Iterable[str]) -> None:
         """Raise ValueError for a template of a network that this analysis does not have."""
         known = self.analysis.networks
         foreign = [identity for identity in identities if identity not in known]
         if foreign:
-            ours = ", ".join(f"{network.name} ({network.identity[:16]})" for network in known.values())
+            ours = ", ".join(f"{network.name} ({brief(network.identity)})" for network in known.values())
             raise ValueError(
-                f"templates of another model ({', '.join(one[:16] for one in foreign)}) cannot be compared with those of {ours}: "
+                f"templates of another model ({', '.join(map(brief, foreign))}) cannot be compared with those of {ours}: "
                 "use the models that made them, or enrol again"
             )

@@ -31,6 +31,15 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], None]) ->
         partial.unlink(missing_ok=True)
 
 
+def check_writable(path: Path) -> None:
+    """Raise ValueError where `write_atomically` could not write the file; its missing folders would be made."""
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ValueError(f"{path} cannot be written: {folder} is no folder that can be written to; name a file in another")
+
+
 def sync(path: Path) -> None:
     """Wait until a file's bytes, or a folder's names, are on disk."""
     handle = os.open(path, os.O_RDONLY)
