@@ -4,6 +4,7 @@ FOLDER/frames/NNNNNNNN.npz holds the faces of a block of frames, written atomica
 and without any image.
 """
 
+import io
 import json
 import zipfile
 from pathlib import Path
@@ -41,8 +42,8 @@ class FrameStore:
         self.saved = 0
         while self.folder and (file := self._file(len(self.frames))).is_file():
             try:
-                self.frames += _read(file)
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                self.frames += read_block(file, len(self.frames))
+            except (OSError, ValueError):
                 break
         self.saved = len(self.frames)
 
@@ -66,7 +67,8 @@ class FrameStore:
 
 def _write(file: Path, frames: list[FrameFaces]) -> None:
     faces = [face for frame in frames for face in frame.faces]
-    arrays = {key: np.array([face[key] for face in faces], np.float32).reshape(len(faces), -1) for key in NUMBERS}
+    # The width is stated, since a block without a face leaves it open.
+    arrays = {key: np.array([face[key] for face in faces], np.float32).reshape(-1, width) for key, width in NUMBERS.items()}
     # A face without an embedding has none of its fields.
     embedded = [face for face in faces if face.embedding is not None]
     arrays["embedding"] = np.array([face.embedding for face in embedded], np.float32)
@@ -80,12 +82,18 @@ def _write(file: Path, frames: list[FrameFaces]) -> None:
     write_atomically(file, write)
 
 
-def _read(file: Path) -> list[FrameFaces]:
+def read_block(file: Path, first: int) -> list[FrameFaces]:
+    """The frames of a block that begins with number `first`. Raises OSError, and ValueError for a damaged block."""
     from insightface.app.common import Face
 
-    with np.load(file, allow_pickle=False) as stored:
-        arrays = {key: stored[key] for key in (*NUMBERS, "embedding", "meta")}
-    meta = json.loads(arrays["meta"].tobytes())
+    content = file.read_bytes()
+    try:
+        arrays = _arrays(content)
+        meta = json.loads(arrays.pop("meta").tobytes())
+        _check(arrays, meta, first)
+    # zipfile, NumPy's header parser and a JSON of another form raise many error types, without a common base class.
+    except Exception as error:
+        raise ValueError(f"{file} is damaged: {error}") from error
     embeddings, faces = iter(arrays["embedding"]), []
     for row, texts in enumerate(meta["texts"]):
         face = Face({key: arrays[key][row] if width > 1 else float(arrays[key][row, 0]) for key, width in NUMBERS.items()})
@@ -99,3 +107,36 @@ def _read(file: Path) -> list[FrameFaces]:
         frames.append(FrameFaces(number, name, broken, faces[start : start + count]))
         start += count
     return frames
+
+
+def _arrays(content: bytes) -> dict[str, np.ndarray]:
+    """The arrays of an .npz. Allocates no more than the file's size, whatever its headers state."""
+    arrays = {}
+    with zipfile.ZipFile(io.BytesIO(content)) as stored:
+        if sum(member.file_size for member in stored.infolist()) > len(content):
+            raise ValueError("its arrays are larger than the file")
+        for key in (*NUMBERS, "embedding", "meta"):
+            array = io.BytesIO(stored.read(f"{key}.npy"))
+            np.lib.format.read_magic(array)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(array)
+            arrays[key] = np.frombuffer(array.read(), dtype).reshape(shape).copy()
+    return arrays
+
+
+def _check(arrays: dict[str, np.ndarray], meta: dict, first: int) -> None:
+    """Raise ValueError where arrays and meta do not belong together."""
+    frames, texts = meta["frames"], meta["texts"]
+    if not frames or [number for number, *_ in frames] != list(range(first, first + len(frames))):
+        raise ValueError(f"its frames do not count from {first}")
+    counts = [count for _, name, broken, count in frames if isinstance(name, str) and isinstance(broken, bool)]
+    if len(counts) != len(frames) or min(counts) < 0 or sum(counts) != len(texts):
+        raise ValueError("its list of frames is no such list")
+    embedded = [own for own in texts if own is not None]
+    if not all(len(own) == len(TEXTS) and all(isinstance(text, str) for text in own) for own in embedded):
+        raise ValueError("its list of networks is no such list")
+    if any(arrays[key].shape != (len(texts), width) for key, width in NUMBERS.items()) or len(arrays["embedding"]) != len(
+        embedded
+    ):
+        raise ValueError("its arrays have other shapes")
+    if any(array.dtype != np.float32 for array in arrays.values()):
+        raise ValueError("its arrays are not float32")

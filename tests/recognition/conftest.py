@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from aird_plugin.__main__ import main
+from aird_plugin.data.images import encode_jpeg
 from aird_plugin.export.graph import write_onnx, write_student
 from aird_plugin.export.manifests import write_package_manifest
 from aird_plugin.models import build
@@ -15,6 +17,8 @@ from aird_plugin.recognition.crops import CROPS
 from aird_plugin.utils.files import file_sha256
 
 DIM = 16
+# Two faces that move by 8 px a frame; the detector's markers stand at multiples of 8 and 16.
+N_FRAMES = 5
 
 
 def write_hr(onnx, path, seed: int = 0) -> None:
@@ -90,3 +94,25 @@ def routed(pack):
     analysis = TinyFaceAnalysis(pack, limits={"tiny": 60})
     analysis.prepare(-1, det_size=(640, 640))
     return analysis
+
+
+@pytest.fixture
+def frames(tmp_path, photo_of):
+    """A folder of frames: the first face in each, the second from frame 2 on; frame 3 is broken."""
+    folder = tmp_path / "frames"
+    folder.mkdir()
+    for n in range(N_FRAMES):
+        faces = [("large", 16 * n, 0), *([("small", 400, 400 + 8 * n)] if n >= 2 else [])]
+        content = b"\xff\xd8\xff broken" if n == 3 else encode_jpeg(photo_of(*faces))
+        (folder / f"{n:03d}.jpg").write_bytes(content)
+    return folder
+
+
+@pytest.fixture
+def gallery(tmp_path, frames, pack, capsys):
+    """A gallery with the first face as ann, made by the command."""
+    (tmp_path / "people").mkdir()
+    shutil.copy(frames / "000.jpg", tmp_path / "people" / "ann.jpg")
+    assert main(["enrol", str(tmp_path / "people"), "--out", str(tmp_path / "g.npz"), "--models", str(pack)]) == 0
+    assert "1 identities enrolled, 1 in all" in capsys.readouterr().out
+    return str(tmp_path / "g.npz")

@@ -1,54 +1,18 @@
 """Frames, folders and videos -> rows, tracks and files, through the command line."""
 
-import csv
 import json
-import shutil
 
 import numpy as np
 import pytest
 
 from aird_plugin import Gallery
-from aird_plugin.__main__ import main
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.recognition import recognise
-from aird_plugin.recognition.frame_store import FrameFaces, FrameStore
+from aird_plugin.recognition.frame_store import FrameFaces
 from aird_plugin.recognition.frames import FrameSource
 from aird_plugin.recognition.tracking import numbered, one_each, track_faces
+from tests.recognition.commands import command, table
 from tests.skips import needs
-
-# Two faces that move by 8 px a frame; the detector's markers stand at multiples of 8 and 16.
-N_FRAMES = 5
-
-
-@pytest.fixture
-def frames(tmp_path, photo_of):
-    """A folder of frames: the first face in each, the second from frame 2 on; frame 3 is broken."""
-    folder = tmp_path / "frames"
-    folder.mkdir()
-    for n in range(N_FRAMES):
-        faces = [("large", 16 * n, 0), *([("small", 400, 400 + 8 * n)] if n >= 2 else [])]
-        content = b"\xff\xd8\xff broken" if n == 3 else encode_jpeg(photo_of(*faces))
-        (folder / f"{n:03d}.jpg").write_bytes(content)
-    return folder
-
-
-@pytest.fixture
-def gallery(tmp_path, frames, pack, capsys):
-    """A gallery with the first face as ann, made by the command."""
-    (tmp_path / "people").mkdir()
-    shutil.copy(frames / "000.jpg", tmp_path / "people" / "ann.jpg")
-    assert main(["enrol", str(tmp_path / "people"), "--out", str(tmp_path / "g.npz"), "--models", str(pack)]) == 0
-    assert "1 identities enrolled, 1 in all" in capsys.readouterr().out
-    return str(tmp_path / "g.npz")
-
-
-def command(frames, gallery, pack, *more):
-    return main(["recognise", str(frames), "--gallery", gallery, "--models", str(pack), *map(str, more)])
-
-
-def table(out):
-    with (out / "faces.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_folder_of_frames(frames, gallery, pack, tmp_path, capsys):
@@ -168,34 +132,6 @@ def test_track_survives_a_gap_and_moves_of_its_own_width():
 def test_numbers_ascend_with_the_first_appearance():
     assert numbered([np.array([7, -1]), np.array([3, 7]), np.array([-1])]) == [[0, 1], [2, 0], [3]]
     assert one_each([FrameFaces(0, "", False, ["a", "b"]), FrameFaces(1, "", False, ["c"])]) == [[0, 1], [2]]
-
-
-def test_store_returns_what_was_stored_and_drops_a_damaged_block(routed, frame, tmp_path, monkeypatch):
-    from aird_plugin.recognition import frame_store
-
-    monkeypatch.setattr(frame_store, "BLOCK", 2)
-    store = FrameStore(tmp_path)
-    faces = [routed.get(frame), [], routed.get(frame)]
-    faces[2][0].kps = np.ones((5, 2), np.float32)
-    del faces[2][0]["embedding"]
-    faces[2][0].embedding = None
-    for number, own in enumerate(faces):
-        store.append(FrameFaces(number, f"{number}.jpg", number == 1, own))
-    store.flush()
-    again = FrameStore(tmp_path)
-    assert [(one.number, one.name, one.broken, len(one.faces)) for one in again.frames] == [
-        (0, "0.jpg", False, 3),
-        (1, "1.jpg", True, 0),
-        (2, "2.jpg", False, 3),
-    ]
-    for stored, face in zip(again.frames[0].faces, faces[0], strict=True):
-        np.testing.assert_array_equal(stored.embedding, face.embedding)
-        assert (stored.embedded_by, stored.network_id) == (face.embedded_by, face.network_id)
-        assert stored.px == pytest.approx(face.px) and (stored.bbox == face.bbox).all()
-    assert again.frames[2].faces[0].embedding is None and again.frames[2].faces[1].embedding is not None
-    file = tmp_path / "frames" / "00000002.npz"
-    file.write_bytes(file.read_bytes()[:-50])
-    assert len(FrameStore(tmp_path).frames) == 2
 
 
 def test_gallery_with_nobody_is_refused(analysis, frames, pack, tmp_path, capsys):

@@ -147,6 +147,26 @@ def read_gallery(content: bytes, folder: Path) -> None:
     read_arrays(folder / "g.npz")
 
 
+def frame_seeds(folder: Path) -> list[bytes]:
+    from insightface.app.common import Face
+
+    from aird_plugin.recognition.frame_store import FrameFaces, FrameStore
+
+    face = Face(bbox=np.arange(4.0), px=16.0, quality=0.1, det_score=0.9, embedding=np.ones(4), embedded_by="hr", network_id="a")
+    store = FrameStore(folder)
+    for number, faces in enumerate(([face], [], [Face(face, embedding=None)])):
+        store.append(FrameFaces(number, f"{number}.jpg", False, faces))
+    store.flush()
+    return [(folder / "frames" / "00000000.npz").read_bytes()]
+
+
+def read_frames(content: bytes, folder: Path) -> None:
+    from aird_plugin.recognition.frame_store import read_block
+
+    (folder / "block.npz").write_bytes(content)
+    read_block(folder / "block.npz", 0)
+
+
 # Images may have up to 2**26 pixels in a small file; the limit includes the decoders' buffers.
 PIXELS_MB = 640
 TARGETS = {
@@ -162,4 +182,5 @@ TARGETS = {
     "upload": Target(images.upload_seeds, images.read_upload, fixed_mb=PIXELS_MB),
     "run": Target(run_seeds, read_run),
     "gallery": Target(gallery_seeds, read_gallery),
+    "frames": Target(frame_seeds, read_frames),
 }
