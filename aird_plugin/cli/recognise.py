@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     then the files hold the frames so far.
     """
     from aird_plugin.recognition.frame_store import FrameStore
-    from aird_plugin.recognition.frames import FrameSource
+    from aird_plugin.recognition.frames import STATS, FrameSource
     from aird_plugin.recognition.gallery import Gallery
     from aird_plugin.recognition.output import json_lines, summary
     from aird_plugin.recognition.recognise import check_tracker, collect, decide, settings_of
@@ -55,7 +55,9 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{args.gallery} has no identity; enrol somebody with `aird enrol`")
     if out:
         check_out(out, source.path)
-        keep_settings(out, SETTINGS, settings_of(source, analysis, args.score))
+        settings = settings_of(source, analysis, args.score)
+        # Output folders of earlier versions state the size of the input alone.
+        keep_settings(out, SETTINGS, settings, {STATS: settings[STATS]})
     quiet = args.json and not out
     if not quiet:
         print(describe(analysis))

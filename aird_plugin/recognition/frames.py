@@ -1,5 +1,7 @@
 """The frames of a video, a folder of images, or one photo."""
 
+import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +17,8 @@ PHOTO, FOLDER, VIDEO = "photo", "folder", "video"
 GIVE_UP_AFTER = 50
 # Of folders of frames and of videos that do not state theirs; tracking alone uses it.
 USUAL_FPS = 25.0
+# The setting that tells a replaced input from the one of an earlier run.
+STATS = "names, sizes and times of the input files"
 
 
 class Frame(NamedTuple):
@@ -58,15 +62,22 @@ class FrameSource:
 
     def describe(self) -> dict:
         """What must not change between two runs that share an output folder."""
-        size = sum(file.stat().st_size for file in self.files or [self.path])
-        return {"input": self.path.name, "kind": self.kind, "bytes": size}
+        size, digest = 0, hashlib.sha256()
+        for file in self.files or [self.path]:
+            stat = file.stat()
+            size += stat.st_size
+            digest.update(os.fsencode(self.name_of(file)) + f"\0{stat.st_size}\0{stat.st_mtime_ns}\0".encode())
+        return {"input": self.path.name, "kind": self.kind, "bytes": size, STATS: digest.hexdigest()[:16]}
+
+    def name_of(self, file: Path) -> str:
+        """The name of a frame's file, in a folder relative to it."""
+        return file.relative_to(self.path).as_posix() if self.kind == FOLDER else file.name
 
     def read(self, start: int = 0) -> Iterator[Frame]:
         """The frames from number `start` on; an unreadable one has no image."""
         if self.kind != VIDEO:
-            root = self.path.parent if self.kind == PHOTO else self.path
             for number, file in list(enumerate(self.files))[start:]:
-                yield Frame(number, file.relative_to(root).as_posix(), _photo(file))
+                yield Frame(number, self.name_of(file), _photo(file))
             return
         capture = self._open()
         try:
