@@ -1,6 +1,7 @@
 """`aird recognise`: a video, a folder of frames or a photo -> names. Heavy imports are inside the functions."""
 
 import argparse
+import sys
 from pathlib import Path
 
 from aird_plugin.cli.model_arguments import add_model_arguments, describe, open_analysis
@@ -33,13 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Recognise the faces of a video, a folder of frames or a photo.
 
-    Raises ValueError, OSError or ImportError before any frame is read if the run is not possible, and Interrupted after Ctrl-C;
-    then the files hold the frames so far.
+    Raises ValueError, OSError or ImportError before any frame is read if the run is not possible, ValueError if no frame can be
+    read, and Interrupted after Ctrl-C; then the files hold the frames so far.
     """
     from aird_plugin.recognition.frame_store import FrameStore
     from aird_plugin.recognition.frames import STATS, FrameSource
     from aird_plugin.recognition.gallery import Gallery
-    from aird_plugin.recognition.output import json_lines, summary
+    from aird_plugin.recognition.output import broken_frames, json_lines, summary
     from aird_plugin.recognition.recognise import check_tracker, collect, decide, settings_of
     from aird_plugin.utils.errors import Interrupted
     from aird_plugin.utils.folder_settings import keep_settings
@@ -64,9 +65,13 @@ def run(args: argparse.Namespace) -> int:
     store = FrameStore(out)
     finished = collect(source, analysis, store)
     result = decide(store, source, gallery, args.far, not args.no_tracks)
+    if finished and len(result.broken) == result.n_frames:
+        raise ValueError(f"none of the {result.n_frames} frames of {source.path} can be read: {result.broken[0]}")
     if out:
         write(out, source, result, args)
     print(json_lines(result) if quiet else summary(result), end="" if quiet else "\n")
+    if result.broken:
+        print(broken_frames(result), file=sys.stderr)
     if not finished:
         again = "; the same command resumes" if out else ""
         raise Interrupted(f"stopped after {result.n_frames} frames{again}")

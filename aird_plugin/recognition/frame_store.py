@@ -22,12 +22,13 @@ TEXTS = ("embedded_by", "network_id")
 
 
 class FrameFaces(NamedTuple):
-    """A frame's faces, InsightFace's `Face` objects. broken: the frame could not be read."""
+    """A frame's faces, InsightFace's `Face` objects. broken: the frame could not be read, for `reason` (`frames.Frame`)."""
 
     number: int
     name: str
     broken: bool
     faces: list
+    reason: str = ""
 
 
 class FrameStore:
@@ -72,7 +73,7 @@ def _write(file: Path, frames: list[FrameFaces]) -> None:
     # A face without an embedding has none of its fields.
     embedded = [face for face in faces if face.embedding is not None]
     arrays["embedding"] = np.array([face.embedding for face in embedded], np.float32)
-    listed: list[Any] = [[frame.number, frame.name, frame.broken, len(frame.faces)] for frame in frames]
+    listed: list[Any] = [[frame.number, frame.name, frame.broken, len(frame.faces), frame.reason] for frame in frames]
     texts = [[face[key] for key in TEXTS] if face.embedding is not None else None for face in faces]
     arrays["meta"] = np.frombuffer(json.dumps({"frames": listed, "texts": texts}).encode(), np.uint8)
 
@@ -103,8 +104,9 @@ def read_block(file: Path, first: int) -> list[FrameFaces]:
                 face[key] = text
         faces.append(face)
     frames, start = [], 0
-    for number, name, broken, count in meta["frames"]:
-        frames.append(FrameFaces(number, name, broken, faces[start : start + count]))
+    # Blocks of earlier versions hold no reason.
+    for number, name, broken, count, *reason in meta["frames"]:
+        frames.append(FrameFaces(number, name, broken, faces[start : start + count], *reason))
         start += count
     return frames
 
@@ -128,9 +130,12 @@ def _check(arrays: dict[str, np.ndarray], meta: dict, first: int) -> None:
     frames, texts = meta["frames"], meta["texts"]
     if not frames or [number for number, *_ in frames] != list(range(first, first + len(frames))):
         raise ValueError(f"its frames do not count from {first}")
-    counts = [count for _, name, broken, count in frames if isinstance(name, str) and isinstance(broken, bool)]
-    if len(counts) != len(frames) or min(counts) < 0 or sum(counts) != len(texts):
+    kinds = [list(map(type, frame)) for frame in frames]
+    if any(own not in ([int, str, bool, int], [int, str, bool, int, str]) for own in kinds):
         raise ValueError("its list of frames is no such list")
+    counts = [frame[3] for frame in frames]
+    if min(counts) < 0 or sum(counts) != len(texts):
+        raise ValueError("its frames have another number of faces")
     embedded = [own for own in texts if own is not None]
     if not all(len(own) == len(TEXTS) and all(isinstance(text, str) for text in own) for own in embedded):
         raise ValueError("its list of networks is no such list")

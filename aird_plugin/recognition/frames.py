@@ -22,17 +22,22 @@ STATS = "names, sizes and times of the input files"
 
 
 class Frame(NamedTuple):
-    """number: from 0. name: its file, "" in a video. image_HWC: uint8 BGR, or None for a frame that cannot be read."""
+    """number: from 0. name: its file, "" in a video. image_HWC: uint8 BGR, or None for a frame that cannot be read.
+
+    reason: why it cannot be read, with the name or number.
+    """
 
     number: int
     name: str
     image_HWC: np.ndarray | None
+    reason: str = ""
 
 
 class FrameSource:
     """The frames of `path`, in order. kind: photo, folder or video. total: their number, by a video's header; None if unknown.
 
-    Raises FileNotFoundError, and ValueError for a folder without images and for a file that is neither image nor video.
+    Raises FileNotFoundError, ValueError for a folder without images and for a file that is neither image nor video, and what
+    reading raises for an unreadable photo.
     """
 
     def __init__(self, path: str | Path):
@@ -51,6 +56,7 @@ class FrameSource:
             raise FileNotFoundError(f"no video, folder of frames or photo at {self.path}")
         elif is_image_name(self.path.name):
             self.kind, self.files, self.total = PHOTO, [self.path], 1
+            _photo(self.path, str(self.path))
         else:
             self.kind = VIDEO
             capture = self._open()
@@ -77,7 +83,7 @@ class FrameSource:
         """The frames from number `start` on; an unreadable one has no image."""
         if self.kind != VIDEO:
             for number, file in list(enumerate(self.files))[start:]:
-                yield Frame(number, self.name_of(file), _photo(file))
+                yield _frame(number, self.name_of(file), file)
             return
         capture = self._open()
         try:
@@ -97,7 +103,11 @@ class FrameSource:
                 return
             failures = 0 if readable else failures + 1
             if number >= start:
-                yield Frame(number, "", image_HWC if readable else None)
+                yield (
+                    Frame(number, "", image_HWC)
+                    if readable
+                    else Frame(number, "", None, f"frame {number}: OpenCV cannot decode it")
+                )
             number += 1
 
     def _open(self) -> Any:
@@ -117,9 +127,15 @@ def _header(capture: Any) -> tuple[int | None, float]:
     return int(total) if np.isfinite(total) and total > 0 else None, fps if np.isfinite(fps) and fps > 0 else USUAL_FPS
 
 
-def _photo(file: Path) -> np.ndarray | None:
-    """A photo as BGR, upright by its EXIF orientation; None where it cannot be read."""
+def _frame(number: int, name: str, file: Path) -> Frame:
     try:
-        return np.ascontiguousarray(decode(file.read_bytes(), str(file), True, FILE_FORMATS)[..., ::-1])
-    except (ValueError, OSError):
-        return None
+        return Frame(number, name, _photo(file, name))
+    except OSError as error:
+        return Frame(number, name, None, f"{name}: {error.strerror or error}")
+    except ValueError as error:
+        return Frame(number, name, None, " ".join(str(error).split()))
+
+
+def _photo(file: Path, where: str) -> np.ndarray:
+    """A photo as BGR, upright by its EXIF orientation. Raises OSError, and ValueError that begins with `where`."""
+    return np.ascontiguousarray(decode(file.read_bytes(), where, True, FILE_FORMATS)[..., ::-1])

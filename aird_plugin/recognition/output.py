@@ -89,7 +89,7 @@ def draw(image_HWC: np.ndarray, rows: list[FaceRow]) -> np.ndarray:
 
 def summary(result: Recognition) -> str:
     """Counts, and the tracks of each name."""
-    broken = f", {result.n_broken} of them broken and skipped" if result.n_broken else ""
+    broken = f", {len(result.broken)} of them broken and skipped" if result.broken else ""
     lines = [f"{result.n_frames} frames{broken}: {len(result.rows)} faces in {len(result.matches)} tracks"]
     by_name: dict[str, list[int]] = {}
     for track, match in enumerate(result.matches):
@@ -100,6 +100,12 @@ def summary(result: Recognition) -> str:
         lines.append(f"  {name}: {len(tracks)} tracks, {n_faces} faces, highest cosine {best:.3f}")
     shown = [f"no decision: {reason}" for reason in result.reasons[:REASONS_SHOWN]]
     return "\n".join([*lines, *shown, *(["..."] if len(result.reasons) > REASONS_SHOWN else [])])
+
+
+def broken_frames(result: Recognition) -> str:
+    """Why the first broken frames could not be read, a line each, and the number of the others."""
+    shown, more = result.broken[:REASONS_SHOWN], len(result.broken) - REASONS_SHOWN
+    return "\n".join(f"broken: {reason}" for reason in [*shown, *([f"and {more} more"] if more > 0 else [])])
 
 
 def _cell(value: Any) -> Any:

@@ -38,13 +38,13 @@ class FaceRow(NamedTuple):
 
 
 class Recognition(NamedTuple):
-    """The result. matches, n_faces: of each track, by its number."""
+    """The result. matches, n_faces: of each track, by its number. broken: why frames could not be read, for each of them."""
 
     rows: list[FaceRow]
     matches: list[Match]
     n_faces: list[int]
     n_frames: int
-    n_broken: int
+    broken: list[str]
 
     @property
     def reasons(self) -> list[str]:
@@ -71,7 +71,7 @@ def faces_of(frames: list[Frame], analysis: TinyFaceAnalysis) -> list[FrameFaces
     """The faces of several frames, embedded in one call of each network; a broken frame has none."""
     readable = {frame.number: frame.image_HWC for frame in frames if frame.image_HWC is not None}
     found = dict(zip(readable, analysis.get_many(list(readable.values())), strict=True))
-    return [FrameFaces(one.number, one.name, one.image_HWC is None, found.get(one.number, [])) for one in frames]
+    return [FrameFaces(one.number, one.name, one.image_HWC is None, found.get(one.number, []), one.reason) for one in frames]
 
 
 def decide(store: FrameStore, source: FrameSource, gallery: Gallery, far: float, tracked: bool = True) -> Recognition:
@@ -90,7 +90,8 @@ def decide(store: FrameStore, source: FrameSource, gallery: Gallery, far: float,
         for face, track in zip(frame.faces, own, strict=True)
     ]
     n_faces = [len(tracks[track]) for track in sorted(tracks)]
-    return Recognition(rows, matches, n_faces, len(frames), sum(frame.broken for frame in frames))
+    broken = [frame.reason or f"{frame.name or f'frame {frame.number}'}: cannot be read" for frame in frames if frame.broken]
+    return Recognition(rows, matches, n_faces, len(frames), broken)
 
 
 def check_tracker(source: FrameSource, tracked: bool) -> None:

@@ -2,9 +2,14 @@
 
 import os
 import re
+import shutil
 
+import numpy as np
+
+from aird_plugin.recognition.frame_store import FrameFaces, FrameStore
 from aird_plugin.recognition.frames import FrameSource
 from tests.recognition.commands import command
+from tests.skips import needs
 
 
 def test_replaced_input_of_the_same_size_is_another_input(frames, gallery, pack, tmp_path, capsys):
@@ -38,3 +43,52 @@ def test_output_folder_of_an_earlier_version_resumes(frames, gallery, pack, tmp_
     assert earlier != settings
     (out / "recognise.json").write_text(earlier)
     assert command(frames, gallery, pack, "--out", out, "--no-tracks", "--no-faces") == 0
+
+
+def test_unreadable_photo_is_an_error_with_its_reason(gallery, pack, tmp_path, capsys):
+    photo = tmp_path / "cut.jpg"
+    photo.write_bytes(b"\xff\xd8\xff broken")
+    assert command(photo, gallery, pack, "--out", tmp_path / "out") == 1
+    assert f"error: {photo}: 10 bytes that are no readable image" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_folder_without_a_readable_frame_is_an_error_with_a_reason(gallery, pack, tmp_path, capsys):
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    for name in ("1.jpg", "2.jpg"):
+        (folder / name).write_bytes(b"nothing")
+    assert command(folder, gallery, pack, "--out", tmp_path / "out", "--no-tracks") == 1
+    error = capsys.readouterr().err
+    assert f"error: none of the 2 frames of {folder} can be read: 1.jpg: 7 bytes that are no readable image" in error
+    assert not (tmp_path / "out" / "faces.csv").exists()
+
+
+def test_broken_frames_are_named_with_reasons_also_in_a_rerun(frames, gallery, pack, tmp_path, capsys):
+    for n in range(10, 15):
+        (frames / f"{n:03d}.jpg").write_bytes(b"nothing")
+    for _ in range(2):
+        assert command(frames, gallery, pack, "--out", tmp_path / "out", "--no-tracks", "--no-faces") == 0
+        output = capsys.readouterr()
+        lines = [line for line in output.err.splitlines() if line.startswith("broken: ")]
+        assert [line.split(":")[1] for line in lines] == [" 003.jpg", " 010.jpg", " 011.jpg", " and 3 more"]
+        assert "10 bytes that are no readable image" in lines[0] and "6 of them broken" in output.out
+
+
+def test_store_keeps_why_a_frame_is_broken(tmp_path):
+    store = FrameStore(tmp_path)
+    store.append(FrameFaces(0, "a.jpg", True, [], "a.jpg: no image"))
+    store.flush()
+    assert FrameStore(tmp_path).frames == store.frames
+
+
+def test_broken_frame_of_a_video_has_a_reason(photo_of, tmp_path):
+    cv2 = needs("cv2")
+    video = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10, (640, 640))
+    for n in range(4):
+        video.write(np.ascontiguousarray(photo_of(("large", 16 * n, 0))[..., ::-1]))
+    video.release()
+    shutil.copy(tmp_path / "v.avi", tmp_path / "cut.avi")
+    os.truncate(tmp_path / "cut.avi", (tmp_path / "v.avi").stat().st_size // 2)
+    broken = [frame for frame in FrameSource(tmp_path / "cut.avi").read() if frame.image_HWC is None]
+    assert broken and broken[0].reason == f"frame {broken[0].number}: OpenCV cannot decode it"
