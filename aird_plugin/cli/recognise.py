@@ -21,7 +21,11 @@ in many places: docs/recognise.md. Needs `pip install aird_plugin[insightface,vi
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `aird recognise`."""
     parser.epilog, add = EPILOG, parser.add_argument
-    add("input", metavar="INPUT", help="a video, a folder of frames (read in the order of their names), or a photo")
+    add(
+        "input",
+        metavar="INPUT",
+        help="a video (or animated image), a folder of frames (read in the order of their names), or a photo",
+    )
     add("--gallery", metavar="FILE", required=True, help="a gallery of `aird enrol`, made with the same models")
     add("--far", metavar="F", type=float, default=0.01, help="false-accept rate of one comparison. default: 0.01")
     add("--out", metavar="DIR", help="write faces.csv and annotated frames or video here; resumable")

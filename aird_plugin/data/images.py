@@ -44,7 +44,7 @@ def decode(payload: bytes, where: str, upright: bool = False, formats: tuple[str
                 )
             if unknown_range(image):
                 raise ValueError(f"{image.format} with pixels that are no 8 or 16 bit numbers; convert it to 8 bits")
-            return np.array(_rgb(ImageOps.exif_transpose(image) if upright else image))
+            return np.array(to_rgb(ImageOps.exif_transpose(image) if upright else image))
     # Pillow's decoders raise many error types on damaged bytes, without a common base class.
     except Exception as error:
         reason = f"not {', '.join(formats)}{unread_format(payload)}" if isinstance(error, UnidentifiedImageError) else error
@@ -83,7 +83,7 @@ def scanned(jpeg: bytes, size: tuple[int, int]) -> int:
     return size[0] * size[1] * jpeg.count(SCAN)
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def to_rgb(image: Image.Image) -> Image.Image:
     """Convert to RGB; 16-bit grey keeps its high byte, and transparency is dropped."""
     if image.mode.startswith("I"):
         # 16-bit grey: MXNet and cv2 keep the high byte, Pillow's own conversion would clip at 255.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from aird_plugin.data.animations import animation_frames, animation_header
 from aird_plugin.data.constants import IMAGE_KINDS
 from aird_plugin.data.image_files import find_images, is_image_name
 from aird_plugin.data.images import FILE_FORMATS, decode
@@ -36,6 +37,8 @@ class Frame(NamedTuple):
 class FrameSource:
     """The frames of `path`, in order. kind: photo, folder or video. total: their number, by a video's header; None if unknown.
 
+    An animated GIF, PNG or WebP is a video; in a folder its first frame alone is read.
+
     Raises FileNotFoundError, ValueError for a folder without images and for a file that is neither image nor video, and what
     reading raises for an unreadable photo.
     """
@@ -45,6 +48,7 @@ class FrameSource:
         self.fps = USUAL_FPS
         self.files: list[Path] = []
         self.total: int | None
+        self.animated = False
         if self.path.is_dir():
             self.kind = FOLDER
             self.files, found = find_images(self.path)
@@ -54,6 +58,8 @@ class FrameSource:
             self.total = len(self.files)
         elif not self.path.is_file():
             raise FileNotFoundError(f"no video, folder of frames or photo at {self.path}")
+        elif is_image_name(self.path.name) and (header := animation_header(self.path)):
+            self.kind, self.animated, (self.total, self.fps) = VIDEO, True, header
         elif is_image_name(self.path.name):
             self.kind, self.files, self.total = PHOTO, [self.path], 1
             _photo(self.path, str(self.path))
@@ -85,11 +91,25 @@ class FrameSource:
             for number, file in list(enumerate(self.files))[start:]:
                 yield _frame(number, self.name_of(file), file)
             return
+        if self.animated:
+            yield from self._read_animation(start)
+            return
         capture = self._open()
         try:
             yield from self._read_video(capture, start)
         finally:
             capture.release()
+
+    def _read_animation(self, start: int) -> Iterator[Frame]:
+        failures = 0
+        for number, image_HWC in enumerate(animation_frames(self.path, start), start):
+            failures = failures + 1 if isinstance(image_HWC, str) else 0
+            if failures > GIVE_UP_AFTER:
+                return
+            if isinstance(image_HWC, str):
+                yield Frame(number, "", None, f"frame {number}: {image_HWC}")
+            else:
+                yield Frame(number, "", np.ascontiguousarray(image_HWC[..., ::-1]))
 
     def _read_video(self, capture: Any, start: int) -> Iterator[Frame]:
         """Frames are counted by grabbing each, because seeking in a compressed video may land on another frame."""

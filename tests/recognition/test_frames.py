@@ -3,13 +3,20 @@
 import os
 import re
 import shutil
+import zlib
+from itertools import islice
 
 import numpy as np
+import pytest
+from PIL import Image
 
+from aird_plugin.data.images import encode_jpeg
 from aird_plugin.recognition.frame_store import FrameFaces, FrameStore
-from aird_plugin.recognition.frames import FrameSource
-from tests.recognition.commands import command
+from aird_plugin.recognition.frames import FOLDER, GIVE_UP_AFTER, PHOTO, VIDEO, FrameSource
+from tests.recognition.commands import command, table
 from tests.skips import needs
+
+LEVELS = (0, 80, 160, 240)
 
 
 def test_replaced_input_of_the_same_size_is_another_input(frames, gallery, pack, tmp_path, capsys):
@@ -80,6 +87,70 @@ def test_store_keeps_why_a_frame_is_broken(tmp_path):
     store.append(FrameFaces(0, "a.jpg", True, [], "a.jpg: no image"))
     store.flush()
     assert FrameStore(tmp_path).frames == store.frames
+
+
+def animation(path, levels=LEVELS, **options):
+    """Grey frames of 64x48 px at 5 frames per second."""
+    images = [Image.fromarray(np.full((48, 64, 3), level, np.uint8)) for level in levels]
+    images[0].save(path, save_all=True, append_images=images[1:], duration=200, **options)
+    return path
+
+
+@pytest.mark.parametrize(("name", "options"), [("a.gif", {}), ("a.webp", {"lossless": True}), ("a.png", {})])
+def test_animation_is_read_as_a_video(tmp_path, name, options):
+    source = FrameSource(animation(tmp_path / name, **options))
+    assert (source.kind, source.total, source.fps) == (VIDEO, 4, 5.0)
+    images = [frame.image_HWC for frame in source.read()]
+    assert [image.shape for image in images] == [(48, 64, 3)] * 4
+    np.testing.assert_allclose([image.mean() for image in images], LEVELS, atol=2)
+    rest = list(source.read(2))
+    assert [frame.number for frame in rest] == [2, 3]
+    np.testing.assert_array_equal(rest[0].image_HWC, images[2])
+
+
+@pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
+def test_image_of_one_frame_is_a_photo(tmp_path, name):
+    source = FrameSource(animation(tmp_path / name, LEVELS[:1]))
+    assert (source.kind, source.total) == (PHOTO, 1)
+    assert len(list(source.read())) == 1
+
+
+def test_animation_that_is_cut_ends_in_broken_frames(tmp_path):
+    rng = np.random.default_rng(0)
+    images = [Image.fromarray(rng.integers(0, 256, (64, 64, 3), np.uint8)) for _ in range(4)]
+    images[0].save(tmp_path / "a.png", save_all=True, append_images=images[1:])
+    content = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(content[: len(content) // 2])
+    frames = list(FrameSource(tmp_path / "a.png").read())
+    assert len(frames) == 4 and frames[0].image_HWC is not None and frames[3].image_HWC is None and frames[3].reason
+
+
+def test_animation_that_states_a_billion_frames_ends(tmp_path):
+    content = animation(tmp_path / "a.png").read_bytes()
+    at = content.index(b"acTL")
+    chunk = b"acTL" + (1 << 30).to_bytes(4, "big") + content[at + 8 : at + 12]
+    (tmp_path / "a.png").write_bytes(content[:at] + chunk + zlib.crc32(chunk).to_bytes(4, "big") + content[at + 16 :])
+    frames = list(islice(FrameSource(tmp_path / "a.png").read(), 1000))
+    assert len(frames) == 4 + GIVE_UP_AFTER and frames[3].image_HWC is not None
+
+
+def test_animation_is_recognised_and_drawn_as_a_video(photo_of, gallery, pack, tmp_path):
+    cv2 = needs("cv2")
+    needs("trackers")
+    images = [Image.fromarray(photo_of(("large", 16 * n, 0))) for n in range(3)]
+    images[0].save(tmp_path / "a.webp", save_all=True, append_images=images[1:], lossless=True)
+    assert command(tmp_path / "a.webp", gallery, pack, "--out", tmp_path / "out") == 0
+    assert [(row["frame"], row["track"], row["name"]) for row in table(tmp_path / "out")] == [
+        (str(n), "0", "ann") for n in range(3)
+    ]
+    assert cv2.VideoCapture(str(tmp_path / "out" / "annotated.mp4")).get(cv2.CAP_PROP_FRAME_COUNT) == 3
+
+
+def test_animation_in_a_folder_is_the_frame_of_its_first_image(tmp_path, photo_of):
+    animation(tmp_path / "a.gif")
+    (tmp_path / "b.jpg").write_bytes(encode_jpeg(photo_of()))
+    source = FrameSource(tmp_path)
+    assert source.kind == FOLDER and [frame.name for frame in source.read()] == ["a.gif", "b.jpg"]
 
 
 def test_broken_frame_of_a_video_has_a_reason(photo_of, tmp_path):
