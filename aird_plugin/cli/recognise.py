@@ -89,14 +89,17 @@ def check_out(out: Path, source: Path) -> None:
 
 
 def write(out: Path, source, result, args: argparse.Namespace) -> None:
-    """Write the files, and print their names."""
-    from aird_plugin.recognition.output import LINES, json_lines, write_annotated, write_table
+    """Write the files, remove those of an earlier run that this one does not write, and print the names."""
+    from aird_plugin.recognition.annotated import remove_annotated, write_annotated
+    from aird_plugin.recognition.output import LINES, json_lines, write_table
     from aird_plugin.utils.files import write_atomically
 
+    remove_annotated(out)
+    (out / LINES).unlink(missing_ok=True)
     files = [write_table(out, result)]
     if args.json:
         write_atomically(out / LINES, json_lines(result).encode())
         files.append(out / LINES)
-    if not args.no_faces:
-        files.append(write_annotated(out, source, result))
+    if not args.no_faces and (drawn := write_annotated(out, source, result)):
+        files.append(drawn)
     print("\n".join(map(str, files)))

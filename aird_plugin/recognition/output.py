@@ -1,4 +1,4 @@
-"""What `aird recognise` writes: faces.csv, faces.jsonl, and annotated frames or video."""
+"""What `aird recognise` writes and prints of a result: faces.csv, faces.jsonl, the summary. Pictures: annotated.py."""
 
 import csv
 import io
@@ -7,18 +7,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from aird_plugin.data.images import encode_jpeg
-from aird_plugin.recognition.frames import PHOTO, VIDEO, FrameSource
 from aird_plugin.recognition.recognise import FaceRow, Recognition
-from aird_plugin.utils.files import sync, write_atomically
-from aird_plugin.utils.progress import progress
+from aird_plugin.utils.files import write_atomically
 
-TABLE, LINES, ANNOTATED = "faces.csv", "faces.jsonl", "annotated"
+TABLE, LINES = "faces.csv", "faces.jsonl"
 REASONS_SHOWN = 3
-# BGR: a name, unknown, no decision.
-COLORS = {"name": (80, 200, 60), "unknown": (60, 60, 220), "": (160, 160, 160)}
 
 
 def write_table(folder: Path, result: Recognition) -> Path:
@@ -39,52 +32,6 @@ def json_lines(result: Recognition) -> str:
         for row in result.rows
     )
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def write_annotated(folder: Path, source: FrameSource, result: Recognition) -> Path:
-    """The frames with boxes and names: annotated.jpg of a photo, annotated.mp4 of a video, annotated/ of a folder.
-
-    Raises OSError where OpenCV cannot write a video.
-    """
-    rows: dict[int, list[FaceRow]] = {}
-    for row in result.rows:
-        rows.setdefault(row.frame, []).append(row)
-    video: Any = None
-    partial = folder / f".{ANNOTATED}.part.mp4"
-    for frame in progress(source.read(), result.n_frames, "drawing", "frame"):
-        if frame.number >= result.n_frames:
-            break
-        if frame.image_HWC is None:
-            continue
-        image_HWC = draw(frame.image_HWC, rows.get(frame.number, []))
-        if source.kind == VIDEO:
-            video = video or _open_video(partial, source.fps, image_HWC)
-            video.write(image_HWC)
-        else:
-            name = f"{ANNOTATED}.jpg" if source.kind == PHOTO else f"{ANNOTATED}/{Path(frame.name).with_suffix('.jpg')}"
-            write_atomically(folder / name, encode_jpeg(np.ascontiguousarray(image_HWC[..., ::-1])))
-    if video is None:
-        return folder / (f"{ANNOTATED}.jpg" if source.kind == PHOTO else ANNOTATED)
-    video.release()
-    sync(partial)
-    return partial.replace(folder / f"{ANNOTATED}.mp4")
-
-
-def draw(image_HWC: np.ndarray, rows: list[FaceRow]) -> np.ndarray:
-    """A copy of a BGR frame with a box and a name, or the track's number, for each face."""
-    import cv2
-
-    drawn_HWC = image_HWC.copy()
-    thickness = max(1, round(max(image_HWC.shape) / 1000))
-    for row in rows:
-        color = COLORS.get(row.name, COLORS["name"])
-        corner = round(row.x1), round(row.y1)
-        cv2.rectangle(drawn_HWC, corner, (round(row.x2), round(row.y2)), color, thickness)
-        # OpenCV's own font has no letters beyond ASCII.
-        label = (row.name or f"track {row.track}").encode("ascii", "replace").decode()
-        place = corner[0], max(12, corner[1] - 4)
-        cv2.putText(drawn_HWC, label, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * thickness, color, thickness, cv2.LINE_AA)
-    return drawn_HWC
 
 
 def summary(result: Recognition) -> str:
@@ -113,13 +60,3 @@ def _cell(value: Any) -> Any:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     return f"{value:.4f}".rstrip("0").rstrip(".") if isinstance(value, float) else value
-
-
-def _open_video(file: Path, fps: float, image_HWC: np.ndarray) -> Any:
-    import cv2
-
-    height, width = image_HWC.shape[:2]
-    video = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
-    if not video.isOpened():
-        raise OSError(f"OpenCV cannot write {file} (mp4v); --no-faces writes no video")
-    return video

@@ -1,0 +1,113 @@
+"""The frames with boxes and names: annotated.jpg of a photo, annotated.mp4 of a video, annotated/ of a folder."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from aird_plugin.data.images import encode_jpeg
+from aird_plugin.recognition.frames import PHOTO, VIDEO, Frame, FrameSource
+from aird_plugin.recognition.recognise import FaceRow, Recognition
+from aird_plugin.utils.files import sync, write_atomically
+from aird_plugin.utils.progress import progress
+
+FOLDER, IMAGE, VIDEO_FILE, PARTIAL = "annotated", "annotated.jpg", "annotated.mp4", ".annotated.part.mp4"
+# BGR: a name, unknown, no decision.
+COLORS = {"name": (80, 200, 60), "unknown": (60, 60, 220), "": (160, 160, 160)}
+# Of a frame that cannot be read before the first that can.
+GREY = 128
+
+
+def remove_annotated(folder: Path) -> None:
+    """Remove what an earlier run drew: it would contradict the new faces.csv."""
+    for name in (IMAGE, VIDEO_FILE, PARTIAL):
+        (folder / name).unlink(missing_ok=True)
+    if (folder / FOLDER).exists():
+        shutil.rmtree(folder / FOLDER)
+
+
+def write_annotated(folder: Path, source: FrameSource, result: Recognition) -> Path | None:
+    """Draw the processed frames. Returns the file or folder, or None where no frame could be drawn.
+
+    Raises OSError where OpenCV cannot write a video. A video is complete or not there.
+    """
+    rows: dict[int, list[FaceRow]] = {}
+    for row in result.rows:
+        rows.setdefault(row.frame, []).append(row)
+    frames = progress(islice(source.read(), result.n_frames), result.n_frames, "drawing", "frame")
+    if source.kind == VIDEO:
+        return _write_video(folder, frames, rows, source.fps)
+    names, drawn = annotated_names([source.name_of(file) for file in source.files]), False
+    for frame in frames:
+        if frame.image_HWC is not None:
+            image_HWC = draw(frame.image_HWC, rows.get(frame.number, []))
+            file = folder / IMAGE if source.kind == PHOTO else folder / FOLDER / names[frame.name]
+            write_atomically(file, encode_jpeg(np.ascontiguousarray(image_HWC[..., ::-1])))
+            drawn = True
+    return folder / (IMAGE if source.kind == PHOTO else FOLDER) if drawn else None
+
+
+def annotated_names(names: list[str]) -> dict[str, str]:
+    """The name of each frame's drawn JPEG: a.png -> a.jpg, or a.png.jpg where another frame could claim a.jpg."""
+    stems = {name: PurePosixPath(name).with_suffix("").as_posix() for name in names}
+    times = Counter(stems.values())
+    # a.png.webp would become a.png.jpg, which may be a.png's.
+    taken = times.keys() & set(names)
+    return {name: f"{name if times[stem] > 1 or stem in taken else stem}.jpg" for name, stem in stems.items()}
+
+
+def draw(image_HWC: np.ndarray, rows: list[FaceRow]) -> np.ndarray:
+    """A copy of a BGR frame with a box and a name, or the track's number, for each face."""
+    import cv2
+
+    drawn_HWC = image_HWC.copy()
+    thickness = max(1, round(max(image_HWC.shape) / 1000))
+    for row in rows:
+        color = COLORS.get(row.name, COLORS["name"])
+        corner = round(row.x1), round(row.y1)
+        cv2.rectangle(drawn_HWC, corner, (round(row.x2), round(row.y2)), color, thickness)
+        place = corner[0], max(12, corner[1] - 4)
+        # OpenCV's own font has no letters beyond ASCII.
+        label = (row.name or f"track {row.track}").encode("ascii", "replace").decode()
+        cv2.putText(drawn_HWC, label, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * thickness, color, thickness, cv2.LINE_AA)
+    return drawn_HWC
+
+
+def _write_video(folder: Path, frames: Iterator[Frame], rows: dict[int, list[FaceRow]], fps: float) -> Path | None:
+    """Write annotated.mp4. A frame that cannot be read repeats the one before, so that frames keep their numbers."""
+    partial, video, shown_HWC, n_before = folder / PARTIAL, None, None, 0
+    try:
+        for frame in frames:
+            shown_HWC = shown_HWC if frame.image_HWC is None else frame.image_HWC
+            if shown_HWC is None:
+                n_before += 1
+                continue
+            if video is None:
+                video = _open_video(partial, fps, shown_HWC)
+                for _ in range(n_before):
+                    video.write(np.full_like(shown_HWC, GREY))
+            video.write(draw(shown_HWC, rows.get(frame.number, [])))
+        if video is None:
+            return None
+        video.release()
+        sync(partial)
+        return partial.replace(folder / VIDEO_FILE)
+    finally:
+        # Ctrl-C or a full disk: a part of a video with faces must not stay behind under a hidden name.
+        if video is not None:
+            video.release()
+        partial.unlink(missing_ok=True)
+
+
+def _open_video(file: Path, fps: float, image_HWC: np.ndarray) -> Any:
+    import cv2
+
+    height, width = image_HWC.shape[:2]
+    video = cv2.VideoWriter(str(file), cv2.VideoWriter.fourcc(*"mp4v"), fps, (width, height))
+    if not video.isOpened():
+        raise OSError(f"OpenCV cannot write {file} (mp4v); --no-faces writes no video")
+    return video
