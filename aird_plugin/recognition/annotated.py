@@ -71,8 +71,8 @@ def draw(image_HWC: np.ndarray, rows: list[FaceRow]) -> np.ndarray:
         corner = round(row.x1), round(row.y1)
         cv2.rectangle(drawn_HWC, corner, (round(row.x2), round(row.y2)), color, thickness)
         place = corner[0], max(12, corner[1] - 4)
-        # OpenCV's own font has no letters beyond ASCII.
-        label = (row.name or f"track {row.track}").encode("ascii", "replace").decode()
+        # Names of files may hold line breaks, and bytes that are no text. OpenCV below 5 draws what is not ASCII as ?.
+        label = " ".join((row.name or f"track {row.track}").encode("utf-8", "replace").decode().split())
         cv2.putText(drawn_HWC, label, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * thickness, color, thickness, cv2.LINE_AA)
     return drawn_HWC
 

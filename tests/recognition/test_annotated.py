@@ -5,7 +5,7 @@ import pytest
 
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.recognition import annotated
-from aird_plugin.recognition.annotated import annotated_names, write_annotated
+from aird_plugin.recognition.annotated import annotated_names, draw, write_annotated
 from aird_plugin.recognition.frames import VIDEO, Frame, FrameSource
 from aird_plugin.recognition.recognise import FaceRow, Recognition
 from tests.recognition.commands import command
@@ -130,6 +130,27 @@ def test_ctrl_c_while_drawing_leaves_no_half_video(tmp_path, monkeypatch):
 
 def test_nothing_is_drawn_where_no_frame_is_processed(tmp_path):
     assert write_annotated(tmp_path, Video(1, 2), recognition(0)) is None and files_in(tmp_path) == []
+
+
+def label_of(name):
+    """The pixels above the box that the label changes."""
+    image_HWC = np.zeros((120, 400, 3), np.uint8)
+    return draw(image_HWC, [row(name=name)])[:58]
+
+
+@pytest.mark.parametrize("name", ["Zoë", "Łukasz", "Жанна", "Ελένη", "张伟", "שרה"])
+def test_letters_beyond_ascii_are_drawn(name):
+    cv2 = needs("cv2")
+    if int(cv2.__version__.partition(".")[0]) < 5:
+        pytest.skip("OpenCV below 5 draws ASCII alone")
+    drawn = label_of(name)
+    assert drawn.any() and (drawn != label_of("".join(letter if letter.isascii() else "?" for letter in name))).any()
+
+
+@pytest.mark.parametrize("name", ["ann", "new\nline", "caf\udce9", "x" * 500])
+def test_any_name_can_be_drawn(name):
+    needs("cv2")
+    assert label_of(name).any()
 
 
 def test_photo_is_drawn(tmp_path, photo_of):
