@@ -3,6 +3,7 @@
 import argparse
 import faulthandler
 import importlib
+import io
 import os
 import sys
 
@@ -66,6 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     # A mapped file that was cut short, or lies on a drive that went away, ends the process: print where.
     if sys.__stderr__ is not None:
         faulthandler.enable(sys.__stderr__)
+    # As stderr does: a name that the terminal cannot show must not end a command after its work.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         return args.handler(args)
     except KeyboardInterrupt:

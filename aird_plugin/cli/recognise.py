@@ -42,12 +42,10 @@ def run(args: argparse.Namespace) -> int:
     read, and Interrupted after Ctrl-C; then the files hold the frames so far.
     """
     from aird_plugin.recognition.frame_store import FrameStore
-    from aird_plugin.recognition.frames import STATS, FrameSource
+    from aird_plugin.recognition.frames import FrameSource
     from aird_plugin.recognition.gallery import Gallery
-    from aird_plugin.recognition.output import broken_frames, json_lines, summary
     from aird_plugin.recognition.recognise import check_tracker, collect, decide, settings_of
     from aird_plugin.utils.errors import Interrupted
-    from aird_plugin.utils.folder_settings import keep_settings
 
     if not 0 < args.far < 1:
         raise ValueError(f"--far must be above 0 and below 1, got {args.far}")
@@ -59,10 +57,7 @@ def run(args: argparse.Namespace) -> int:
     if not len(gallery):
         raise ValueError(f"{args.gallery} has no identity; enrol somebody with `aird enrol`")
     if out:
-        check_out(out, source.path)
-        settings = settings_of(source, analysis, args.score)
-        # Output folders of earlier versions state the size of the input alone.
-        keep_settings(out, SETTINGS, settings, {STATS: settings[STATS]})
+        open_out(out, source.path, settings_of(source, analysis, args.score))
     quiet = args.json and not out
     if not quiet:
         print(describe(analysis))
@@ -73,19 +68,22 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"none of the {result.n_frames} frames of {source.path} can be read: {result.broken[0]}")
     if out:
         write(out, source, result, args)
-    print(json_lines(result) if quiet else summary(result), end="" if quiet else "\n")
-    if result.broken:
-        print(broken_frames(result), file=sys.stderr)
+    print_result(result, quiet)
     if not finished:
         again = "; the same command resumes" if out else ""
         raise Interrupted(f"stopped after {result.n_frames} frames{again}")
     return 0
 
 
-def check_out(out: Path, source: Path) -> None:
-    """Raise ValueError for an output folder below the folder of frames."""
+def open_out(out: Path, source: Path, settings: dict) -> None:
+    """Write the settings into a new output folder, or compare them. ValueError for others, or a folder below the frames."""
+    from aird_plugin.recognition.frames import STATS
+    from aird_plugin.utils.folder_settings import keep_settings
+
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise ValueError(f"--out {out} lies within {source}: the next run would read what is written as frames; name another")
+    # Output folders of earlier versions state the size of the input alone.
+    keep_settings(out, SETTINGS, settings, {STATS: settings[STATS]})
 
 
 def write(out: Path, source, result, args: argparse.Namespace) -> None:
@@ -98,8 +96,22 @@ def write(out: Path, source, result, args: argparse.Namespace) -> None:
     (out / LINES).unlink(missing_ok=True)
     files = [write_table(out, result)]
     if args.json:
-        write_atomically(out / LINES, json_lines(result).encode())
+        write_atomically(out / LINES, json_lines(result))
         files.append(out / LINES)
     if not args.no_faces and (drawn := write_annotated(out, source, result)):
         files.append(drawn)
     print("\n".join(map(str, files)))
+
+
+def print_result(result, as_json: bool) -> None:
+    """Print the summary or JSON lines, and why frames are broken to stderr."""
+    from aird_plugin.recognition.output import broken_frames, json_lines, summary
+
+    if as_json:
+        # As bytes: JSON is UTF-8, whatever the terminal's encoding.
+        sys.stdout.buffer.write(json_lines(result))
+        sys.stdout.flush()
+    else:
+        print(summary(result))
+    if result.broken:
+        print(broken_frames(result), file=sys.stderr)

@@ -24,14 +24,18 @@ def write_table(folder: Path, result: Recognition) -> Path:
     return folder / TABLE
 
 
-def json_lines(result: Recognition) -> str:
-    """One JSON object a face, with the keys of faces.csv and `candidates`, the best identities of its track."""
+def json_lines(result: Recognition) -> bytes:
+    """One JSON object a face, with the keys of faces.csv and `candidates`, the best identities of its track, in UTF-8.
+
+    Bytes of a name that are no UTF-8 become JSON's own escapes, such as \\udce9, from which Python reads the same name: as bytes
+    they would make the whole file invalid.
+    """
     rows = (
         {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in row._asdict().items()}
         | {"candidates": result.matches[row.track].candidates}
         for row in result.rows
     )
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8", "backslashreplace")
 
 
 def summary(result: Recognition) -> str:
