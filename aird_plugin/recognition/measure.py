@@ -10,7 +10,7 @@ import numpy as np
 
 from aird_plugin.alignment.crop import template
 from aird_plugin.data.constants import FACE_SIDE
-from aird_plugin.data.lowres import resize_faces
+from aird_plugin.data.images import resized
 from aird_plugin.data.pairs import distinct_faces, read_pairs
 from aird_plugin.evaluation.embed import normalise
 from aird_plugin.evaluation.verification import operating_points
@@ -84,10 +84,5 @@ def frame_of(image_HWC: np.ndarray, px: int, rng: np.random.Generator) -> tuple[
     wide_side = FACE_SIDE + 2 * border
     side = round(px * wide_side / FACE_SIDE)
     scale = side / wide_side
-    small_HWC = resize_square(wide_HWC, side)
+    small_HWC = resized(wide_HWC, side)
     return small_HWC, (template() + (border + dx, border + dy) + 0.5) * scale - 0.5
-
-
-def resize_square(image_HWC: np.ndarray, side: int) -> np.ndarray:
-    """The reference resize of one square image."""
-    return resize_faces(image_HWC[None], side)[0]
