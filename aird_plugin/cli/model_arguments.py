@@ -41,7 +41,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--det-size",
         metavar="N",
         type=int,
-        help="resize frames to fit N px for the detector. default: their own size, 640 to 1920 px",
+        help="resize frames to fit N px, a multiple of 32, for the detector. default: their own size, 640 to 1920 px",
     )
 
 
@@ -51,18 +51,20 @@ def open_analysis(args: argparse.Namespace, detect: bool = True) -> Any:
     detect: False leaves out the detector, for aligned crops.
     """
     from aird_plugin.alignment.detector import CPU
-    from aird_plugin.recognition.analysis import TinyFaceAnalysis
+    from aird_plugin.recognition.analysis import STRIDE, TinyFaceAnalysis
     from aird_plugin.recognition.networks import CUDA
 
     if not 0 < args.score < 1:
         raise ValueError(f"--score must be above 0 and below 1, got {args.score}")
+    if args.det_size is not None and (args.det_size <= 0 or args.det_size % STRIDE):
+        raise ValueError(f"--det-size must be a multiple of {STRIDE} above 0, got {args.det_size}")
     providers = [CUDA, CPU] if args.device == "cuda" else [CPU]
     analysis = TinyFaceAnalysis(
         args.models, args.root, providers=providers, limits=read_limits(args.limit), thresholds=args.thresholds
     )
     if not detect:
         return analysis
-    size = args.det_size and (args.det_size, args.det_size)
+    size = None if args.det_size is None else (args.det_size, args.det_size)
     analysis.prepare(0 if args.device == "cuda" else -1, args.score, size)
     return analysis
 
