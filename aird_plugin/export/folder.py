@@ -88,11 +88,11 @@ def write_networks(student: nn.Module, network: nn.Module, root: Path, name: str
     """Write the 112 px file, and of a native student the one with its own input size. network: the student, maybe centered."""
     wide = root / f"{name}.onnx"
     write_student(network, wide, provenance)
-    files = [open_exported(student, wide)]
+    files = [OnnxTeacher(wide)]
     if student.input_size != FACE_SIDE:
         small = root / "native" / f"{name}_{student.input_size}.onnx"
         write_onnx(network, small, provenance)
-        files.append(open_exported(student, small))
+        files.append(OnnxTeacher(small))
         write_package_manifest(small, student.input_size, files[-1].dim)
     return files
 
@@ -105,11 +105,6 @@ def check_place(out: Path) -> None:
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"--out {out} exists and is not empty; name another folder")
-
-
-def open_exported(student: nn.Module, file: Path) -> OnnxTeacher:
-    """An exported file, fed as the student is."""
-    return OnnxTeacher(file, "cpu", student.stated if isinstance(student, OnnxNetwork) else None)
 
 
 def verify_file(

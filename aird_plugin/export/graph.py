@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.lowres import RESIZE, WEIGHT_BITS, fixed_point_weights
+from aird_plugin.models.onnx_file import METADATA
 from aird_plugin.models.onnx_network import OnnxNetwork
-from aird_plugin.models.recorded import METADATA
 from aird_plugin.utils.files import write_atomically
 
 # Supported since onnxruntime 1.12; these graphs need no later operators.
@@ -91,7 +91,8 @@ def _round(grey_levels: Tensor) -> Tensor:
 def write_student(student: nn.Module, path: Path, metadata: dict) -> None:
     """Write a student with 112 px input. One that came from an .onnx file goes back into that file's graph."""
     if isinstance(student, OnnxNetwork):
-        student.to_onnx(path, {METADATA: json.dumps({"input_size": student.input_size, "resize": RESIZE} | metadata)})
+        own = {"input_size": student.input_size, "resize": RESIZE, "input": student.describe_input()}
+        student.to_onnx(path, {METADATA: json.dumps(own | metadata)})
     else:
         write_onnx(for_112_px(student), path, metadata)
 

@@ -169,9 +169,10 @@ def load_initial_weights(path: str | Path, network: str) -> dict[str, Tensor]:
 def load_onnx_student(path: str | Path, student_input: Any = None) -> OnnxNetwork:
     """A trainable network from an .onnx file, an exported folder, or the run folder of another such student.
 
-    student_input: how an .onnx file is fed (`TeacherInput`, or its dict); None for the rules. A run folder states its own.
+    student_input: how an .onnx file is fed (`TeacherInput`, or its dict); None for the rules. A run states its own.
 
-    Raises what `find_model` and `OnnxNetwork` raise, and ValueError for a model of another kind.
+    Raises what `find_model` and `OnnxNetwork` raise, and ValueError for a model of another kind, or for a run that is fed in
+    another way than stated.
     """
     found = find_model(path, "student_init")
     if found.file.suffix == ".onnx":
@@ -180,6 +181,11 @@ def load_onnx_student(path: str | Path, student_input: Any = None) -> OnnxNetwor
         raise ValueError(f"network='onnx' starts from an .onnx file or a run of such a student; got student_init={path}")
     network = load_network(found.file, ONNX)
     assert isinstance(network, OnnxNetwork)
+    stated = TeacherInput.of(student_input, "student_input")
+    # An index of an output cannot be compared: the run knows its name.
+    keys = ("color", "mean", "std", "size", *(["output"] if isinstance(stated.output, str) else []))
+    if any(getattr(stated, key) not in (None, getattr(network.input, key)) for key in keys):
+        raise ValueError(f"student_input states {stated}, but {path} was trained with {network.input}; leave student_input out")
     return network
 
 

@@ -1,8 +1,11 @@
 """An ONNX file as a graph: read it, check where its weights lie, and derive how its input is normalised."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+# The key of an exported file's metadata.
+METADATA = "aird_plugin"
 MISSING_EXTRA = "an .onnx file needs the onnx extra: `pip install aird_plugin[onnx]`"
 
 
@@ -35,6 +38,16 @@ def load_onnx(path: Path):
     except OSError as error:
         raise ValueError(f"{path} lacks its external weights: {error}; keep them in its folder") from error
     return model
+
+
+def file_metadata(model: Any) -> dict[str, Any]:
+    """What `aird export` recorded in a file; empty for any other file, and where it is damaged."""
+    text = next((entry.value for entry in model.metadata_props if entry.key == METADATA), "{}")
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def check_external_data(path: Path, model) -> None:

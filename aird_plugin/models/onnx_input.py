@@ -1,6 +1,7 @@
-"""How an ONNX graph is fed: its declared input, the manifest beside it, its first operations, and InsightFace's rule.
+"""How an ONNX graph is fed: its declared input, its metadata, the manifest beside it, its first operations, InsightFace's rule.
 
-What the user states comes first, then the manifest, then what the graph's first operations show, then InsightFace's rule.
+What the user states comes first, then what `aird export` recorded in the file, then the manifest, then what the graph's first
+operations show, then InsightFace's rule.
 """
 
 import sys
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aird_plugin.data.constants import FACE_SIDE
-from aird_plugin.models.onnx_file import normalises_inside
+from aird_plugin.models.onnx_file import file_metadata, normalises_inside
 from aird_plugin.models.onnx_normalisation import CENTRED, RAW, UNIT, grey_levels
 from aird_plugin.models.teacher_input import CROP, TeacherInput
 from aird_plugin.utils.files import file_sha256
@@ -62,10 +63,18 @@ def image_input(path: Path, session, model, stated: TeacherInput) -> GraphInput:
     return GraphInput(found.name, found.shape[0] if isinstance(found.shape[0], int) else None, declared, unused)
 
 
+def recorded_input(path: Path, model) -> TeacherInput:
+    """What `aird export` recorded in the file about its input; nothing in a file of other origin."""
+    try:
+        return TeacherInput.of(file_metadata(model).get("input"), "input")
+    except ValueError as error:
+        raise ValueError(f"{path}: in its metadata, {error}") from error
+
+
 def resolve_input(path: Path, model, graph: GraphInput, stated: TeacherInput) -> tuple[TeacherInput, TeacherInput]:
     """The complete input, and the usual one: the same graph by InsightFace's rule alone.
 
-    Prints a note where the graph's first operations contradict that rule and mean and std are not stated.
+    stated: by the user, or else recorded in the file. Prints a note where the graph's first operations contradict that rule and mean and std are not stated.
     """
     by_name = LEVELS[RAW if normalises_inside(model) or graph.declared.dtype == "uint8" else CENTRED]
     usual = graph.declared.over(by_name)

@@ -5,6 +5,7 @@ B = images, S = side of the image, D = embedding width.
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class OnnxNetwork(nn.Module):
 
     def __init__(self, path: str | Path, stated: TeacherInput | None = None):
         super().__init__()
-        self.path, self.stated = Path(path), stated or TeacherInput()
+        self.path = Path(path)
         file = OnnxTeacher(self.path, "cpu", stated)
         model = load_onnx(self.path)
         separate(model)
@@ -59,6 +60,10 @@ class OnnxNetwork(nn.Module):
     def forward(self, images_B3SS: Tensor) -> Tensor:
         """Embeddings (B, D), not normalised."""
         return self.graph(self.input.apply(images_B3SS)).flatten(1)
+
+    def describe_input(self) -> dict[str, Any]:
+        """How the graph is fed, for recipe.json and exported files. Layout and type are left out: the graph itself shows them."""
+        return {key: value for key, value in self.input.describe().items() if key not in ("layout", "dtype")}
 
     def to_onnx(self, path: Path, metadata: dict[str, str]) -> None:
         """Write the file's graph with this network's weights: the same nodes, names, opset and metadata, plus `metadata`.

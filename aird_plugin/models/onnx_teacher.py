@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from aird_plugin.models.onnx_file import MISSING_EXTRA, check_external_data, read_onnx
-from aird_plugin.models.onnx_input import HOW, image_input, resolve_input
+from aird_plugin.models.onnx_input import HOW, image_input, recorded_input, resolve_input
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.teacher_input import TeacherInput
 
@@ -31,9 +31,10 @@ class OnnxTeacher(Teacher):
         model = read_onnx(path)
         check_external_data(path, model)
         self.session = _open_session(path, self.device)
-        graph = image_input(path, self.session, model, self.stated)
+        given = self.stated.over(recorded_input(path, model))
+        graph = image_input(path, self.session, model, given)
         self.input_name, self.unused_inputs = graph.name, graph.unused
-        self.input, self.usual_input = resolve_input(path, model, graph, self.stated)
+        self.input, self.usual_input = resolve_input(path, model, graph, given)
         self.input_size = max(self.input.size)
         self.output_names = [one.name for one in self.session.get_outputs()]
         self.fixed_batch, self.dims = self._probe(graph.batch)

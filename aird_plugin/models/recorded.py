@@ -7,13 +7,11 @@ from typing import Any
 from torch import nn
 
 from aird_plugin.models.load import run_folder
+from aird_plugin.models.onnx_file import METADATA
 from aird_plugin.models.weights import RUN_FILE
 from aird_plugin.utils.files import is_same
 from aird_plugin.utils.json_files import read_object
 from aird_plugin.utils.torch_files import state_sha256
-
-# The key of an exported file's metadata.
-METADATA = "aird_plugin"
 
 
 def recorded_metadata(path: str | Path, network: Any) -> dict:

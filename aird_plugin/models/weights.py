@@ -106,13 +106,14 @@ def build_for(network: str, state: Mapping[str, Tensor], path: str | Path) -> nn
     graph = Path(path).with_name(GRAPH_FILE)
     if not graph.is_file():
         raise FileNotFoundError(f"{path} holds the weights of a graph, but {graph} is not there: give the run folder")
-    return OnnxNetwork(graph, TeacherInput.of(stated_input(graph.with_name(RUN_FILE))))
+    return OnnxNetwork(graph, TeacherInput.of(input_of_run(graph.with_name(RUN_FILE))))
 
 
-def stated_input(recipe_json: Path) -> Any:
-    """How a run's recipe says that its .onnx student is fed; None where it leaves that to the rules."""
-    recipe = read_object(recipe_json).get("recipe") if recipe_json.is_file() else None
-    return recipe.get("student_input") if isinstance(recipe, dict) else None
+def input_of_run(recipe_json: Path) -> Any:
+    """How the .onnx student of a run is fed. A run of an older version knows only what its recipe states, None for the rules."""
+    metadata = read_object(recipe_json) if recipe_json.is_file() else {}
+    recipe = metadata.get("recipe")
+    return metadata.get("input") or (recipe.get("student_input") if isinstance(recipe, dict) else None)
 
 
 def detect_network(state: Mapping[str, Tensor], path: str | Path = "the file") -> str:

@@ -12,9 +12,9 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.lowres import to_input
 from aird_plugin.export.thresholds_file import check_owner, read_thresholds
 from aird_plugin.models.coordinates import foreign_teacher, named, share_coordinates
-from aird_plugin.models.onnx_file import read_onnx
+from aird_plugin.models.onnx_file import METADATA, read_onnx
 from aird_plugin.models.onnx_teacher import OnnxTeacher
-from aird_plugin.models.recorded import METADATA, recorded_metadata, weights_of
+from aird_plugin.models.recorded import recorded_metadata, weights_of
 from aird_plugin.models.training_means import subtract_mean
 from aird_plugin.recognition.centring import center_all
 from aird_plugin.utils.files import file_sha256

@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.models.head import Head
+from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.registry import ONNX
 from aird_plugin.training import checkpoint
 from aird_plugin.training.optim import ScheduleConfig, learning_rate
@@ -34,8 +35,8 @@ def is_begun(recipe: Recipe) -> bool:
     return recipe.run.resume and bool(checkpoint.complete(Path(recipe.run.checkpoints)))
 
 
-def check_resume_from(recipe: Recipe, embedding_size: int) -> None:
-    """ValueError where the other run does not fit: it is this one, or has another network, width or number of identities."""
+def check_resume_from(recipe: Recipe, student: nn.Module, embedding_size: int) -> None:
+    """ValueError where the other run does not fit: it is this one, or has another network, input, width or number of identities."""
     source = recipe.run.resume_from
     if not source or is_begun(recipe):
         return
@@ -47,6 +48,8 @@ def check_resume_from(recipe: Recipe, embedding_size: int) -> None:
         raise ValueError("resume_from and student_init both give the student its first weights; set one of them")
     theirs = read_metadata(Path(source))
     own = {"network": recipe.student.network, "embedding_size": embedding_size}
+    if isinstance(student, OnnxNetwork) and "input" in theirs:
+        own["input"] = student.describe_input()
     for key, value in own.items():
         if theirs[key] != value:
             raise ValueError(

@@ -16,8 +16,9 @@ from aird_plugin.data.mixture import version_of
 from aird_plugin.data.records import skipped_images
 from aird_plugin.models.coordinates import teacher_entry
 from aird_plugin.models.load import find_model, graph_file
-from aird_plugin.models.onnx_network import GRAPH_FILE
+from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
 from aird_plugin.models.registry import ONNX
+from aird_plugin.models.teacher_input import TeacherInput
 from aird_plugin.training.optim import ScheduleConfig, learning_rate
 from aird_plugin.training.tracker import TrackerConfig
 from aird_plugin.utils import distributed
@@ -92,7 +93,7 @@ def run_metadata(recipe: Recipe, records: Any, teacher: Any, student: nn.Module,
         "student_init": {"file": Path(first).name, "sha256": file_sha256(find_model(first).file)} if first else None,
         **provenance(next(student.parameters()).device),
         "world_size": distributed.world_size(),
-    }
+    } | ({"input": student.describe_input()} if isinstance(student, OnnxNetwork) else {})
 
 
 def skipped_entry(records: Any) -> dict:
@@ -193,6 +194,13 @@ def check_same_start(before: dict, now: dict, output: str) -> None:
                 f"{output} began {began} {name} (sha256 {was[key][:16]}, now {present[key][:16]}). "
                 "Use another output=, or resume=False to start again"
             )
+    # Older versions did not record how the student is fed.
+    fed, fed_now = before.get("input"), now.get("input")
+    if fed and fed != fed_now:
+        raise ValueError(
+            f"{output} fed its student {TeacherInput.of(fed)}, now {TeacherInput.of(fed_now)}; the manifest.json beside "
+            "student_init may have changed. State student_input as it was, use another output=, or resume=False to start again"
+        )
 
 
 def as_object(value: Any) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     encoder = open_encoder(recipe, device)
     objective = build_objective(recipe, student, (embedding_size, len(records)), maps, encoder)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
-    check_resume_from(recipe, embedding_size)
+    check_resume_from(recipe, student, embedding_size)
     images, bank = open_caches(recipe, records, teacher, device)
     set_anchors(objective, bank, recipe.run.seed)
     set_left_out(objective, bank, recipe.head.centers)

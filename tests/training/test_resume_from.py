@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import nn
 
 from aird_plugin.bridge.host import refuse_resume_from
 from aird_plugin.config.recipe import from_flat
@@ -71,7 +72,7 @@ def test_other_run_that_does_not_fit_is_rejected(change, words, source, tiny_run
         shutil.copytree(source, tmp_path / "source")
         change = {"output": str(tmp_path / "source"), "resume_from": str(tmp_path / "source"), "resume": False}
     with pytest.raises(ValueError) as caught:
-        check_resume_from(from_flat(keys | change), width)
+        check_resume_from(from_flat(keys | change), nn.Identity(), width)
     assert words in str(caught.value)
 
 
