@@ -74,9 +74,9 @@ class StudentConfig:
     """network: r18 r34 r50 r100 mbf mfn, a native student such as native16_1m, or onnx: the graph of an .onnx file.
 
     embedding_size: 0 takes the teacher's width, or that of the .onnx file. student_init: None, or a run folder or .pt file of the
-    same network to start from; of network="onnx" an .onnx file, None for the teacher's. student_input: how that file is fed, as
-    teacher_input. freeze: None, or "trunk": all layers
-    before the embedding layers keep their weights and BatchNorm statistics (models/freeze.py). batchnorm: "train" measures
+    same network to start from; of network="onnx" an .onnx file, None for the teacher's. student_input: how that file is fed;
+    None for teacher_input where it is the teacher's file, else for the file's rules. freeze: None, or "trunk": all layers before
+    the embedding layers keep their weights and BatchNorm statistics (models/freeze.py). batchnorm: "train" measures
     BatchNorm statistics on the student's batches, "frozen" keeps those it starts with, "auto" is "frozen" for network="onnx".
     """
 

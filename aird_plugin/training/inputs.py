@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aird_plugin.config.recipe import Recipe
+from aird_plugin.config.sections import TeacherConfig
 from aird_plugin.data.list_records import LIST_SUFFIXES
 from aird_plugin.evaluation.pair_files import check_pairs_file
 from aird_plugin.models.load import find_model
@@ -107,15 +108,22 @@ def target_files(recipe: Recipe) -> list[str]:
 
 
 def with_student_init(recipe: Recipe) -> Recipe:
-    """The recipe with the file that an ONNX student starts from: student_init, or the teacher's file."""
-    if recipe.student.network != ONNX or recipe.student.student_init:
+    """The recipe with the file that an ONNX student starts from, and how that is fed: the teacher's file as the teacher."""
+    if recipe.student.network != ONNX:
         return recipe
-    if not isinstance(recipe.teacher.teacher, str):
-        raise ValueError(
-            f"network='onnx' is built from an .onnx file: set student_init=FILE.onnx or teacher; got {recipe.teacher.teacher!r}"
-        )
-    own = {"student_init": recipe.teacher.teacher, "student_input": recipe.student.student_input or recipe.teacher.teacher_input}
-    return replace(recipe, student=replace(recipe.student, **own))
+    first = recipe.student.student_init or recipe.teacher.teacher
+    if not isinstance(first, str):
+        raise ValueError(f"network='onnx' is built from an .onnx file: set student_init=FILE.onnx or teacher; got {first!r}")
+    stated = recipe.student.student_input or stated_for(recipe.teacher, first)
+    return replace(recipe, student=replace(recipe.student, student_init=first, student_input=stated))
+
+
+def stated_for(spec: TeacherConfig, path: str) -> dict | None:
+    """How the recipe states that the teacher with the .onnx file of `path` is fed; None where no teacher has this file."""
+    file = find_model(path).file
+    inputs = spec.teacher_input if isinstance(spec.teacher_input, tuple) else (spec.teacher_input,) * len(spec.paths)
+    same = (given for own, given in zip(spec.paths, inputs, strict=True) if find_model(own).file.resolve() == file.resolve())
+    return next(same, None) if file.suffix == ".onnx" else None
 
 
 def with_target_files(recipe: Recipe) -> Recipe:

@@ -7,7 +7,7 @@ import pytest
 from aird_plugin.__main__ import main
 from aird_plugin.config.recipe import PATH_KEYS, from_flat, load
 from aird_plugin.data.pairs import read_pairs, write_pairs
-from aird_plugin.training.inputs import SOURCES, check_inputs, inputs_of, target_files
+from aird_plugin.training.inputs import SOURCES, check_inputs, inputs_of, target_files, with_student_init
 from aird_plugin.utils import devices
 from aird_plugin.utils.errors import MissingInputs
 
@@ -70,6 +70,46 @@ def test_every_input_path_has_a_source():
 def test_bare_target_name_is_looked_up_beside_the_training_set(recipe, pairs_file, tiny_run, target, expected, record):
     target, expected = (text.format(rec=tiny_run["rec"], pairs=pairs_file) for text in (target, expected))
     assert target_files(recipe(rec=tiny_run["rec"] + record, val_targets=(target,))) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"student_init": None}, {"color": "bgr"}),
+        ({"student_init": "{folder}/teacher.onnx"}, {"color": "bgr"}),
+        ({"student_init": "{folder}/folder"}, {"color": "bgr"}),
+        ({"student_init": "{folder}/link.onnx", "student_input": {"std": 128}}, {"std": 128}),
+        ({"student_init": "{folder}/link.onnx"}, {"color": "bgr"}),
+        ({"student_init": "{folder}/other/other.onnx"}, None),
+        ({"student_init": "{folder}/other/other.onnx", "teacher": ("{folder}/teacher.onnx", "{folder}/other")}, {"color": "bgr"}),
+        (
+            {
+                "student_init": "{folder}/other",
+                "teacher": ("{folder}/teacher.onnx", "{folder}/other/other.onnx"),
+                "teacher_input": (None, {"std": 64}),
+            },
+            {"std": 64},
+        ),
+    ],
+)
+def test_the_teachers_file_as_a_student_is_fed_as_the_teacher(recipe, tmp_path, keys, expected):
+    """By whatever path it is named; another file is fed by its own rules."""
+    for file in ("teacher.onnx", "other/other.onnx"):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    (tmp_path / "link.onnx").symlink_to(tmp_path / "teacher.onnx")
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "teacher.onnx").symlink_to(tmp_path / "teacher.onnx")
+
+    def filled(value):
+        if isinstance(value, tuple):
+            return tuple(map(filled, value))
+        return value.replace("{folder}", str(tmp_path)) if isinstance(value, str) else value
+
+    own = {"network": "onnx", "teacher": "{folder}/teacher.onnx", "teacher_network": None, "teacher_input": {"color": "bgr"}}
+    made = with_student_init(recipe(**{key: filled(value) for key, value in (own | keys).items()}))
+    assert made.student.student_input == expected
 
 
 def test_unusable_pairs_are_rejected_before_training(recipe, pairs_file, tmp_path):
