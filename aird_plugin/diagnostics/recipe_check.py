@@ -53,7 +53,7 @@ def check_contents(recipe: Recipe) -> Iterator[Diagnostic]:
     if teacher is not None:
         yield Diagnostic("ok", f"{teacher.path}: {teacher.dim}-d embeddings")
     if recipe.student.network == ONNX:
-        student = load_onnx_student(recipe.student.student_init)
+        student = load_onnx_student(recipe.student.student_init, recipe.student.student_input)
         parameters = sum(parameter.numel() for parameter in student.parameters())
         yield Diagnostic("ok", f"{recipe.student.student_init}: trainable, {parameters:,} parameters, {student.dim}-d embeddings")
     elif recipe.student.student_init:

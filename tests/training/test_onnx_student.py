@@ -24,6 +24,7 @@ from tests.skips import needs
 
 onnx = needs("onnx")
 needs("onnxruntime")
+from tests.models.onnx_variants import write_variant  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -167,3 +168,14 @@ def test_doctor_opens_the_file_as_a_student(keys, tmp_path, capsys):
     recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
     main(["doctor", str(recipe)])
     assert "teacher.onnx: trainable, " in capsys.readouterr().out
+
+
+def test_doctor_feeds_the_student_as_the_recipe_states(keys, tmp_path, capsys):
+    file = tmp_path / "two.onnx"
+    write_variant(keys["teacher"], file, "two embeddings")
+    recipe = tmp_path / "own.py"
+    own = keys | {"student_init": str(file), "student_input": {"output": "features"}}
+    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({own!r})\n")
+    main(["doctor", str(recipe)])
+    out = capsys.readouterr().out
+    assert "two.onnx: trainable, " in out and "outputs that can be the embedding" not in out
