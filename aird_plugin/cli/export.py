@@ -97,8 +97,9 @@ def print_result(result: "ExportResult", server: bool) -> None:
     """A line per file; warnings and errors to stderr."""
     out = result.folder
     for file in result.files:
-        insightface = "not checked (pip install insightface)" if file.insightface is None else f"{file.insightface:.6f}"
-        text = f"minimum cosine to the student {file.onnxruntime:.6f} in onnxruntime, {insightface} in InsightFace"
+        cosine = file.insightface
+        insightface = f"not checked: {cosine}" if isinstance(cosine, str) else f"{cosine:.6f} in InsightFace"
+        text = f"minimum cosine to the student {file.onnxruntime:.6f} in onnxruntime, {insightface}"
         print(f"{out / file.file}: {file.side} px, {text}")
     for one in result.int8:
         text = f"{one.accuracy:.2f}% on {one.pairs} at {one.px} px (fp32 {one.accuracy_fp32:.2f})"

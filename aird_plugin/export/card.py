@@ -6,10 +6,15 @@ from pathlib import Path
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.export.origin import name_of, origin
 from aird_plugin.export.thresholds import as_markdown
+from aird_plugin.export.usage import own_usage, usage
+from aird_plugin.models.onnx_teacher import OnnxTeacher
 
 
-def model_card(name: str, metadata: dict, rows: list[dict], result) -> str:
-    """The card of an exported student. metadata: the run's recipe.json; rows: its verification; result: `folder.ExportResult`."""
+def model_card(name: str, metadata: dict, rows: list[dict], result, wide: OnnxTeacher) -> str:
+    """The card of an exported student.
+
+    metadata: the run's recipe.json. rows: its verification. result: `folder.ExportResult`. wide: the 112 px file.
+    """
     files = result.files
     thresholds = ["## Thresholds", as_markdown(result.thresholds)] if result.thresholds else []
     parts = [
@@ -19,7 +24,7 @@ def model_card(name: str, metadata: dict, rows: list[dict], result) -> str:
         file_table(files),
         int8_table(result.int8),
         "## Use",
-        usage(name, files),
+        usage(name, files) if wide.takes_usual_input else own_usage(name, wide),
         CENTERED if result.centered else "",
         *thresholds,
         "## Accuracy",
@@ -45,16 +50,27 @@ def summary(metadata: dict) -> str:
     size = f"{metadata['input_size']} px images" if native else "112 px images; smaller ones are upsampled to that size"
     return (
         f"A face recognition network ({metadata['network']}, {metadata['parameters']:,} parameters, "
-        f"{metadata['embedding_size']}-d embeddings) trained on {metadata['px']} px images. Input: {size}. "
+        f"{metadata['embedding_size']}-d embeddings) trained on {training_sizes(metadata)}. Input: {size}. "
         f"Resize: {metadata['resize']}."
     )
+
+
+def training_sizes(metadata: dict) -> str:
+    """The px of the training images, in words."""
+    recipe, px = metadata["recipe"], metadata["px"]
+    if recipe.get("px_range"):
+        smallest, largest = recipe["px_range"]
+        share = recipe.get("untouched")
+        untouched = f", {share:.1%} of them untouched at {FACE_SIDE} px" if share else ""
+        return f"images of {smallest} to {largest} px{untouched}"
+    return " and ".join(map(str, [px, *recipe.get("also_px", ())])) + " px images"
 
 
 def file_table(files: list) -> str:
     """Each file with its minimum cosine to the trained network."""
     lines = ["| file | input | onnxruntime against torch | InsightFace against torch |", "|---|---|---|---|"]
     for file in files:
-        cosine = "not installed at export" if file.insightface is None else f"{file.insightface:.6f}"
+        cosine = file.insightface if isinstance(file.insightface, str) else f"{file.insightface:.6f}"
         lines.append(f"| `{file.file}` | {file.side} px | {file.onnxruntime:.6f} | {cosine} |")
     note = """Minimum cosine over the verification images; below 0.9999 a file is not written. arcface_torch's challenge checker
 (`ArcFaceORT.check`) accepts the 112 px file within its time limit; it rejects int8 weights and other input sizes.
@@ -70,25 +86,6 @@ def int8_table(int8: list) -> str:
     for one in int8:
         lines.append(f"| `{one.file}` | {one.side} px | {one.pairs} | {one.px} | {one.accuracy:.2f} | {one.accuracy_fp32:.2f} |")
     return "\n".join(lines)
-
-
-def usage(name: str, files: list) -> str:
-    """How to use the files, without this project installed."""
-    text = (
-        f"Copy this folder to `~/.insightface/models/{name}`; with an InsightFace detector in it (`det_10g.onnx`),\n"
-        f"`FaceAnalysis(name={name!r})` loads it. Without a detector, on aligned 112 px BGR crops:\n\n"
-        "```python\nfrom insightface.model_zoo import get_model\n"
-        f"model = get_model('{name}/{name}.onnx')\nfeatures = model.get_feat(crops)   # not normalised; compare by cosine\n```"
-    )
-    native = next((file for file in files if file.side != FACE_SIDE), None)
-    if native is None:
-        return text
-    return text + (
-        f"\n\nThe 112 px file downsamples to {native.side} px in its graph. For images of {native.side} px use\n"
-        f"`{native.file}`, which InsightFace 2.1 loads by its manifest:\n\n"
-        f"```python\nmodel = get_model('{name}/native', model_task='recognition')\n"
-        f"features = model.get_feat(small_crops)   # {native.side} px, BGR\n```"
-    )
 
 
 def accuracy(rows: list[dict]) -> str:

@@ -16,6 +16,8 @@ from aird_plugin.data.records import decode_face, open_records
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 
 MIN_COSINE = 0.9999
+# Why a file was not compared with InsightFace.
+NOT_INSTALLED, FED_OTHERWISE = "InsightFace is not installed", "InsightFace feeds it another way"
 
 
 def sample_faces(path: str | list[str], count: int) -> np.ndarray:
@@ -62,21 +64,21 @@ def compare_onnxruntime(network: OnnxTeacher, images_NSSC: np.ndarray, expected_
 
 def compare_insightface(
     network: OnnxTeacher, images_NSSC: np.ndarray, expected_ND: np.ndarray, manifest: bool = False
-) -> float | None:
-    """The same with `insightface.model_zoo.get_model(...).get_feat`.
+) -> float | str:
+    """The same with `insightface.model_zoo.get_model(...).get_feat`, or why it was not compared.
 
-    None where InsightFace is not installed, and for a file that InsightFace feeds another way than it needs.
+    The reasons are `NOT_INSTALLED`, and `FED_OTHERWISE` for a file that needs another input than InsightFace gives it.
 
     manifest: load the file's folder by its manifest V2 (InsightFace 2.1), which a file of another side than 112 needs.
     Raises ValueError where InsightFace does not load the file as a recognition model, or its embeddings differ.
     """
+    if not manifest and not network.takes_usual_input:
+        return FED_OTHERWISE
     try:
         from insightface.model_zoo import get_model
     except ImportError:
-        return None
+        return NOT_INSTALLED
     file = network.path
-    if not manifest and network.input != network.usual_input:
-        return None
     if manifest:
         model = get_model(str(file.parent), model_task="recognition", providers=["CPUExecutionProvider"])
     else:
@@ -88,6 +90,7 @@ def compare_insightface(
     size = network.fixed_batch or len(images)
     batches = [images[start : start + size] for start in range(0, len(images) - size + 1, size)]
     features_ND = np.concatenate([model.get_feat(batch) for batch in batches])
+    features_ND = features_ND.reshape(len(features_ND), -1)
     return _require(minimum_cosine(features_ND, expected_ND[: len(features_ND)]), f"{file} in InsightFace")
 
 

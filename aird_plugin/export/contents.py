@@ -10,12 +10,12 @@ from aird_plugin.models.training_means import TrainingMeans
 
 @dataclass(frozen=True)
 class VerifiedFile:
-    """An exported file. onnxruntime, insightface: minimum cosine to the student, None without InsightFace."""
+    """An exported file. onnxruntime, insightface: minimum cosine to the student, or why it was not compared with InsightFace."""
 
     file: str
     side: int
     onnxruntime: float
-    insightface: float | None
+    insightface: float | str
 
 
 @dataclass

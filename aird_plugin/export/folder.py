@@ -25,7 +25,7 @@ from aird_plugin.export.card import model_card
 from aird_plugin.export.check import compare_insightface, compare_onnxruntime, resize_to_side
 from aird_plugin.export.contents import ExportOptions, ExportResult, VerifiedFile
 from aird_plugin.export.graph import write_onnx, write_student
-from aird_plugin.export.manifests import write_package_manifest, write_server_folder
+from aird_plugin.export.manifests import check_server_input, write_package_manifest, write_server_folder
 from aird_plugin.export.origin import origin
 from aird_plugin.export.quantise import Int8Rejected, Quantised, compare_accuracy, quantise
 from aird_plugin.models.file_formats import save_safetensors
@@ -68,6 +68,7 @@ def export_student(
         if options.int8_pairs:
             write_int8_files(result, partial, files, images_NHWC, metadata["px"], options.int8_pairs)
         if options.server_detector:
+            check_server_input(files[0])
             write_server_folder(partial / "server", files[0].path, options.server_detector, expected_ND.shape[1])
         if options.threshold_pairs:
             result.thresholds = write_thresholds(partial, files[-1], files[0], weights["weights"], options)
@@ -75,7 +76,7 @@ def export_student(
             save_safetensors(partial / "model.safetensors", student.state_dict())
         if options.means:
             write_means_beside(partial, options.means, result.centered)
-        write_atomically(partial / "MODEL_CARD.md", model_card(out.name, metadata, rows, result).encode())
+        write_atomically(partial / "MODEL_CARD.md", model_card(out.name, metadata, rows, result, files[0]).encode())
         if out.exists():
             out.rmdir()
         partial.rename(out)

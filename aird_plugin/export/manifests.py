@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.utils.files import write_atomically
 
 PREPROCESSING = "insightface-arcface-1"
@@ -52,6 +53,15 @@ def write_server_folder(folder: Path, recogniser: Path, detector: Path, width: i
             "license": LICENSE,
         },
     )
+
+
+def check_server_input(recogniser: OnnxTeacher) -> None:
+    """Raise ValueError for a recogniser that the Server would feed another way than it needs."""
+    if not recogniser.takes_usual_input:
+        raise ValueError(
+            f"--server: InsightFace Server feeds a recogniser by InsightFace's rule, and this one takes {recogniser.input}; "
+            "leave --server out"
+        )
 
 
 def check_detector(detector: Path, name: str) -> None:

@@ -74,7 +74,8 @@ def recorded_input(path: Path, model) -> TeacherInput:
 def resolve_input(path: Path, model, graph: GraphInput, stated: TeacherInput) -> tuple[TeacherInput, TeacherInput]:
     """The complete input, and the usual one: the same graph by InsightFace's rule alone.
 
-    stated: by the user, or else recorded in the file. Prints a note where the graph's first operations contradict that rule and mean and std are not stated.
+    stated: by the user, or else recorded in the file. Prints a note where the graph's first operations contradict that rule and
+    mean and std are not stated.
     """
     by_name = LEVELS[RAW if normalises_inside(model) or graph.declared.dtype == "uint8" else CENTRED]
     usual = graph.declared.over(by_name)

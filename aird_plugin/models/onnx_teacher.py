@@ -40,6 +40,13 @@ class OnnxTeacher(Teacher):
         self.fixed_batch, self.dims = self._probe(graph.batch)
         self._choose_output()
 
+    @property
+    def takes_usual_input(self) -> bool:
+        """Whether InsightFace feeds the file as it needs, and takes the right output."""
+        own, square = self.input, (self.input_size,) * 2
+        standard = (own.layout, own.dtype, own.size) == ("nchw", "float32", square) and not self.unused_inputs
+        return standard and own == self.usual_input
+
     def embed_inputs(self, inputs_B3HW: Tensor) -> Tensor:
         """See `Teacher.embed_inputs`."""
         inputs = self.input.apply(inputs_B3HW.detach().float().cpu()).contiguous().numpy()

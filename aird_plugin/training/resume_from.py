@@ -36,7 +36,7 @@ def is_begun(recipe: Recipe) -> bool:
 
 
 def check_resume_from(recipe: Recipe, student: nn.Module, embedding_size: int) -> None:
-    """ValueError where the other run does not fit: it is this one, or has another network, input, width or number of identities."""
+    """ValueError where the other run does not fit: it is this one, or differs in network, input, width or identities."""
     source = recipe.run.resume_from
     if not source or is_begun(recipe):
         return

@@ -14,8 +14,10 @@ from aird_plugin.evaluation.embed import embed
 from aird_plugin.export.check import minimum_cosine
 from aird_plugin.models.load import load_model, load_onnx_student
 from aird_plugin.models.teacher_input import TeacherInput
+from aird_plugin.recognition.networks import open_models
 from aird_plugin.training.loop import train
 from aird_plugin.training.run_folder import check_same_start
+from tests.export.test_export import stand_in_detector
 from tests.models.onnx_files import network, write_network
 from tests.skips import needs
 
@@ -91,7 +93,7 @@ def test_an_adapted_run_is_fed_as_in_training(fed, tmp_path, pairs_file):
     assert load_model(tmp_path / "adapted").input == fed.input
 
 
-def test_an_exported_file_is_fed_as_in_training(fed, tmp_path, noise_faces):
+def test_an_exported_file_is_fed_as_in_training(fed, tmp_path, noise_faces, capsys):
     assert main(["export", str(fed.run), "--out", str(tmp_path / "better"), "--count", "8"]) == 0
     shutil.copy(tmp_path / "better" / "better.onnx", tmp_path / "alone.onnx")
     images_NHWC = noise_faces(3)
@@ -99,3 +101,18 @@ def test_an_exported_file_is_fed_as_in_training(fed, tmp_path, noise_faces):
     expected_ND = embed(load_model(fed.run), images_NHWC, flip=False, label="")
     found_ND = embed(load_model(tmp_path / "alone.onnx"), images_NHWC, flip=False, label="")
     assert minimum_cosine(found_ND, expected_ND) > 0.999999
+    out = capsys.readouterr().out
+    assert "1.000000 in onnxruntime, not checked: InsightFace feeds it another way" in out
+    card = (tmp_path / "better" / "MODEL_CARD.md").read_text()
+    words = f"Input: color={fed.input.color}, mean=127.5, std={fed.input.std[0]}, "
+    assert "| InsightFace feeds it another way |" in card and words in card and "get_model(" not in card
+    [network] = open_models([tmp_path / "better"]).networks
+    assert network.model.input == load_model(tmp_path / "alone.onnx").input
+
+
+def test_insightface_server_is_refused_a_file_that_it_feeds_another_way(fed, tmp_path, capsys):
+    stand_in_detector(tmp_path / "det.onnx")
+    options = ["--out", str(tmp_path / "better"), "--count", "8", "--server", str(tmp_path / "det.onnx")]
+    assert main(["export", str(fed.run), *options]) == 1
+    assert "InsightFace Server feeds a recogniser by InsightFace's rule, and this one takes color=" in capsys.readouterr().err
+    assert not (tmp_path / "better").exists()
