@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from aird_plugin.cli.model_arguments import add_network_arguments
+from aird_plugin.cli.model_arguments import add_network_arguments, read_inputs
 
 EPILOG = """\
 PAIRS is an InsightFace .bin of images of people whom the networks were not trained on: 1,000 impostor pairs support a
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     sides = check_sides(args.px) if args.px else SIDES
     check_pairs_file(args.pairs, images=False)
     check_impostors(args.pairs)
-    networks = open_models(find_sources(args.models, args.root), args.device).networks
+    networks = open_models(find_sources(args.models, args.root), args.device, read_inputs(args.model_input)).networks
     out = args.out or beside(networks[-1].model.path)
     check_place(out)
     section = measure(networks, networks[-1], args.pairs, sides)

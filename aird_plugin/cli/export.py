@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aird_plugin.cli.input_arguments import INPUT_FLAGS, parse_input
+
 if TYPE_CHECKING:
     from aird_plugin.export.contents import ExportResult
 
@@ -25,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="with --thresholds: the HR recogniser .onnx that `aird recognise` uses for larger faces; also measure it, and the "
         "student against its embeddings",
     )
+    add("--teacher-input", **INPUT_FLAGS["--teacher-input"])
     add("--server", metavar="DETECTOR", type=Path, help="also write a folder for InsightFace Server with this .onnx detector")
     add(
         "--training-centre",
@@ -51,8 +54,9 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.training.run_folder import read_metadata
 
     folder, out = check_arguments(args)
+    given = parse_input("--teacher-input", args.teacher_input, args.teacher)
     student = load_model(folder)
-    teacher = load_teacher(args.teacher) if args.teacher else None
+    teacher = load_teacher(args.teacher, teacher_input=given) if args.teacher else None
     if teacher and (problem := foreign_teacher(folder, student, teacher)):
         raise ValueError(problem)
     metadata = read_metadata(folder)
@@ -65,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if means and teacher and not isinstance(student, OnnxNetwork):
         # Without a mean of the HR recogniser, thresholds against it would mean nothing.
         means.center("teacher", teacher)
-    options = ExportOptions(args.int8, args.thresholds, args.teacher, args.server, means, args.safetensors)
+    options = ExportOptions(args.int8, args.thresholds, args.teacher, args.server, means, args.safetensors, given)
     result = export_student(student, metadata, out, images_NHWC, rows, options)
     print_result(result, args.server is not None)
     return 1 if result.rejected else 0

@@ -3,9 +3,11 @@
 import argparse
 from typing import Any
 
+from aird_plugin.cli.input_arguments import FORM, parse_input
+
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add --models, --root and --device."""
+    """Add --models, --model-input, --root and --device."""
     add = parser.add_argument
     add(
         "--models",
@@ -14,6 +16,13 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         default=["buffalo_l"],
         help="an InsightFace pack (name or folder), folders of `aird export`, .onnx files: a detector, the HR recogniser, "
         "students in its coordinates. default: buffalo_l",
+    )
+    add(
+        "--model-input",
+        metavar="MODEL=HOW",
+        action="append",
+        default=[],
+        help=f"how a network is fed, where its file does not show it, for example w600k_r50=color=bgr. {FORM}",
     )
     add("--root", metavar="DIR", default="~/.insightface", help="the folder of models/PACK. default: ~/.insightface")
     add("--device", metavar="NAME", choices=("cpu", "cuda"), default="cpu", help="cpu or cuda. default: cpu")
@@ -59,8 +68,9 @@ def open_analysis(args: argparse.Namespace, detect: bool = True) -> Any:
     if args.det_size is not None and (args.det_size <= 0 or args.det_size % STRIDE):
         raise ValueError(f"--det-size must be a multiple of {STRIDE} above 0, got {args.det_size}")
     providers = [CUDA, CPU] if args.device == "cuda" else [CPU]
+    limits, inputs = read_limits(args.limit), read_inputs(args.model_input)
     analysis = TinyFaceAnalysis(
-        args.models, args.root, providers=providers, limits=read_limits(args.limit), thresholds=args.thresholds
+        args.models, args.root, providers=providers, limits=limits, thresholds=args.thresholds, inputs=inputs
     )
     if not detect:
         return analysis
@@ -81,6 +91,17 @@ def read_limits(words: list[str]) -> dict[str, float]:
         if not equals or not name:
             raise ValueError(f"--limit takes STUDENT=PX, for example tiny_faces=28; got {word!r}")
     return limits
+
+
+def read_inputs(words: list[str]) -> dict[str, dict[str, Any]]:
+    """MODEL=HOW words as a dict of what `TeacherInput.of` takes. ValueError for another form."""
+    inputs = {}
+    for word in words:
+        name, equals, how = word.partition("=")
+        if not equals or not name or not ("=" in how or how.startswith("{")):
+            raise ValueError(f"--model-input takes MODEL=HOW, for example w600k_r50=color=bgr; got {word!r}")
+        inputs[name] = parse_input("--model-input", how) or {}
+    return inputs
 
 
 def describe(analysis: Any) -> str:

@@ -7,12 +7,11 @@ from pathlib import Path
 from aird_plugin.export.contents import ExportOptions
 from aird_plugin.export.thresholds import threshold_table
 from aird_plugin.models.onnx_teacher import OnnxTeacher
-from aird_plugin.models.recorded import weights_of
 from aird_plugin.models.training_means import TrainingMeans, write_means
 from aird_plugin.recognition.calibration import SECTION
 from aird_plugin.recognition.centring import center_hr, centered, is_centered
 from aird_plugin.recognition.measure import measure
-from aird_plugin.recognition.networks import Network
+from aird_plugin.recognition.networks import Network, open_hr
 from aird_plugin.utils.files import file_sha256, write_atomically
 
 
@@ -25,8 +24,7 @@ def write_thresholds(root: Path, smallest: OnnxTeacher, wide: OnnxTeacher, weigh
     means = options.means if is_centered(student) else None
     networks = [centered(student, None) if means else student]
     if options.threshold_teacher:
-        model = OnnxTeacher(options.threshold_teacher, "cpu")
-        hr = Network(model.path.stem, model, weights_of(model.path, model) or model.sha256)
+        hr = open_hr(options.threshold_teacher, "cpu", options.teacher_input)
         networks.append(center_hr(hr, means) if means else hr)
     table = threshold_table(wide, options.threshold_pairs) | {"sha256": wide.sha256, "weights": weights}
     table[SECTION] = measure(networks, networks[-1], options.threshold_pairs)

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from aird_plugin.export.quantise import Quantised
 from aird_plugin.models.training_means import TrainingMeans
@@ -35,7 +35,8 @@ class ExportOptions(NamedTuple):
     """What to write besides the files of a student.
 
     int8_pairs: also int8 files, calibrated on the images and evaluated on these pairs. threshold_pairs: pairs for the table of
-    thresholds; threshold_teacher: also measure this HR recogniser, and the student against its embeddings.
+    thresholds; threshold_teacher: also measure this HR recogniser, fed as `teacher_input` states (None: by the rules), and the
+    student against its embeddings.
     server_detector: also a folder for InsightFace Server with this detector, checked by `check_detector`.
     means: None, or the run's training means: the files subtract the student's in their graph. The graph of an .onnx student stays
     as it was, and its mean is beside it. safetensors: also the student's weights, model.safetensors.
@@ -47,3 +48,4 @@ class ExportOptions(NamedTuple):
     server_detector: Path | None = None
     means: TrainingMeans | None = None
     safetensors: bool = False
+    teacher_input: dict[str, Any] | None = None

@@ -72,22 +72,22 @@ def recorded_input(path: Path, model) -> TeacherInput:
 
 
 def resolve_input(path: Path, model, graph: GraphInput, stated: TeacherInput) -> tuple[TeacherInput, TeacherInput]:
-    """The complete input, and the usual one: the same graph by InsightFace's rule alone.
+    """The input by the file's own rules, whatever is stated, and the usual one: the same graph by InsightFace's rule alone.
 
-    stated: by the user, or else recorded in the file. Prints a note where the graph's first operations contradict that rule and
-    mean and std are not stated.
+    Prints a note where the graph's first operations contradict that rule and neither the user nor the file states mean and std.
     """
     by_name = LEVELS[RAW if normalises_inside(model) or graph.declared.dtype == "uint8" else CENTRED]
     usual = graph.declared.over(by_name)
     shown = LEVELS.get(grey_levels(model, graph.name) or "", by_name) if graph.declared.dtype != "uint8" else by_name
-    explicit = stated.over(manifest_input(path))
+    own = recorded_input(path, model).over(manifest_input(path))
+    explicit = stated.over(own)
     if shown != by_name and explicit.mean is None and explicit.std is None:
         print(
             f"note: {path.name}: its first operations show an input of {_words(shown)}, InsightFace's rule of node names one of "
             f"{_words(by_name)}; fed {_words(shown)}. State mean and std to choose ({HOW})",
             file=sys.stderr,
         )
-    return explicit.over(shown).over(usual), usual
+    return own.over(shown).over(usual), usual
 
 
 def manifest_input(path: Path) -> TeacherInput:

@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,14 +32,19 @@ class OnnxTeacher(Teacher):
         model = read_onnx(path)
         check_external_data(path, model)
         self.session = _open_session(path, self.device)
-        given = self.stated.over(recorded_input(path, model))
-        graph = image_input(path, self.session, model, given)
+        graph = image_input(path, self.session, model, self.stated.over(recorded_input(path, model)))
         self.input_name, self.unused_inputs = graph.name, graph.unused
-        self.input, self.usual_input = resolve_input(path, model, graph, given)
+        self.file_input, self.usual_input = resolve_input(path, model, graph, self.stated)
+        self.input = self.stated.over(self.file_input)
         self.input_size = max(self.input.size)
         self.output_names = [one.name for one in self.session.get_outputs()]
         self.fixed_batch, self.dims = self._probe(graph.batch)
         self._choose_output()
+
+    @property
+    def restated(self) -> dict[str, Any]:
+        """What is stated about the input and differs from the file's own rules."""
+        return self.input.describe(self.file_input)
 
     @property
     def takes_usual_input(self) -> bool:
@@ -105,6 +111,8 @@ class OnnxTeacher(Teacher):
             raise ValueError(f"{self.path} has {len(names)} outputs that can be the embedding: {listed}; {what} ({HOW})")
         self.input = TeacherInput(output=wanted).over(self.input)
         self.usual_input = TeacherInput(output=self.output_names[0]).over(self.usual_input)
+        if len(names) == 1:
+            self.file_input = self.file_input.over(TeacherInput(output=names[0]))
         self.dim = self.dims[wanted]
 
     def _arguments(self) -> tuple:

@@ -32,6 +32,7 @@ class TinyFaceAnalysis:
     limits: student's name -> px below which it embeds a face; larger faces go to the HR recogniser. By default the px at which
         the measurements cross, else 28 (docs/recognise.md).
     thresholds: a file of `aird calibrate`. By default those beside the models, and those of the exports.
+    inputs: network's name -> how it is fed, such as {"color": "bgr"}, where its file's rules do not find out (docs/teacher.md).
 
     All networks must embed into the same coordinates. Raises FileNotFoundError (nothing is downloaded), and ValueError for
     networks that do not belong together, thresholds of other networks, unknown limits, no detection, or other providers.
@@ -46,6 +47,7 @@ class TinyFaceAnalysis:
         providers: Sequence[str] | None = None,
         limits: Mapping[str, float] | None = None,
         thresholds: str | Path | None = None,
+        inputs: Mapping[str, Any] | None = None,
     ):
         self.providers = tuple(providers or (CPU,))
         if set(self.providers) - {CPU, CUDA}:
@@ -54,7 +56,7 @@ class TinyFaceAnalysis:
         if DETECTION not in allowed:
             raise ValueError(f"allowed_modules must have {DETECTION!r}, got {allowed_modules!r}")
         device = "cuda" if self.providers[0] == CUDA else "cpu"
-        self.models = open_models(find_sources(name, root), device, RECOGNITION in allowed)
+        self.models = open_models(find_sources(name, root), device, inputs, RECOGNITION in allowed)
         sections = find_sections(self.models.networks, thresholds)
         self.calibration = Calibration(*(section["entries"] for section in sections))
         self.limits = find_limits(self.models, self.calibration, limits)

@@ -1,6 +1,8 @@
 """The models of a run: a detector, the HR recogniser, and exported students in its coordinates, found in folders and files."""
 
-from collections.abc import Sequence
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +17,7 @@ from aird_plugin.models.coordinates import foreign_teacher, named, share_coordin
 from aird_plugin.models.onnx_file import METADATA, read_onnx
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.recorded import recorded_metadata, weights_of
+from aird_plugin.models.teacher_input import TeacherInput
 from aird_plugin.models.training_means import subtract_mean
 from aird_plugin.recognition.centring import center_all
 from aird_plugin.utils.files import file_sha256
@@ -87,27 +90,54 @@ def find_sources(name: str | Path | Sequence[str | Path], root: str | Path) -> l
     return found
 
 
-def open_models(sources: list[Path], device: str | torch.device = "cpu", recognition: bool = True) -> Models:
+def open_models(
+    sources: list[Path],
+    device: str | torch.device = "cpu",
+    inputs: Mapping[str, Any] | None = None,
+    recognition: bool = True,
+) -> Models:
     """Open the networks of the sources. Of a folder's recognisers the first by name is the HR one, as in InsightFace.
 
-    Where a student's graph subtracts its training mean, the others subtract theirs. recognition: False opens none of them.
+    Where a student's graph subtracts its training mean, the others subtract theirs.
+    inputs: name of a network -> how it is fed (`TeacherInput`, or its dict), where its file's own rules do not find out.
+    recognition: False opens none of the networks.
 
     Raises ValueError where there is no recogniser, or a second one among the files, where a student was trained in other
-    coordinates than the HR recogniser's or the other students', where only some can be centered, and for damaged files or
-    thresholds of another model.
+    coordinates than the HR recogniser's or the other students', where only some can be centered, and for damaged files,
+    thresholds of another model, or inputs of a network that is not there.
     """
     found = [(file, kind, source.is_file()) for source in sources for file, kind in _files(source)]
     detector = next((file for file, kind, _ in found if kind == DETECTION), None)
     if not recognition:
         return Models(detector, None, [])
-    students = [_open_student(file, device) for file, kind, _ in found if kind == STUDENT]
-    hr = _open_hr([(file, is_named) for file, kind, is_named in found if kind == RECOGNITION], device)
+    inputs = inputs or {}
+    students = [_open_student(file, device, inputs) for file, kind, _ in found if kind == STUDENT]
+    hr_file = _hr_file([(file, is_named) for file, kind, is_named in found if kind == RECOGNITION])
+    hr = open_hr(hr_file, device, inputs.get(hr_file.stem)) if hr_file else None
     students = list({student.identity: student for student in students}.values())
     if not students and not hr:
         raise ValueError(f"no recogniser in {', '.join(map(str, sources))}; {GIVE}")
+    names = [network.name for network in (*students, *([hr] if hr else []))]
+    if unknown := set(inputs) - set(names):
+        raise ValueError(f"an input is stated for {', '.join(sorted(unknown))}; the networks are {', '.join(names)}")
     _check_coordinates(Models(detector, hr, students))
     students, hr = center_all(students, hr)
     return Models(detector, hr, students)
+
+
+def open_hr(file: Path, device: str | torch.device = "cpu", stated: Any = None) -> Network:
+    """An HR recogniser. stated: how it is fed (`TeacherInput`, or its dict); None for the rules."""
+    model = OnnxTeacher(file, device, TeacherInput.of(stated, "input"))
+    return Network(file.stem, model, _identity(file, model))
+
+
+def _identity(file: Path, model: OnnxTeacher) -> str:
+    """The hash by which galleries and thresholds know a network: of its weights, else of its file.
+
+    A network that is fed in another way than by its file's rules has other embeddings, so its input is hashed too.
+    """
+    own = weights_of(file, model) or model.sha256
+    return hashlib.sha256(json.dumps([own, model.restated], sort_keys=True).encode()).hexdigest() if model.restated else own
 
 
 def _files(source: Path) -> list[tuple[Path, str]]:
@@ -136,8 +166,8 @@ def _kind(file: Path) -> str:
     return "" if sides & set(OTHER_TASKS) and FACE_SIDE not in sides else RECOGNITION
 
 
-def _open_hr(found: list[tuple[Path, bool]], device: str | torch.device) -> Network | None:
-    """The HR recogniser: the first one found. found: files, and whether the user named the file itself or its folder.
+def _hr_file(found: list[tuple[Path, bool]]) -> Path | None:
+    """The file of the HR recogniser: the first one found. found: files, and whether the user named the file itself or its folder.
 
     Raises ValueError where a further file was named: without the metadata of `aird export` it is no student.
     """
@@ -150,20 +180,19 @@ def _open_hr(found: list[tuple[Path, bool]], device: str | torch.device) -> Netw
                 f"{file} and {other} are both HR recognisers, of which there is one; leave one out. A student is a file of "
                 "`aird export`, whose metadata name its teacher"
             )
-    model = OnnxTeacher(file, device)
-    return Network(file.stem, model, weights_of(file, model) or model.sha256)
+    return file
 
 
-def _open_student(file: Path, device: str | torch.device) -> Network:
-    """An exported student, with the thresholds of its export where there are any."""
-    model = OnnxTeacher(file, device)
+def _open_student(file: Path, device: str | torch.device, inputs: Mapping[str, Any]) -> Network:
+    """An exported student, with the thresholds of its export where there are any. inputs: see `open_models`."""
     folder = file.parent.parent if file.parent.name in ("native", "int8") else file.parent
+    name = folder.name if file.parent.name == "native" else file.stem
+    model = OnnxTeacher(file, device, TeacherInput.of(inputs.get(name), "input"))
     thresholds: dict[str, Any] = {}
     if (folder / THRESHOLDS).is_file():
         thresholds = read_thresholds(folder / THRESHOLDS)
         check_owner(str(folder / THRESHOLDS), thresholds, str(file), model)
-    name = folder.name if file.parent.name == "native" else file.stem
-    return Network(name, model, weights_of(file, model) or model.sha256, thresholds)
+    return Network(name, model, _identity(file, model), thresholds)
 
 
 def _check_coordinates(models: Models) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from aird_plugin import Gallery
 from aird_plugin.__main__ import main
+from aird_plugin.cli.model_arguments import read_inputs
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.data.pairs import write_pairs
 from aird_plugin.data.synthetic.draw import draw_person
@@ -65,6 +66,37 @@ def test_hr_recogniser_alone_decides(hr, pairs, capsys):
     gallery = Gallery.enrol({"a": common.Face(probe | {"px": 112.0})}, analysis)
     [match] = gallery.search([probe], far=0.1)
     assert match.name == "a" and match.threshold == expected
+
+
+def test_thresholds_and_galleries_of_another_input_are_refused(hr, pairs, pack, photo_of, tmp_path, capsys):
+    bgr = ("--model-input", "hr=color=bgr")
+    assert calibrate(pairs, hr, more=bgr) == 0
+    with pytest.raises(ValueError, match="belongs to another model"):
+        TinyFaceAnalysis(hr)
+    assert TinyFaceAnalysis(hr, inputs={"hr": {"color": "bgr"}}).calibration.fars
+    (hr.parent / "hr.thresholds.json").unlink()
+    (tmp_path / "people").mkdir()
+    (tmp_path / "people" / "ann.jpg").write_bytes(encode_jpeg(photo_of(("large", 0, 0))))
+    models = ["--models", str(hr), str(pack / "det_markers.onnx")]
+    assert main(["enrol", str(tmp_path / "people"), "--out", str(tmp_path / "g.npz"), *models, *bgr]) == 0
+    recognise = ["recognise", str(tmp_path / "people" / "ann.jpg"), "--gallery", str(tmp_path / "g.npz"), *models, "--json"]
+    assert main(recognise) == 1
+    assert "error: " in capsys.readouterr().err
+    assert main([*recognise, *bgr]) == 0
+    assert '"network": "hr"' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("words", ["color=bgr", "hr", "=color=bgr", "hr=bgr"])
+def test_model_input_names_the_model(words):
+    with pytest.raises(ValueError, match="--model-input takes MODEL=HOW, for example w600k_r50=color=bgr"):
+        read_inputs([words])
+
+
+def test_model_input_takes_several_models_and_json():
+    assert read_inputs(['hr={"std": 64}', "b=mean=(1, 2, 3),color=bgr"]) == {
+        "hr": {"std": 64},
+        "b": {"mean": (1, 2, 3), "color": "bgr"},
+    }
 
 
 def test_students_and_hr_are_measured_together(pack, pairs, tmp_path):

@@ -2,10 +2,12 @@
 
 import shutil
 
+import numpy as np
 import pytest
 
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
 from aird_plugin.recognition.networks import find_sources, open_models
+from aird_plugin.utils.files import file_sha256
 from tests.recognition.conftest import write_export, write_hr
 from tests.skips import needs
 
@@ -84,3 +86,21 @@ def test_thresholds_of_another_model_are_refused(pack, tmp_path):
 def test_other_providers_are_refused(pack):
     with pytest.raises(ValueError, match="providers must be among"):
         TinyFaceAnalysis(pack, providers=["TensorrtExecutionProvider"])
+
+
+def test_stated_input_feeds_the_network_and_is_part_of_its_identity(pack, tmp_path, noise_faces):
+    file = shutil.copy(pack / "hr.onnx", tmp_path)
+    [plain] = open_models([tmp_path]).networks
+    [bgr] = open_models([tmp_path], inputs={"hr": {"color": "bgr"}}).networks
+    images_NHWC = noise_faces(2)
+    np.testing.assert_array_equal(bgr.embed(np.ascontiguousarray(images_NHWC[..., ::-1])), plain.embed(images_NHWC))
+    same = {"color": "rgb", "mean": 127.5, "output": 0}
+    [usual] = open_models([tmp_path], inputs={"hr": same}).networks
+    assert plain.identity == usual.identity == file_sha256(file) != bgr.identity
+    [again] = open_models([tmp_path], inputs={"hr": {"color": "bgr", "std": 127.5}}).networks
+    assert bgr.identity == again.identity
+
+
+def test_input_of_an_unknown_network_is_refused(pack):
+    with pytest.raises(ValueError, match="an input is stated for other; the networks are tiny, hr"):
+        open_models([pack], inputs={"other": {"color": "bgr"}})

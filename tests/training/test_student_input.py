@@ -15,6 +15,7 @@ from aird_plugin.export.check import minimum_cosine
 from aird_plugin.models.load import load_model, load_onnx_student
 from aird_plugin.models.teacher_input import TeacherInput
 from aird_plugin.recognition.networks import open_models
+from aird_plugin.recognition.threshold_files import find_sections
 from aird_plugin.training.loop import train
 from aird_plugin.training.run_folder import check_same_start
 from tests.export.test_export import stand_in_detector
@@ -108,6 +109,21 @@ def test_an_exported_file_is_fed_as_in_training(fed, tmp_path, noise_faces, caps
     assert "| InsightFace feeds it another way |" in card and words in card and "get_model(" not in card
     [network] = open_models([tmp_path / "better"]).networks
     assert network.model.input == load_model(tmp_path / "alone.onnx").input
+
+
+def test_thresholds_with_the_teacher_are_of_the_teacher_as_it_is_fed(fed, tmp_path, pairs_file, capsys):
+    """`aird recognise` finds them for the same statement, and only for that."""
+    file, stated = Path(fed.keys["teacher"]), fed.keys["teacher_input"]
+    options = ["--count", "8", "--thresholds", pairs_file, "--teacher", str(file)]
+    if stated:
+        wrong = ["--teacher-input", '{"output": "features"}']
+        assert main(["export", str(fed.run), "--out", str(tmp_path / "wrong"), *options, *wrong]) == 1
+        assert "is not the teacher of" in capsys.readouterr().err
+        options += ["--teacher-input", json.dumps(stated)]
+    assert main(["export", str(fed.run), "--out", str(tmp_path / "better"), *options]) == 0
+    networks = open_models([tmp_path / "better", file], inputs={"teacher": stated} if stated else None).networks
+    [section] = find_sections(networks)
+    assert {one["network"] for one in section["entries"]} == {network.identity for network in networks}
 
 
 def test_insightface_server_is_refused_a_file_that_it_feeds_another_way(fed, tmp_path, capsys):
