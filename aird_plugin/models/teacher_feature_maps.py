@@ -21,16 +21,13 @@ class TeacherMaps:
     teacher map is averaged over the image region that each cell of the student map covers. A native 16 px student (sides 16, 8,
     4) is paired with sides 28, 14, 7 of a 112 px teacher; iresnet is paired with iresnet stage by stage.
     student_channels, teacher_channels: channels of each pair.
-    Raises ValueError for a teacher without feature maps (.onnx), and for a student map larger than all teacher maps.
+    Raises ValueError for a teacher without feature maps (.onnx, teacher_px, an ensemble), and for a student map larger than all
+    teacher maps.
     """
 
     def __init__(self, teacher: Teacher, student: nn.Module):
         if teacher.kind != "pt":
-            what = {"ensemble": "an ensemble", "low-res": "asked at teacher_px"}.get(teacher.kind, "an ONNX graph")
-            raise ValueError(
-                f"teacher {teacher.path} is {what} and outputs only embeddings, but this loss needs its feature maps; "
-                "set teacher=FILE.pt, the weights it was exported from"
-            )
+            raise ValueError(f"this loss compares feature maps, and {without_maps(teacher)}")
         self.teacher = teacher
         self.folded = fold_batchnorms(teacher.net, stages_of(teacher.net)).to(memory_format=torch.channels_last)
         student_shapes, teacher_shapes = map_shapes(student), map_shapes(teacher.net)
@@ -64,6 +61,18 @@ class TeacherMaps:
         return tuple(
             average_cells(teacher_maps[partner], *weights) for partner, weights in zip(self.partners, self.weights, strict=True)
         )
+
+
+def without_maps(teacher: Any) -> str:
+    """Which teacher has no feature maps, and which one has."""
+    if teacher.kind == "low-res":
+        return f"teacher {teacher.path} with teacher_px={teacher.px} gives embeddings only; set teacher_px=0"
+    if teacher.kind == "ensemble":
+        return f"teacher {teacher.path} is an ensemble, which gives embeddings only; set teacher to one of them, a .pt file"
+    return (
+        f"teacher {teacher.path} is an ONNX graph, which gives embeddings only; set teacher=FILE.pt, the weights it was "
+        "exported from"
+    )
 
 
 def _partner(rows: int, teacher_rows: list[int]) -> int:

@@ -131,10 +131,27 @@ def test_bright_spot_appears_in_the_same_cell(teachers):
     assert abs(row - 31 * 16 / 112) <= 1 and abs(column - 80 * 16 / 112) <= 1
 
 
-def test_onnx_teacher_error_gives_the_remedy():
-    teacher = SimpleNamespace(kind="onnx", path="w600k_r50.onnx")
-    with pytest.raises(ValueError, match=r"w600k_r50.onnx is an ONNX graph.*set teacher=FILE.pt"):
+@pytest.mark.parametrize(
+    ("teacher", "words"),
+    [
+        (
+            SimpleNamespace(kind="onnx", path="a.onnx"),
+            "teacher a.onnx is an ONNX graph, which gives embeddings only; set teacher=FILE.pt, the weights it was exported from",
+        ),
+        (
+            SimpleNamespace(kind="low-res", path="a.pt", px=16),
+            "teacher a.pt with teacher_px=16 gives embeddings only; set teacher_px=0",
+        ),
+        (
+            SimpleNamespace(kind="ensemble", path="a.pt + b.pt"),
+            "teacher a.pt + b.pt is an ensemble, which gives embeddings only; set teacher to one of them, a .pt file",
+        ),
+    ],
+)
+def test_teacher_without_feature_maps_is_named_with_its_remedy(teacher, words):
+    with pytest.raises(ValueError) as caught:
         TeacherMaps(teacher, build("native16_0.05m", 8))
+    assert str(caught.value) == f"this loss compares feature maps, and {words}"
 
 
 def test_student_with_a_larger_map_is_rejected(teachers):
