@@ -119,7 +119,10 @@ def load_networks(args: argparse.Namespace, models: list[str], specs: list[EvalS
     if given is not None and not any(onnx):
         raise ValueError(f"--input states how an .onnx is fed, and {', '.join(models)} holds PyTorch weights; leave it out")
     stated = [{"model_input": given} if fed else {} for fed in onnx]
-    students = [load_model(model, args.network, device, **one) for model, one in zip(models, stated, strict=True)]
+    # Of several models, --network is that of the bare .pt files.
+    named = [None if len(models) > 1 and find_model(model).network else args.network for model in models]
+    columns = zip(models, named, stated, strict=True)
+    students = [load_model(model, network, device, **one) for model, network, one in columns]
     teacher = open_teachers(args, device)
     high_sides = {check_eval_spec(student, teacher, spec) for student, spec in itertools.product(students, specs)}
     if "teacher" in high_sides:

@@ -82,8 +82,8 @@ def load_model(
 
     .pt weights give an nn.Module, an .onnx file an object with `embed`.
 
-    network: the architecture's name. For a run folder it is read from recipe.json. For a bare .pt file it is required where the
-        keys do not identify the network, and checked otherwise.
+    network: the architecture's name. For a bare .pt file it is required where the keys do not identify the network, and checked
+        otherwise, as for a run folder, whose recipe.json names it.
     model_input: how an .onnx file is fed (`TeacherInput`, or its dict); None for the rules.
 
     Raises what `find_model` raises, and ValueError for weights that do not fit the network.
@@ -93,7 +93,14 @@ def load_model(
         return OnnxTeacher(found.file, device, TeacherInput.of(model_input))
     if model_input is not None:
         raise ValueError(f"{path} holds PyTorch weights, which are fed as arcface_torch does; --input states how an .onnx is fed")
-    return load_network(found.file, found.network or network).to(device)
+    return load_network(found.file, network_of(found, network, f"model {path}")).to(device)
+
+
+def network_of(found: ModelFile, network: str | None, what: str) -> str | None:
+    """The architecture that the run names, else the requested one. ValueError where they differ. what: for the message."""
+    if found.network and network and found.network != network:
+        raise ValueError(f"{what} is a run of network={found.network}, but network={network} is requested")
+    return found.network or network
 
 
 def load_teachers(
@@ -148,9 +155,7 @@ def load_teacher(
                 f"teacher {path} has input [batch, 3, {side}, {side}]; a teacher needs [batch, 3, {FACE_SIDE}, {FACE_SIDE}]"
             )
         return teacher
-    if found.network and network and found.network != network:
-        raise ValueError(f"teacher {path} is a run of network={found.network}, but network={network} is requested")
-    return TorchTeacher(found.file, found.network or network, device, stated)
+    return TorchTeacher(found.file, network_of(found, network, f"teacher {path}"), device, stated)
 
 
 def load_initial_weights(path: str | Path, network: str) -> dict[str, Tensor]:

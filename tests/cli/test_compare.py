@@ -226,3 +226,9 @@ def test_student_of_another_width_than_the_teacher_is_named(models, pairs_file, 
     assert main(["compare", str(models / "one"), str(models / "wide"), *words]) == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert line.startswith("error: wide: the student's embeddings are 12 wide, the teacher's 8")
+
+
+def test_network_is_that_of_the_bare_file_beside_a_run(models, pairs_file, tmp_path):
+    torch.save(build("native16_0.1m", 8).state_dict(), tmp_path / "bare.pt")
+    words = ["--pairs", pairs_file, "--px", 16, "--network", "native16_0.1m"]
+    assert command(models / "one", tmp_path / "bare.pt", *words) == 0

@@ -200,8 +200,11 @@ def test_bad_options_are_rejected_before_any_work(run_folder, pairs_file, option
         command(run_folder, "--pairs", pairs_file, "--px", "16", *options)
 
 
-def test_network_option_does_not_affect_a_run_folder(run_folder):
-    assert load_model(run_folder, "mfn").input_size == 16
+def test_network_that_contradicts_a_run_is_rejected(run_folder, pairs_file):
+    with pytest.raises(ValueError, match="is a run of network=native16_0.05m, but network=mfn is requested"):
+        load_model(run_folder, "mfn")
+    with pytest.raises(ValueError, match="but network=mfn is requested"):
+        command(run_folder, "--pairs", pairs_file, "--px", 16, "--network", "mfn")
 
 
 def test_missing_files_are_named(run_folder, pairs_file, tmp_path):

@@ -163,7 +163,7 @@ def test_thresholds_file_of_another_model_is_refused(student, no_detector, tmp_p
 def test_other_teacher_than_the_runs_is_logged(student, tmp_path):
     shutil.copy(student, tmp_path / "model.pt")
     other = Path(student).with_name("native112_0.05m.pt")
-    options = app.DemoOptions(str(tmp_path), teacher=str(other), network="native112_0.05m")
+    options = app.DemoOptions(str(tmp_path), teacher=str(other))
     for sha256, expected in ((file_sha256(other), []), ("0" * 64, [f"WARNING {other} is not the teacher that {tmp_path} was"])):
         recipe = {"network": "native16_0.05m", "teacher": {"sha256": sha256, "file": "t.pt"}}
         (tmp_path / "recipe.json").write_text(json.dumps(recipe))
