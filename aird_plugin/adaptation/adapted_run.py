@@ -14,7 +14,8 @@ from aird_plugin.data.image_files import Accounting
 from aird_plugin.data.lowres import check_px, low_faces
 from aird_plugin.data.unlabelled_faces import read_faces
 from aird_plugin.evaluation.sides import as_network_input
-from aird_plugin.models.load import load_model, run_folder
+from aird_plugin.models.find import run_folder
+from aird_plugin.models.load import load_model
 from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
 from aird_plugin.training.run_folder import read_metadata
 from aird_plugin.utils.files import file_sha256, write_atomically

@@ -106,7 +106,8 @@ def load_networks(args: argparse.Namespace, models: list[str], specs: list[EvalS
     from aird_plugin.data.lowres import check_px
     from aird_plugin.evaluation.sides import check_eval_spec
     from aird_plugin.models.coordinates import foreign_teacher
-    from aird_plugin.models.load import find_model, load_model
+    from aird_plugin.models.find import find_model
+    from aird_plugin.models.load import load_model
 
     if args.batch < 1:
         raise ValueError(f"--batch must be 1 or more, got {args.batch}")
@@ -158,7 +159,7 @@ def with_skipped(rows: list[dict], models: dict[str, str]) -> list[dict]:
 
     models: name -> path; of several, the row holds the numbers by name.
     """
-    from aird_plugin.models.load import skipped_images
+    from aird_plugin.models.find import skipped_images
 
     counts = {name: count for name, path in models.items() if (count := skipped_images(path))}
     if not counts:
@@ -174,7 +175,7 @@ def warn(text: str) -> None:
 
 def write_rows(file: str | None, rows: list[dict], device, models: dict[str, Any]) -> None:
     """Write the rows with their provenance as JSON, if a file is given. models: name -> path, None for an absent network."""
-    from aird_plugin.models.load import model_files
+    from aird_plugin.models.find import model_files
     from aird_plugin.utils.files import write_atomically
     from aird_plugin.utils.provenance import stamped
 

@@ -80,7 +80,7 @@ def check_arguments(args: argparse.Namespace) -> tuple[Path, Path]:
     from aird_plugin.evaluation.pair_files import check_pairs_file
     from aird_plugin.export.folder import check_place
     from aird_plugin.export.manifests import check_detector
-    from aird_plugin.models.load import run_folder
+    from aird_plugin.models.find import run_folder
 
     if args.count is not None and args.count < 1:
         raise ValueError(f"--count must be 1 or more, got {args.count}")

@@ -16,7 +16,8 @@ from aird_plugin.evaluation.pair_files import check_pairs_file
 from aird_plugin.export.thresholds import SIDES, threshold_table
 from aird_plugin.export.thresholds_file import check_owner, read_thresholds
 from aird_plugin.models.coordinates import has_coordinates_of
-from aird_plugin.models.load import find_model, load_model, load_teacher
+from aird_plugin.models.find import find_model
+from aird_plugin.models.load import load_model, load_teacher
 from aird_plugin.models.recorded import recorded_metadata
 from aird_plugin.recognition import calibration
 from aird_plugin.recognition.analysis import TinyFaceAnalysis

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from aird_plugin.evaluation.verification import supports
-from aird_plugin.models.load import find_model
+from aird_plugin.models.find import find_model
 from aird_plugin.models.recorded import weights_of
 from aird_plugin.utils.files import file_sha256, is_same
 

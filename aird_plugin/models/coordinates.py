@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from aird_plugin.models.load import find_model, load_teacher
+from aird_plugin.models.find import find_model
+from aird_plugin.models.load import load_teacher
 from aird_plugin.models.recorded import recorded_metadata, weights_of
 from aird_plugin.utils.files import file_sha256, is_same
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from aird_plugin.models.load import run_folder
+from aird_plugin.models.find import run_folder
 from aird_plugin.models.onnx_file import METADATA
 from aird_plugin.models.weights import RUN_FILE
 from aird_plugin.utils.files import is_same

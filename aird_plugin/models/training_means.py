@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from aird_plugin.models.load import find_model
+from aird_plugin.models.find import find_model
 from aird_plugin.utils.files import file_sha256, write_atomically
 from aird_plugin.utils.json_files import read_object
 from aird_plugin.utils.torch_files import state_sha256

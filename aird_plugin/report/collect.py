@@ -19,7 +19,8 @@ from aird_plugin.evaluation.sides import PROTOCOLS, check_eval_spec, input_side
 from aird_plugin.evaluation.verification import error_rates
 from aird_plugin.models.coordinates import has_coordinates_of
 from aird_plugin.models.facebn import KEEP
-from aird_plugin.models.load import load_model, load_teacher, skipped_images
+from aird_plugin.models.find import skipped_images
+from aird_plugin.models.load import load_model, load_teacher
 from aird_plugin.report.batchnorm_shift import measure_batchnorm_shift
 from aird_plugin.report.data import TEACHER_NAME, EvalResult, FocusDetails, ReportData, Scores
 from aird_plugin.report.embedding_map import identity_map, shown_images

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aird_plugin.data.constants import FACE_SIDE
-from aird_plugin.models.load import run_folder
+from aird_plugin.models.find import run_folder
 from aird_plugin.training.run_folder import RESUMABLE_KEYS
 from aird_plugin.training.run_log import METRICS, gradients_of, terms_of
 

@@ -8,7 +8,7 @@ from aird_plugin.config.recipe import Recipe
 from aird_plugin.config.sections import TeacherConfig
 from aird_plugin.data.list_records import LIST_SUFFIXES
 from aird_plugin.evaluation.pair_files import check_pairs_file
-from aird_plugin.models.load import find_model
+from aird_plugin.models.find import find_model
 from aird_plugin.models.registry import ONNX
 from aird_plugin.training.resume_from import is_begun, source_problem
 from aird_plugin.utils.errors import MissingInputs

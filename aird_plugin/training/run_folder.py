@@ -15,7 +15,8 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.mixture import version_of
 from aird_plugin.data.records import skipped_images
 from aird_plugin.models.coordinates import teacher_entry
-from aird_plugin.models.load import find_model, graph_file
+from aird_plugin.models.find import find_model
+from aird_plugin.models.load import graph_file
 from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
 from aird_plugin.models.registry import ONNX
 from aird_plugin.models.teacher_input import TeacherInput

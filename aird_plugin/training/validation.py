@@ -12,7 +12,7 @@ from aird_plugin.data.mixture import verified_degradation
 from aird_plugin.data.records import skipped_images
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.evaluation.sides import input_side
-from aird_plugin.models.load import model_files
+from aird_plugin.models.find import model_files
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.training.setup import TrainingSetup
 from aird_plugin.utils import distributed

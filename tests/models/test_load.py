@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from aird_plugin.models import build, registry
-from aird_plugin.models.load import find_model, load_initial_weights, load_model, load_teacher, run_folder
+from aird_plugin.models.find import run_folder
+from aird_plugin.models.load import load_initial_weights, load_model, load_teacher
 from aird_plugin.models.weights import embedding_width
 from tests.skips import needs
 
@@ -60,11 +61,6 @@ def test_weight_file_without_recipe_json_is_a_bare_file(tmp_path):
         load_model(tmp_path / "run" / "model.pt")
     with pytest.raises(FileNotFoundError, match=r"no recipe.json; give .*model.pt and its network"):
         load_model(tmp_path / "run")
-
-
-def test_exported_folder_resolves_to_its_onnx_file(tmp_path):
-    (tmp_path / "tiny.onnx").write_bytes(b"x")
-    assert find_model(tmp_path) == (tmp_path / "tiny.onnx", None)
 
 
 def test_teacher_network_must_match_its_run(tmp_path):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aird_plugin.models.load import model_files
+from aird_plugin.models.find import model_files
 from aird_plugin.utils import provenance as module
 from aird_plugin.utils.files import file_sha256
 from aird_plugin.utils.provenance import code_state, git, provenance, stamped, tree_hash
