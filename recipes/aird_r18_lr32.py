@@ -1,4 +1,4 @@
-"""AIRD as published, 32 px."""
+"""AIRD at 32 px."""
 
 from aird_plugin.recipe import base
 

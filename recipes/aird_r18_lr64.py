@@ -1,4 +1,4 @@
-"""AIRD as published, 64 px."""
+"""AIRD at 64 px."""
 
 from aird_plugin.recipe import base
 

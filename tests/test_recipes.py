@@ -7,6 +7,7 @@ import pytest
 from aird_plugin.config.recipe import load
 from aird_plugin.config.recipe_file import recipe_path
 from aird_plugin.data.degradation import DEGRADATIONS
+from aird_plugin.losses.relation import RID
 from tools import quickstart
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -31,13 +32,22 @@ def test_quickstart_recipes_alone_use_what_make_quickstart_wrote():
 
 @pytest.mark.parametrize("px", [16, 32, 64])
 def test_aird_recipe_matches_the_paper(px):
-    """AIRD, section IV-A and equation 7."""
+    """AIRD, section IV-A."""
     recipe = load(recipe_path(RECIPES, f"aird_r18_lr{px}"))
     assert recipe.data.px == px and recipe.student.network == "r18"
     assert recipe.schedule.batch_size == 96 and recipe.schedule.lr == 0.05 and recipe.schedule.milestones == (21, 28, 32)
     assert recipe.schedule.num_epoch == 35 and recipe.schedule.decay == 0.1
     assert recipe.run.facebn == "stateless" and recipe.run.keep == 0.1
-    assert recipe.terms["iid"].weight == 1 and recipe.terms["rid"].weight == 2 and recipe.run.identity_weight == 1
+    assert recipe.terms["iid"].weight == 1 and recipe.run.identity_weight == 1
+    assert recipe.terms["rid"].contrast == "mutual" and recipe.terms["rid"].weight == 8
+
+
+def test_published_form_differs_in_rid_alone():
+    """AIRD, equations 2 to 4 and 7."""
+    ours, published = (load(recipe_path(RECIPES, f"aird_r18_lr16{form}")) for form in ("", "_published"))
+    assert published.terms["rid"] == RID(negatives=256) and published.terms["rid"].weight == 2
+    assert published.terms | {"rid": ours.terms["rid"]} == ours.terms
+    assert (published.data, published.head, published.schedule) == (ours.data, ours.head, ours.schedule)
 
 
 @pytest.mark.parametrize("family", ["aird_r18_lr16", "faces15k_small_lr16"])
