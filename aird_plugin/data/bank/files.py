@@ -39,28 +39,38 @@ class Build:
         row_sum: Callable[[int], int] | None = None,
     ):
         self.folder, self.inputs, self.row_sum = folder, inputs, row_sum
-        self.rows_done = self._finished_rows(next(iter(arrays.values()))[0][0] if arrays else 0)
+        there = all((folder / f"{name}.npy").exists() for name in arrays)
+        self.rows_done = self._finished_rows(next(iter(arrays.values()))[0][0]) if arrays and there else 0
         if self.rows_done == 0:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
+        else:
+            # Before an array shrinks, the state counts no row that the array will lack.
+            self._write_state(self.rows_done)
         self.arrays = {name: self._array(name, shape, dtype) for name, (shape, dtype) in arrays.items()}
         if row_sum:
             self.sums_N = self._array(SUMS, next(iter(self.arrays.values())).shape[:1], np.uint64)
 
     def _array(self, name: str, shape: tuple[int, ...], dtype: type) -> Any:
-        """The array of an earlier build, or a new one. Of an array of another number of rows, those that are done are kept."""
+        """The array of an earlier build, or a new one. Of an array of another number of rows, those that are done are kept.
+
+        A kill leaves the earlier array until the new one holds its rows and is on disk.
+        """
         path = self.folder / f"{name}.npy"
+        partial = path.with_suffix(".part")
+        partial.unlink(missing_ok=True)
         if not self.rows_done or not path.exists():
             return new_array(path, shape, dtype)
         array = np.load(path, mmap_mode="r+", allow_pickle=False)
         if array.shape == shape:
             return array
-        before = path.rename(path.with_suffix(".before"))
-        new = new_array(path, shape, dtype)
+        new = new_array(partial, shape, dtype)
         for start in range(0, self.rows_done, COPIED_ROWS):
             rows = slice(start, min(start + COPIED_ROWS, self.rows_done))
             new[rows] = array[rows]
-        before.unlink()
+        new.flush()
+        sync(partial)
+        partial.replace(path)
         return new
 
     def _finished_rows(self, total: int) -> int:
@@ -89,7 +99,10 @@ class Build:
             self.sums_N.flush()
         for array in self.arrays.values():
             array.flush()
-        write_atomically(self.folder / STATE, json.dumps({"inputs": self.inputs, "rows_done": rows.stop}).encode())
+        self._write_state(rows.stop)
+
+    def _write_state(self, rows_done: int) -> None:
+        write_atomically(self.folder / STATE, json.dumps({"inputs": self.inputs, "rows_done": rows_done}).encode())
 
     def save(self, name: str, array: np.ndarray) -> None:
         np.save(self.folder / f"{name}.npy", array, allow_pickle=False)
@@ -118,7 +131,7 @@ def saved(folder: Path, arrays: dict[str, np.ndarray]) -> dict[str, int]:
     return sums
 
 
-def new_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+def new_array(path: Path, shape: tuple[int, ...], dtype: type) -> np.memmap:
     """Create a .npy file of full size, mapped for writing.
 
     If the disk fills up during a write to a mapped file, the process dies without a message, so the space is allocated first.

@@ -60,6 +60,60 @@ def test_a_build_resumes(tmp_path):
     assert np.load(tmp_path / "x.npy")[:, 0].tolist() == [7, 7, 2, 3]
 
 
+def sums_of_rows(row: int) -> int:
+    return row + 1
+
+
+def grown(folder, rows: int) -> Build:
+    """A build for `rows` records, of which those of an earlier build are the first."""
+    return Build(folder, {"records": rows, "num_faces": rows}, {"x": ((rows, 3), np.float32)}, sums_of_rows)
+
+
+@pytest.mark.parametrize("written", range(7))
+def test_a_kill_while_a_grown_array_is_copied_loses_no_row(tmp_path, monkeypatch, written):
+    """Five finished rows in blocks of two: three writes of the array, then three of the images' sums."""
+    builder = grown(tmp_path, 5)
+    builder.arrays["x"][:] = np.arange(1, 6)[:, None]
+    builder.advance(range(5))
+    left = iter(range(written))
+
+    class Killed(np.memmap):
+        def __setitem__(self, rows, values):
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            super().__setitem__(rows, values)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "COPIED_ROWS", 2)
+        patched.setattr(files, "new_array", lambda *args: new_array(*args).view(Killed))
+        if written < 6:
+            with pytest.raises(KeyboardInterrupt):
+                grown(tmp_path, 8)
+        else:
+            grown(tmp_path, 8)
+    for rows in (8, 9, 7):
+        again = grown(tmp_path, rows)
+        assert again.rows_done == 5 and again.arrays["x"][:, 0].tolist() == [1, 2, 3, 4, 5] + [0] * (rows - 5)
+        assert again.sums_N.tolist() == [1, 2, 3, 4, 5] + [0] * (rows - 5)
+    assert {path.name for path in tmp_path.iterdir()} == {"x.npy", "images.npy", "building.json"}
+
+
+def test_a_build_of_fewer_records_that_stops_at_once_can_grow_again(tmp_path):
+    builder = grown(tmp_path, 5)
+    builder.arrays["x"][:] = 7
+    builder.advance(range(5))
+    assert grown(tmp_path, 3).rows_done == 3
+    again = grown(tmp_path, 6)
+    assert again.rows_done == 3 and again.arrays["x"][:, 0].tolist() == [7, 7, 7, 0, 0, 0]
+
+
+def test_a_state_without_its_array_restarts_the_build(tmp_path):
+    builder = grown(tmp_path, 5)
+    builder.advance(range(5))
+    (tmp_path / "x.npy").unlink()
+    assert grown(tmp_path, 5).rows_done == 0
+
+
 def test_a_start_verifies_random_files_of_a_large_cache(tmp_path, monkeypatch):
     """Of twenty files of a kilobyte each rank of two reads three; a missing one is always found, and all are read on demand."""
     builder = Build(tmp_path, {"a": 1}, {})
