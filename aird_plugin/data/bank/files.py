@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,20 +58,20 @@ class Build:
         A kill leaves the earlier array until the new one holds its rows and is on disk.
         """
         path = self.folder / f"{name}.npy"
-        partial = path.with_suffix(".part")
-        partial.unlink(missing_ok=True)
+        part = path.with_suffix(".part")
+        part.unlink(missing_ok=True)
         if not self.rows_done or not path.exists():
             return new_array(path, shape, dtype)
         array = np.load(path, mmap_mode="r+", allow_pickle=False)
         if array.shape == shape:
             return array
-        new = new_array(partial, shape, dtype)
+        new = new_array(part, shape, dtype)
         for start in range(0, self.rows_done, COPIED_ROWS):
             rows = slice(start, min(start + COPIED_ROWS, self.rows_done))
             new[rows] = array[rows]
         new.flush()
-        sync(partial)
-        partial.replace(path)
+        sync(part)
+        part.replace(path)
         return new
 
     def _finished_rows(self, total: int) -> int:
@@ -121,12 +122,14 @@ class Build:
 
 
 def saved(folder: Path, arrays: dict[str, np.ndarray]) -> dict[str, int]:
-    """Write the arrays to `folder`; returns the checksum of each file once it is on disk."""
+    """Write the arrays to `folder`; returns the checksum of each file once it is on disk.
+
+    A file that is there is replaced, not truncated: a process that has it mapped keeps the former content.
+    """
     sums = {}
     for name, array in arrays.items():
         path = folder / f"{name}.npy"
-        np.save(path, array, allow_pickle=False)
-        sync(path)
+        write_atomically(path, partial(np.save, arr=array, allow_pickle=False))
         sums[path.name] = checksum(path)
     return sums
 

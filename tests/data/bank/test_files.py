@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from aird_plugin.data.bank import files
-from aird_plugin.data.bank.files import Build, check_sums, new_array
+from aird_plugin.data.bank.files import Build, check_sums, new_array, saved
 from aird_plugin.data.bank.found import found_or_built
 from aird_plugin.utils.files import checksum
 
@@ -136,6 +136,15 @@ def test_a_start_verifies_random_files_of_a_large_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "VERIFIED_AT_START", 0)
     with pytest.raises(ValueError, match="f3.npy is missing"):
         check_sums(tmp_path, manifest, at_start=True)
+
+
+def test_a_file_that_another_process_has_mapped_keeps_its_content(tmp_path):
+    first = saved(tmp_path, {"x": np.zeros(1000)})
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    second = saved(tmp_path, {"x": np.ones(1000)})
+    assert not mapped.any() and np.load(tmp_path / "x.npy").all()
+    assert first["x.npy"] != second["x.npy"] == checksum(tmp_path / "x.npy")
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system has no posix_fallocate")
