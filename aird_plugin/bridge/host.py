@@ -49,6 +49,7 @@ def train(recipe: Recipe, directory: str) -> Path:
         stack.callback(distributed.stop)
         env = Environment(cpu=pick_device(recipe.run.device).type == "cpu", keep_mxnet=recipe.bridge.keep_mxnet)
         entry = hooks.open_upstream(stack, folder, env)
+        distributed.open_host_group()
         print_ignored_keys(recipe, pick_device(recipe.run.device).type, arcface_torch=True)
         setup = build_setup(recipe)
         setup.metadata["host"] = {"arcface_torch": checkout.commit(folder)}

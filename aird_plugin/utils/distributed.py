@@ -14,6 +14,7 @@ import os
 import time
 from collections.abc import Iterable
 from datetime import timedelta
+from functools import lru_cache
 
 import torch
 import torch.distributed as dist
@@ -29,6 +30,21 @@ def start(device: torch.device, timeout: timedelta) -> None:
     """
     if "RANK" in os.environ and "WORLD_SIZE" in os.environ and not dist.is_initialized():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo", timeout=timeout)
+    open_host_group()
+
+
+def open_host_group() -> None:
+    """Create the gloo group in which `wait_for_rank0` waits, where the process group is NCCL alone (arcface_torch's).
+
+    Every rank calls it as soon as it has joined: creation waits for all of them, and fails after gloo's timeout.
+    """
+    if world_size() > 1:
+        _host_group(dist.group.WORLD)
+
+
+@lru_cache(maxsize=1)
+def _host_group(world: dist.ProcessGroup) -> dist.ProcessGroup:
+    return world if "cpu:" in dist.get_backend_config(world) else dist.new_group(backend="gloo")
 
 
 def stop() -> None:
@@ -37,6 +53,7 @@ def stop() -> None:
         # A gloo thread that releases a Python callback (such as DDP's compression hook) needs the GIL, and the thread that frees
         # the group holds the GIL while joining it. Sleeping releases the GIL, so that the gloo thread finishes first.
         time.sleep(LAST_CALLBACKS_S)
+        _host_group.cache_clear()
         dist.destroy_process_group()
 
 
@@ -76,9 +93,7 @@ def wait_for_rank0() -> None:
     that dies is detected at once, because its connection closes."""
     if world_size() == 1:
         return
-    # arcface_torch's group is NCCL alone.
-    group = dist.group.WORLD if "cpu:" in dist.get_backend_config() else dist.new_group(backend="gloo")
-    token = torch.zeros(1)
+    group, token = _host_group(dist.group.WORLD), torch.zeros(1)
     if rank() == 0:
         for other in range(1, world_size()):
             dist.send(token, other, group)

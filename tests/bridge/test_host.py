@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from aird_plugin.bridge import host
 from aird_plugin.bridge.host import train
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.models import build
 from aird_plugin.utils import distributed
+from aird_plugin.utils.errors import Interrupted
 
 
 def weights(folder) -> dict[str, torch.Tensor]:
@@ -133,6 +135,20 @@ def test_invalid_recipes_are_rejected(change, error, words, bridge_run, checkout
     with pytest.raises(error, match=words):
         train(from_flat(bridge_run | {"output": str(tmp_path)} | change), checkout)
     assert not torch.distributed.is_initialized() and "train_v2" not in sys.modules
+
+
+def test_ranks_open_the_group_for_waiting_before_rank_0_builds_a_bank(bridge_run, checkout, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(distributed, "open_host_group", lambda: calls.append("group"))
+
+    def build_setup(recipe):
+        calls.append("bank")
+        raise Interrupted
+
+    monkeypatch.setattr(host, "build_setup", build_setup)
+    with pytest.raises(Interrupted):
+        train(from_flat(bridge_run | {"output": str(tmp_path)}), checkout)
+    assert calls == ["group", "bank"]
 
 
 def test_wandb_key_is_rejected(bridge_run):
