@@ -95,8 +95,9 @@ class UpstreamRun:
         due = done % (setup.recipe.run.save_steps or setup.steps_per_epoch) == 0
         saved = epoch_ends or (may_stop_here and (due or stop))
         if saved:
-            self.metrics.flush()
-            checkpointing.save(self, done)
+            with self.metrics.paused():
+                self.metrics.flush()
+                checkpointing.save(self, done)
         if stop and done < setup.total_steps:
             logging.info("stopped at step %d of %d", done, setup.total_steps)
             resume_point = "there" if saved else "the beginning of this epoch"

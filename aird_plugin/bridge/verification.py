@@ -47,7 +47,8 @@ def callback(original, run):
         def __call__(self, num_update, backbone):
             renew_evaluators(setup)
             self.rows, self.step = [], num_update
-            super().__call__(num_update, backbone)
+            with run.metrics.paused():
+                super().__call__(num_update, backbone)
 
     return EvalSpecCallback
 

@@ -149,8 +149,9 @@ def run_steps(state: PriorTrainState, first: int) -> None:
             done = step + 1
             stop = distributed.any_rank(bool(stopped), state.device)
             if done % save_every == 0 or done == total or stop:
-                log.flush()
-                run_state(state).save(run, done)
+                with log.paused():
+                    log.flush()
+                    run_state(state).save(run, done)
             if stop and done < total:
                 raise Interrupted(f"stopped at step {done} of {total}; the same command continues from there")
 

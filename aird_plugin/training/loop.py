@@ -69,12 +69,14 @@ def run_steps(state: TrainState, first: int) -> None:
                 state.guard.raise_if_nonfinite()
             log.step(done, rate, out)
             if verify:
-                evaluate_and_log(state, log, stopped, done)
+                with log.paused():
+                    evaluate_and_log(state, log, stopped, done)
                 stop = distributed.any_rank(bool(stopped), HOST)
             if keep or stop:
-                log.flush()
-                save(state, done)
-                log.saved(done)
+                with log.paused():
+                    log.flush()
+                    save(state, done)
+                    log.saved(done)
             if stop and done < state.setup.total_steps:
                 raise Interrupted(f"stopped at step {done} of {state.setup.total_steps}; the same command continues from there")
 

@@ -4,6 +4,8 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,15 @@ class Metrics:
         line = {"step": done, "epoch": epoch, "lr": rate, **means, "samples_per_s": round(speed, 1)}
         self.file.write(json.dumps(line) + "\n")
         return line
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stop the clock of `samples_per_s`: for a verification or a checkpoint between two steps."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.started += time.monotonic() - began
 
     def flush(self) -> None:
         """Sync the lines to disk before the next checkpoint."""
@@ -155,6 +166,10 @@ class RunLog:
             for spec, row in zip(specs, rows, strict=True):
                 self.board.add_scalar(f"accuracy/{spec.name}", row["accuracy"], done)
                 self.bar.write(f"step {done} {spec.name}: {row['accuracy']:.2f}", file=sys.stderr)
+
+    def paused(self) -> AbstractContextManager[None]:
+        """Inside, no time counts for the speed and the time left."""
+        return self.metrics.paused()
 
     def flush(self) -> None:
         """Sync the lines to disk before the next checkpoint."""

@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.degradation import resize_to_network
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.online_batches import OnlineFaces
+from aird_plugin.training import loop, run_log
 from aird_plugin.training.loop import compute_loss, resume, take_step, train
 from aird_plugin.training.state import build_state
 from aird_plugin.training.validation import evaluate_run
@@ -253,6 +255,26 @@ def test_run_is_validated_during_training(tiny_run, tmp_path, pairs_file, capsys
     ]
     output = capsys.readouterr().err
     assert output.count("pairs/lr-lr/16px") == 4 and "step 6 " in output and "step 12 " in output
+
+
+def test_speed_is_that_of_the_steps_without_verification_and_checkpoints(tiny_run, tmp_path, pairs_file, monkeypatch):
+    """A clock that moves a second with each step, and 1,000 with each verification and each checkpoint."""
+    now = [0.0]
+
+    def taking(seconds: float, function):
+        def timed(*args, **options):
+            now[0] += seconds
+            return function(*args, **options)
+
+        return timed
+
+    for name, seconds in {"take_step": 1, "evaluate_run": 1000, "save": 1000}.items():
+        monkeypatch.setattr(loop, name, taking(seconds, getattr(loop, name)))
+    monkeypatch.setattr(run_log, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    keys = {"output": str(tmp_path / "run"), "val_targets": (pairs_file,), "verbose": 3, "save_steps": 2, "frequent": 4}
+    train(from_flat(tiny_run | keys))
+    rows = lines(tmp_path / "run")
+    assert now[0] > 5000 and len(rows) > 1 and {row["samples_per_s"] for row in rows} == {tiny_run["batch_size"]}
 
 
 def test_student_without_a_teacher_has_no_lr_hr_protocol(tiny_run, tmp_path, pairs_file):
