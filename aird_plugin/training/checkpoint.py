@@ -49,15 +49,6 @@ def save(folder: Path, step: int, shared: dict[str, Any], head: dict[str, Any]) 
     return final
 
 
-def load_for(folder: Path, resume: bool) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
-    """The checkpoint that a run resumes from; with resume=False rank 0 removes all of them first. Every rank calls it."""
-    if not resume:
-        if distributed.rank() == 0:
-            clear(folder)
-        distributed.barrier()
-    return load_latest(folder)
-
-
 def load_latest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
     """(shared, heads of all ranks in order) of the newest checkpoint, or None where there is none.
 
@@ -120,8 +111,9 @@ def _pieces(parts: list[torch.Tensor], shard: slice) -> list[torch.Tensor]:
 
 
 def clear(folder: Path) -> None:
-    """Remove all checkpoints: the run starts again."""
-    shutil.rmtree(folder, ignore_errors=True)
+    """Remove all checkpoints: the run starts again. Raises OSError where one cannot be removed."""
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def complete(folder: Path) -> list[Path]:

@@ -20,6 +20,7 @@ from aird_plugin.models.load import graph_file
 from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
 from aird_plugin.models.registry import ONNX
 from aird_plugin.models.teacher_input import TeacherInput
+from aird_plugin.training.checkpoint import clear
 from aird_plugin.training.optim import ScheduleConfig, learning_rate
 from aird_plugin.training.tracker import TrackerConfig
 from aird_plugin.utils import distributed
@@ -118,13 +119,15 @@ def write_or_verify_run(recipe: Recipe, metadata: dict) -> None:
     """Write recipe.json, or check that the run to be resumed has this recipe. ValueError naming the keys that differ.
 
     num_epoch may be larger than before, with other milestones from its former value on: one line says what the learning rate
-    does then.
+    does then. With resume=False the checkpoints are removed first: a kill leaves none beside the recipe.json of another run.
     """
     run = recipe.run
     path = Path(run.output) / "recipe.json"
     if distributed.rank() != 0:
         return
-    if run.resume and path.exists() and os.path.isdir(run.checkpoints):
+    if not run.resume:
+        clear(Path(run.checkpoints))
+    elif path.exists() and os.path.isdir(run.checkpoints):
         saved = read_object(path)
         if not isinstance(saved.get("recipe"), dict):
             raise ValueError(f"{path} has no recipe; use another output=, or resume=False to start again")

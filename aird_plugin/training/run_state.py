@@ -83,7 +83,7 @@ class RunState:
 
     def resume(self, run: RunConfig) -> int:
         """Load the newest checkpoint and return the step to continue from; 0 for a fresh run, and where resume=False."""
-        found = checkpoint.load_for(Path(run.checkpoints), run.resume)
+        found = checkpoint.load_latest(Path(run.checkpoints)) if run.resume else None
         if found is None:
             return 0
         self.load_state_dict(*found)

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from aird_plugin.__main__ import main
-from aird_plugin.config.recipe import from_flat
+from aird_plugin.config.recipe import Recipe, from_flat
+from aird_plugin.training import checkpoint, loop
 from aird_plugin.training.loop import train
 from aird_plugin.training.optim import ScheduleConfig
 from aird_plugin.training.run_folder import REQUIRED, check_same_start, longer_run, read_metadata, write_or_verify_run
@@ -51,6 +52,34 @@ def test_run_does_not_resume_beside_a_foreign_recipe_json(run, tiny_run, tmp_pat
     (tmp_path / "run" / "recipe.json").write_text('{"recipe": 3}')
     with pytest.raises(ValueError, match="recipe.json has no recipe; use another output="):
         train(from_flat(tiny_run | {"num_epoch": 1, "output": str(tmp_path / "run")}))
+
+
+def restarted(run, tiny_run, tmp_path) -> Recipe:
+    """A copy of the run, to be started again with another seed."""
+    shutil.copytree(run, tmp_path / "run")
+    return from_flat(tiny_run | {"num_epoch": 1, "output": str(tmp_path / "run"), "resume": False, "seed": 5})
+
+
+def test_a_start_again_whose_checkpoints_cannot_be_removed_leaves_the_run(run, tiny_run, tmp_path, monkeypatch):
+    recipe, before = restarted(run, tiny_run, tmp_path), read_metadata(run)
+
+    def refuse(path, ignore_errors=False, **options):
+        if not ignore_errors:
+            raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(checkpoint.shutil, "rmtree", refuse)
+    with pytest.raises(PermissionError, match="checkpoints"):
+        train(recipe)
+    assert read_metadata(tmp_path / "run") == before
+
+
+def test_a_kill_of_a_start_again_leaves_no_checkpoint_of_the_former_run(run, tiny_run, tmp_path, monkeypatch):
+    recipe = restarted(run, tiny_run, tmp_path)
+    monkeypatch.setattr(loop, "resume", lambda state: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe)
+    assert read_metadata(tmp_path / "run")["recipe"]["seed"] == 5
+    assert not checkpoint.complete(tmp_path / "run" / "checkpoints")
 
 
 OTHER = {"sha256": "0" * 64, "file": "other.pt"}
