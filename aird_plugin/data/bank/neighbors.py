@@ -6,7 +6,7 @@ data-center GPU). Among M candidates it costs N * M * D: sets of more than `bank
 
 An image of label NO_IDENTITY counts as an identity of its own, without a center.
 
-N = images, D = embedding width, C = identities, K = length of a list.
+N = images, X = images of an identity, B = images of a block, D = embedding width, C = identities, K = length of a list.
 """
 
 from typing import NamedTuple
@@ -90,14 +90,23 @@ def same_identity_lists(
         all_X = by_label_N[start_C[label + 1] : start_C[label + 2]]
         own_X = np.flatnonzero((all_X >= rows.start) & (all_X < rows.stop))
         if len(all_X) > 1:
-            all_XD = embeddings_ND[all_X]
-            # One and the same array for a whole identity: the product is then symmetric to the last bit.
-            own_XD = all_XD if len(own_X) == len(all_X) else all_XD[own_X]
-            cosine_XX = own_XD @ all_XD.T
-            cosine_XX[np.arange(len(own_X)), own_X] = -np.inf
-            nearest_XK = np.argsort(-cosine_XX, axis=1, kind="stable")[:, : min(length, len(all_X) - 1)]
+            nearest_XK = _nearest_mates(embeddings_ND[all_X], own_X, length)
             lists_RK[all_X[own_X] - rows.start, : nearest_XK.shape[1]] = all_X[nearest_XK]
     return lists_RK
+
+
+def _nearest_mates(all_XD: np.ndarray, own_X: np.ndarray, length: int) -> np.ndarray:
+    """Of all images of an identity, those nearest to its images `own_X`, without themselves. At most `length` each."""
+    nearest_XK = np.empty((len(own_X), min(length, len(all_XD) - 1)), np.int64)
+    for start in range(0, len(own_X), ROW_BLOCK):
+        block = slice(start, start + ROW_BLOCK)
+        place_B = own_X[block]
+        # One and the same array for a whole identity: the product is then symmetric to the last bit.
+        own_BD = all_XD if len(place_B) == len(all_XD) else all_XD[place_B]
+        cosine_BX = own_BD @ all_XD.T
+        cosine_BX[np.arange(len(place_B)), place_B] = -np.inf
+        nearest_XK[block] = np.argsort(-cosine_BX, axis=1, kind="stable")[:, : nearest_XK.shape[1]]
+    return nearest_XK
 
 
 class Candidates(NamedTuple):

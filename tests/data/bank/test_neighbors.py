@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,27 @@ def test_blocks_change_nothing(monkeypatch):
     monkeypatch.setattr(neighbors, "ROW_BLOCK", 11)
     monkeypatch.setattr(neighbors, "COLUMN_BLOCK", 13)
     np.testing.assert_array_equal(hard_lists(embeddings, labels, 7), expected)
+
+
+def test_blocks_change_no_list_of_the_same_identity(monkeypatch):
+    rng = np.random.default_rng(3)
+    # Products of small whole numbers are exact in any order; ties are many.
+    embeddings = rng.integers(-3, 4, (90, 4)).astype(np.float32)
+    labels = np.where(rng.random(90) < 0.8, 0, rng.integers(-1, 4, 90))
+    expected = [same_identity_lists(embeddings, labels, 7, rows) for rows in (range(90), range(20, 71))]
+    monkeypatch.setattr(neighbors, "ROW_BLOCK", 11)
+    for rows, lists in zip((range(90), range(20, 71)), expected, strict=True):
+        np.testing.assert_array_equal(same_identity_lists(embeddings, labels, 7, rows), lists)
+
+
+def test_memory_does_not_grow_with_the_square_of_an_identity(monkeypatch):
+    monkeypatch.setattr(neighbors, "ROW_BLOCK", 50)
+    embeddings, labels = np.random.default_rng(4).normal(size=(2000, 2)).astype(np.float32), np.zeros(2000, int)
+    tracemalloc.start()
+    same_identity_lists(embeddings, labels, 3)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2000 * 2000
 
 
 def test_candidates_limit_the_search(monkeypatch):
