@@ -138,7 +138,7 @@ class RKD(TermConfig):
 
 
 class RKDLoss(nn.Module):
-    """Both parts, over the images of all ranks."""
+    """Both parts, over the images of all ranks; a part of weight 0 is not computed."""
 
     def __init__(self, spec: RKD = RKD()):
         super().__init__()
@@ -146,8 +146,8 @@ class RKDLoss(nn.Module):
 
     def forward(self, inputs) -> torch.Tensor:
         student_GD, teacher_GD = unit_embeddings(inputs)
-        distance, angle = distance_loss(student_GD, teacher_GD), angle_loss(student_GD, teacher_GD)
-        return self.spec.distance * distance + self.spec.angle * angle
+        parts = ((self.spec.distance, distance_loss), (self.spec.angle, angle_loss))
+        return torch.stack([weight * part(student_GD, teacher_GD) for weight, part in parts if weight]).sum()
 
 
 def unit_embeddings(inputs) -> tuple[torch.Tensor, torch.Tensor]:

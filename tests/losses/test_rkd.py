@@ -187,3 +187,14 @@ def test_spec_weights_its_parts_and_normalises():
 def test_invalid_keys_are_rejected(key):
     with pytest.raises(ValueError, match=f"{key} must be 0 or more; got -1"):
         RKD(**{key: -1.0})
+
+
+@pytest.mark.parametrize("part", ["distance", "angle"])
+def test_a_part_of_weight_0_is_not_computed(monkeypatch, part):
+    monkeypatch.setattr(rkd, f"{part}_loss", lambda *_: pytest.fail("computed"))
+    student, teacher = pair()
+    inputs = LossInputs(student, torch.arange(6), teacher_BD=teacher)
+    other = {"distance": "angle", "angle": "distance"}[part]
+    found = RKD(**{part: 0.0, other: 3.0}).build(LossDims(5))(inputs)
+    expected = 3 * getattr(rkd, f"{other}_loss")(F.normalize(student, dim=1), F.normalize(teacher, dim=1))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
