@@ -29,7 +29,7 @@ class DataConfig:
     """rec: folder with train.rec, of one subfolder per identity, or of images without labels; or a tuple of several, trained on
     as one. identity_map: a CSV file that joins identities of several (data/joined_records.py); without it they are apart.
     num_image: 0, or the count that the data must have. labels: False trains without labels also where the data have them
-    (training/labels.py).
+    (training/unlabelled.py).
     px: side of the LR image; 112 leaves it untouched. degradation: how images are downsampled and resized to the student's input
     (a name of data/degradation.py); the run's verification does the same. It may be a mixture, name -> weight, from which
     each image of a step draws one (data/mixture.py); the verification is then bicubic. mixup: 0, or alpha of Beta(alpha, alpha):
