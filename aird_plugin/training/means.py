@@ -3,6 +3,7 @@
 B = images of a batch, V = views, D = embedding width.
 """
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -41,23 +42,27 @@ def student_mean(setup: TrainingSetup) -> tuple[np.ndarray, int]:
 
     The images come as in training, but not mixed: views, sizes and degradations are those of the recipe.
     """
-    sampler, student = setup.source.sampler, setup.deployed
-    images_source: Any = setup.source
-    while hasattr(images_source, "source"):
-        images_source = images_source.source
-    if getattr(images_source, "mixup", 0.0):
-        # The training is over: no further batch is to be mixed.
-        images_source.mixup = 0.0
+    sampler, student, source = setup.source.sampler, setup.deployed, unmixed(setup.source)
     total_D, images = torch.zeros((), dtype=torch.float64), 0
     with eval_mode(student), torch.inference_mode(), full_precision():
         for number in range(sampler.batches_per_epoch):
-            low_BHWC = setup.to_device(setup.source[number]).images_BHWC
+            low_BHWC = setup.to_device(source[number]).images_BHWC
             embeddings_BD = student(student_input(student, low_BHWC, setup.input_degradation))
             total_D = total_D + F.normalize(embeddings_BD.double()).sum(0).cpu()
             images += len(low_BHWC)
             if images >= IMAGES:
                 break
     return (total_D / images).float().numpy(), images
+
+
+def unmixed(source: Any) -> Any:
+    """A copy of the source that mixes no images; what it reads from is shared."""
+    source = copy.copy(source)
+    if hasattr(source, "source"):
+        source.source = unmixed(source.source)
+    elif hasattr(source, "mixup"):
+        source.mixup = 0.0
+    return source
 
 
 def teacher_mean(setup: TrainingSetup) -> np.ndarray | None:

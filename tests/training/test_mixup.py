@@ -41,8 +41,17 @@ def test_student_and_teacher_see_one_mixture(keys):
     torch.testing.assert_close(batch.teacher_BD, setup.teacher.embed_torch(batch.hr_BHWC))
     assert torch.equal(setup.source[2].images_BHWC, batch.images_BHWC)
     assert torch.isfinite(compute_loss(state_from_setup(setup), batch, 0, 1)["loss"])
-    student_mean(setup)
-    assert torch.equal(setup.source[2].images_BHWC, plain.images_BHWC), "the training means are of images as they are"
+
+
+@pytest.mark.parametrize("drawn", [{}, {"px_range": (8, 32)}])
+def test_training_means_are_of_images_as_they_are_and_leave_the_source_mixed(keys, drawn):
+    setup = build_setup(from_flat(keys | drawn))
+    plain = build_setup(from_flat(keys | drawn | {"mixup": 0.0}))
+    plain.student = setup.student
+    before = setup.source[2].images_BHWC
+    (found_D, images), (expected_D, _) = student_mean(setup), student_mean(plain)
+    assert np.array_equal(found_D, expected_D) and images > 0
+    assert torch.equal(setup.source[2].images_BHWC, before) and not torch.equal(plain.source[2].images_BHWC, before)
 
 
 @pytest.mark.parametrize(
