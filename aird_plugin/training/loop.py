@@ -38,8 +38,8 @@ HOST = torch.device("cpu")
 def train(recipe: Recipe) -> Path:
     """Train the student that the recipe describes, from its newest checkpoint if there is one; returns the run folder.
 
-    Raises ValueError for a recipe that does not fit its inputs, FloatingPointError for a non-finite loss (before the optimizer
-    steps), Interrupted after Ctrl-C or SIGTERM, once the state is saved, and RankLost where other ranks died or hang.
+    Raises ValueError for a recipe that does not fit its inputs, FloatingPointError for a non-finite loss (before its step is
+    logged or saved), Interrupted after Ctrl-C or SIGTERM, once the state is saved, and RankLost where other ranks died or hang.
     """
     with process_group(pick_device(recipe.run.device), recipe.run.rank_timeout), deterministic(recipe.run.deterministic):
         print_ignored_keys(recipe, pick_device(recipe.run.device).type)

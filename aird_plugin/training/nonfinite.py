@@ -6,10 +6,12 @@ import torch
 
 
 class NonFiniteGuard:
-    """Freezes every weight from the first step on whose loss or gradient is not finite.
+    """Finds the first step whose loss or gradient is not finite: it updates no weight, and no later step is logged or saved.
 
-    A fused optimizer takes `found_inf`, a scalar on the device, and updates nothing where it is 1, so that no step waits for the
-    device. patient: read it only in `raise_if_nonfinite`, which runs before anything is logged or saved.
+    A fused optimizer takes `found_inf`, a scalar on the device, and updates nothing where it is 1: from that step on every weight
+    is frozen, without a step that waits for the device. A GradScaler (fp16 on CUDA) passes its own in its place: it skips that
+    step alone, and later finite ones update weights until the error. patient: read `found_inf` only in `raise_if_nonfinite`,
+    which runs before anything is logged or saved.
     """
 
     def __init__(self, device: torch.device, patient: bool):
@@ -48,11 +50,11 @@ class NonFiniteGuard:
 
 
 def check_loss(out: dict[str, torch.Tensor], step: int) -> None:
-    """Raise FloatingPointError naming every term if the loss is not finite, before any weight changes."""
+    """Raise FloatingPointError naming every term if the loss is not finite. That step must have updated no weight."""
     if not torch.isfinite(out["loss"]):
         terms = ", ".join(f"{name}={value.item():.6g}" for name, value in out.items())
         raise FloatingPointError(
-            f"step {step}: the loss is not finite: {terms}. Nothing was updated; "
+            f"step {step}: the loss is not finite: {terms}. This step updated no weight; "
             "lower lr, raise warmup_epoch, or inspect the data"
         )
 
@@ -60,4 +62,6 @@ def check_loss(out: dict[str, torch.Tensor], step: int) -> None:
 def check_gradient(norm: torch.Tensor, step: int) -> None:
     """Raise FloatingPointError if the norm of the student's gradient is not finite."""
     if not torch.isfinite(norm):
-        raise FloatingPointError(f"step {step}: the student's gradient is not finite ({norm.item()}); nothing was updated")
+        raise FloatingPointError(
+            f"step {step}: the student's gradient is not finite ({norm.item()}); this step updated no weight"
+        )

@@ -71,3 +71,22 @@ def test_weights_stay_after_a_nonfinite_step_until_it_is_raised(tiny_run, tmp_pa
         assert torch.equal(one, other)
     with pytest.raises(FloatingPointError, match="step 1: .*iid=nan"):
         state.guard.raise_if_nonfinite()
+
+
+def test_a_loss_scaler_skips_the_nonfinite_step_alone(tiny_run, tmp_path):
+    """As with fp16 on CUDA: the error does not claim that nothing was updated since."""
+    state = build_state(from_flat(tiny_run | {"output": str(tmp_path / "run")}))
+    state.guard, state.scaler = NonFiniteGuard(CPU, patient=True), torch.amp.GradScaler("cpu")
+    take_step(state, [state.setup.source[0]], 0)
+
+    def weights() -> list[torch.Tensor]:
+        return [value.detach().clone() for value in (*state.setup.student.parameters(), *state.head.parameters())]
+
+    before, broken = weights(), state.setup.source[1]
+    broken.teacher_BD[0] = float("nan")
+    take_step(state, [broken], 1)
+    assert all(map(torch.equal, weights(), before))
+    take_step(state, [state.setup.source[2]], 2)
+    assert not all(map(torch.equal, weights(), before))
+    with pytest.raises(FloatingPointError, match="step 1: .*iid=nan.* This step updated no weight; lower lr"):
+        state.guard.raise_if_nonfinite()
