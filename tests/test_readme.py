@@ -46,6 +46,33 @@ def test_command_parses(line):
         load(ROOT / words[first], [word for word in words[first + 1 :] if "=" in word])
 
 
+TRAINING = r"^ *((?:aird (?:train|doctor)|torchrun \S+ train\.py) recipes/.*)$"
+TYPED = [
+    line
+    for page in ("README.md", "docs/own_model.md", "docs/data.md")
+    for line in re.findall(TRAINING, (ROOT / page).read_text().replace("\\\n", ""), re.M)
+]
+
+
+@pytest.mark.parametrize("line", TYPED)
+def test_command_names_all_that_a_user_without_our_data_needs(line, tmp_path, monkeypatch):
+    """In an empty folder with the training images and the teacher of the command alone, the run begins."""
+    from aird_plugin.config.recipe import load
+    from aird_plugin.training.inputs import check_inputs
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AIRD_DATA", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    words = shlex.split(line)
+    recipe = ROOT / next(word for word in words if word.startswith("recipes/"))
+    typed = dict(word.split("=", 1) for word in words if "=" in word and not word.startswith("--"))
+    Path(typed["rec"]).mkdir()
+    teacher = Path(typed["teacher"]).expanduser()
+    teacher.parent.mkdir(parents=True, exist_ok=True)
+    teacher.write_bytes(b"")
+    check_inputs(load(recipe, [f"{key}={value}" for key, value in typed.items()]))
+
+
 def anchors(page: Path) -> set[str]:
     """The fragments by which GitHub links to a page's headings: lower case, without punctuation, hyphens for blanks."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.M)

@@ -173,6 +173,9 @@ def _of_type(key: str, value: Any, hint: Any) -> Any:
     allowed = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if allowed == (tuple,) and isinstance(value, str | int | float) and not isinstance(value, bool):
         value = (value,)
+    if isinstance(value, str):
+        # A DataPath is a text too.
+        value = str(value)
     if isinstance(value, list) and tuple in allowed:
         value = tuple(tuple(v) if isinstance(v, list) else v for v in value)
     if isinstance(value, int) and not isinstance(value, bool) and float in allowed:

@@ -14,9 +14,13 @@ from aird_plugin.utils.paths import expand_user
 FOLDERS = ("ablations", "rivals", "sizes", "quickstart", "zoo")
 
 
-def data_path(*parts: str) -> str:
+class DataPath(str):
+    """A path that a recipe has by default; one of its val_targets may be absent (training/inputs.py)."""
+
+
+def data_path(*parts: str) -> DataPath:
     """A path under the data folder, `$AIRD_DATA` (default `data`)."""
-    return os.path.join(expand_user(os.environ.get("AIRD_DATA", "data")), *parts)
+    return DataPath(os.path.join(expand_user(os.environ.get("AIRD_DATA", "data")), *parts))
 
 
 def base(file: str, name: str) -> EasyDict:

@@ -13,7 +13,14 @@ def check_recipe(path: str, overrides: list[str], arcface_torch: bool = False) -
     """
     from aird_plugin.config.recipe import load
     from aird_plugin.diagnostics.ignored_keys import ignored_keys
-    from aird_plugin.training.inputs import NOTHING_AT_HAND, SOURCES, inputs_of, with_student_init, with_target_files
+    from aird_plugin.training.inputs import (
+        NOTHING_AT_HAND,
+        SOURCES,
+        absent_targets,
+        inputs_of,
+        with_student_init,
+        with_target_files,
+    )
     from aird_plugin.utils.devices import pick_device
     from aird_plugin.utils.errors import EXPECTED
 
@@ -24,6 +31,7 @@ def check_recipe(path: str, overrides: list[str], arcface_torch: bool = False) -
         inputs = list(inputs_of(recipe))
         for found in inputs:
             yield Diagnostic("error", str(found), SOURCES[found.key]) if found.problem else Diagnostic("ok", str(found))
+        yield from absent_targets(recipe)
         if any(found.problem for found in inputs):
             yield Diagnostic("note", NOTHING_AT_HAND)
         else:

@@ -1,16 +1,20 @@
 """The input files of a recipe: which exist, and where to get the others. All are checked together, before any work."""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aird_plugin.config.recipe import Recipe
+from aird_plugin.config.recipe_file import DataPath
 from aird_plugin.config.sections import TeacherConfig
 from aird_plugin.data.list_records import LIST_SUFFIXES
+from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.evaluation.pair_files import check_pairs_file
 from aird_plugin.models.find import find_model
 from aird_plugin.models.registry import ONNX
 from aird_plugin.training.resume_from import is_begun, source_problem
+from aird_plugin.utils import distributed
 from aird_plugin.utils.errors import MissingInputs
 
 SOURCES = {
@@ -65,7 +69,9 @@ def inputs_of(recipe: Recipe, verification: bool = True) -> Iterator[Input]:
 
 
 def check_inputs(recipe: Recipe, verification: bool = True) -> None:
-    """Raises MissingInputs, one message for all of them, where an input cannot be used."""
+    """Raises MissingInputs, one message for all of them, where an input cannot be used. Rank 0 prints `absent_targets`."""
+    for note in absent_targets(recipe) if verification and distributed.rank() == 0 else ():
+        print(note, file=sys.stderr, flush=True)
     problems = [found for found in inputs_of(recipe, verification) if found.problem]
     if not problems:
         return
@@ -97,14 +103,41 @@ def target_problem(path: str) -> str | None:
 
 
 def target_files(recipe: Recipe) -> list[str]:
-    """Each of val_targets as a file. A bare name, as in arcface_torch (`lfw`), is looked up beside the (first) training set."""
-    rec = Path(recipe.data.places[0])
+    """Each of val_targets as a file, without the recipe's defaults that are absent.
+
+    A bare name, as in arcface_torch (`lfw`), is looked up beside the (first) training set; a default that is not in the data
+    folder, too.
+    """
+    files = [target_file(recipe, target) for target in recipe.run.val_targets]
+    return [str(file) for file in files if not is_absent_default(file)]
+
+
+def target_file(recipe: Recipe, target: str) -> str:
+    """The file of one of val_targets, which may not be there."""
+    rec, name = Path(recipe.data.places[0]), Path(target).name
     beside = rec.parent if rec.suffix in (".rec", *LIST_SUFFIXES) else rec
-    files = []
-    for target in recipe.run.val_targets:
-        bare = Path(target).name == target and not Path(target).is_file()
-        files.append(str(beside / (target if target.endswith(".bin") else f"{target}.bin")) if bare else target)
-    return files
+    if is_absent_default(target) and (beside / name).is_file():
+        return str(beside / name)
+    if name == target and not Path(target).is_file():
+        return str(beside / (target if target.endswith(".bin") else f"{target}.bin"))
+    return target
+
+
+def is_absent_default(target: str) -> bool:
+    """Whether a target is a default of the recipe, by `data_path`, and not there."""
+    return isinstance(target, DataPath) and not Path(target).exists()
+
+
+def absent_targets(recipe: Recipe) -> Iterator[Diagnostic]:
+    """A note on the recipe's default val_targets that are absent: a run does without them. Those that a user names must exist."""
+    absent = [file for target in recipe.run.val_targets if is_absent_default(file := target_file(recipe, target))]
+    if not absent:
+        return
+    lost = f"accuracy at {recipe.data.px} px ({', '.join(recipe.run.val_protocols)}) is not measured on them"
+    if recipe.prior.prior_side:
+        lost = "samples.png shows training images"
+    what = f"no {', '.join(absent)} (default val_targets), so {lost}"
+    yield Diagnostic("note", what, "val_targets=FILE.bin names other pairs, and tools/make_bin.py writes your own")
 
 
 def with_student_init(recipe: Recipe) -> Recipe:

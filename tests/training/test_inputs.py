@@ -1,5 +1,7 @@
 """Input files of a recipe: all unusable ones are reported together, before any work, with their source."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,15 @@ import pytest
 from aird_plugin.__main__ import main
 from aird_plugin.config.recipe import PATH_KEYS, from_flat, load
 from aird_plugin.data.pairs import read_pairs, write_pairs
-from aird_plugin.training.inputs import SOURCES, check_inputs, inputs_of, target_files, with_student_init
+from aird_plugin.training.inputs import (
+    SOURCES,
+    absent_targets,
+    check_inputs,
+    inputs_of,
+    target_files,
+    with_student_init,
+    with_target_files,
+)
 from aird_plugin.utils import devices
 from aird_plugin.utils.errors import MissingInputs
 
@@ -38,18 +48,83 @@ def test_paper_recipe_reports_all_missing_inputs_at_once(monkeypatch, capsys, tm
     monkeypatch.setattr(devices, "cpu_has_bf16", lambda: True)
     monkeypatch.delenv("AIRD_DEBUG", raising=False)
     assert main(["train", str(ROOT / "recipes" / "aird_r18_lr16.py")]) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("error: 4 of this recipe's inputs cannot be used:\n")
+    note, error = capsys.readouterr().err.split("\n", 1)
     rec = "data/faces_webface_112x112"
-    for line in (
-        f"  rec={rec} (training images): not there",
-        "  teacher=data/teacher/casia_r50.pt (teacher): not there",
-        f"  val_targets={rec}/lfw.bin (verification pairs): not there",
-        f"  val_targets={rec}/agedb_30.bin (verification pairs): not there",
-    ):
+    assert note.startswith(f"note    no {rec}/lfw.bin, {rec}/agedb_30.bin (default val_targets), so ")
+    assert error.startswith("error: 2 of this recipe's inputs cannot be used:\n")
+    for line in (f"  rec={rec} (training images): not there", "  teacher=data/teacher/casia_r50.pt (teacher): not there"):
         assert f"{line}\n" in error
     assert "CASIA-Webface" in error and "Model Zoo" in error and "aird align" in error and "make quickstart" in error
     assert not list(tmp_path.iterdir())
+
+
+DEFAULTS = """
+from easydict import EasyDict
+from aird_plugin.recipe import data_path
+config = EasyDict({keys!r})
+config.val_targets = (data_path("lfw", "lfw_split.bin"), data_path("lfw", "other.bin"))
+"""
+
+
+@pytest.fixture
+def with_defaults(tiny_run, tmp_path, monkeypatch):
+    """A recipe whose default pairs are in the folder `data`, which is not there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AIRD_DATA", raising=False)
+    Path("recipe.py").write_text(DEFAULTS.format(keys=tiny_run | {"output": "run", "val_protocols": ("lr-lr",)}))
+    return "recipe.py"
+
+
+ABSENT = (
+    "no data/lfw/lfw_split.bin, data/lfw/other.bin (default val_targets), so accuracy at 16 px (lr-lr) is not measured on them"
+)
+REMEDY = "val_targets=FILE.bin names other pairs, and tools/make_bin.py writes your own"
+
+
+def test_default_pairs_that_are_absent_are_skipped_with_a_note(with_defaults, capsys):
+    found = load(with_defaults)
+    assert [one.key for one in inputs_of(found)] == ["rec", "teacher"] and with_target_files(found).run.val_targets == ()
+    check_inputs(found)
+    assert capsys.readouterr().err == f"note    {ABSENT}: {REMEDY}\n"
+    check_inputs(found, verification=False)
+    assert capsys.readouterr().err == ""
+    assert main(["doctor", with_defaults]) == 0
+    assert f"note    {ABSENT}: {REMEDY}\n" in capsys.readouterr().out
+
+
+def test_a_run_whose_default_pairs_are_absent_trains(with_defaults, capsys):
+    assert main(["train", with_defaults, "num_epoch=1", "verbose=2"]) == 0
+    assert Path("run/model.pt").exists() and not Path("run/evaluation.json").exists()
+    assert json.loads(Path("run/recipe.json").read_text())["recipe"]["val_targets"] == []
+    assert main(["train", with_defaults, "num_epoch=1"]) == 0, "the run resumes"
+
+
+def test_pairs_on_the_command_line_are_missed(with_defaults, capsys):
+    assert main(["train", with_defaults, "val_targets=data/lfw/lfw_split.bin"]) == 1
+    assert "  val_targets=data/lfw/lfw_split.bin (verification pairs): not there\n" in capsys.readouterr().err
+
+
+def test_default_pairs_are_taken_where_they_are(with_defaults, pairs_file, tiny_run, tmp_path, capsys):
+    """In the data folder, else under their name beside the training images."""
+    (tmp_path / "data" / "lfw").mkdir(parents=True)
+    shutil.copy(pairs_file, "data/lfw/other.bin")
+    assert with_target_files(load(with_defaults)).run.val_targets == ("data/lfw/other.bin",)
+    shutil.copytree(tiny_run["rec"], "faces")
+    shutil.copy(pairs_file, "faces/lfw_split.bin")
+    beside = load(with_defaults, ["rec=faces"])
+    assert with_target_files(beside).run.val_targets == ("faces/lfw_split.bin", "data/lfw/other.bin")
+    check_inputs(beside)
+    assert capsys.readouterr().err == ""
+    Path("data/lfw/other.bin").write_bytes(b"torn")
+    with pytest.raises(MissingInputs, match=r"val_targets=data/lfw/other.bin .*is no InsightFace pairs file"):
+        check_inputs(beside)
+
+
+def test_a_prior_without_its_default_pairs_shows_training_images(with_defaults):
+    found = load(with_defaults, ["prior_side=64"])
+    assert [one.what for one in absent_targets(found)] == [
+        "no data/lfw/lfw_split.bin, data/lfw/other.bin (default val_targets), so samples.png shows training images"
+    ]
 
 
 def test_every_input_path_has_a_source():
