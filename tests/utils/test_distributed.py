@@ -1,6 +1,5 @@
 """Two ranks equal one, in loss and in every gradient: head, IID and RID together, with a student without BatchNorm."""
 
-import json
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -127,27 +126,26 @@ def test_wait_for_rank0_outlasts_the_group_timeout(tmp_path):
     assert continued >= done
 
 
-def on_rank_of_nccl_alone(rank: int, port: int, folder: str) -> None:
-    """A group without a CPU backend, as arcface_torch's, and gloo groups that time out after two seconds; rank 0 works for four,
-    twice. Writes when rank 0 was done, when rank 1 continued, and the number of groups."""
-    place = f"tcp://127.0.0.1:{port}"
-    torch.distributed.distributed_c10d.default_pg_timeout = timedelta(seconds=2)
-    torch.distributed.get_backend_config = lambda group=None: "cuda:nccl"
-    torch.distributed.init_process_group("gloo", place, rank=rank, world_size=2)
-    distributed.open_host_group()
+def waits_under_nccl_alone() -> dict[str, torch.Tensor]:
+    """A process group without a CPU backend, as arcface_torch's; rank 0 works longer than gloo waits, then not at all.
+
+    Returns when rank 0 was done or rank 1 continued, after each wait, and the number of groups.
+    """
     times = []
-    for _ in range(2):
-        if rank == 0:
-            time.sleep(4)
-            times.append(time.time())
-        distributed.wait_for_rank0()
-        if rank == 1:
-            times.append(time.time())
-    Path(folder, str(rank)).write_text(json.dumps([times, torch.distributed.get_pg_count()]))
-    distributed.stop()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(torch.distributed.distributed_c10d, "default_pg_timeout", timedelta(seconds=3))
+        patched.setattr(torch.distributed, "get_backend_config", lambda group=None: "cuda:nccl")
+        distributed.open_host_group()
+        for seconds in (4, 0):
+            if distributed.rank() == 0:
+                time.sleep(seconds)
+                times.append(time.time())
+            distributed.wait_for_rank0()
+            if distributed.rank() == 1:
+                times.append(time.time())
+    return {"times": torch.tensor(times, dtype=torch.float64), "groups": torch.tensor(torch.distributed.get_pg_count())}
 
 
 def test_wait_for_rank0_under_nccl_alone_opens_one_group_that_does_not_time_out(tmp_path):
-    mp.spawn(on_rank_of_nccl_alone, (free_port(), str(tmp_path)), nprocs=2)
-    (done, groups), (continued, others) = (json.loads((tmp_path / name).read_text()) for name in "01")
-    assert all(late >= early for early, late in zip(done, continued, strict=True)) and groups == others == 2
+    done, continued = on_ranks(waits_under_nccl_alone, tmp_path)
+    assert (continued["times"] >= done["times"]).all() and done["groups"] == continued["groups"] == 2
