@@ -5,8 +5,8 @@
 6,000 pairs in ten folds: both images LR (LR-LR), and only the first one LR (LR-HR); without adaptation, with centered embeddings
 (the control for FaceBN), and with the paper's FaceBN. Published, LR-LR / LR-HR: ArcFace 77.75/52.83, A-SKD 79.00/65.08, AIRD
 without FaceBN 79.85/-, AIRD 80.45/66.25. The paper uses the best threshold over all pairs (the column `best`), InsightFace ten
-folds (`accuracy`). The recipe expects the file beside CASIA-WebFace. As a training recipe this is AIRD as published, with AgeDB-30 as the
-only verification set.
+folds (`accuracy`). The recipe expects the file beside CASIA-WebFace. As a training recipe this is AIRD as published, with
+AgeDB-30 as the only verification set.
 """
 
 from aird_plugin.recipe import base, data_path
