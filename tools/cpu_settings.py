@@ -38,17 +38,22 @@ FILES = (
     "realworld",
 )
 ISAS, CAPABILITIES, THREADS = ("SSE41", "AVX2", "AVX512_CORE", "DEFAULT"), ("default", "avx2"), (1, 2)
-# Older kernels of both libraries; `make test` runs the newest ones.
+# Older kernels of both libraries; `make test` runs the newest ones. Without tests that start processes or compile, which compare
+# runs of the same kernels.
 SHORT = (("SSE41", "avx2", 1),)
+SHORT_TESTS = ("-k", "not (ranks or resume or sigkill or signal or compiles or memory)")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run every setting and print a line for each."""
     bound_spinning()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--short", action="store_true", help="only the setting that differs most from the default")
+    what = "only the setting that differs most from the default, without tests that start processes or compile"
+    parser.add_argument("--short", action="store_true", help=what)
     args, rest = parser.parse_known_args(argv)
-    settings = SHORT if expand_arguments(args).short else tuple(itertools.product(ISAS, CAPABILITIES, THREADS))
+    short = expand_arguments(args).short
+    settings = SHORT if short else tuple(itertools.product(ISAS, CAPABILITIES, THREADS))
+    rest = [*SHORT_TESTS, *rest] if short else rest
     failed = 0
     print(f"{'ONEDNN_MAX_CPU_ISA':<20}{'ATEN_CPU_CAPABILITY':<21}{'threads':<9}result", flush=True)
     for isa, capability, threads in settings:
