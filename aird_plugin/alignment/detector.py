@@ -3,12 +3,12 @@
 F = faces of a photo.
 """
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 
 from aird_plugin.alignment.detections import Detections
+from aird_plugin.utils.files import file_sha256
 from aird_plugin.utils.threads import usable_cores
 
 PATTERNS = ("det_*.onnx", "scrfd_*.onnx")
@@ -64,7 +64,7 @@ class Detector:
 
     def describe(self) -> str:
         """File name and hash, which must not change between runs."""
-        return f"{self.file.name}, sha256 {hashlib.sha256(self.file.read_bytes()).hexdigest()[:16]}"
+        return f"{self.file.name}, sha256 {file_sha256(self.file)[:16]}"
 
     def find(self, name: str, photo_HWC: np.ndarray) -> Detections:
         """Detect the faces of a photo (uint8, RGB); none where its short side would be resized to less than a pixel."""

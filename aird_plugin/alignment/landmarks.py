@@ -4,12 +4,12 @@ F = faces of a photo.
 """
 
 import csv
-import hashlib
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
 from aird_plugin.alignment.detections import Detections
+from aird_plugin.utils.files import file_sha256
 
 COLUMNS = 11
 LAYOUT = "path,x1,y1,x2,y2,x3,y3,x4,y4,x5,y5 (left eye, right eye, nose tip, left and right corner of the mouth, as in the image)"
@@ -35,7 +35,7 @@ class Landmarks:
 
     def describe(self) -> str:
         """File name and hash, which must not change between runs."""
-        return f"{Path(self.file).name}, sha256 {hashlib.sha256(Path(self.file).read_bytes()).hexdigest()[:16]}"
+        return f"{Path(self.file).name}, sha256 {file_sha256(self.file)[:16]}"
 
     def find(self, name: str, photo_HWC: np.ndarray) -> Detections:
         """The faces of this photo, without scores; none where the file does not list it."""

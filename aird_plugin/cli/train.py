@@ -1,7 +1,6 @@
 """`aird train`: train a student, in the embedded loop or in arcface_torch's, or a diffusion prior."""
 
 import argparse
-import os
 
 from aird_plugin.cli.recipe_arguments import add_checkout_argument, add_recipe_arguments
 
@@ -15,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train a student, or a prior where the recipe sets prior_side. Rank 0 prints the run folder."""
     from aird_plugin.config.recipe import load
+    from aird_plugin.utils.distributed import launched_rank
 
     recipe, checkout = load(args.recipe, args.overrides), args.arcface_torch
     if recipe.prior.prior_side and checkout:
@@ -31,6 +31,6 @@ def run(args: argparse.Namespace) -> int:
         from aird_plugin.training.loop import train as train_embedded
 
         folder = train_embedded(recipe)
-    if int(os.environ.get("RANK", 0)) == 0:
+    if launched_rank() == 0:
         print(f"done: {folder}")
     return 0

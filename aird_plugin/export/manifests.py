@@ -1,13 +1,12 @@
 """InsightFace's manifest.json: version 2 for its Python package, version 1 for InsightFace Server."""
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.models.onnx_teacher import OnnxTeacher
-from aird_plugin.utils.files import write_atomically
+from aird_plugin.utils.files import file_sha256, write_atomically
 
 PREPROCESSING = "insightface-arcface-1"
 # Signed by InsightFace only; the Server does not start without it.
@@ -20,7 +19,7 @@ def write_package_manifest(file: Path, side: int, width: int) -> None:
     """Write a version 2 manifest beside a file whose input is not 112 px (InsightFace 2.1). width: embedding width."""
     task = {
         "file": file.name,
-        "sha256": _sha256(file),
+        "sha256": file_sha256(file),
         "preprocessing": {"mean": 127.5, "std": 127.5},
         "preprocessing_version": PREPROCESSING,
         "input_size": [side, side],
@@ -43,7 +42,7 @@ def write_server_folder(folder: Path, recogniser: Path, detector: Path, width: i
         {
             "manifest_version": 1,
             "model_id": recogniser.stem,
-            "model_version": _sha256(recogniser)[:12],
+            "model_version": file_sha256(recogniser)[:12],
             "files": {"detector": detector.name, "recognizer": recogniser.name},
             "recognition": {
                 "input_size": [FACE_SIDE, FACE_SIDE],
@@ -82,10 +81,6 @@ def check_detector(detector: Path, name: str) -> None:
     if outputs not in WITH_LANDMARKS:
         allowed = " or ".join(map(str, WITH_LANDMARKS))
         raise ValueError(f"--server {detector} has {outputs} outputs; a detector with landmarks has {allowed}")
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _write(folder: Path, manifest: dict) -> None:
