@@ -20,10 +20,11 @@ bound_spinning()
 import numpy as np
 
 from aird_plugin.data.bank.caches import TeacherCache
-from aird_plugin.data.bank.neighbors import Candidates, hard_lists, normalised
+from aird_plugin.data.bank.neighbors import Candidates, hard_lists
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.json_files import read_object
 from aird_plugin.utils.paths import expand_arguments
+from aird_plugin.utils.vectors import normalise
 
 BLOCK = 1024
 
@@ -31,7 +32,7 @@ BLOCK = 1024
 def main() -> int:
     args = arguments()
     bank = TeacherCache(Path(args.bank), read_object(Path(args.bank) / "manifest.json"))
-    mean_ND = normalised(np.asarray(bank.embeddings_NVD).astype(np.float32).mean(1))
+    mean_ND = normalise(np.asarray(bank.embeddings_NVD).astype(np.float32).mean(1))
     exact_NK = np.asarray(bank.hard_NK)[:, : args.length]
     random_NK = np.random.default_rng(1).integers(0, len(mean_ND), (len(mean_ND), 8))
     first, everything = cosines(mean_ND, exact_NK)

@@ -18,12 +18,13 @@ bound_spinning()
 import numpy as np
 
 from aird_plugin.data.identification import bin_identities, read_square
-from aird_plugin.evaluation.embed import embed_sums, normalise
+from aird_plugin.evaluation.embed import embed_sums
 from aird_plugin.evaluation.pooling import merge_groups, pool
 from aird_plugin.evaluation.sides import as_network_input, input_side
 from aird_plugin.models.load import load_model, load_teacher
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.progress import progress
+from aird_plugin.utils.vectors import normalise
 
 CROPS, FAR, DEGRADATION = 3, 0.01, "insightface-warp"
 WEIGHTS = {

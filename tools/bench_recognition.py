@@ -31,13 +31,13 @@ import numpy as np
 import torch
 
 from aird_plugin.alignment.crop import template
-from aird_plugin.evaluation.embed import normalise
 from aird_plugin.export.graph import write_onnx
 from aird_plugin.models import build
 from aird_plugin.recognition.crops import face_crops, face_sizes
 from aird_plugin.recognition.index import Index
 from aird_plugin.recognition.networks import Network, open_models
 from aird_plugin.utils.paths import expand_arguments
+from aird_plugin.utils.vectors import normalise
 
 FACES = (1, 10, 50)
 PX = 16

@@ -22,11 +22,11 @@ from aird_plugin.diagnostics.teacher_input import (
     MIN_IDENTITIES,
     auc_diagnostic,
     check_teacher_input,
-    normalized,
     two_rows_per_identity,
     verification_auc,
 )
 from aird_plugin.evaluation.copies import copied_pairs, warning_of_pairs
+from aird_plugin.utils.vectors import normalise
 
 
 def before_bank(recipe: Recipe, records, teacher) -> Iterator[Diagnostic]:
@@ -63,7 +63,7 @@ def check_bank(bank: TeacherCache, seed: int = 0) -> Iterator[Diagnostic]:
     yield from check_near_copies(bank, seed)
     rows_P2 = two_rows_per_identity(bank.label_N, MAX_IDENTITIES, np.random.default_rng(seed))
     if len(rows_P2) >= MIN_IDENTITIES:
-        embeddings_2PD = normalized(bank.embeddings_NVD[rows_P2.ravel(), 0].astype(np.float32))
+        embeddings_2PD = normalise(bank.embeddings_NVD[rows_P2.ravel(), 0].astype(np.float32))
         yield auc_diagnostic(verification_auc(embeddings_2PD), len(rows_P2))
         yield from check_label_noise(bank, seed)
 

@@ -7,7 +7,8 @@ import numpy as np
 from aird_plugin.data.bank.centers import MIN_OWN, foreign_classifier, sample_identities, share_of_own
 from aird_plugin.data.records import as_stored, decode_face
 from aird_plugin.diagnostics.diagnostic import Diagnostic
-from aird_plugin.diagnostics.teacher_input import MAX_IDENTITIES, MIN_IDENTITIES, normalized, two_rows_per_identity
+from aird_plugin.diagnostics.teacher_input import MAX_IDENTITIES, MIN_IDENTITIES, two_rows_per_identity
+from aird_plugin.utils.vectors import normalise
 
 
 def check_centers(bank) -> Iterator[Diagnostic]:
@@ -15,7 +16,7 @@ def check_centers(bank) -> Iterator[Diagnostic]:
     rows = sample_identities(bank.label_N)
     if not len(bank.centers_CD) or not len(rows):
         return
-    mean_XD = normalized(bank.embeddings_NVD[rows].astype(np.float32).mean(1))
+    mean_XD = normalise(bank.embeddings_NVD[rows].astype(np.float32).mean(1))
     share = share_of_own(bank.centers_CD, mean_XD, bank.label_N[rows])
     if share >= MIN_OWN:
         yield Diagnostic(
@@ -44,7 +45,7 @@ def check_classifier(teacher, records, seed: int = 0) -> Iterator[Diagnostic]:
     if len(row_X) < 2 * MIN_IDENTITIES:
         yield Diagnostic("note", "too few identities with two images to compare the teacher's classifier with")
         return
-    embeddings_XD = normalized(teacher.embed(np.stack([decode_face(records, int(row)) for row in row_X])))
+    embeddings_XD = normalise(teacher.embed(np.stack([decode_face(records, int(row)) for row in row_X])))
     share = share_of_own(classifier_CD, embeddings_XD, label_X)
     if share >= MIN_OWN:
         yield Diagnostic("ok", f"the rows of the teacher's classifier belong to the identities: {share:.0%} of {len(row_X) // 2}")

@@ -16,19 +16,12 @@ import torch
 
 from aird_plugin.data.pairs import Pairs, distinct_faces, identities_of, read_pairs
 from aird_plugin.diagnostics.diagnostic import Diagnostic
-from aird_plugin.diagnostics.teacher_input import (
-    MIN_IDENTITIES,
-    MIN_T,
-    coloured_images,
-    margins,
-    normalized,
-    sample_pairs,
-    t_statistic,
-)
+from aird_plugin.diagnostics.teacher_input import MIN_IDENTITIES, MIN_T, coloured_images, margins, sample_pairs, t_statistic
 from aird_plugin.evaluation.significance import compare, holm, identity_interval, winner
 from aird_plugin.evaluation.verification import fold_decisions, verify
 from aird_plugin.models.teacher_input import TeacherInput
 from aird_plugin.utils.progress import progress
+from aird_plugin.utils.vectors import normalise
 
 RAW = (0, 1)
 # (mean, std) in grey levels: InsightFace's, none, 0..1, ImageNet's. Others, such as (127, 128), are within half a grey level of
@@ -144,7 +137,7 @@ def probe(teacher, sample: Sample) -> list[Way]:
 
 def embedded(teacher, way: TeacherInput, images_UHWC: np.ndarray) -> np.ndarray:
     """Normalised embeddings of the images, fed in this way. float64 (U, D)"""
-    return normalized(teacher.with_input(way).embed(images_UHWC).astype(np.float64))
+    return normalise(teacher.with_input(way).embed(images_UHWC).astype(np.float64))
 
 
 def words(way: TeacherInput) -> str:

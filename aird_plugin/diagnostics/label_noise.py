@@ -9,7 +9,7 @@ import numpy as np
 
 from aird_plugin.data.bank.centers import sample_identities
 from aird_plugin.diagnostics.diagnostic import Diagnostic
-from aird_plugin.diagnostics.teacher_input import normalized
+from aird_plugin.utils.vectors import normalise
 
 # A right label's cosine exceeds this quantile of the cosines to random identities.
 RANDOM_QUANTILE = 0.99
@@ -25,7 +25,7 @@ def check_label_noise(bank, seed: int = 0) -> Iterator[Diagnostic]:
     label_X = np.asarray(bank.label_N)[rows]
     if len(np.unique(label_X)) < 2:
         return
-    share = doubtful_labels(normalized(bank.embeddings_NVD[rows, 0].astype(np.float32)), label_X, seed)
+    share = doubtful_labels(normalise(bank.embeddings_NVD[rows, 0].astype(np.float32)), label_X, seed)
     text = f"label noise: {share:.1%} of {len(rows)} images resemble other identities as much as their own, by the teacher"
     if share > MAX_NOISE:
         yield Diagnostic("warning", text, "check the labels and the teacher's input before you train on these images")
@@ -41,8 +41,8 @@ def doubtful_labels(embeddings_XD: np.ndarray, label_X: np.ndarray, seed: int = 
     _, index_X = np.unique(label_X, return_inverse=True)
     sum_KD = np.zeros((index_X.max() + 1, embeddings_XD.shape[1]))
     np.add.at(sum_KD, index_X, embeddings_XD)
-    own_X = (embeddings_XD * normalized(sum_KD[index_X] - embeddings_XD)).sum(1)
+    own_X = (embeddings_XD * normalise(sum_KD[index_X] - embeddings_XD)).sum(1)
     other_R = np.random.default_rng(seed).permutation(len(sum_KD))[:OTHERS]
-    cosine_XR = embeddings_XD @ normalized(sum_KD[other_R]).T
+    cosine_XR = embeddings_XD @ normalise(sum_KD[other_R]).T
     is_other_XR = other_R != index_X[:, None]
     return float((own_X < np.quantile(cosine_XR[is_other_XR], RANDOM_QUANTILE)).mean())

@@ -11,8 +11,8 @@ from aird_plugin.data.constants import NO_IDENTITY
 from aird_plugin.data.pairs import first_places, pair_faces, read_pairs
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.diagnostics.near_copies import IMPOSTOR_QUANTILE, MAX_COPIES, copy_cosine, first_listed, impostor_limit
-from aird_plugin.diagnostics.teacher_input import normalized
 from aird_plugin.utils.progress import progress
+from aird_plugin.utils.vectors import normalise
 
 TAIL = 32
 QUERIES = 500
@@ -59,9 +59,9 @@ def check_shared_identities(bank, teacher, target: str, seed: int = 0) -> list[D
     distinct = np.unique(first_places(pairs.images))
     chosen = rng.permutation(distinct)[:QUERIES]
     images_QHWC = pair_faces(pairs._replace(images=[pairs.images[index] for index in chosen]))
-    test_QD = normalized(teacher.embed(images_QHWC))
+    test_QD = normalise(teacher.embed(images_QHWC))
     row_Q = rng.permutation(len(bank.label_N))[:QUERIES]
-    training_QD = normalized(bank.embeddings_NVD[row_Q, 0].astype(np.float32))
+    training_QD = normalise(bank.embeddings_NVD[row_Q, 0].astype(np.float32))
     measured = float(np.quantile(nearest(bank, training_QD, bank.label_N[row_Q])[0], IMPOSTOR_QUANTILE))
     limit = min(measured, impostor_limit(bank.embeddings_NVD, bank.label_N, seed))
     cosine_Q, training_row_Q = nearest(bank, test_QD, np.full(len(test_QD), NO_IDENTITY))

@@ -10,7 +10,7 @@ import numpy as np
 from aird_plugin.data.constants import NO_IDENTITY
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.diagnostics.row_samples import MANY, random_rows, row_windows
-from aird_plugin.diagnostics.teacher_input import normalized
+from aird_plugin.utils.vectors import normalise
 
 # Re-encoded, slightly cropped or recoloured copies of one photo lie above this cosine; impostors do not, and other photos of
 # the identity rarely. The share of images that is a warning: public sets hold a few.
@@ -39,11 +39,11 @@ def impostor_limit(embeddings_NVD: np.ndarray, label_N: np.ndarray, seed: int = 
     count = len(label_N)
     few = min(max(FEW, min(count, MANY) // PART), max(count // 2, 1))
     row_Q = random_rows(rng, count, QUERIES)
-    query_QD = normalized(embeddings_NVD[np.sort(row_Q), 0].astype(np.float32))
+    query_QD = normalise(embeddings_NVD[np.sort(row_Q), 0].astype(np.float32))
     label_Q, maxima = label_N[np.sort(row_Q)], []
     for _ in range(max(DRAWN // few, 1)):
         row_F = np.sort(random_rows(rng, count, few))
-        cosine_QF = query_QD @ normalized(embeddings_NVD[row_F, 0].astype(np.float32)).T
+        cosine_QF = query_QD @ normalise(embeddings_NVD[row_F, 0].astype(np.float32)).T
         cosine_QF[label_Q[:, None] == label_N[row_F]] = -1
         maxima.append(np.maximum(cosine_QF.max(1), 0) ** POWER)
     gumbel = {p: -np.log(-np.log(p)) for p in (LOWER, MIDDLE, IMPOSTOR_QUANTILE)}
@@ -88,5 +88,5 @@ def first_listed(embeddings_NVD: np.ndarray, lists_NK: np.ndarray, row_Q: np.nda
         return row_Q[:0], np.empty(0, np.float32)
     other_Q = lists_NK[row_Q, 0]
     row_Q, other_Q = row_Q[other_Q >= 0], other_Q[other_Q >= 0]
-    first_QD, other_QD = (normalized(embeddings_NVD[rows, 0].astype(np.float32)) for rows in (row_Q, other_Q))
+    first_QD, other_QD = (normalise(embeddings_NVD[rows, 0].astype(np.float32)) for rows in (row_Q, other_Q))
     return row_Q, (first_QD * other_QD).sum(1)

@@ -13,6 +13,7 @@ import numpy as np
 from aird_plugin.data.records import decode_face
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.diagnostics.row_samples import row_windows
+from aird_plugin.utils.vectors import normalise
 
 MAX_IDENTITIES = 150
 MIN_IDENTITIES = 20
@@ -35,12 +36,12 @@ def check_teacher_input(teacher, records, seed: int = 0) -> Iterator[Diagnostic]
             f"{identities} identities with two images are too few to check the teacher on; {MIN_IDENTITIES} are needed",
         )
         return
-    unchanged_2PD = normalized(teacher.embed(images_2PHWC))
+    unchanged_2PD = normalise(teacher.embed(images_2PHWC))
     yield auc_diagnostic(verification_auc(unchanged_2PD), identities)
     margin_P = margins(unchanged_2PD)
     t_of = {}
     for change, apply in input_changes(coloured).items():
-        t_of[change] = t_statistic(margins(normalized(teacher.embed(apply(images_2PHWC)))) - margin_P)
+        t_of[change] = t_statistic(margins(normalise(teacher.embed(apply(images_2PHWC)))) - margin_P)
     change = max(t_of, key=t_of.get)
     if t_of[change] > MIN_T:
         yield Diagnostic(
@@ -99,11 +100,6 @@ def two_rows_per_identity(label_N: np.ndarray, max_identities: int, rng: np.rand
     first = same[np.diff(label_N[by_label][same], prepend=-1) != 0]
     first = rng.permutation(first)[:max_identities]
     return np.stack([by_label[first], by_label[first + 1]], 1)
-
-
-def normalized(embeddings_XD: np.ndarray) -> np.ndarray:
-    """Rows scaled to length 1; a row of zeros stays."""
-    return embeddings_XD / np.maximum(np.linalg.norm(embeddings_XD, axis=1, keepdims=True), 1e-12)
 
 
 def cosines(embeddings_2PD: np.ndarray) -> np.ndarray:

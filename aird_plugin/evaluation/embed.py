@@ -17,6 +17,7 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.lowres import check_faces, to_input
 from aird_plugin.models.load import load_teacher
 from aird_plugin.utils.progress import progress
+from aird_plugin.utils.vectors import normalise
 
 # Images per batch where the batch affects the time alone. On a CPU the activations should stay in the cache: mfn at 112 px is
 # twice as fast with 16 as with 96, native students lose a fifth with 16 or 256. More than GPU_BATCH make no GPU faster.
@@ -83,12 +84,6 @@ def frozen_batch(images_NHWC, device: torch.device) -> int:
     if device.type != "cpu":
         return min(GPU_BATCH, max(len(images_NHWC), 1))
     return CPU_BATCH_112 if images_NHWC.shape[1] == FACE_SIDE else CPU_BATCH
-
-
-def normalise(embeddings_ND: np.ndarray) -> np.ndarray:
-    """L2-normalised rows; a row of zeros stays."""
-    length_N1 = np.linalg.norm(embeddings_ND, axis=1, keepdims=True)
-    return embeddings_ND / np.where(length_N1 == 0, 1, length_N1)
 
 
 def blocks_of_rows(count: int, batch: int, order=None) -> list[np.ndarray]:

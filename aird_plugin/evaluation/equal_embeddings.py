@@ -8,7 +8,7 @@ import numpy as np
 
 from aird_plugin.data.identification import IdentificationSet
 from aird_plugin.evaluation.copies import BLOCK, MAX_COPIES
-from aird_plugin.evaluation.embed import normalise
+from aird_plugin.utils.vectors import normalise
 
 # The squared length of a unit vector rounded to float32 is wrong by at most 2**-23, and an image's place in a batch changes its
 # embedding by about 1e-6, the cosine by its square. Other photos of LFW (view 1) and CFP stay 3e-3 below 1, also at 8 px.

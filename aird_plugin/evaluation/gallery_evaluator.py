@@ -10,13 +10,14 @@ from aird_plugin.data.degradation import BICUBIC, get_degradation
 from aird_plugin.data.identification import IdentificationSet, ImageFile, fingerprint, read_square
 from aird_plugin.data.lowres import check_px
 from aird_plugin.evaluation.copies import warning_of_probes
-from aird_plugin.evaluation.embed import embed_frozen, embed_sums, normalise
+from aird_plugin.evaluation.embed import embed_frozen, embed_sums
 from aird_plugin.evaluation.equal_embeddings import warning_of_equal_probes
 from aird_plugin.evaluation.eval_spec import TRAINING, Adaptation, EvalSpec
 from aird_plugin.evaluation.identification import identify
 from aird_plugin.evaluation.pooling import pool_by
 from aird_plugin.evaluation.sides import as_network_input, center, check_eval_spec, embed_adapted, input_side
 from aird_plugin.models.training_means import TrainingMeans
+from aird_plugin.utils.vectors import normalise
 
 POOLING = ("none", "mean", "quality")
 IMAGES_AT_ONCE = 4096

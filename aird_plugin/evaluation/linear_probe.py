@@ -15,9 +15,9 @@ from aird_plugin.data.degradation import get_degradation
 from aird_plugin.data.identification import ImageFile, fingerprint
 from aird_plugin.data.image_files import LOOSE, UNREADABLE, Accounting, find_identities
 from aird_plugin.data.readable_images import are_readable
-from aird_plugin.evaluation.embed import normalise
 from aird_plugin.evaluation.eval_spec import EvalSpec
 from aird_plugin.evaluation.gallery_evaluator import UNREADABLE_KEY, check_downsampling, image_sums
+from aird_plugin.utils.vectors import normalise
 
 DRAWS = 5
 IDENTITIES = 180

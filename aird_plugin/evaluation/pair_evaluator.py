@@ -14,13 +14,14 @@ from aird_plugin.data.lowres import check_px
 from aird_plugin.data.pairs import distinct_faces, read_pairs
 from aird_plugin.evaluation.copies import warning_of_pairs
 from aird_plugin.evaluation.degraded_faces import DegradedFaces
-from aird_plugin.evaluation.embed import embed_frozen, normalise
+from aird_plugin.evaluation.embed import embed_frozen
 from aird_plugin.evaluation.equal_embeddings import warning_of_equal_pairs
 from aird_plugin.evaluation.eval_spec import TRAINING, Adaptation, EvalSpec
 from aird_plugin.evaluation.sides import center, check_eval_spec, embed_adapted, input_side
 from aird_plugin.evaluation.verification import verify
 from aird_plugin.models.training_means import TrainingMeans
 from aird_plugin.utils.files import file_sha256
+from aird_plugin.utils.vectors import normalise
 
 
 def evaluate(

@@ -6,7 +6,7 @@ N = crops, D = embedding width, G = groups.
 import numpy as np
 
 from aird_plugin.data.pairs import connected_components
-from aird_plugin.evaluation.embed import normalise
+from aird_plugin.utils.vectors import normalise
 
 
 def pool(features_ND: np.ndarray, quality_N: np.ndarray | None = None) -> np.ndarray:

@@ -12,11 +12,11 @@ from aird_plugin.alignment.crop import template
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.images import resized
 from aird_plugin.data.pairs import distinct_faces, read_pairs
-from aird_plugin.evaluation.embed import normalise
 from aird_plugin.evaluation.verification import operating_points
 from aird_plugin.recognition.crops import CROPS, face_crops, face_sizes
 from aird_plugin.utils.files import file_sha256
 from aird_plugin.utils.progress import progress
+from aird_plugin.utils.vectors import normalise
 
 SIDES = (12, 16, 24, 32, 48, 64)
 BLOCK = 64

@@ -8,10 +8,10 @@ import torch
 
 from aird_plugin.data.bank.caches import TeacherCache
 from aird_plugin.data.bank.left_out import left_out_centers
-from aird_plugin.data.bank.neighbors import normalised
 from aird_plugin.data.sampler import ANCHORS
 from aird_plugin.losses.term import Needs
 from aird_plugin.training.objective import Objective
+from aird_plugin.utils.vectors import normalise
 
 
 def set_anchors(objective: Objective, bank: TeacherCache | None, seed: int) -> None:
@@ -40,5 +40,5 @@ def draw_anchors(bank: TeacherCache, count: int, seed: int) -> tuple[torch.Tenso
     normalised float32 (K, D)."""
     total = len(bank.embeddings_NVD)
     row_K = np.sort(np.random.default_rng((seed, ANCHORS)).choice(total, min(count, total), replace=False))
-    anchor_KD = normalised(bank.embeddings_NVD[row_K].astype(np.float32).mean(1))
+    anchor_KD = normalise(bank.embeddings_NVD[row_K].astype(np.float32).mean(1))
     return torch.from_numpy(row_K), torch.from_numpy(anchor_KD)

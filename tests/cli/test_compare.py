@@ -10,10 +10,10 @@ from aird_plugin.data.images import encode_jpeg
 from aird_plugin.data.pairs import write_pairs
 from aird_plugin.data.synthetic.draw import draw_person
 from aird_plugin.evaluation.comparison import add_conclusions, sentence, short_names
-from aird_plugin.evaluation.embed import normalise
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.models import build
 from aird_plugin.models.load import load_model
+from aird_plugin.utils.vectors import normalise
 
 NATIVE = "native16_0.05m"
 

@@ -14,13 +14,14 @@ from aird_plugin.data.lowres import RESIZE, resize_faces
 from aird_plugin.data.pairs import read_pairs, write_pairs
 from aird_plugin.data.synthetic.draw import draw_person
 from aird_plugin.evaluation import gallery_evaluator, linear_probe
-from aird_plugin.evaluation.embed import embed, embed_sums, normalise
+from aird_plugin.evaluation.embed import embed, embed_sums
 from aird_plugin.evaluation.eval_spec import Adaptation
 from aird_plugin.evaluation.gallery_evaluator import GalleryEvaluator, image_sums
 from aird_plugin.evaluation.identification import identify
 from aird_plugin.evaluation.pooling import pool
 from aird_plugin.evaluation.sides import as_network_input, embed_adapted
 from aird_plugin.models import build
+from aird_plugin.utils.vectors import normalise
 
 NATIVE = "native16_0.05m"
 LOW = (16, "bicubic")

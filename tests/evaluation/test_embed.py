@@ -5,17 +5,9 @@ from torch import nn
 
 from aird_plugin.data.lowres import to_input
 from aird_plugin.evaluation.degraded_faces import DegradedFaces
-from aird_plugin.evaluation.embed import (
-    CPU_BATCH,
-    CPU_BATCH_112,
-    blocks_of_rows,
-    embed,
-    embed_frozen,
-    embed_sums,
-    frozen_batch,
-    normalise,
-)
+from aird_plugin.evaluation.embed import CPU_BATCH, CPU_BATCH_112, blocks_of_rows, embed, embed_frozen, embed_sums, frozen_batch
 from aird_plugin.evaluation.sides import as_network_input
+from aird_plugin.utils.vectors import normalise
 from tests.exact import rounding
 from tests.skips import needs
 
@@ -160,10 +152,6 @@ def test_degraded_faces_equal_the_network_inputs(noise_faces, monkeypatch, px, s
     assert (len(degraded), degraded.shape, degraded.dtype) == (5, expected.shape, expected.dtype)
     for rows in (slice(None), slice(2, 4), np.array([4, 0, 0])):
         assert np.array_equal(degraded[rows], expected[rows])
-
-
-def test_embedding_of_length_zero_stays_zero():
-    assert normalise(np.array([[0.0, 0.0], [3.0, 4.0]])).tolist() == [[0, 0], [0.6, 0.8]]
 
 
 @pytest.mark.parametrize(

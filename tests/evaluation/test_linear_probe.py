@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from aird_plugin.evaluation import linear_probe
-from aird_plugin.evaluation.embed import normalise
 from aird_plugin.evaluation.linear_probe import linear_probe_accuracies
+from aird_plugin.utils.vectors import normalise
 
 
 def clusters(count, images, spread, seed=0, width=16):

@@ -10,7 +10,7 @@ from torch import nn
 from aird_plugin.data.degradation import downsample, resize_to_network
 from aird_plugin.data.lowres import RESIZE, low_faces, resize_faces, to_input
 from aird_plugin.data.pairs import write_pairs
-from aird_plugin.evaluation.embed import embed, network_inputs, normalise
+from aird_plugin.evaluation.embed import embed, network_inputs
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator, evaluate
 from aird_plugin.evaluation.sides import as_network_input
 from aird_plugin.evaluation.verification import verify
@@ -18,6 +18,7 @@ from aird_plugin.models import build
 from aird_plugin.models.facebn import FaceBN
 from aird_plugin.models.load import load_teacher
 from aird_plugin.models.weights import load_network
+from aird_plugin.utils.vectors import normalise
 from tests.skips import needs
 
 PAIRS = 12

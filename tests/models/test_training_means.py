@@ -10,7 +10,7 @@ import torch
 from aird_plugin.__main__ import main
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.pairs import read_pairs
-from aird_plugin.evaluation.embed import embed, normalise
+from aird_plugin.evaluation.embed import embed
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.evaluation.sides import as_network_input
 from aird_plugin.models.load import load_model, load_teacher
@@ -18,6 +18,7 @@ from aird_plugin.models.training_means import MEANS_FILE, read_means
 from aird_plugin.training import means as training_means
 from aird_plugin.training.loop import train
 from aird_plugin.training.setup import build_setup
+from aird_plugin.utils.vectors import normalise
 from tests.skips import needs
 
 

@@ -9,7 +9,6 @@ import pytest
 from aird_plugin import Gallery
 from aird_plugin.__main__ import main
 from aird_plugin.config.recipe import from_flat
-from aird_plugin.evaluation.embed import normalise
 from aird_plugin.models.load import load_model
 from aird_plugin.models.training_means import TrainingMeans, read_means, write_means
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
@@ -18,6 +17,7 @@ from aird_plugin.recognition.networks import open_models
 from aird_plugin.recognition.threshold_files import beside, write_section
 from aird_plugin.training.loop import train
 from aird_plugin.utils.files import file_sha256
+from aird_plugin.utils.vectors import normalise
 from tests.recognition.conftest import write_export, write_hr
 from tests.recognition.test_gallery import face
 from tests.skips import needs

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from aird_plugin.evaluation.embed import normalise
 from aird_plugin.recognition import index as module
 from aird_plugin.recognition.index import Index
+from aird_plugin.utils.vectors import normalise
 from tests.skips import needs
 
 

@@ -4,14 +4,15 @@ import sys
 import numpy as np
 import pytest
 
-from aird_plugin.data.bank.neighbors import hard_lists, normalised
+from aird_plugin.data.bank.neighbors import hard_lists
+from aird_plugin.utils.vectors import normalise
 from tools import bench_lists
 
 
 def test_recall_of_a_half_is_a_half(tmp_path, monkeypatch, capsys):
     rng = np.random.default_rng(0)
-    embeddings = normalised(rng.normal(size=(400, 1, 8))).astype(np.float16)
-    mean = normalised(embeddings.astype(np.float32)[:, 0])
+    embeddings = normalise(rng.normal(size=(400, 1, 8))).astype(np.float16)
+    mean = normalise(embeddings.astype(np.float32)[:, 0])
     labels = np.arange(400, dtype=np.int32) // 2
     arrays = {"embeddings": embeddings, "person": labels, "centres": mean[::2], "same": labels[:, None]}
     for name, array in (arrays | {"hard": hard_lists(mean, labels, 20)}).items():

@@ -14,7 +14,6 @@ from aird_plugin.data.bank.derived import CentersAndLists, Labels
 from aird_plugin.data.bank.found import found_or_planned
 from aird_plugin.data.bank.growth import sources_entry
 from aird_plugin.data.bank.inputs import PART_FORMAT, image_cache_inputs, teacher_cache_inputs
-from aird_plugin.data.bank.neighbors import normalised
 from aird_plugin.data.bank.sharded import open_array
 from aird_plugin.data.bank.shards import Plan
 from aird_plugin.data.constants import FACE_SIDE
@@ -24,6 +23,7 @@ from aird_plugin.data.readable_records import BLOCK, DECODERS
 from aird_plugin.data.records import Records, as_stored, decode_face, where
 from aird_plugin.data.views import jitter
 from aird_plugin.utils.progress import progress
+from aird_plugin.utils.vectors import normalise
 
 # Inputs of the lists, which one teacher of an ensemble has not.
 LISTS_KEYS = ("bank_same", "bank_hard", "bank_searched")
@@ -58,7 +58,7 @@ def _teacher_blocks(config: BankConfig, records, teacher, rows: range) -> Iterat
     for block in blocks_of(rows):
         embeddings = [torch.from_numpy(part_NVE[block.start : block.stop].astype(np.float32)) for part_NVE in parts]
         joined_RVD = teacher.joined(embeddings).numpy()
-        yield block, normalised(joined_RVD.reshape(-1, teacher.dim)).reshape(joined_RVD.shape)
+        yield block, normalise(joined_RVD.reshape(-1, teacher.dim)).reshape(joined_RVD.shape)
 
 
 def open_part(config: BankConfig, records, teacher) -> Any:
@@ -142,4 +142,4 @@ def _embed_views(teacher, hr_RJHWC: np.ndarray, records: Records, rows: range) -
             f"the teacher's embeddings are not finite, first of {where(records, rows[index])}; check its weights and its input "
             "scaling"
         )
-    return normalised(embeddings).reshape(len(rows), 2 * jitters, -1)
+    return normalise(embeddings).reshape(len(rows), 2 * jitters, -1)

@@ -7,8 +7,9 @@ import sys
 
 import numpy as np
 
-from aird_plugin.data.bank.neighbors import COLUMN_BLOCK, class_means, label_counts, normalised
+from aird_plugin.data.bank.neighbors import COLUMN_BLOCK, class_means, label_counts
 from aird_plugin.data.constants import NO_IDENTITY
+from aird_plugin.utils.vectors import normalise
 
 MAX_ROWS, MAX_IDENTITIES = 20_000, 1000
 # Share of identities whose class mean must be among the nearest to its own row, of a classifier that is theirs. Measured: 99%
@@ -29,7 +30,7 @@ def class_centers(teacher, embeddings_ND: np.ndarray, label_N: np.ndarray, num_c
     rows = sample_identities(label_N)
     share = share_of_own(own_CD, embeddings_ND[rows], label_N[rows])
     if share >= MIN_OWN:
-        return normalised(own_CD).astype(np.float32)
+        return normalise(own_CD).astype(np.float32)
     print(f"WARNING {foreign_classifier(teacher, num_classes, share)}: class means are used instead", file=sys.stderr, flush=True)
     return means_CD
 
@@ -59,6 +60,6 @@ def share_of_own(centers_CD: np.ndarray, embeddings_XD: np.ndarray, label_X: np.
     """Share of the sample's identities whose class mean has its own row of `centers_CD` among the nearest 1% of the K rows."""
     label_K, index_X = np.unique(label_X, return_inverse=True)
     mean_KD = class_means(embeddings_XD, index_X, len(label_K))
-    cosine_KK = mean_KD @ normalised(centers_CD[label_K].astype(np.float32)).T
+    cosine_KK = mean_KD @ normalise(centers_CD[label_K].astype(np.float32)).T
     nearer_K = (cosine_KK > np.diag(cosine_KK)[:, None]).sum(1)
     return float((nearer_K <= NEAREST * len(label_K)).mean())

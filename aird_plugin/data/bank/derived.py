@@ -12,9 +12,10 @@ from aird_plugin.data.bank.centers import class_centers
 from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.bank.files import new_array
 from aird_plugin.data.bank.inputs import candidates_of
-from aird_plugin.data.bank.neighbors import Candidates, hard_lists, normalised, rows_by_label, same_identity_lists
+from aird_plugin.data.bank.neighbors import Candidates, hard_lists, rows_by_label, same_identity_lists
 from aird_plugin.data.readable_records import BLOCK
 from aird_plugin.data.records import Records
+from aird_plugin.utils.vectors import normalise
 
 SEARCHED, SEARCHED_ROWS = "searched.npy", "searched_rows.npy"
 
@@ -63,7 +64,7 @@ class CentersAndLists:
         mean_ND = new_array(folder / "mean.npy", (len(label_N), self.teacher.dim), np.float32)
         for start in range(0, len(label_N), BLOCK):
             rows = slice(start, start + BLOCK)
-            mean_ND[rows] = normalised(array_NVX[rows].astype(np.float32).mean(1))
+            mean_ND[rows] = normalise(array_NVX[rows].astype(np.float32).mean(1))
         if searched := candidates_of(self.config, len(label_N)):
             out_MD = new_array(folder / SEARCHED, (searched, self.teacher.dim), np.float32)
             found = Candidates.sample(mean_ND, searched, out_MD)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from aird_plugin.data.bank.caches import TeacherCache
-from aird_plugin.data.bank.neighbors import normalised
 from aird_plugin.data.readable_records import BLOCK
+from aird_plugin.utils.vectors import normalise
 
 # A center of float32 sums against one of the bank's float16 embeddings: rounding leaves 1e-6.
 MIN_COSINE = 0.999
@@ -26,7 +26,7 @@ def left_out_centers(bank: TeacherCache) -> np.ndarray:
     sum_CD = np.zeros(bank.centers_CD.shape, np.float64)
     for rows, mean_RD in _image_means(bank):
         np.add.at(sum_CD, label_N[rows], mean_RD)
-    cosine_C = (normalised(sum_CD) * bank.centers_CD).sum(1)
+    cosine_C = (normalise(sum_CD) * bank.centers_CD).sum(1)
     if (cosine_C[np.unique(label_N)] < MIN_COSINE).any():
         raise ValueError(
             "leave_one_out needs class centers that are the means of the identities' embeddings; this teacher has its own "
@@ -35,7 +35,7 @@ def left_out_centers(bank: TeacherCache) -> np.ndarray:
     left_out_ND = np.zeros((len(label_N), bank.centers_CD.shape[1]), np.float16)
     for rows, mean_RD in _image_means(bank):
         # Exactly 0 for a single image: float64 holds the sum of one float32 row.
-        left_out_ND[rows] = normalised(sum_CD[label_N[rows]] - mean_RD)
+        left_out_ND[rows] = normalise(sum_CD[label_N[rows]] - mean_RD)
     return left_out_ND
 
 
@@ -43,4 +43,4 @@ def _image_means(bank: TeacherCache) -> Iterator[tuple[slice, np.ndarray]]:
     """Blocks of rows with the normalised mean over each image's views, float32 (rows, D)."""
     for start in range(0, len(bank.label_N), BLOCK):
         rows = slice(start, start + BLOCK)
-        yield rows, normalised(bank.embeddings_NVD[rows].astype(np.float32).mean(1))
+        yield rows, normalise(bank.embeddings_NVD[rows].astype(np.float32).mean(1))

@@ -18,6 +18,7 @@ from aird_plugin.data.constants import NO_IDENTITY
 from aird_plugin.data.device_array import fits
 from aird_plugin.data.streamed_sampler import ROUNDS, permuted
 from aird_plugin.utils.progress import progress
+from aird_plugin.utils.vectors import normalise
 
 ROW_BLOCK = 1024
 COLUMN_BLOCK = 65536
@@ -33,12 +34,7 @@ def class_means(embeddings_ND: np.ndarray, label_N: np.ndarray, num_classes: int
         rows = slice(start, start + COLUMN_BLOCK)
         known_R = label_N[rows] != NO_IDENTITY
         np.add.at(sums_CD, label_N[rows][known_R], embeddings_ND[rows][known_R])
-    return normalised(sums_CD).astype(np.float32)
-
-
-def normalised(rows_ND: np.ndarray) -> np.ndarray:
-    """L2-normalise the rows; a row of zeros stays."""
-    return rows_ND / np.maximum(np.linalg.norm(rows_ND, axis=1, keepdims=True), 1e-12)
+    return normalise(sums_CD).astype(np.float32)
 
 
 def rows_by_label(label_N: np.ndarray, out_N: np.ndarray | None = None) -> np.ndarray:

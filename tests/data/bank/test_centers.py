@@ -8,7 +8,8 @@ import pytest
 
 from aird_plugin.data.bank.build import open_teacher_cache
 from aird_plugin.data.bank.centers import class_centers, sample_identities, share_of_own
-from aird_plugin.data.bank.neighbors import class_means, normalised
+from aird_plugin.data.bank.neighbors import class_means
+from aird_plugin.utils.vectors import normalise
 from tests.data.bank.test_caches import Teacher, config
 
 IDENTITIES, WIDTH = 200, 64
@@ -18,10 +19,10 @@ IDENTITIES, WIDTH = 200, 64
 def faces():
     """Embeddings and labels of two images of each of 200 identities, and the classifier of a teacher trained on them."""
     rng = np.random.default_rng(0)
-    center_CD = normalised(rng.normal(size=(IDENTITIES, WIDTH)))
+    center_CD = normalise(rng.normal(size=(IDENTITIES, WIDTH)))
     label_N = np.arange(IDENTITIES).repeat(2)
-    embeddings_ND = normalised(center_CD[label_N] + rng.normal(0, 0.08, (len(label_N), WIDTH)))
-    return embeddings_ND.astype(np.float32), label_N, 3 * normalised(center_CD + rng.normal(0, 0.08, center_CD.shape))
+    embeddings_ND = normalise(center_CD[label_N] + rng.normal(0, 0.08, (len(label_N), WIDTH)))
+    return embeddings_ND.astype(np.float32), label_N, 3 * normalise(center_CD + rng.normal(0, 0.08, center_CD.shape))
 
 
 def centers(faces, classifier_CD):
@@ -60,7 +61,7 @@ def test_classifier_of_another_size_is_replaced_silently(faces, capsys):
 
 def test_built_bank_holds_the_classifier_or_the_class_means(records, tmp_path):
     means_CD = open_teacher_cache(config(tmp_path / "means"), records, Teacher()).centers_CD
-    own_CD = normalised(means_CD + 0.001)
+    own_CD = normalise(means_CD + 0.001)
     for name, classifier_CD, expected in (("own", 3 * own_CD, own_CD), ("foreign", own_CD[::-1], means_CD)):
         teacher = Teacher()
         teacher.classifier, teacher.path = classifier_CD, Path("backbone.pt")

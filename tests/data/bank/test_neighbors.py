@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from aird_plugin.data.bank import neighbors
-from aird_plugin.data.bank.neighbors import Candidates, class_means, hard_lists, normalised, same_identity_lists
+from aird_plugin.data.bank.neighbors import Candidates, class_means, hard_lists, same_identity_lists
+from aird_plugin.utils.vectors import normalise
 from tests.exact import rounding
 
 
@@ -42,7 +43,7 @@ def test_images_without_identity_are_identities_of_their_own_without_a_center():
 
 def test_blocks_change_nothing(monkeypatch):
     rng = np.random.default_rng(0)
-    embeddings = normalised(rng.normal(size=(60, 5))).astype(np.float32)
+    embeddings = normalise(rng.normal(size=(60, 5))).astype(np.float32)
     labels = rng.integers(0, 9, 60)
     expected = hard_lists(embeddings, labels, 7)
     monkeypatch.setattr(neighbors, "ROW_BLOCK", 11)
@@ -73,7 +74,7 @@ def test_memory_does_not_grow_with_the_square_of_an_identity(monkeypatch):
 
 def test_candidates_limit_the_search(monkeypatch):
     rng = np.random.default_rng(2)
-    embeddings = normalised(rng.normal(size=(200, 6))).astype(np.float32)
+    embeddings = normalise(rng.normal(size=(200, 6))).astype(np.float32)
     labels = np.where(rng.random(200) < 0.1, -1, rng.integers(0, 20, 200))
     monkeypatch.setattr(neighbors, "COLUMN_BLOCK", 17)
     found = Candidates.sample(embeddings, 90)
@@ -89,7 +90,7 @@ def test_candidates_limit_the_search(monkeypatch):
 
 def test_lists_match_a_naive_loop():
     rng = np.random.default_rng(1)
-    embeddings = normalised(rng.normal(size=(30, 4))).astype(np.float32)
+    embeddings = normalise(rng.normal(size=(30, 4))).astype(np.float32)
     labels = rng.integers(0, 5, 30)
     hard, same = hard_lists(embeddings, labels, 6), same_identity_lists(embeddings, labels, 6)
     for i in range(30):
