@@ -19,8 +19,8 @@ from aird_plugin.utils.threads import bound_spinning
 bound_spinning()
 
 from aird_plugin.data.degradation import BICUBIC, DEGRADATIONS
+from aird_plugin.evaluation.eval_spec import PROTOCOLS
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
-from aird_plugin.evaluation.sides import PROTOCOLS
 from aird_plugin.models.facebn import MODES
 from aird_plugin.models.load import load_model, load_teacher
 from aird_plugin.utils.files import write_atomically

@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from aird_plugin.data.degradation import BICUBIC
 from aird_plugin.data.lowres import check_px
 from aird_plugin.data.mixture import check_degradation
+from aird_plugin.evaluation.eval_spec import PROTOCOLS
 from aird_plugin.losses.ranges import at_least, between
 from aird_plugin.models.ensemble import JOINS
+from aird_plugin.models.facebn import MODES
 from aird_plugin.models.load import load_teachers
 from aird_plugin.models.registry import ONNX
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.teacher_input import TeacherInput
 
-PROTOCOLS = ("lr-lr", "lr-hr")
-FACEBN_MODES = ("stateless", "stream", "full")
 SHUFFLES = ("auto", "permutation", "streamed")
 FREEZABLE = (None, "trunk")
 BATCHNORMS = ("auto", "train", "frozen")
@@ -204,8 +204,8 @@ class RunConfig:
         for target in self.val_targets:
             if not isinstance(target, str) or not target:
                 raise ValueError(f"val_targets are paths of .bin files, or () for no verification; got {target!r}")
-        if self.facebn not in (None, *FACEBN_MODES):
-            raise ValueError(f"facebn is None or one of {', '.join(FACEBN_MODES)}; got {self.facebn!r}")
+        if self.facebn not in (None, *MODES):
+            raise ValueError(f"facebn is None or one of {', '.join(MODES)}; got {self.facebn!r}")
         if not 0 <= self.keep <= 1:
             raise ValueError(f"keep is the weight of the old statistics, 0 to 1; got {self.keep!r}")
         for protocol in self.val_protocols:

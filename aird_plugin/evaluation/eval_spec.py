@@ -14,6 +14,8 @@ class Adaptation(NamedTuple):
     include_bn1d: bool = False
 
 
+# Values of `EvalSpec.protocol`.
+PROTOCOLS = ("lr-lr", "lr-hr")
 # Value of `EvalSpec.centre`: by the means over the training images.
 TRAINING = "training"
 

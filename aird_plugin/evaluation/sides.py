@@ -10,11 +10,10 @@ from torch import nn
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import BICUBIC, downsample, resize_to_network
 from aird_plugin.evaluation.embed import embed, eval_mode, network_inputs
-from aird_plugin.evaluation.eval_spec import TRAINING, Adaptation, EvalSpec
+from aird_plugin.evaluation.eval_spec import PROTOCOLS, TRAINING, Adaptation, EvalSpec
 from aird_plugin.models.facebn import FaceBN
 from aird_plugin.models.training_means import TrainingMeans
 
-PROTOCOLS = ("lr-lr", "lr-hr")
 HIGH_SIDES = ("student", "teacher")
 
 

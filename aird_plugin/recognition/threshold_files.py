@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from aird_plugin.evaluation.eval_spec import PROTOCOLS
 from aird_plugin.evaluation.verification import supports
 from aird_plugin.recognition.calibration import SECTION
 from aird_plugin.recognition.crops import CROPS
@@ -16,7 +17,6 @@ from aird_plugin.recognition.networks import brief
 from aird_plugin.utils.files import write_atomically
 
 SUFFIX = ".thresholds.json"
-PROTOCOLS = ("lr-lr", "lr-hr")
 
 
 def beside(model: Path) -> Path:

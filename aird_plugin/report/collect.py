@@ -13,9 +13,9 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import get_degradation
 from aird_plugin.data.lowres import check_px
 from aird_plugin.evaluation.degraded_faces import DegradedFaces
-from aird_plugin.evaluation.eval_spec import EvalSpec
+from aird_plugin.evaluation.eval_spec import PROTOCOLS, EvalSpec
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
-from aird_plugin.evaluation.sides import PROTOCOLS, check_eval_spec, input_side
+from aird_plugin.evaluation.sides import check_eval_spec, input_side
 from aird_plugin.evaluation.verification import error_rates
 from aird_plugin.models.coordinates import has_coordinates_of
 from aird_plugin.models.facebn import KEEP

@@ -23,9 +23,8 @@ def common_recipe(args):
 
 def evaluate(args, finished: list[tuple[str, int]]) -> dict[str, list[list[dict]]]:
     """Name -> the rows of each seed, for every finished run and the teacher on LR images. Existing rows are reused."""
-    from aird_plugin.evaluation.eval_spec import TRAINING
+    from aird_plugin.evaluation.eval_spec import PROTOCOLS, TRAINING
     from aird_plugin.evaluation.pair_evaluator import PairEvaluator
-    from aird_plugin.evaluation.sides import PROTOCOLS
     from aird_plugin.models.load import load_model, load_teacher
     from aird_plugin.models.training_means import read_means
     from aird_plugin.utils.memory import keep_freed_memory

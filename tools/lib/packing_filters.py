@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from aird_plugin.data.images import decode
+from aird_plugin.data.images import FORMATS, decode
 from aird_plugin.data.records import Records, where
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.progress import progress
@@ -102,7 +102,7 @@ def drop_small(dropped: Dropped, least: int) -> None:
 def embedded(records: Records, rows: np.ndarray, teacher) -> np.ndarray:
     """Normalised embeddings of rows, float64 (N, D). Raises ValueError for an image that is unreadable or not 112 px."""
     parts = []
-    formats = getattr(records, "formats", ("JPEG", "PNG", "BMP", "WEBP"))
+    formats = getattr(records, "formats", FORMATS)
     blocks = [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
     for block in progress(blocks, len(blocks), "embedding", "blocks"):
         images = [decode(records.payload(int(row)), where(records, int(row)), formats=formats) for row in block]
