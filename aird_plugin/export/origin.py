@@ -3,7 +3,7 @@
 from pathlib import Path, PureWindowsPath
 
 from aird_plugin.models.coordinates import recorded_teacher
-from aird_plugin.training.run_folder import OF_A_START
+from aird_plugin.training.resumed_run import OF_A_START
 from aird_plugin.utils.provenance import provenance
 
 COPIED_KEYS = ("network", "px", "resize", "embedding_size", "student_init", *OF_A_START, "earlier")

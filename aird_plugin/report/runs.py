@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.models.find import run_folder
-from aird_plugin.training.run_folder import RESUMABLE_KEYS
+from aird_plugin.training.resumed_run import RESUMABLE_KEYS
 from aird_plugin.training.run_log import METRICS, gradients_of, terms_of
 
 LARGEST = 1e100

@@ -17,7 +17,7 @@ from aird_plugin.models.teacher_input import TeacherInput
 from aird_plugin.recognition.networks import open_models
 from aird_plugin.recognition.threshold_files import find_sections
 from aird_plugin.training.loop import train
-from aird_plugin.training.run_folder import check_same_start
+from aird_plugin.training.resumed_run import check_same_start
 from tests.export.test_export import stand_in_detector
 from tests.models.onnx_files import network, write_network
 from tests.skips import needs

@@ -9,7 +9,7 @@ from aird_plugin.report.runs import Method
 from aird_plugin.report.scales import doubling, linear
 from aird_plugin.report.sections.forest import format_score, summary_table
 from aird_plugin.report.sections.summary import headline_specs, spec_title
-from aird_plugin.training.run_folder import RESUMABLE_KEYS
+from aird_plugin.training.resumed_run import RESUMABLE_KEYS
 
 TITLE = "Negatives"
 KEY = "rid_negatives"
