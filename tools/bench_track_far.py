@@ -26,7 +26,8 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.identification import bin_identities, read_square
 from aird_plugin.recognition.crops import face_crops, face_sizes
 from aird_plugin.recognition.measure import crop_at, embed_at, frame_of
-from aird_plugin.recognition.networks import Network, find_sources, open_models
+from aird_plugin.recognition.model_files import find_sources
+from aird_plugin.recognition.networks import Network, open_models
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.progress import progress
 from aird_plugin.utils.vectors import normalise

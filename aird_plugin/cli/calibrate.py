@@ -32,7 +32,8 @@ def run(args: argparse.Namespace) -> int:
     """
     from aird_plugin.evaluation.pair_files import check_pairs_file
     from aird_plugin.recognition.measure import SIDES, measure
-    from aird_plugin.recognition.networks import find_sources, open_models
+    from aird_plugin.recognition.model_files import find_sources
+    from aird_plugin.recognition.networks import open_models
     from aird_plugin.recognition.threshold_files import beside, write_section
 
     sides = check_sides(args.px) if args.px else SIDES

@@ -1,8 +1,8 @@
-"""The models of a run: a detector, the HR recogniser, and exported students in its coordinates, found in folders and files."""
+"""The networks of the model files: the HR recogniser, and exported students in its coordinates, opened."""
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,26 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.lowres import to_input
 from aird_plugin.export.thresholds_file import check_owner, read_thresholds
 from aird_plugin.models.coordinates import foreign_teacher, named, share_coordinates
-from aird_plugin.models.onnx_file import METADATA, read_onnx
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.recorded import recorded_metadata, weights_of
 from aird_plugin.models.teacher_input import TeacherInput
 from aird_plugin.models.training_means import subtract_mean
 from aird_plugin.recognition.centring import center_all
-from aird_plugin.utils.files import file_sha256
+from aird_plugin.recognition.model_files import DETECTION, GIVE, RECOGNITION, STUDENT, THRESHOLDS, files_in, hr_file_of
 
 CUDA = "CUDAExecutionProvider"
-THRESHOLDS = "thresholds.json"
-DETECTION, RECOGNITION, STUDENT = "detection", "recognition", "student"
-# Scores, boxes and perhaps landmarks at several strides; recognisers have one output.
-DETECTOR_OUTPUTS = 5
-# Sides of InsightFace's landmark and attribute models, by which its router recognises them.
-OTHER_TASKS = (192, 96)
-GIVE = "give an InsightFace pack (its name or folder), a folder of `aird export`, or .onnx files"
 
 
 @dataclass
@@ -74,22 +65,6 @@ class Models(NamedTuple):
         return [*self.students, *([self.hr] if self.hr else [])]
 
 
-def find_sources(name: str | Path | Sequence[str | Path], root: str | Path) -> list[Path]:
-    """The folders and files that `name` stands for: a pack below root/models, a path, or several of either.
-
-    Raises FileNotFoundError for what does not exist; nothing is downloaded.
-    """
-    names = [name] if isinstance(name, str | Path) else list(name)
-    found = []
-    for one in names:
-        places = [Path(one).expanduser(), Path(root).expanduser() / "models" / one]
-        place = next((place for place in places if place.exists()), None)
-        if place is None:
-            raise FileNotFoundError(f"no models at {places[0]} nor at {places[1]}; {GIVE}")
-        found.append(place)
-    return found
-
-
 def open_models(
     sources: list[Path],
     device: str | torch.device = "cpu",
@@ -106,13 +81,13 @@ def open_models(
     coordinates than the HR recogniser's or the other students', where only some can be centered, and for damaged files,
     thresholds of another model, or inputs of a network that is not there.
     """
-    found = [(file, kind, source.is_file()) for source in sources for file, kind in _files(source)]
+    found = [(file, kind, source.is_file()) for source in sources for file, kind in files_in(source)]
     detector = next((file for file, kind, _ in found if kind == DETECTION), None)
     if not recognition:
         return Models(detector, None, [])
     inputs = inputs or {}
     students = [_open_student(file, device, inputs) for file, kind, _ in found if kind == STUDENT]
-    hr_file = _hr_file([(file, is_named) for file, kind, is_named in found if kind == RECOGNITION])
+    hr_file = hr_file_of([(file, is_named) for file, kind, is_named in found if kind == RECOGNITION])
     hr = open_hr(hr_file, device, inputs.get(hr_file.stem)) if hr_file else None
     students = list({student.identity: student for student in students}.values())
     if not students and not hr:
@@ -138,49 +113,6 @@ def _identity(file: Path, model: OnnxTeacher) -> str:
     """
     own = weights_of(file, model) or model.sha256
     return hashlib.sha256(json.dumps([own, model.restated], sort_keys=True).encode()).hexdigest() if model.restated else own
-
-
-def _files(source: Path) -> list[tuple[Path, str]]:
-    """The model files of a folder or of one file, with their kinds. An export's native file stands for its 112 px file."""
-    if source.is_file():
-        return [(source, _kind(source))]
-    native = sorted(source.glob("native/*.onnx"))
-    files = [(file, kind) for file in sorted(source.glob("*.onnx")) if (kind := _kind(file)) != STUDENT or not native]
-    files += [(file, STUDENT) for file in native]
-    for folder in sorted(source.iterdir()):
-        if folder.is_dir() and (any(folder.glob("native/*.onnx")) or (folder / THRESHOLDS).is_file()):
-            files += _files(folder)
-    return files
-
-
-def _kind(file: Path) -> str:
-    """What a model file is for; "" for InsightFace's other tasks."""
-    if file.suffix != ".onnx":
-        raise ValueError(f"{file} is no .onnx file; {GIVE}")
-    model = read_onnx(file)
-    if len(model.graph.output) >= DETECTOR_OUTPUTS:
-        return DETECTION
-    if any(entry.key == METADATA for entry in model.metadata_props):
-        return STUDENT
-    sides = {dim.dim_value for one in model.graph.input for dim in one.type.tensor_type.shape.dim[2:]}
-    return "" if sides & set(OTHER_TASKS) and FACE_SIDE not in sides else RECOGNITION
-
-
-def _hr_file(found: list[tuple[Path, bool]]) -> Path | None:
-    """The file of the HR recogniser: the first one found. found: files, and whether the user named the file itself or its folder.
-
-    Raises ValueError where a further file was named: without the metadata of `aird export` it is no student.
-    """
-    if not found:
-        return None
-    file = found[0][0]
-    for other, is_named in found[1:]:
-        if is_named and file_sha256(other) != file_sha256(file):
-            raise ValueError(
-                f"{file} and {other} are both HR recognisers, of which there is one; leave one out. A student is a file of "
-                "`aird export`, whose metadata name its teacher"
-            )
-    return file
 
 
 def _open_student(file: Path, device: str | torch.device, inputs: Mapping[str, Any]) -> Network:

@@ -1,4 +1,4 @@
-"""The models found in folders, and the ones that do not belong together."""
+"""The networks that are opened, and the ones that do not belong together."""
 
 import shutil
 
@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
-from aird_plugin.recognition.networks import find_sources, open_models
+from aird_plugin.recognition.model_files import find_sources
+from aird_plugin.recognition.networks import open_models
 from aird_plugin.utils.files import file_sha256
 from tests.recognition.conftest import write_export, write_hr
 from tests.skips import needs
@@ -29,11 +30,6 @@ def test_export_alone_is_a_pack(pack, tmp_path):
     assert [network.side for network in models.networks] == [16]
 
 
-def test_missing_pack_is_not_downloaded(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no models at buffalo_l"):
-        TinyFaceAnalysis("buffalo_l", root=tmp_path)
-
-
 def test_folder_without_recogniser_is_refused(pack, tmp_path):
     shutil.copy(pack / "det_markers.onnx", tmp_path)
     with pytest.raises(ValueError, match="no recogniser in"):
@@ -48,18 +44,6 @@ def test_networks_of_other_coordinates_are_refused(pack, tmp_path):
     write_export(tmp_path / "second", tmp_path / "other.onnx", seed=8, side=24)
     with pytest.raises(ValueError, match="different teachers"):
         open_models([pack / "tiny", tmp_path / "second"])
-
-
-def test_second_recogniser_is_refused_where_it_was_named(pack, tmp_path):
-    onnx = needs("onnx")
-    write_hr(onnx, tmp_path / "other.onnx", seed=7)
-    for sources in ([pack / "hr.onnx", tmp_path / "other.onnx"], [pack, tmp_path / "other.onnx"]):
-        with pytest.raises(ValueError, match="hr.onnx and .*other.onnx are both HR recognisers.*metadata"):
-            open_models(sources)
-    # Of a folder the first one counts, and none where another was named before.
-    shutil.copy(pack / "hr.onnx", tmp_path / "a.onnx")
-    assert open_models([tmp_path]).hr.name == "a" and open_models([pack / "hr.onnx", tmp_path]).hr.name == "hr"
-    assert open_models([pack / "hr.onnx", tmp_path / "a.onnx"]).hr.name == "hr"
 
 
 def test_allowed_modules_are_those_of_insightface(pack, frame):
