@@ -12,7 +12,7 @@ from aird_plugin.data.pairs import distinct_faces, read_pairs
 from aird_plugin.diagnostics.class_centers import check_centers, check_classifier
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.diagnostics.images import check_every_image, check_left_out
-from aird_plugin.diagnostics.input_probe import check_at_start
+from aird_plugin.diagnostics.input_at_start import check_at_start
 from aird_plugin.diagnostics.label_noise import check_label_noise
 from aird_plugin.diagnostics.labels import check_labels_of_identities
 from aird_plugin.diagnostics.leaks import check_shared_identities, check_shared_images

@@ -1,57 +1,16 @@
-"""A hand-written teacher whose right input is known: the probe finds it, and is silent where the input is right."""
-
-import itertools
-import time
-from copy import copy
-from pathlib import Path
-from types import SimpleNamespace
+"""The probe finds the right input of a hand-written teacher, and is silent where the input is right."""
 
 import numpy as np
 import pytest
-import torch
 
 from aird_plugin.__main__ import main
-from aird_plugin.data.lowres import to_input
 from aird_plugin.data.pairs import write_pairs
 from aird_plugin.data.recordio.face_records import FaceRecords, write_face_records
 from aird_plugin.diagnostics import input_probe
-from aird_plugin.diagnostics.input_probe import best_of, check_at_start, probe, sample_of_pairs, sample_of_records
+from aird_plugin.diagnostics.input_probe import best_of, probe, sample_of_pairs, sample_of_records
 from aird_plugin.models.teacher_input import USUAL, TeacherInput
-from tests.diagnostics.test_teacher_input import CELL, IDENTITIES, images_of, png
-
-RAW = TeacherInput(mean=0, std=1)
-
-
-class RedNetwork:
-    """Embeds the red pattern in the upper half of the center, and saturates outside the grey levels that it was made for."""
-
-    path = Path("red.onnx")
-
-    def __init__(self, right: TeacherInput = USUAL):
-        self.right, self.input = right.over(USUAL), USUAL
-
-    def with_input(self, stated):
-        other = copy(self)
-        other.input = stated.over(self.input)
-        return other
-
-    def embed(self, images_XHWC):
-        fed_X3HW = self.input.apply(to_input(torch.from_numpy(images_XHWC)))
-        red = 0 if self.right.color == "rgb" else 2
-        red_XHW = (fed_X3HW[:, red] * self.right.std[red] + self.right.mean[red]).clamp(0, 255).numpy()
-        cells = red_XHW[:, 24:56, 24:88].reshape(-1, 8, CELL, 16, CELL)[:, :, 1:3, :, 1:3].mean((2, 4))
-        return cells.reshape(len(red_XHW), -1) / 127.5 - 1
-
-
-@pytest.fixture
-def images():
-    return images_of(IDENTITIES)
-
-
-@pytest.fixture
-def records(images, tmp_path):
-    write_face_records(tmp_path / "rec", ((index // 2, png(image)) for index, image in enumerate(images)))
-    return FaceRecords(tmp_path / "rec" / "train.rec")
+from tests.diagnostics.red_network import RAW, RedNetwork
+from tests.diagnostics.test_teacher_input import IDENTITIES, png
 
 
 @pytest.fixture
@@ -115,52 +74,6 @@ def test_too_few_identities_are_an_error(images, tmp_path):
         sample_of_records(FaceRecords(tmp_path / "train.rec"))
 
 
-@pytest.mark.parametrize(
-    ("right", "words"),
-    [(TeacherInput("bgr"), "color=bgr,mean=127.5,std=127.5"), (RAW, "color=rgb,mean=0.0,std=1.0")],
-)
-def test_start_of_a_run_warns_of_a_better_input(records, right, words):
-    [warning] = check_at_start(RedNetwork(right), records)
-    assert (
-        warning.status == "warning"
-        and f"red.onnx separates the training identities better with teacher_input {words}" in warning.what
-    )
-
-
-def test_start_of_a_run_is_silent_otherwise(records, images, tmp_path, monkeypatch):
-    assert not list(check_at_start(RedNetwork(), records))
-    assert not list(check_at_start(SimpleNamespace(embed=lambda images: images), records))
-    write_face_records(tmp_path / "few", ((index // 2, png(image)) for index, image in enumerate(images[:6])))
-    assert not list(check_at_start(RedNetwork(RAW), FaceRecords(tmp_path / "few" / "train.rec")))
-    monkeypatch.setattr(input_probe, "SECONDS", 0.0)
-    assert not list(check_at_start(RedNetwork(RAW), records))
-    assert len(list(check_at_start(RedNetwork(RAW), records, unlimited=True))) == 1
-
-
-def test_channel_order_of_a_large_teacher_is_checked_alone(records, monkeypatch):
-    """All ways together would take too long, as with an R50 on a CPU."""
-    monkeypatch.setattr(input_probe, "SECONDS", 0.0)
-    [warning] = check_at_start(RedNetwork(TeacherInput("bgr")), records)
-    assert "better with teacher_input color=bgr" in warning.what
-    monkeypatch.setattr(input_probe, "SECONDS_COLOR", 0.0)
-    assert not list(check_at_start(RedNetwork(TeacherInput("bgr")), records))
-    [warning] = check_at_start(RedNetwork(TeacherInput("bgr")), records, unlimited=True)
-
-
-def test_busy_machine_does_not_silence_the_check(records, monkeypatch):
-    """Ten seconds pass at each look at the clock, in which other processes run."""
-    clock = itertools.count(step=10)
-    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
-    [warning] = check_at_start(RedNetwork(TeacherInput("bgr")), records)
-    assert "color=bgr" in warning.what
-
-
-def test_each_teacher_of_an_ensemble_is_checked(records):
-    ensemble = SimpleNamespace(teachers=(RedNetwork(), RedNetwork(TeacherInput("bgr"))))
-    [warning] = check_at_start(ensemble, records)
-    assert "color=bgr" in warning.what
-
-
 def test_doctor_prints_the_table_and_fails_where_another_way_is_better(pairs_file, records, capsys, monkeypatch):
     monkeypatch.setattr("aird_plugin.models.load.load_teacher", lambda *arguments: RedNetwork(TeacherInput("bgr")))
     assert main(["doctor", "--teacher", "red.onnx", "--pairs", str(pairs_file)]) == 1
@@ -198,9 +111,3 @@ AS_MANY = {"p_holm": 1.0, "ci95": [-1.0, 1.0]}
 def test_clearly_better_needs_larger_margins_and_a_test(gain, t, row, expected):
     way = input_probe.Way(USUAL, 90.0, 0.9, gain, (gain, gain), t, row)
     assert way.is_clearly_better is expected and (input_probe.best_of([way]) is way) is expected
-
-
-@pytest.mark.parametrize(("name", "least"), [("MIN_T", 1e6), ("MIN_GAIN", 2.0)])
-def test_start_of_a_run_needs_both_a_gain_and_its_t(records, monkeypatch, name, least):
-    monkeypatch.setattr(input_probe, name, least)
-    assert not list(check_at_start(RedNetwork(TeacherInput("bgr")), records))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aird_plugin.data.records import open_records
-from aird_plugin.diagnostics import input_probe, teacher_input
+from aird_plugin.diagnostics import input_at_start, teacher_input
 from aird_plugin.models.load import load_teacher
 
 pytestmark = pytest.mark.slow
@@ -59,9 +59,9 @@ def test_wrong_input_scale_is_a_warning(real):
 @pytest.mark.parametrize("folder", ["celeb240", "faces15k"])
 def test_start_of_a_run_finds_the_wrong_channel_order(real, aird_data, folder, monkeypatch):
     teacher, records = real[0], open_records(str(aird_data / folder))
-    images, coloured = teacher_input.sample_pairs(records, identities=input_probe.SOME)
+    images, coloured = teacher_input.sample_pairs(records, identities=input_at_start.SOME)
     for change, expected in ((slice(None), []), (slice(None, None, -1), ["color=bgr"])):
         changed = np.ascontiguousarray(images[..., change])
-        monkeypatch.setattr(input_probe, "sample_pairs", lambda *_, changed=changed, **__: (changed, coloured))
-        found = [warning.what for warning in input_probe.check_at_start(teacher, records, unlimited=True)]
+        monkeypatch.setattr(input_at_start, "sample_pairs", lambda *_, changed=changed, **__: (changed, coloured))
+        found = [warning.what for warning in input_at_start.check_at_start(teacher, records, unlimited=True)]
         assert len(found) == len(expected) and all(words in what for words, what in zip(expected, found, strict=True))
