@@ -24,7 +24,8 @@ from torch.nn import ModuleDict
 from aird_plugin.config.aliases import today_in
 from aird_plugin.config.bridge_section import SECRETS, UPSTREAM_KEYS, BridgeConfig
 from aird_plugin.config.recipe_file import read_config
-from aird_plugin.config.sections import DataConfig, RunConfig, StudentConfig, TeacherConfig
+from aird_plugin.config.run_section import RunConfig
+from aird_plugin.config.sections import DataConfig, StudentConfig, TeacherConfig
 from aird_plugin.config.specs import fields_of, import_spec, without_replaced
 from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.multi_size import SizesConfig

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import torch
 
-from aird_plugin.config.sections import RunConfig
+from aird_plugin.config.run_section import RunConfig
 from aird_plugin.training import checkpoint
 
 
