@@ -23,8 +23,9 @@ from aird_plugin.data.pairs import read_pairs
 from aird_plugin.evaluation.distances import check_labels
 from aird_plugin.export.graph import for_112_px
 from aird_plugin.models.find import find_model
+from aird_plugin.models.from_weights import detect_network, embedding_width
 from aird_plugin.models.load import load_model
-from aird_plugin.models.weights import detect_network, embedding_width, load_weights
+from aird_plugin.models.weights import load_weights
 from aird_plugin.utils.devices import pick_device
 from aird_plugin.utils.files import write_atomically
 

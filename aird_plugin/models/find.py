@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aird_plugin.models.file_formats import SUFFIXES, unreadable_format
-from aird_plugin.models.weights import RUN_FILE
 from aird_plugin.utils.json_files import read_object
 
 MODEL_FILE = "model.pt"
+RUN_FILE = "recipe.json"
 KINDS = "a run folder, its model.pt, an exported folder, an .onnx file or a .pt file"
 
 

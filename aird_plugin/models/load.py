@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.models.ensemble import Ensemble
 from aird_plugin.models.find import KINDS, find_model, network_of
+from aird_plugin.models.from_weights import load_network
 from aird_plugin.models.low_res_teacher import LowResTeacher
 from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
 from aird_plugin.models.onnx_teacher import OnnxTeacher
@@ -17,7 +18,7 @@ from aird_plugin.models.registry import ONNX
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.teacher_input import TeacherInput
 from aird_plugin.models.torch_teacher import TorchTeacher
-from aird_plugin.models.weights import load_network, load_weights
+from aird_plugin.models.weights import load_weights
 
 
 def load_model(

@@ -6,9 +6,8 @@ from typing import Any
 
 from torch import nn
 
-from aird_plugin.models.find import run_folder
+from aird_plugin.models.find import RUN_FILE, run_folder
 from aird_plugin.models.onnx_file import METADATA
-from aird_plugin.models.weights import RUN_FILE
 from aird_plugin.utils.files import is_same
 from aird_plugin.utils.json_files import read_object
 from aird_plugin.utils.torch_files import state_sha256

@@ -7,10 +7,11 @@ from torch import Tensor
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.models.fold import fold_batchnorms
+from aird_plugin.models.from_weights import detect_network, network_from
 from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.teacher_input import USUAL, TeacherInput
-from aird_plugin.models.weights import detect_network, network_from, read_weights
+from aird_plugin.models.weights import read_weights
 
 
 class TorchTeacher(Teacher):

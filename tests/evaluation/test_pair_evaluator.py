@@ -16,8 +16,8 @@ from aird_plugin.evaluation.sides import as_network_input
 from aird_plugin.evaluation.verification import verify
 from aird_plugin.models import build
 from aird_plugin.models.facebn import FaceBN
+from aird_plugin.models.from_weights import load_network
 from aird_plugin.models.load import load_teacher
-from aird_plugin.models.weights import load_network
 from aird_plugin.utils.vectors import normalise
 from tests.skips import needs
 

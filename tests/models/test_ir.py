@@ -9,10 +9,11 @@ import torch
 from aird_plugin.models import build
 from aird_plugin.models.file_formats import save_safetensors
 from aird_plugin.models.find import find_model
+from aird_plugin.models.from_weights import detect_network, embedding_width
 from aird_plugin.models.ir import LINEAR_KEY
 from aird_plugin.models.load import load_initial_weights, load_model, load_teacher
 from aird_plugin.models.registry import NETWORKS, OTHERS, detect
-from aird_plugin.models.weights import detect_network, embedding_width, load_weights
+from aird_plugin.models.weights import load_weights
 from tests.skips import needs
 
 # Keys as their repositories write them: present, absent.

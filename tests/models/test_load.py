@@ -10,8 +10,8 @@ from torch import nn
 
 from aird_plugin.models import build, registry
 from aird_plugin.models.find import run_folder
+from aird_plugin.models.from_weights import embedding_width
 from aird_plugin.models.load import load_initial_weights, load_model, load_teacher
-from aird_plugin.models.weights import embedding_width
 from tests.skips import needs
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from aird_plugin.models import build
-from aird_plugin.models.weights import load_network
+from aird_plugin.models.from_weights import load_network
 
 
 def norm_shapes(prefix: str, width: int) -> dict:

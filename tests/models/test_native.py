@@ -6,8 +6,8 @@ from torch import nn
 
 from aird_plugin.models import build
 from aird_plugin.models.fold import fold_batchnorms
+from aird_plugin.models.from_weights import load_network
 from aird_plugin.models.native_plan import Spec, count_parameters, parse_name, plan_stages, plan_widths
-from aird_plugin.models.weights import load_network
 
 VARIANTS = ["", "_dw", "_prelu", "_dw_prelu"]
 

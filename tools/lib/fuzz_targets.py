@@ -59,7 +59,7 @@ def without_checksums():
 
 
 def read_weight_file(content: bytes, folder: Path) -> None:
-    from aird_plugin.models.weights import load_network
+    from aird_plugin.models.from_weights import load_network
 
     (folder / "model.pt").write_bytes(content)
     load_network(folder / "model.pt", "native16_0.02m")
