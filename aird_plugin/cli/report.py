@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> int:
     """Collect the data and write the page. Raises ValueError or OSError before anything is written."""
     from aird_plugin.evaluation.pair_files import check_pairs_files
     from aird_plugin.evaluation.sides import HIGH_SIDES
-    from aird_plugin.report.collect import ReportOptions, gather
+    from aird_plugin.report.collect import gather
+    from aird_plugin.report.data import ReportOptions
     from aird_plugin.report.page import page
     from aird_plugin.utils.devices import pick_device
     from aird_plugin.utils.files import write_atomically

@@ -1,4 +1,7 @@
-"""The data that the sections of a report draw: plain values, no networks and no files. N = pairs, M = images on a map."""
+"""A report's options, and the data that its sections draw: plain values, no networks and no files.
+
+N = pairs, M = images on a map.
+"""
 
 import statistics
 from dataclasses import dataclass, field
@@ -12,6 +15,24 @@ from aird_plugin.report.runs import Method
 
 TEACHER_NAME = "teacher"
 VARIANTS = ("facebn", "centre")
+
+
+@dataclass(frozen=True)
+class ReportOptions:
+    """The evaluations of every run. pairs: .bin files; px: sides of LR images, () for the px of the runs' training.
+
+    teacher: file. high_side: "student" or "teacher". faces: False leaves the images of the hardest pairs out.
+    include_bn1d: whether FaceBN adapts BatchNorm1d too.
+    """
+
+    pairs: tuple[str, ...] = ()
+    px: tuple[int, ...] = ()
+    teacher: str | None = None
+    high_side: str | None = None
+    degradation: str = "bicubic"
+    faces: bool = True
+    teacher_input: dict | None = None
+    include_bn1d: bool = False
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.models import build
 from aird_plugin.models.load import load_model
 from aird_plugin.report.batchnorm_shift import measure_batchnorm_shift
-from aird_plugin.report.collect import ReportOptions, gather
+from aird_plugin.report.collect import gather
+from aird_plugin.report.data import ReportOptions
 from aird_plugin.report.embedding_map import identity_map, images_by_identity, nearest_is_same
 from aird_plugin.report.hard_pairs import best_threshold, blocks, hard_pairs
 from aird_plugin.report.sections.all_results import commands

@@ -26,7 +26,7 @@ from aird_plugin.losses.rkd import RKD
 from aird_plugin.models.head import HeadConfig
 from aird_plugin.models.load import load_model
 from aird_plugin.models.no_head import NoHead
-from aird_plugin.report.collect import _no_high_side
+from aird_plugin.report.models import no_high_side
 from aird_plugin.training.anchors import draw_anchors, set_anchors
 from aird_plugin.training.loop import resume, train
 from aird_plugin.training.objective import LossDims, Objective, build_loss_inputs
@@ -240,7 +240,7 @@ def test_report_evaluates_the_run_in_both_protocols(finished, tiny_run, pairs_fi
     metadata = json.loads((finished / "recipe.json").read_text())
     run = SimpleNamespace(recipe=metadata["recipe"], metadata=metadata)
     teacher = SimpleNamespace(describe=lambda: metadata["teacher"])
-    assert _no_high_side(run, load_model(str(finished)), teacher, None) == "" and page.exists()
+    assert no_high_side(run, load_model(str(finished)), teacher, None) == "" and page.exists()
 
 
 def test_run_is_exported(finished, tmp_path):
