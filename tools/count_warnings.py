@@ -37,6 +37,7 @@ from aird_plugin.data.records import open_records
 from aird_plugin.models import build
 from aird_plugin.utils.errors import describe
 from aird_plugin.utils.paths import expand_user
+from aird_plugin.utils.warning import warn
 
 RECIPES = Path(__file__).resolve().parents[1] / "recipes"
 IDENTITIES, PAIRS, STEPS, BATCH = 64, 20, 2, 8
@@ -99,7 +100,7 @@ def warnings_of(path: Path, folder: Path) -> list[str]:
             with few_steps():
                 train(clean(load(path), folder))
         except Exception as error:
-            print(f"WARNING stopped: {describe(error)}")
+            warn(f"stopped: {describe(error)}")
     return [line.strip() for line in output.getvalue().splitlines() if WARNING.search(line)]
 
 

@@ -43,6 +43,7 @@ from aird_plugin.data.matlab_lists import survface_pairs
 from aird_plugin.data.pairs import write_pairs
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.progress import progress
+from aird_plugin.utils.warning import warn
 from tools.lib.bcolz_pairs import bcolz_images, is_bcolz
 from tools.lib.holdout import split_training_set
 from tools.lib.pair_lists import read_pair_list
@@ -80,7 +81,7 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     print(f"{args.out}: {len(same)} pairs, {sum(same)} genuine, {len(set(images))} images")
     if warning := fold_warning(same):
-        print(f"warning: {warning}", file=sys.stderr)
+        warn(warning)
     return 0
 
 

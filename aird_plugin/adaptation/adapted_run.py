@@ -20,6 +20,7 @@ from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
 from aird_plugin.training.run_folder import read_metadata
 from aird_plugin.utils.files import file_sha256, write_atomically
 from aird_plugin.utils.provenance import provenance
+from aird_plugin.utils.warning import warning_line
 
 
 def adapt_run(
@@ -86,7 +87,7 @@ def format_report(adapted: dict, out: str | Path) -> str:
         lines.append(f"{layer['layer']:{width}}  {layer['mean_step']:20.3f}  {layer['variance_factor']:14.3f}")
     before, after = (f"{adapted[when]['mean']:.3f} +- {adapted[when]['std']:.3f}" for when in ("before", "after"))
     lines.append(f"cosines of random pairs of {adapted['faces']} images: {before} before, {after} after")
-    lines += [f"warning: {message}" for message in adapted["warnings"]]
+    lines += map(warning_line, adapted["warnings"])
     lines.append(f"{out}: evaluate it on your own pairs before you use it: aird evaluate {out} --pairs FILE --px N")
     if line := Accounting(Path(adapted["source"]), adapted["faces"], adapted["left_out"]).line():
         lines.append(line)

@@ -9,11 +9,11 @@ from aird_plugin.cli.evaluation_arguments import (
     load_means,
     load_networks,
     pair_specs,
-    warn,
     with_skipped,
     write_rows,
 )
 from aird_plugin.cli.tables import aligned, figure
+from aird_plugin.utils.warning import warn
 
 SETTINGS = ("pairs", "px", "degradation", "protocol", "facebn", "keep", "include_bn1d", "order", "centre")
 

@@ -2,10 +2,10 @@
 
 import argparse
 import functools
-import sys
 from pathlib import Path
 
 from aird_plugin.cli.input_arguments import INPUT_FLAGS, parse_input
+from aird_plugin.utils.warning import warn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     log = functools.partial(print, flush=True)
     with open_demo(options) as server:
         if not is_loopback(args.host):
-            print(f"warning: --host {args.host}: other machines can open the page, unencrypted, no password", file=sys.stderr)
+            warn(f"--host {args.host}: other machines can open the page, unencrypted, no password")
         log(f"{server.url} (press Ctrl-C to stop)")
         with in_background(server, options, log):
             server.serve_forever()

@@ -8,11 +8,11 @@ from aird_plugin.cli.evaluation_arguments import (
     load_means,
     load_networks,
     pair_specs,
-    warn,
     with_skipped,
     write_rows,
 )
 from aird_plugin.cli.tables import aligned, figure, interval, settings, shown
+from aird_plugin.utils.warning import warn
 
 SETTINGS = ("pairs", "px", "degradation", "protocol", "high_side", "facebn", "keep", "order", "batch", "centre")
 

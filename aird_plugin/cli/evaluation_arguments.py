@@ -3,7 +3,6 @@
 import argparse
 import itertools
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from aird_plugin.cli.evaluation_flags import FLAGS
 from aird_plugin.cli.input_arguments import open_teachers, parse_input
 from aird_plugin.evaluation.eval_spec import TRAINING, EvalSpec
+from aird_plugin.utils.warning import warn
 
 DEFAULTS = {"degradation": ["bicubic"], "protocol": ["lr-lr"]}
 
@@ -165,12 +165,6 @@ def with_skipped(rows: list[dict], models: dict[str, str]) -> list[dict]:
     if not counts:
         return rows
     return [row | {"skipped_images": counts if len(models) > 1 else next(iter(counts.values()))} for row in rows]
-
-
-def warn(text: str) -> None:
-    """Print a warning on stderr; nothing for no text."""
-    if text:
-        print(f"WARNING {text}", file=sys.stderr, flush=True)
 
 
 def write_rows(file: str | None, rows: list[dict], device, models: dict[str, Any]) -> None:

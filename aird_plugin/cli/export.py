@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aird_plugin.cli.input_arguments import INPUT_FLAGS, parse_input
+from aird_plugin.utils.warning import warn
 
 if TYPE_CHECKING:
     from aird_plugin.export.contents import ExportResult
@@ -109,7 +110,7 @@ def print_result(result: "ExportResult", server: bool) -> None:
         text = f"{one.accuracy:.2f}% on {one.pairs} at {one.px} px (fp32 {one.accuracy_fp32:.2f})"
         print(f"{out / one.file}: {one.side} px, {text}")
         if one.note:
-            print(f"warning: {one.file} {one.note}", file=sys.stderr)
+            warn(f"{one.file} {one.note}")
     if server:
         print(f"{out / 'server'}: for InsightFace Server; add InsightFace's MODEL.LICENSE for {out.name!r}")
     print(f"{out / 'MODEL_CARD.md'}: fill in the licence before you share the model")

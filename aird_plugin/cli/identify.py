@@ -9,13 +9,13 @@ from aird_plugin.cli.evaluation_arguments import (
     combinations,
     load_means,
     load_networks,
-    warn,
     with_skipped,
     write_rows,
 )
 from aird_plugin.cli.evaluation_flags import FLAGS
 from aird_plugin.cli.input_arguments import INPUT_FLAGS
 from aird_plugin.cli.tables import aligned, figure, interval, print_left_out, settings, shown
+from aird_plugin.utils.warning import warn
 
 SHARED = (
     "--degradation",

@@ -26,6 +26,7 @@ from aird_plugin.recognition.measure import SIDES as PHOTO_SIDES
 from aird_plugin.recognition.measure import measure as measure_crops
 from aird_plugin.utils.devices import pick_device
 from aird_plugin.utils.errors import EXPECTED, describe
+from aird_plugin.utils.warning import warning_line
 
 NO_DETECTOR = "no InsightFace detector found (pip install 'aird_plugin[insightface]', and a model pack or --detector)"
 NOT_EXPORTED = "names in a photo need exported networks (.onnx): export the run with `aird export RUN --out DIR`, then open DIR"
@@ -69,7 +70,7 @@ def load_networks(options: Any, device, log: Callable[[str], None]) -> list[Netw
     if options.teacher:
         teacher = load_teacher(options.teacher, device=device, teacher_input=options.teacher_input)
         if has_coordinates_of(recorded_metadata(options.model, student), teacher) is False:
-            log(f"WARNING {options.teacher} is not the teacher that {options.model} was trained with")
+            log(warning_line(f"{options.teacher} is not the teacher that {options.model} was trained with"))
         networks.insert(0, Network("teacher", teacher, None))
     return networks
 

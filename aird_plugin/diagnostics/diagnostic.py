@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass
 
-MARKS = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "error": "ERROR  "}
+from aird_plugin.utils.warning import PREFIX
+
+MARKS = {"ok": "ok     ", "note": "note   ", "warning": PREFIX, "error": "ERROR  "}
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 N = images, S = side of the file's input, D = embedding width.
 """
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +13,7 @@ from aird_plugin.data.lowres import low_faces
 from aird_plugin.data.pairs import pair_faces, read_pairs
 from aird_plugin.data.records import decode_face, open_records
 from aird_plugin.models.onnx_teacher import OnnxTeacher
+from aird_plugin.utils.warning import warn
 
 MIN_COSINE = 0.9999
 # Why a file was not compared with InsightFace.
@@ -41,7 +41,7 @@ def sample_faces(path: str | list[str], count: int) -> np.ndarray:
     if not images:
         raise ValueError(problems[0])
     if problems:
-        print(f"warning: {len(problems)} of {len(rows)} sampled images left out: {first_names(problems)}", file=sys.stderr)
+        warn(f"{len(problems)} of {len(rows)} sampled images left out: {first_names(problems)}")
     return np.stack(images)
 
 

@@ -4,7 +4,6 @@ import importlib.util
 import json
 import re
 import secrets
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.json_files import read_object
+from aird_plugin.utils.warning import warn
 
 RUN_ID = "wandb.json"
 # Seconds: for an answer at a terminal, for the start, and for the last upload, which wandb would repeat for ever.
@@ -95,11 +95,9 @@ class Tracker:
         except Exception as error:
             self.run = None
             reason = " ".join(str(error).split()) or type(error).__name__
-            print(
-                f"warning: wandb could not be {what} ({reason}); the run goes on without it, and metrics.jsonl has every line. "
-                "WANDB_MODE=offline needs neither key nor network",
-                file=sys.stderr,
-                flush=True,
+            warn(
+                f"wandb could not be {what} ({reason}); the run goes on without it, and metrics.jsonl has every line. "
+                "WANDB_MODE=offline needs neither key nor network"
             )
 
     def _start(self, recipe: Any) -> Any:

@@ -151,7 +151,7 @@ def test_a_bad_file_and_crops_that_are_not_square_do_not_stop_the_command(run_fo
     out = tmp_path / "adapted"
     assert main(["adapt", str(run_folder), str(camera), "--out", str(out)]) == 0
     text = capsys.readouterr().out
-    assert "warning: 1 of 8 images are not square and were stretched (0.jpg): `aird align` crops photos as" in text
+    assert "WARNING 1 of 8 images are not square and were stretched (0.jpg): `aird align` crops photos as" in text
     assert text.splitlines()[-1] == (
         "camera: 8 images taken; left out: hidden or system folders with images: 1 (@eaDir); "
         "unreadable images: 2 (empty.png, torn.jpg)"

@@ -205,4 +205,4 @@ def test_public_host_is_warned_about(student, no_detector, host, warned, capsys,
 
     monkeypatch.setattr(DemoServer, "serve_forever", lambda server: None)
     assert main(["demo", student, "--network", "native16_0.05m", "--port", "0", "--host", host]) == 0
-    assert (f"warning: --host {host}: other machines can open the page" in capsys.readouterr().err) is warned
+    assert (f"WARNING --host {host}: other machines can open the page" in capsys.readouterr().err) is warned

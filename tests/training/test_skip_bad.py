@@ -125,7 +125,7 @@ def test_a_run_without_the_bad_image_counts_it_in_every_row(online, bad_rec, pai
     assert main(["report", str(folder), "--out", str(tmp_path / "report.html")]) == 0
     assert "was trained without 1 unreadable images (skip_bad)." in (tmp_path / "report.html").read_text()
     assert main(["export", str(folder), "--out", str(tmp_path / "model"), "--count", "48"]) == 0
-    assert "warning: 1 of 48 sampled images left out: " in capsys.readouterr().err
+    assert "WARNING 1 of 48 sampled images left out: " in capsys.readouterr().err
     assert "1 unreadable ones left out" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
 
 

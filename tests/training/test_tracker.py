@@ -101,7 +101,7 @@ def test_a_failing_tracker_ends_no_run(broken, words, tiny_run, wandb, tmp_path,
     train(from_flat(tiny_run | {"using_wandb": True, "output": str(tmp_path), "frequent": 3, "num_epoch": 1}))
     assert len(lines(tmp_path)) == 2 and (tmp_path / "model.pt").exists()
     text = capsys.readouterr().err
-    assert words in text and text.count("warning: wandb") == 1
+    assert words in text and text.count("WARNING wandb") == 1
 
 
 def test_a_server_without_an_answer_ends_no_run(wandb, tmp_path, monkeypatch, capsys):
@@ -192,7 +192,7 @@ def test_real_wandb_offline_over_a_kill(tiny_run, tmp_path):
     run.communicate()
     run = start(recipe, **environment)
     text = run.communicate(timeout=900)[1]
-    assert run.returncode == 0 and "warning: wandb" not in text, text
+    assert run.returncode == 0 and "WARNING wandb" not in text, text
     folders = sorted((tmp_path / "run" / "wandb").glob("offline-run-*"))
     run_id = json.loads((tmp_path / "run" / "wandb.json").read_text())["id"]
     assert len(folders) == 2 and all(folder.name.endswith(run_id) for folder in folders)

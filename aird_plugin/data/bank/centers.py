@@ -3,13 +3,12 @@
 N = images, X = images of a sample, D = embedding width, C = identities, K = identities of a sample.
 """
 
-import sys
-
 import numpy as np
 
 from aird_plugin.data.bank.neighbors import COLUMN_BLOCK, class_means, label_counts
 from aird_plugin.data.constants import NO_IDENTITY
 from aird_plugin.utils.vectors import normalise
+from aird_plugin.utils.warning import warn
 
 MAX_ROWS, MAX_IDENTITIES = 20_000, 1000
 # Share of identities whose class mean must be among the nearest to its own row, of a classifier that is theirs. Measured: 99%
@@ -31,7 +30,7 @@ def class_centers(teacher, embeddings_ND: np.ndarray, label_N: np.ndarray, num_c
     share = share_of_own(own_CD, embeddings_ND[rows], label_N[rows])
     if share >= MIN_OWN:
         return normalise(own_CD).astype(np.float32)
-    print(f"WARNING {foreign_classifier(teacher, num_classes, share)}: class means are used instead", file=sys.stderr, flush=True)
+    warn(f"{foreign_classifier(teacher, num_classes, share)}: class means are used instead")
     return means_CD
 
 
