@@ -31,10 +31,10 @@ def run(args: argparse.Namespace) -> int:
     Raises ValueError, OSError or ImportError, and then writes nothing.
     """
     from aird_plugin.evaluation.pair_files import check_pairs_file
+    from aird_plugin.recognition.calibration_files import beside, write_section
     from aird_plugin.recognition.measure import SIDES, measure
     from aird_plugin.recognition.model_files import find_sources
     from aird_plugin.recognition.networks import open_models
-    from aird_plugin.recognition.threshold_files import beside, write_section
 
     sides = check_sides(args.px) if args.px else SIDES
     check_pairs_file(args.pairs, images=False)

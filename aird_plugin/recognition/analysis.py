@@ -9,11 +9,11 @@ import numpy as np
 from aird_plugin.alignment.detector import CPU, Detector, find_detector
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.recognition.calibration import Calibration
+from aird_plugin.recognition.calibration_files import find_sections
 from aird_plugin.recognition.crops import face_crops, face_sizes
 from aird_plugin.recognition.model_files import DETECTION, RECOGNITION, find_sources
 from aird_plugin.recognition.networks import CUDA, Network, open_models
 from aird_plugin.recognition.routing import find_limits
-from aird_plugin.recognition.threshold_files import find_sections
 
 # The coarsest stride of InsightFace's detectors; their input must be a multiple.
 STRIDE = 32

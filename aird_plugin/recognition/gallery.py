@@ -11,7 +11,7 @@ import numpy as np
 
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
 from aird_plugin.recognition.enrolment import check_names, faces_of_photos, find_photos
-from aird_plugin.recognition.gallery_file import locked, read_arrays, write_arrays, write_vectors
+from aird_plugin.recognition.gallery_file import gallery_lock, read_arrays, write_arrays, write_vectors
 from aird_plugin.recognition.index import Index
 from aird_plugin.recognition.match import NO_FACE, Match, decide
 from aird_plugin.recognition.networks import brief
@@ -132,7 +132,7 @@ class Gallery:
         """
         # A link and its target are one file, with one lock.
         path = Path(path).resolve()
-        with locked(path):
+        with gallery_lock(path):
             if path.exists() and self._loaded != (path, file_sha256(path)):
                 why = "has changed since it was loaded" if self._loaded and self._loaded[0] == path else "exists"
                 raise ValueError(f"{path} {why}; nothing was written. `add_to` merges both galleries, or name another file")
@@ -145,7 +145,7 @@ class Gallery:
         stays as it was.
         """
         path = Path(path).resolve()
-        with locked(path):
+        with gallery_lock(path):
             present = Gallery.load(path, self.analysis) if path.exists() else Gallery(self.analysis)
             present.merge(self, replace)
             present._write(path)

@@ -123,7 +123,7 @@ def check_vectors_file(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def locked(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+def gallery_lock(path: Path, seconds: float = LOCK_SECONDS) -> Iterator[None]:
     """Hold the lock of a gallery file, PATH.lock beside it. Raises ValueError where another process holds it for too long."""
     import filelock
 

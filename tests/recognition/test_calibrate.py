@@ -13,7 +13,7 @@ from aird_plugin.data.pairs import write_pairs
 from aird_plugin.data.synthetic.draw import draw_person
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
 from aird_plugin.recognition.calibration import Calibration, Side
-from aird_plugin.recognition.threshold_files import read_section
+from aird_plugin.recognition.calibration_files import read_section
 from tests.recognition.conftest import entry, write_export, write_hr
 from tests.skips import needs
 

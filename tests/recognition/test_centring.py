@@ -12,9 +12,9 @@ from aird_plugin.config.recipe import from_flat
 from aird_plugin.models.load import load_model
 from aird_plugin.models.training_means import TrainingMeans, read_means, write_means
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
+from aird_plugin.recognition.calibration_files import beside, write_section
 from aird_plugin.recognition.measure import measure
 from aird_plugin.recognition.networks import open_models
-from aird_plugin.recognition.threshold_files import beside, write_section
 from aird_plugin.training.loop import train
 from aird_plugin.utils.files import file_sha256
 from aird_plugin.utils.vectors import normalise

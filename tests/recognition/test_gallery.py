@@ -10,7 +10,7 @@ from aird_plugin import Gallery
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.evaluation.pooling import pool
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
-from aird_plugin.recognition.gallery_file import locked
+from aird_plugin.recognition.gallery_file import gallery_lock
 from tests.recognition.conftest import DIM, write_hr
 from tests.skips import needs
 
@@ -126,7 +126,11 @@ def test_add_to_keeps_both_and_refuses_taken_names(analysis, gallery, tmp_path):
     np.testing.assert_array_equal(Gallery.load(file, analysis).templates["id 1"].vector_D, more.templates["id 1"].vector_D)
     # A process that holds the lock for too long is named; the file stays.
     before = file.read_bytes()
-    with locked(file), pytest.raises(ValueError, match="another process has been writing"), locked(file, seconds=0.05):
+    with (
+        gallery_lock(file),
+        pytest.raises(ValueError, match="another process has been writing"),
+        gallery_lock(file, seconds=0.05),
+    ):
         pass
     assert file.read_bytes() == before
 

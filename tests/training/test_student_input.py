@@ -14,8 +14,8 @@ from aird_plugin.evaluation.embed import embed
 from aird_plugin.export.check import minimum_cosine
 from aird_plugin.models.load import load_model, load_onnx_student
 from aird_plugin.models.teacher_input import TeacherInput
+from aird_plugin.recognition.calibration_files import find_sections
 from aird_plugin.recognition.networks import open_models
-from aird_plugin.recognition.threshold_files import find_sections
 from aird_plugin.training.loop import train
 from aird_plugin.training.resumed_run import check_same_start
 from tests.export.test_export import stand_in_detector

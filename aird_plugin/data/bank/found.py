@@ -25,7 +25,7 @@ def found_or_planned(plan: Plan, config: BankConfig) -> dict[str, Any]:
     if not is_grown(folder, inputs, records) and (manifest := read_manifest(folder, inputs)) is not None:
         check_sums(folder, manifest, at_start=True)
         return manifest
-    with locked(folder):
+    with bank_lock(folder):
         images = shard_images(folder, inputs, len(records), config.bank_shard_images)
         if not images:
             return _kept_or_built(folder, inputs, plan.build_whole, records)
@@ -50,7 +50,7 @@ def found_or_built(
     if manifest is not None:
         check_sums(folder, manifest, at_start=True)
         return manifest
-    with locked(folder):
+    with bank_lock(folder):
         return _kept_or_built(folder, inputs, build, records)
 
 
@@ -62,7 +62,7 @@ def _kept_or_built(folder: Path, inputs: dict[str, Any], build: Callable[[], dic
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
+def bank_lock(folder: Path) -> Iterator[None]:
     """Hold the lock of a folder of the bank; where another process holds it, say so and wait."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(f"{folder}.lock")
