@@ -3,7 +3,7 @@
 B = images on this rank.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -18,56 +18,56 @@ from aird_plugin.data.sampler import MIXUP, BatchSampler
 from aird_plugin.data.views import jitter, mirror_odd
 
 
-class OnlineFaces(Dataset):
-    """Batches decoded, jittered and downsampled in the step; the loop runs the teacher on `hr_BHWC`.
+@dataclass(frozen=True)
+class OnlineSettings:
+    """How a step's images are made, each downsampled to `px` and to every side of `also_px`.
 
-    downsamples: False leaves the downsampling to the training device. with_hr: whether batches hold `hr_BHWC` anyway. mixup: 0
-    or alpha of `data/mixup.py`: the HR images are mixed, then downsampled, and the teacher embeds the mixtures too.
+    view_seed: of the jitter. with_hr: whether batches hold `hr_BHWC`. downsamples: False leaves the downsampling to the training
+    device, for which the batches hold `hr_BHWC` too. mixup: 0, or alpha of `data/mixup.py`: the HR images are mixed, then
+    downsampled, and the teacher embeds the mixtures too.
     """
+
+    px: int
+    degradation: str
+    view_seed: int
+    with_hr: bool
+    also_px: tuple[int, ...] = ()
+    downsamples: bool = True
+    mixup: float = 0.0
+
+
+class OnlineFaces(Dataset):
+    """Batches decoded, jittered and downsampled in the step; the loop runs the teacher on `hr_BHWC`."""
 
     on_device = False
 
-    def __init__(
-        self,
-        sampler: BatchSampler,
-        records: Records,
-        px: int,
-        degradation: str,
-        view_seed: int,
-        with_hr: bool,
-        neighbours: Neighbours | None,
-        also_px: tuple[int, ...] = (),
-        downsamples: bool = True,
-        mixup: float = 0.0,
-    ):
-        self.mixup = mixup
-        self.sampler, self.records, self.px, self.degradation, self.view_seed = sampler, records, px, degradation, view_seed
-        self.with_hr, self.neighbours, self.also_px, self.downsamples = with_hr, neighbours, also_px, downsamples
+    def __init__(self, sampler: BatchSampler, records: Records, settings: OnlineSettings, neighbours: Neighbours | None):
+        self.sampler, self.records, self.settings, self.neighbours = sampler, records, settings, neighbours
 
     def __getitem__(self, number: int) -> Batch:
-        draw = self.sampler.indices(number)
+        draw, settings = self.sampler.indices(number), self.settings
         hr_BHWC = np.stack(
             [
-                jitter(decode_face(self.records, int(row)), int(row), int(view) // 2, self.view_seed)
+                jitter(decode_face(self.records, int(row)), int(row), int(view) // 2, settings.view_seed)
                 for row, view in zip(draw.rows_B, draw.views_B, strict=True)
             ]
         )
 
         views_B = draw.views_B
-        if self.mixup:
+        if settings.mixup:
             rng = np.random.default_rng((self.sampler.seed, MIXUP, number, self.sampler.rank))
-            hr_BHWC, views_B = mixed(mirror_odd(hr_BHWC, views_B), self.mixup, rng), np.zeros_like(views_B)
+            hr_BHWC, views_B = mixed(mirror_odd(hr_BHWC, views_B), settings.mixup, rng), np.zeros_like(views_B)
 
         def downsampled(px: int) -> torch.Tensor:
             # Downsampled first, mirrored second, as in the bank: noise and JPEG blocks do not commute with the flip.
             # At 112 px `downsample` returns its argument; the copy keeps it from being mirrored twice.
-            return torch.from_numpy(mirror_odd(downsample(hr_BHWC, px, self.degradation).copy(), views_B))
+            return torch.from_numpy(mirror_odd(downsample(hr_BHWC, px, settings.degradation).copy(), views_B))
 
         batch = Batch(
-            images_BHWC=downsampled(self.px) if self.downsamples else None,
-            also_PBSSC=tuple(map(downsampled, self.also_px)) if self.downsamples else (),
+            images_BHWC=downsampled(settings.px) if settings.downsamples else None,
+            also_PBSSC=tuple(map(downsampled, settings.also_px)) if settings.downsamples else (),
             label_B=torch.from_numpy(self.records.labels[draw.rows_B].astype(np.int64)),
             row_B=torch.from_numpy(draw.rows_B),
-            hr_BHWC=torch.from_numpy(mirror_odd(hr_BHWC, views_B)) if self.with_hr or not self.downsamples else None,
+            hr_BHWC=torch.from_numpy(mirror_odd(hr_BHWC, views_B)) if settings.with_hr or not settings.downsamples else None,
         )
         return replace(batch, **self.neighbours.lookup(draw)) if self.neighbours else batch

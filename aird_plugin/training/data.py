@@ -17,7 +17,7 @@ from aird_plugin.data.device_array import bank_device
 from aird_plugin.data.indexed_records import open_indexed, write_index
 from aird_plugin.data.lowres import RESIZE
 from aird_plugin.data.multi_size import DrawnSizes
-from aird_plugin.data.online_batches import OnlineFaces
+from aird_plugin.data.online_batches import OnlineFaces, OnlineSettings
 from aird_plugin.data.readable_records import skip_unreadable
 from aird_plugin.data.records import Records, StoredRecords, WithoutLabels, as_stored, open_records
 from aird_plugin.diagnostics.checks import before_bank
@@ -156,6 +156,23 @@ def candidates_spec(objective: Objective) -> Any | None:
     return next(iter(users.values()), None)
 
 
+def online_settings(recipe: Recipe, device: torch.device, with_hr: bool) -> OnlineSettings:
+    """How the online path makes a step's images; of a drawn px or degradation they stay at 112 px until then."""
+    data, sizes = recipe.data, recipe.sizes
+    is_drawn = bool(sizes.drawn_range(data.px, data.degradation))
+    px, degradation = (FACE_SIDE, BICUBIC) if is_drawn else (data.px, data.degradation)
+    return OnlineSettings(
+        px=px,
+        degradation=degradation,
+        view_seed=recipe.bank.view_seed,
+        with_hr=with_hr,
+        also_px=sizes.also_px,
+        # A GPU runs the reference resize on a whole batch; every other degradation runs image by image on the CPU.
+        downsamples=device.type == "cpu" or is_drawn or get_degradation(degradation).version != RESIZE,
+        mixup=data.mixup,
+    )
+
+
 def build_source(
     recipe: Recipe,
     records: Records,
@@ -181,14 +198,8 @@ def build_source(
         array_device = bank_device(recipe.bank.bank_on, device, sum(one.low_NJHWC.nbytes for one in images) + embeddings + lists)
     neighbours = Neighbours(bank, relation.negatives, relation.lone_faces, array_device) if relation else None
     if recipe.bank.online:
-        data, seed = recipe.data, recipe.bank.view_seed
-        px, degradation = (FACE_SIDE, BICUBIC) if drawn_range else (data.px, data.degradation)
-        # A GPU runs the reference resize on a whole batch; every other degradation runs image by image on the CPU.
-        downsamples = device.type == "cpu" or bool(drawn_range) or get_degradation(degradation).version != RESIZE
-        with_hr = cache is not None
-        source: BankFaces | OnlineFaces = OnlineFaces(
-            sampler, records, px, degradation, seed, with_hr, neighbours, sizes.also_px, downsamples, data.mixup
-        )
+        settings = online_settings(recipe, device, with_hr=cache is not None)
+        source: BankFaces | OnlineFaces = OnlineFaces(sampler, records, settings, neighbours)
     else:
         flip_mean = recipe.teacher.teacher_flip_mean
         source = BankFaces(sampler, images[0], cache, neighbours, tuple(images[1:]), array_device, flip_mean)

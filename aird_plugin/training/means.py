@@ -4,6 +4,7 @@ B = images of a batch, V = views, D = embedding width.
 """
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from aird_plugin.data.online_batches import OnlineFaces
 from aird_plugin.data.readable_records import BLOCK
 from aird_plugin.evaluation.embed import eval_mode, full_precision
 from aird_plugin.models.training_means import TrainingMeans, write_means
@@ -60,8 +62,8 @@ def unmixed(source: Any) -> Any:
     source = copy.copy(source)
     if hasattr(source, "source"):
         source.source = unmixed(source.source)
-    elif hasattr(source, "mixup"):
-        source.mixup = 0.0
+    elif isinstance(source, OnlineFaces):
+        source.settings = replace(source.settings, mixup=0.0)
     return source
 
 

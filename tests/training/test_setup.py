@@ -1,6 +1,6 @@
 """Batches of a TrainingSetup: where images are downsampled, and when the teacher runs."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -25,9 +25,9 @@ def assert_same(one, other) -> None:
 def test_downsampling_on_the_device_equals_the_workers(keys, degradation):
     state = build_state(from_flat(keys | {"online": True, "also_px": (8, 112), "degradation": degradation}))
     source = state.setup.source
-    assert source.downsamples, "on a CPU the source downsamples"
+    assert source.settings.downsamples, "on a CPU the source downsamples"
     expected = [source[number] for number in range(4)]
-    source.downsamples = False
+    source.settings = replace(source.settings, downsamples=False)
     for number, batch in enumerate(expected):
         assert source[number].images_BHWC is None
         assert_same(state.setup.to_device(source[number]), batch)
@@ -37,7 +37,8 @@ def test_the_teacher_runs_only_where_a_term_needs_it(keys):
     keys = {key: value for key, value in keys.items() if not key.startswith("rid_")}
     without = build_state(from_flat(keys | {"online": True, "terms": {}}))
     assert not without.setup.uses_teacher and without.setup.source[0].hr_BHWC is None
-    without.setup.source.with_hr = True
+    source = without.setup.source
+    source.settings = replace(source.settings, with_hr=True)
     assert without.setup.add_teacher_outputs(without.setup.source[0]).teacher_BD is None
     align = {"align": "aird_plugin.losses.cosine:CosineRegression"}
     aligned = build_state(from_flat(keys | {"online": True, "terms": align}))
