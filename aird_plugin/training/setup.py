@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from aird_plugin.config.recipe import Recipe
-from aird_plugin.data.bank.caches import TeacherCache
+from aird_plugin.data.bank.caches import ImageCache, TeacherCache
 from aird_plugin.data.batch import Batch
 from aird_plugin.data.batches import BankFaces
 from aird_plugin.data.degradation import BICUBIC, downsample_torch, resize_to_network_torch
@@ -27,7 +27,7 @@ from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.teacher_feature_maps import TeacherMaps
 from aird_plugin.training.anchors import set_anchors, set_left_out
-from aird_plugin.training.data import build_source, check_teacher_fits, open_caches, open_faces, teacher_needs
+from aird_plugin.training.data import check_teacher_fits, open_caches, open_faces, teacher_needs
 from aird_plugin.training.effect import check_effect, check_remainder, check_single_image
 from aird_plugin.training.feature_maps import open_maps
 from aird_plugin.training.inputs import check_inputs, with_student_init, with_target_files
@@ -36,6 +36,7 @@ from aird_plugin.training.prior_features import WithFeatures, open_encoder, open
 from aird_plugin.training.resume_from import check_resume_from
 from aird_plugin.training.run_folder import run_metadata
 from aird_plugin.training.shuffle import with_shuffle
+from aird_plugin.training.source import build_source
 from aird_plugin.training.student import build_student
 from aird_plugin.training.teacher_projection import projected_width
 from aird_plugin.training.unlabelled import check_unlabelled
@@ -147,20 +148,15 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     objective = build_objective(recipe, student, (embedding_size, len(records)), maps, encoder)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
     check_resume_from(recipe, student, embedding_size)
-    images, bank = open_caches(recipe, records, teacher, device)
-    set_anchors(objective, bank, recipe.run.seed)
-    set_left_out(objective, bank, recipe.head.centers)
-    print_warnings(chain(check_remainder(recipe, len(records)), at_start(recipe, records, bank)))
+    images, bank = open_bank(recipe, records, teacher, objective, device)
     source: BankFaces | OnlineFaces | DrawnSizes | WithFeatures = build_source(
         ordered, records, images, bank, objective, student.input_size, device
     )
     if encoder:
         source = WithFeatures(source, open_features(recipe, records, encoder))
     student = student.to(device, memory_format=torch.channels_last)
-    metadata = run_metadata(recipe, records, teacher, student, embedding_size)
-    metadata["shuffle"] = ordered.data.shuffle
-    if encoder:
-        metadata["prior"] = encoder.describe()
+    metadata = run_metadata(recipe, records, teacher, student, embedding_size) | {"shuffle": ordered.data.shuffle}
+    metadata |= {"prior": encoder.describe()} if encoder else {}
     return TrainingSetup(
         recipe=recipe,
         device=device,
@@ -174,6 +170,17 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
         maps=maps,
         average=WeightAverage(student, recipe.schedule.weight_average) if recipe.schedule.weight_average else None,
     )
+
+
+def open_bank(
+    recipe: Recipe, records: Records, teacher: Teacher | None, objective: Objective, device: torch.device
+) -> tuple[list[ImageCache], TeacherCache | None]:
+    """What `open_caches` returns, with the terms' anchors and left-out centers set from it. Prints the warnings on the data."""
+    images, bank = open_caches(recipe, records, teacher, device)
+    set_anchors(objective, bank, recipe.run.seed)
+    set_left_out(objective, bank, recipe.head.centers)
+    print_warnings(chain(check_remainder(recipe, len(records)), at_start(recipe, records, bank)))
+    return images, bank
 
 
 def build_objective(recipe: Recipe, student: nn.Module, sizes: tuple[int, int], maps: TeacherMaps | None, encoder) -> Objective:

@@ -23,8 +23,9 @@ from aird_plugin.data.degradation import BICUBIC
 from aird_plugin.data.multi_size import DrawnResize
 from aird_plugin.diagnostics.gpu.check import FAILED, NOTE, OK, SKIPPED, Bench, Row, Skipped, one_line, table
 from aird_plugin.diagnostics.gpu.drawn import built, recipe_files, shrunk
-from aird_plugin.training.data import build_source, open_caches
+from aird_plugin.training.data import open_caches
 from aird_plugin.training.loop import compute_loss
+from aird_plugin.training.source import build_source
 from aird_plugin.training.state import TrainState
 from aird_plugin.utils.progress import progress
 
