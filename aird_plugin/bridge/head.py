@@ -112,34 +112,16 @@ def partial_fc(original, run):
         def __init__(self, margin_loss, embedding_size, num_classes, sample_rate=1.0, fp16=False):
             cosines = CosineRecorder(margin_loss, run)
             super().__init__(cosines, embedding_size, num_classes, sample_rate, fp16)
-            shard = slice(self.class_start, self.class_start + self.num_local)
-            teacher_centers_CD = setup.teacher_centers_CD
-            start_CD = teacher_centers_CD if setup.recipe.head.head_init == "teacher" else None
             with torch.no_grad():
-                self.weight.copy_(
-                    initial_centers(setup.recipe.head.num_classes, embedding_size, shard, start_CD, setup.recipe.run.seed)
-                )
+                self.weight.copy_(centers_at_start(setup, embedding_size, own_classes(self)))
             self.weight.requires_grad_(setup.recipe.head.trained)
             if cosines.records_cosines:
-                cosines.teacher_centers_CD = F.normalize(teacher_centers_CD[shard].float()).to(setup.device)
+                cosines.teacher_centers_CD = F.normalize(setup.teacher_centers_CD[own_classes(self)].float()).to(setup.device)
             run.head = self
-
-        def prepare(self, student_BD):
-            """Run before upstream's forward: update adaptive centers, pass the embeddings to the recipe's margin."""
-            adaptive = setup.recipe.head.centers == "adaptive"
-            if not adaptive and run.margin is None:
-                return
-            batch = run.batch = setup.add_teacher_outputs(run.batch)
-            if adaptive:
-                shard = slice(self.class_start, self.class_start + self.num_local)
-                adapt_centers(self.weight, shard, student_BD, batch.teacher_BD, batch.label_B)
-            if run.margin is not None:
-                teacher_BD = None if batch.teacher_BD is None else batch.teacher_BD.float()
-                run.margin.set_inputs(student_BD, teacher_BD)
 
         def forward(self, local_embeddings, local_labels):
             # Upstream squeezes the labels in place and its margin overwrites the cosines, so this runs first.
-            self.prepare(local_embeddings)
+            before_forward(self, run, local_embeddings)
             identity = super().forward(local_embeddings, local_labels)
             if run.margin is not None and run.margin.regulariser is not None:
                 identity = identity + run.margin.regulariser
@@ -148,3 +130,28 @@ def partial_fc(original, run):
             return run.loss(local_embeddings, identity, cosines)
 
     return ObjectiveHead
+
+
+def own_classes(head) -> slice:
+    """The classes of this rank's shard."""
+    return slice(head.class_start, head.class_start + head.num_local)
+
+
+def centers_at_start(setup, embedding_size: int, shard: slice) -> torch.Tensor:
+    """The class centers of a shard as the recipe initialises them. (C, D)"""
+    head = setup.recipe.head
+    start_CD = setup.teacher_centers_CD if head.head_init == "teacher" else None
+    return initial_centers(head.num_classes, embedding_size, shard, start_CD, setup.recipe.run.seed)
+
+
+def before_forward(head, run, student_BD: torch.Tensor) -> None:
+    """Before upstream's forward: update adaptive centers, pass the embeddings to the recipe's margin."""
+    adaptive = run.setup.recipe.head.centers == "adaptive"
+    if not adaptive and run.margin is None:
+        return
+    batch = run.batch = run.setup.add_teacher_outputs(run.batch)
+    if adaptive:
+        adapt_centers(head.weight, own_classes(head), student_BD, batch.teacher_BD, batch.label_B)
+    if run.margin is not None:
+        teacher_BD = None if batch.teacher_BD is None else batch.teacher_BD.float()
+        run.margin.set_inputs(student_BD, teacher_BD)
