@@ -99,7 +99,7 @@ def test_only_the_command_line_imports_the_bridge():
         ("data", ("losses", "models", "evaluation", "training", "bridge", "cli")),
         ("models", ("evaluation", "training", "data.bank", "data.batch", "data.online_batches", "config", "bridge", "cli")),
         ("evaluation", ("losses", "training", "config", "bridge", "cli")),
-        ("training.objective", ("models", "data", "evaluation", "training.loop", "training.setup")),
+        ("training.objective", ("models", "data", "evaluation", "training.loop", "training.setup", "training.build")),
         ("training", ("bridge", "cli", "report", "export", "demo")),
     ],
 )

@@ -15,13 +15,14 @@ from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.mixture import is_mixture
 from aird_plugin.data.records import open_records
 from aird_plugin.diagnostics.ignored_keys import print_ignored_keys
+from aird_plugin.training.build import build_setup
 from aird_plugin.training.deterministic import deterministic
 from aird_plugin.training.means import write_training_means
 from aird_plugin.training.resume_from import is_begun
 from aird_plugin.training.run_folder import write_or_verify_run
-from aird_plugin.training.setup import build_setup, pick_device
 from aird_plugin.training.signals import stop_signals
 from aird_plugin.utils import distributed
+from aird_plugin.utils.devices import pick_device
 
 NEEDS = ("sklearn", "scipy")
 

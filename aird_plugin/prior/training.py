@@ -31,10 +31,9 @@ from aird_plugin.training.optim import build_optimizer, learning_rate
 from aird_plugin.training.run_folder import write_or_verify_run
 from aird_plugin.training.run_log import RunLog
 from aird_plugin.training.run_state import RunState
-from aird_plugin.training.setup import pick_device
 from aird_plugin.training.signals import stop_signals
 from aird_plugin.utils import distributed
-from aird_plugin.utils.devices import autocast_dtype
+from aird_plugin.utils.devices import autocast_dtype, pick_device
 from aird_plugin.utils.errors import Interrupted
 from aird_plugin.utils.provenance import provenance
 from aird_plugin.utils.rank_failure import process_group

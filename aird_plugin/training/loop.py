@@ -22,12 +22,11 @@ from aird_plugin.training.optim import learning_rate
 from aird_plugin.training.resume_from import start_from_run
 from aird_plugin.training.run_folder import write_or_verify_run
 from aird_plugin.training.run_log import RunLog
-from aird_plugin.training.setup import pick_device
 from aird_plugin.training.signals import StopSignals, stop_signals
 from aird_plugin.training.state import TrainState, build_state
 from aird_plugin.training.validation import eval_specs, evaluate_run, write_student
 from aird_plugin.utils import distributed
-from aird_plugin.utils.devices import autocast_dtype
+from aird_plugin.utils.devices import autocast_dtype, pick_device
 from aird_plugin.utils.errors import Interrupted
 from aird_plugin.utils.rank_failure import process_group
 

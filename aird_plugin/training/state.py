@@ -10,10 +10,11 @@ from torch.nn.parallel import DistributedDataParallel
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.models.head import Head
 from aird_plugin.models.no_head import NoHead
+from aird_plugin.training.build import build_setup
 from aird_plugin.training.nonfinite import NonFiniteGuard
 from aird_plugin.training.optim import build_optimizer
 from aird_plugin.training.run_state import CenterShard, RunState
-from aird_plugin.training.setup import TrainingSetup, build_setup
+from aird_plugin.training.setup import TrainingSetup
 from aird_plugin.training.sparse_rows import sparse_row_steps
 from aird_plugin.utils import distributed
 

@@ -15,7 +15,7 @@ from aird_plugin.bridge.upstream_run import UpstreamRun
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.batches import BankFaces
 from aird_plugin.data.sampler import BatchSampler
-from aird_plugin.training import setup, student
+from aird_plugin.training import build, student
 from aird_plugin.utils import distributed
 from aird_plugin.utils.errors import Interrupted
 
@@ -48,7 +48,7 @@ class PartOfBatch(BankFaces):
 
 def first_step(keys: dict, checkout: str) -> dict[str, torch.Tensor]:
     """Loss and gradients of one step inside arcface_torch on this rank."""
-    build_source = setup.build_source
+    build_source = build.build_source
     results: dict[str, torch.Tensor] = {}
 
     def global_batches(*args):
@@ -79,7 +79,7 @@ def first_step(keys: dict, checkout: str) -> dict[str, torch.Tensor]:
         swapped = [replace(hook, wrap=record_gradients) if hook.wrap is wrappers.clip_gradients else hook for hook in hooks.HOOKS]
         patched.setattr(hooks, "HOOKS", tuple(swapped))
         patched.setattr(UpstreamRun, "loss", record_loss)
-        patched.setattr(setup, "build_source", global_batches)
+        patched.setattr(build, "build_source", global_batches)
         patched.setattr(student, "build", lambda name, width: StudentWithoutBatchNorm())
         with pytest.raises(Interrupted):
             train(from_flat(keys | {"batch_size": GLOBAL_BATCH // int(os.environ.get("WORLD_SIZE", 1))}), checkout)

@@ -9,7 +9,7 @@ from aird_plugin.data.records import open_records
 from aird_plugin.diagnostics import checks
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.training.bank import build_bank
-from aird_plugin.training.setup import build_setup
+from aird_plugin.training.build import build_setup
 
 
 def leaking(tiny_run, tmp_path) -> dict:

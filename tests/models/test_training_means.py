@@ -16,8 +16,8 @@ from aird_plugin.evaluation.sides import as_network_input
 from aird_plugin.models.load import load_model, load_teacher
 from aird_plugin.models.training_means import MEANS_FILE, read_means
 from aird_plugin.training import means as training_means
+from aird_plugin.training.build import build_setup
 from aird_plugin.training.loop import train
-from aird_plugin.training.setup import build_setup
 from aird_plugin.utils.vectors import normalise
 from tests.skips import needs
 

@@ -9,7 +9,7 @@ import torch
 from aird_plugin.__main__ import main
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.models import build
-from aird_plugin.training.setup import build_setup
+from aird_plugin.training.build import build_setup
 
 
 @pytest.fixture

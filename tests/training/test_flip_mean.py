@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional as F
 
 from aird_plugin.config.recipe import from_flat
+from aird_plugin.training.build import build_setup
 from aird_plugin.training.loop import compute_loss
-from aird_plugin.training.setup import build_setup
 from aird_plugin.training.state import state_from_setup
 
 

@@ -10,8 +10,8 @@ import torch
 from aird_plugin.bridge.host import train as train_in_arcface_torch
 from aird_plugin.config.recipe import from_flat, load
 from aird_plugin.config.recipe_file import recipe_path
+from aird_plugin.training.build import build_setup
 from aird_plugin.training.loop import train
-from aird_plugin.training.setup import build_setup
 from tests.skips import needs
 
 STANDIN = Path(__file__).parents[1] / "bridge" / "standin"

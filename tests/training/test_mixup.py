@@ -7,9 +7,9 @@ import torch
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.degradation import downsample
 from aird_plugin.data.mixup import mixed
+from aird_plugin.training.build import build_setup
 from aird_plugin.training.loop import compute_loss
 from aird_plugin.training.means import student_mean
-from aird_plugin.training.setup import build_setup
 from aird_plugin.training.state import state_from_setup
 
 TERMS = {"terms": {"align": "aird_plugin.losses.cosine:CosineRegression", "iid": "aird_plugin.losses.instance:IID"}}

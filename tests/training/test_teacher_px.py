@@ -10,8 +10,8 @@ from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.records import decode_face
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.models.load import load_model, load_teacher
+from aird_plugin.training.build import build_setup
 from aird_plugin.training.loop import train
-from aird_plugin.training.setup import build_setup
 
 
 @pytest.fixture

@@ -28,9 +28,9 @@ from aird_plugin.models.load import load_model
 from aird_plugin.models.no_head import NoHead
 from aird_plugin.report.models import no_high_side
 from aird_plugin.training.anchors import draw_anchors, set_anchors
+from aird_plugin.training.build import build_setup
 from aird_plugin.training.loop import resume, train
 from aird_plugin.training.objective import LossDims, Objective, build_loss_inputs
-from aird_plugin.training.setup import build_setup
 from aird_plugin.training.state import build_state
 from aird_plugin.training.validation import has_high_side
 from aird_plugin.utils import distributed
