@@ -11,9 +11,8 @@ import numpy as np
 
 from aird_plugin.evaluation.verification import wilson_interval
 from aird_plugin.report.charts import TEACHER, SeriesStyle, series_style
-from aird_plugin.report.runs import Method
+from aird_plugin.report.runs import TEACHER_NAME, Method
 
-TEACHER_NAME = "teacher"
 VARIANTS = ("facebn", "centre")
 
 

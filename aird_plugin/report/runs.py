@@ -11,6 +11,8 @@ from aird_plugin.models.find import run_folder
 from aird_plugin.training.resumed_run import RESUMABLE_KEYS
 from aird_plugin.training.run_log import METRICS, gradients_of, terms_of
 
+# The name of the teacher beside those of the methods.
+TEACHER_NAME = "teacher"
 LARGEST = 1e100
 SEED_IN_NAME = re.compile(r"[-_. ]*(seed)[-_]?\d+$", re.IGNORECASE)
 NUMBER_IN_NAME = re.compile(r"[-_. ]*(seed)?[-_]?\d+$", re.IGNORECASE)
@@ -114,8 +116,11 @@ def group(runs: list[Run]) -> list[Method]:
         key = json.dumps([fixed, run.metadata.get("adapted")], sort_keys=True)
         groups.setdefault(key, []).append(run)
     methods = [Method(_name(runs), runs) for runs in groups.values()]
-    names = [method.name for method in methods]
-    return [m if names.count(m.name) == 1 else Method(m.runs[0].folder, m.runs) for m in methods]
+    names = [TEACHER_NAME, *(method.name for method in methods)]
+    methods = [m if names.count(m.name) == 1 else Method(m.runs[0].folder, m.runs) for m in methods]
+    names = [TEACHER_NAME, *(method.name for method in methods)]
+    # A folder given as `x_1` or `teacher` is its own name; only its whole path is nobody else's.
+    return [m if names.count(m.name) == 1 else Method(os.path.abspath(m.runs[0].folder), m.runs) for m in methods]
 
 
 def differences(methods: list[Method]) -> dict[str, list]:

@@ -114,3 +114,20 @@ def test_curves_skip_non_finite_values_and_count_invalid_lines(tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     assert read_curves(path) == ({}, 1)
     assert read_curves(tmp_path / "none") == ({}, 0)
+
+
+def test_method_named_like_the_teacher_uses_its_folder(make_run):
+    """A run of the teacher itself lies in a folder of this name; its results were merged with the teacher's."""
+    folder = make_run("teacher")
+    assert [method.name for method in methods_of(folder, make_run("a", lr=0.2))] == [folder, "a"]
+
+
+def test_folder_that_is_another_methods_name_is_given_in_full(make_run, tmp_path, monkeypatch):
+    for seed in (1, 2):
+        make_run(f"x_{seed}", seed)
+    make_run("x", lr=0.2)
+    make_run("q/x_1", lr=0.3)
+    make_run("teacher", lr=0.4)
+    monkeypatch.chdir(tmp_path)
+    names = [method.name for method in methods_of("x_1", "x_2", "x", "q/x_1", "teacher")]
+    assert names == [str(tmp_path / "x_1"), "x", str(tmp_path / "q/x_1"), str(tmp_path / "teacher")]
