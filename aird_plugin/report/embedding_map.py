@@ -7,6 +7,8 @@ from aird_plugin.report.data import IdentityMap
 
 IDENTITIES = 10
 MIN_IMAGES = 4
+# Embeddings have length 1; float32 rounds their values to 1e-7.
+ALIKE = 1e-6
 
 
 def images_by_identity(face_2N: np.ndarray, same_N: np.ndarray) -> list[list[int]]:
@@ -27,7 +29,9 @@ def shown_images(face_2N: np.ndarray, same_N: np.ndarray) -> tuple[np.ndarray, n
 
 def identity_map(name: str, embeddings_MD: np.ndarray, label_M: np.ndarray) -> IdentityMap:
     """L2-normalised embeddings in two dimensions: t-SNE (scikit-learn), or two principal components if it is not installed."""
-    point_M2, how = _tsne(embeddings_MD)
+    # Of a collapsed student t-SNE, which divides by the spread, returns nan.
+    alike = np.ptp(embeddings_MD, axis=0).max() < ALIKE
+    point_M2, how = (None, "two principal components, all alike") if alike else _tsne(embeddings_MD)
     if point_M2 is None:
         centered_MD = embeddings_MD - embeddings_MD.mean(axis=0)
         point_M2 = centered_MD @ np.linalg.svd(centered_MD, full_matrices=False)[2][:2].T

@@ -16,11 +16,15 @@ def hard_pairs(cosines: dict[str, np.ndarray], same_N: np.ndarray, images_2NHWC,
     """The six genuine and the six impostor pairs farthest on the wrong side of the threshold, on average over the networks.
 
     cosines: network -> (N,). Each network uses its best threshold over all pairs, so that no pair is wrong only because of a poor
-    threshold. Distances are in standard deviations of the network's cosines. Pairs that are correct on average are left out.
+    threshold. Distances are in standard deviations of the network's cosines; a collapsed network, whose cosines are all the same,
+    ranks nothing. Pairs that are correct on average are left out.
     """
+    if not cosines:
+        return []
     threshold = {name: best_threshold(cosine_N, same_N) for name, cosine_N in cosines.items()}
     side_N = np.where(same_N, -1.0, 1.0)
-    wrong_N = np.mean([side_N * (cosines[name] - threshold[name]) / cosines[name].std() for name in cosines], axis=0)
+    spread = {name: cosine_N.std() or np.inf for name, cosine_N in cosines.items()}
+    wrong_N = np.mean([side_N * (cosines[name] - threshold[name]) / spread[name] for name in cosines], axis=0)
     shown = []
     for kind in (True, False):
         ranked = sorted(np.flatnonzero((same_N == kind) & (wrong_N > 0)).tolist(), key=lambda pair: -wrong_N[pair])[:SHOWN]

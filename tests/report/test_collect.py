@@ -130,6 +130,20 @@ def test_hard_pairs_are_the_most_wrong_of_each_kind(noise_faces):
     )
 
 
+def test_collapsed_network_ranks_no_pair(noise_faces):
+    same_N = np.array([True] * 10 + [False] * 10)
+    cosine_N = np.where(same_N, 0.7, 0.1) + np.linspace(0, 0.01, 20)
+    cosine_N[3], cosine_N[15] = -0.5, 0.9
+    shown = hard_pairs({"a": cosine_N, "dead": np.ones(20)}, same_N, noise_faces(40), 16, "bicubic")
+    assert [(pair.number, pair.same) for pair in shown] == [(3, True), (15, False)]
+    assert hard_pairs({}, same_N, noise_faces(40), 16, "bicubic") == []
+
+
+def test_map_of_equal_embeddings_needs_no_spread(monkeypatch):
+    monkeypatch.setattr("aird_plugin.report.embedding_map._tsne", lambda e: (np.full((len(e), 2), np.nan), "t-SNE"))
+    assert np.isfinite(identity_map("a", np.ones((12, 4)) / 2, np.arange(12) // 4).point_M2).all()
+
+
 def test_blocks_repeat_pixels(noise_faces):
     assert np.array_equal(blocks(noise_faces(2, 16))[:, ::7, ::7], noise_faces(2, 16))
     assert blocks(noise_faces(2, 16)).shape == (2, 112, 112, 3) and blocks(noise_faces(2, 64)).shape[1] == 64

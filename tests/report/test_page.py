@@ -4,8 +4,10 @@ import shutil
 import subprocess
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
+import torch
 
 from aird_plugin.__main__ import main
 from aird_plugin.report.style import DARK, LIGHT
@@ -124,6 +126,7 @@ def test_text_of_runs_is_escaped(report, make_run, tmp_path, pairs_file):
         "degradation": HOSTILE,
         "tar": HOSTILE,
         "auc": HOSTILE,
+        "centre": [HOSTILE],
     }
     (tmp_path / name / "evaluation.json").write_text(json.dumps([row, row | {"facebn": None, "centre": False}]))
     for html in (report(*folders), report(*folders, "--pairs", pairs_file, "--no-faces")):
@@ -142,6 +145,31 @@ def test_gradient_diagnostics_have_a_panel_of_their_own(report, make_run):
     panel = html[html.index('id="gradients"') : html.index('id="scores"')]
     assert panel.count("<svg") == 3 and "-0.5" in panel and "0.25" in panel
     assert "gradient" not in html[html.index('id="training"') : html.index('id="gradients"')]
+
+
+def test_methods_stay_near_their_px_however_many(report, make_run, tmp_path):
+    row = {"pairs": "lfw.bin", "protocol": "lr-lr", "n_pairs": 9, "accuracy": 50, "ci95": [8, 90]}
+    runs = [make_run(f"run-{letter}", lr=0.1 + n) for n, letter in enumerate("abcdefghijklmnopqrstuvwxyz")]
+    for run in runs:
+        rows = [row | {"px": 16}, row | {"px": 20}]
+        (tmp_path / Path(run).name / "evaluation.json").write_text(json.dumps(rows))
+    html = report(*runs)
+    panel = html[html.index('id="accuracy"') : html.index('id="training"')]
+    places = {px: [] for px in (16, 20)}
+    for x, px in re.findall(r'translate\(([\d.]+) [^)]*\)"><title>run-. at (\d+) px', panel):
+        places[int(px)].append(float(x))
+    assert max(places[16]) < min(places[20]) and len(places[16]) == len(places[20]) == 26
+
+
+def test_report_of_a_collapsed_student_is_written(report, make_run, pairs_file):
+    folder = Path(make_run("a"))
+    state = torch.load(folder / "model.pt")
+    for name, value in state.items():
+        if value.is_floating_point() and "running" not in name:
+            value.fill_(float(name == "features.bias"))
+    torch.save(state, folder / "model.pt")
+    html = report(folder, "--pairs", pairs_file)
+    assert "all alike" in html and "nan" not in html[html.index('id="people"') : html.index('id="batchnorm"')]
 
 
 def test_section_without_data_states_what_it_needs(report, make_run):

@@ -1,5 +1,8 @@
 """Accuracy against px, and the pairs files that the summary does not show."""
 
+import itertools
+import math
+
 from aird_plugin.report.charts import Chart
 from aird_plugin.report.data import ReportData, file_name
 from aird_plugin.report.html import Section, figure, figures, missing, numbers, paragraph, table
@@ -13,7 +16,8 @@ NOTE = (
     "Bars are 95% intervals for the pairs. The curve shows how well a student generalises to px other than the one it was "
     "trained at."
 )
-X_OFFSET = 0.028
+# Methods beside one another at one px, by this ratio; all of them within a part of the way to the next px.
+X_OFFSET, X_PART = 0.028, 0.3
 
 
 def section(data: ReportData) -> Section:
@@ -39,8 +43,10 @@ def _lines(data: ReportData, spec: dict, sides: list[int]) -> str:
     ends = [end for summaries in points.values() for s in summaries for end in (s.low, s.high)]
     chart = Chart(doubling(sides), linear(min(ends), max(ends)), "side of the LR image, px", "accuracy, %")
     names = data.names
+    closest = min(math.log(wide / narrow) for narrow, wide in itertools.pairwise(sides))
+    step = min(math.log1p(X_OFFSET), X_PART * closest / max(len(names) - 1, 1))
     for index, name in enumerate(names):
-        style, offset = data.style_of(name), 1 + X_OFFSET * (index - (len(names) - 1) / 2)
+        style, offset = data.style_of(name), math.exp(step * (index - (len(names) - 1) / 2))
         points_of_name = [(px * offset, s) for px in sides for s in points[px] if s.name == name]
         chart.line([(x, s.mean) for x, s in points_of_name], style)
         for x, s in points_of_name:

@@ -77,8 +77,8 @@ def _options(row: dict) -> list[str]:
     if row.get("facebn"):
         arguments += ["--facebn", str(row["facebn"]), "--keep", str(row.get("keep")), "--order", str(row.get("order", "file"))]
     arguments += ["--include-bn1d"] * bool(row.get("include_bn1d"))
-    centre = {True: ["--centre"], "training": ["--training-centre"]}
-    return arguments + centre.get(row.get("centre", False), [])
+    centre = {"True": ["--centre"], "training": ["--training-centre"]}
+    return arguments + centre.get(str(row.get("centre")), [])
 
 
 def _row(result: EvalResult) -> list:

@@ -1,5 +1,7 @@
 """Embeddings of a few identities in two dimensions (the AIRD paper's figure 4)."""
 
+import numpy as np
+
 from aird_plugin.report.charts import Chart, series_style
 from aird_plugin.report.data import IdentityMap, ReportData
 from aird_plugin.report.html import Section, figure, figures, missing, numbers, paragraph, table
@@ -28,7 +30,8 @@ def section(data: ReportData) -> Section:
 
 def _map(identity_map: IdentityMap) -> str:
     low_2, high_2 = identity_map.point_M2.min(axis=0), identity_map.point_M2.max(axis=0)
-    margin_2 = 0.06 * (high_2 - low_2)
+    # A collapsed student has the same embedding for every image.
+    margin_2 = np.where(high_2 > low_2, 0.06 * (high_2 - low_2), 1.0)
     x, y = (Scale(float(low_2[n] - margin_2[n]), float(high_2[n] + margin_2[n]), []) for n in (0, 1))
     chart = Chart(x, y, "", "", 300, left=10)
     for (x_value, y_value), label in zip(identity_map.point_M2.tolist(), identity_map.label_M.tolist(), strict=True):
