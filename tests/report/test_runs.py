@@ -3,6 +3,7 @@ import json
 import pytest
 
 from aird_plugin.report.runs import differences, group, read_curves, read_run
+from aird_plugin.report.sections.negatives import families
 
 
 def methods_of(*folders):
@@ -131,3 +132,9 @@ def test_folder_that_is_another_methods_name_is_given_in_full(make_run, tmp_path
     monkeypatch.chdir(tmp_path)
     names = [method.name for method in methods_of("x_1", "x_2", "x", "q/x_1", "teacher")]
     assert names == [str(tmp_path / "x_1"), "x", str(tmp_path / "q/x_1"), str(tmp_path / "teacher")]
+
+
+def test_adapted_run_is_no_other_number_of_negatives(make_run):
+    adapted = {"metadata": {"adapted": {"keep": 0.9}}}
+    folders = make_run("a", rid_negatives=16), make_run("b", rid_negatives=16, **adapted), make_run("c", rid_negatives=64)
+    assert [[m.name for m in family] for family in families(methods_of(*folders))] == [["a", "c"]]

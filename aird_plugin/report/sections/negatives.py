@@ -39,7 +39,8 @@ def families(methods: list[Method]) -> list[list[Method]]:
         recipe = method.runs[0].recipe
         if isinstance(recipe.get(KEY), int) and recipe[KEY] > 0:
             rest = {key: value for key, value in recipe.items() if key not in (KEY, "seed") and key not in RESUMABLE_KEYS}
-            groups.setdefault(json.dumps(rest, sort_keys=True), []).append(method)
+            key = json.dumps([rest, method.runs[0].metadata.get("adapted")], sort_keys=True)
+            groups.setdefault(key, []).append(method)
     return [sorted(family, key=lambda m: m.runs[0].recipe[KEY]) for family in groups.values() if len(family) > 1]
 
 
