@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 CHUNK = 1 << 20
+LONGEST_NAME = 255
 
 
 def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
@@ -17,7 +18,7 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], None]) ->
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    partial = path.with_name(partial_name(path.name))
     try:
         with partial.open("wb") as file:
             if callable(content):
@@ -29,6 +30,15 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], None]) ->
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def partial_name(name: str) -> str:
+    """The name of this process's unfinished file. Of a name near the limit of file systems it has the first half."""
+    end = f".{os.getpid()}.part"
+    if len(os.fsencode(name)) + len(end) + 1 > LONGEST_NAME:
+        end = f".{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}{end}"
+        name = os.fsencode(name)[: LONGEST_NAME // 2].decode("utf-8", "ignore")
+    return f".{name}{end}"
 
 
 def check_writable(path: Path) -> None:

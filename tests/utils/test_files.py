@@ -26,6 +26,14 @@ def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
+def test_longest_names_of_a_file_system_are_written(tmp_path):
+    """Photos have names of up to 255 bytes; that of the unfinished file was longer."""
+    paths = [tmp_path / f"{letter * 125}.jpg" for letter in "жд"]
+    for path in paths:
+        write_atomically(path, path.name.encode())
+    assert sorted(tmp_path.iterdir()) == sorted(paths) and all(path.read_text() == path.name for path in paths)
+
+
 def test_full_device_raises():
     with pytest.raises(OSError):
         with open("/dev/full", "wb") as full:
