@@ -11,6 +11,7 @@ from PIL import Image
 from aird_plugin.data.images import decode, encode_jpeg
 from aird_plugin.data.pairs import read_pairs
 from aird_plugin.data.recordio.face_records import write_face_records
+from aird_plugin.data.recordio.writer import RecordWriter
 from aird_plugin.data.records import open_records
 from aird_plugin.data.synthetic.draw import draw_person
 from tests.skips import needs
@@ -185,3 +186,16 @@ def test_holdout_splits_identities_between_pairs_and_training_set(tool, tmp_path
     assert tool.main(arguments) == 1 and "--rest" in capsys.readouterr().err
     assert tool.main([*arguments[:3], "--rest", str(tmp_path / "more"), "--people", "20", "--pairs", "400"]) == 1
     assert "fewer --pairs" in capsys.readouterr().err and not (tmp_path / "more").exists()
+
+
+def test_holdout_of_a_record_file_that_skips_labels(tool, tmp_path, noise_faces):
+    """Such files come from im2rec; the labels of the rest are numbered without gaps."""
+    payloads = [(3 * (row // 2), encode_jpeg(image)) for row, image in enumerate(noise_faces(48))]
+    with RecordWriter(tmp_path / "train.rec") as writer:
+        for key, (label, payload) in enumerate(payloads):
+            writer.write(key, float(label), payload)
+    arguments = ["--holdout", str(tmp_path / "train.rec"), str(tmp_path / "out.bin"), "--rest", str(tmp_path / "rest")]
+    assert tool.main([*arguments, "--people", "20", "--pairs", "20"]) == 0
+    kept = open_records(str(tmp_path / "rest"))
+    assert kept.num_classes == 4 and len(kept) == 8
+    assert not {kept.payload(row) for row in range(8)} & set(read_pairs(tmp_path / "out.bin").images)

@@ -27,14 +27,18 @@ def split_training_set(
         raise ValueError(f"--rest {rest} exists; name a new folder")
     records = open_records(str(source))
     label_N = np.asarray(records.labels)
-    rows_of = [np.flatnonzero(label_N == label).tolist() for label in range(records.num_classes)]
-    usable = [label for label, rows in enumerate(rows_of) if len(rows) > 1]
+    order_N = np.argsort(label_N, kind="stable")
+    starts = np.flatnonzero(np.diff(label_N[order_N])) + 1
+    # Identities that have images: record files of other tools skip labels.
+    rows_of = [rows.tolist() for rows in np.split(order_N, starts)]
+    usable = [place for place, rows in enumerate(rows_of) if len(rows) > 1]
     if not 0 < identities < len(usable):
         raise ValueError(f"{source} has {len(usable)} identities with two images or more; cannot hold out {identities} of them")
     rng = random.Random(seed)
     held_out = sorted(rng.sample(usable, identities))
-    pairs = pairs_of([rows_of[label] for label in held_out], rng)
-    kept = [rows for label, rows in enumerate(rows_of) if label not in set(held_out)]
+    pairs = pairs_of([rows_of[place] for place in held_out], rng)
+    out = set(held_out)
+    kept = [rows for place, rows in enumerate(rows_of) if place not in out]
     items = ((label, records.payload(row)) for label, rows in enumerate(kept) for row in rows)
     total = sum(map(len, kept))
     write_face_records(rest, progress(items, total, "training set", "images"))

@@ -79,7 +79,7 @@ def _cfp(split: Path, root: Path) -> Iterator[ListedPair]:
             f"{split} is a folder, but neither CFP's Protocol/Split/FF or FP nor a bcolz folder (with meta/storage); "
             "give one of them, or a list of pairs"
         )
-    first, second = (_cfp_images(split.parents[1] / name) for name in CFP_LISTS[split.name])
+    first, second = (_cfp_images(split.absolute().parents[1] / name) for name in CFP_LISTS[split.name])
     folds = sorted(folder for folder in split.iterdir() if folder.is_dir())
     for file, same in ((folder / name, same) for folder in folds for name, same in (("same.txt", True), ("diff.txt", False))):
         for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):

@@ -117,6 +117,11 @@ def test_cfp_protocol(cfp, packed, split):
     assert found == [(f"{a:03d}/frontal/01.jpg", f"{b:03d}/{second}/01.jpg", same) for a, b, same in expected]
 
 
+def test_cfp_protocol_from_its_own_folder(cfp, packed, monkeypatch):
+    monkeypatch.chdir(cfp / "Split")
+    assert packed(CFP_IMAGES, "FP") == packed(CFP_IMAGES, cfp / "Split" / "FP")
+
+
 def test_bad_cfp_folders_are_refused(cfp, packed):
     assert "neither CFP's Protocol/Split/FF or FP nor a bcolz folder" in packed([], cfp)
     (cfp / "Split" / "FP" / "02" / "diff.txt").write_text("2,3\n")
