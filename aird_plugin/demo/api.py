@@ -81,7 +81,7 @@ def read_comparison_request(payload: bytes) -> tuple[np.ndarray, list[float], in
         files = [base64.b64decode(face["png"], validate=True) for face in request["faces"]]
         own_px_2 = [float(face["px"]) for face in request["faces"]]
         px, degradation = request["px"], str(request["degradation"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
         raise ValueError(f"{REQUEST_FORMAT}; got {len(payload)} other bytes ({type(error).__name__})") from error
     if len(files) != 2 or not all(MIN_PX <= own <= FACE_SIDE for own in own_px_2):
         raise ValueError(f"{REQUEST_FORMAT}: two faces of {MIN_PX} to {FACE_SIDE} px; got {len(files)} of {own_px_2} px")

@@ -77,9 +77,13 @@ class DemoServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
     def process_request(self, request, client_address):
-        """Start a thread for the request if a connection slot is free, else respond with 503."""
+        """Start a thread for the request if a connection slot is free and the system has one, else respond with 503."""
         if self.slots.acquire(blocking=False):
-            return super().process_request(request, client_address)
+            try:
+                return super().process_request(request, client_address)
+            except RuntimeError:
+                # No thread could start, which would release the slot.
+                self.slots.release()
         with contextlib.suppress(OSError):
             request.sendall(b"HTTP/1.0 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
         self.shutdown_request(request)

@@ -97,6 +97,7 @@ def with_second_face(png_text=GOOD["faces"][0]["png"], px=112):
         (with_second_face(px=float("nan")), "nan"),
         (with_second_face(px=1e9), "1000000000.0"),
         (with_second_face(px=0), "0.0"),
+        (with_second_face(px=10**400), "a request is"),
         (GOOD | {"px": 3}, "from 4 to 112; got 3"),
         (GOOD | {"px": 16.5}, "got 16.5"),
         (GOOD | {"px": "16"}, "got '16'"),

@@ -284,6 +284,21 @@ def test_connection_limit_refuses_and_recovers(serving):
         pytest.fail("no connection slot was released")
 
 
+def test_connections_for_which_no_thread_starts_are_refused_and_hold_no_slot(serving, monkeypatch):
+    start = threading.Thread.start
+    monkeypatch.setattr(module, "CONNECTIONS", 2)
+    serving.slots = threading.BoundedSemaphore(2)
+
+    def fail(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fail)
+    for _ in range(3):
+        assert request(serving, "GET", "/")[0] == 503
+    monkeypatch.setattr(threading.Thread, "start", start)
+    assert request(serving, "GET", "/")[0] == 200
+
+
 def test_reset_connection_prints_nothing(serving, capfd):
     for _ in range(5):
         with socket.create_connection(serving.server_address) as client:
