@@ -13,9 +13,8 @@ from PIL import Image
 
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.degradation import downsample, resize_to_network_torch
-from aird_plugin.data.images import decode
 from aird_plugin.data.lowres import resize_faces, to_input
-from aird_plugin.data.pairs import read_pairs
+from aird_plugin.data.pairs import pair_faces, read_pairs
 from aird_plugin.data.readable_records import skip_unreadable
 from aird_plugin.data.records import decode_face, open_records
 from aird_plugin.prior.model import diffusers, predict
@@ -42,10 +41,9 @@ def faces_to_show(recipe: Recipe) -> np.ndarray:
     """Held-out images: the first of each pair of the first of val_targets; without val_targets the first training images."""
     count = recipe.prior.prior_pictures
     if recipe.run.val_targets:
-        target = recipe.run.val_targets[0]
-        files = read_pairs(target).images
-        indices = np.linspace(0, len(files) // 2 - 1, min(count, len(files) // 2)).astype(int) * 2
-        return np.stack([decode(files[index], f"image {index} of {target}") for index in indices])
+        pairs = read_pairs(recipe.run.val_targets[0])
+        chosen = np.linspace(0, len(pairs.same) - 1, min(count, len(pairs.same))).astype(int)
+        return pair_faces(pairs._replace(images=[pairs.images[2 * pair] for pair in chosen]))
     stored = open_records(recipe.data.rec, recipe.data.identity_map)
     records = skip_unreadable(stored, recipe.bank.skip_bad, recipe.bank.bank)
     return np.stack([decode_face(records, row) for row in range(min(count, len(records)))])
