@@ -18,7 +18,15 @@ from aird_plugin.models.facebn import KEEP
 from aird_plugin.models.find import skipped_images
 from aird_plugin.models.load import load_teacher
 from aird_plugin.report.batchnorm_shift import measure_batchnorm_shift
-from aird_plugin.report.data import TEACHER_NAME, EvalResult, FocusDetails, ReportData, ReportOptions, Scores
+from aird_plugin.report.data import (
+    TEACHER_NAME,
+    EvalResult,
+    FocusDetails,
+    ReportData,
+    ReportOptions,
+    Scores,
+    different_images,
+)
 from aird_plugin.report.embedding_map import identity_map, shown_images
 from aird_plugin.report.hard_pairs import hard_pairs
 from aird_plugin.report.models import Model, models_of, with_batchnorm
@@ -46,7 +54,8 @@ def gather(folders: list[str], options: ReportOptions, command: str, device: str
         if run.untrained
     ]
     if not options.pairs:
-        return ReportData(methods, list(_recorded(methods)), None, command, notes)
+        results = list(_recorded(methods))
+        return ReportData(methods, results, None, command, [*notes, *different_images(results)])
     sides = options.px or sorted({check_px(run.metadata.get("px")) for method in methods for run in method.runs})
     sides = tuple(map(check_px, sides))
     get_degradation(options.degradation)

@@ -4,6 +4,7 @@ N = pairs, M = images on a map.
 """
 
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -172,6 +173,25 @@ def summarise(name: str, results: list[EvalResult]) -> MethodSummary:
     if len(values) > 1:
         low, high = (100 * end for end in wilson_interval(round(mean / 100 * pairs), pairs))
     return MethodSummary(name, values, mean, statistics.stdev(values) if len(values) > 1 else None, low, high, pairs)
+
+
+def different_images(results: list[EvalResult]) -> Iterator[str]:
+    """A note on each evaluation whose recorded rows are of different images: of another degradation, or of another file."""
+    degradations: dict[tuple, dict[str, list[str]]] = {}
+    hashes: dict[str, set[str]] = {}
+    for result in results:
+        row = result.row
+        names = degradations.setdefault((row["pairs"], row["px"]), {}).setdefault(str(row.get("degradation", "bicubic")), [])
+        names += [result.name] * (result.name not in names)
+        if row.get("pairs_sha256"):
+            hashes.setdefault(row["pairs"], set()).add(str(row["pairs_sha256"])[:12])
+    for (pairs, px), names_of in degradations.items():
+        if len(names_of) > 1:
+            each = "; ".join(f"{degradation} for {', '.join(names)}" for degradation, names in names_of.items())
+            yield f"{file_name(pairs)} at {px} px: accuracies on images of different degradations do not compare: {each}."
+    for pairs, found in hashes.items():
+        if len(found) > 1:
+            yield f"{pairs} was another file for some runs ({', '.join(sorted(found))}): their accuracies do not compare."
 
 
 def file_name(path: str) -> str:

@@ -1,3 +1,4 @@
+import json
 import re
 import shlex
 
@@ -89,6 +90,27 @@ def test_no_pairs_uses_evaluation_json(make_run, tmp_path):
     data = collect([folder])
     assert [result.row for result in data.results] == [row] and data.focus is None
     assert commands(data.results)[0][1].endswith("--protocol lr-hr --high-side teacher --teacher t.onnx")
+
+
+def test_recorded_results_on_different_images_are_noted(make_run, tmp_path):
+    row = {
+        "pairs": "lfw.bin",
+        "px": 16,
+        "protocol": "lr-lr",
+        "n_pairs": 9,
+        "accuracy": 9,
+        "ci95": [8, 9],
+        "pairs_sha256": "a" * 64,
+    }
+    others = {"a": {}, "b": {"degradation": "blur"}, "c": {"pairs_sha256": "b" * 64}, "d": {"px": 8, "degradation": "blur"}}
+    folders = [make_run(name, lr=number + 1.0) for number, name in enumerate(others)]
+    for name, other in others.items():
+        (tmp_path / name / "evaluation.json").write_text(json.dumps([row | other]))
+    assert collect(folders).notes == [
+        "lfw at 16 px: accuracies on images of different degradations do not compare: bicubic for a, c; blur for b.",
+        "lfw.bin was another file for some runs (aaaaaaaaaaaa, bbbbbbbbbbbb): their accuracies do not compare.",
+    ]
+    assert collect([folders[0], folders[3]]).notes == []
 
 
 def test_hard_pairs_can_be_left_out(make_run, pairs_file):

@@ -124,7 +124,7 @@ def test_text_of_runs_is_escaped(report, make_run, tmp_path, pairs_file):
         "high_side": HOSTILE,
         "facebn": HOSTILE,
         "degradation": HOSTILE,
-        "tar": HOSTILE,
+        "tar": {"0.01": 10**400, "0.001": HOSTILE},
         "auc": HOSTILE,
         "centre": [HOSTILE],
     }

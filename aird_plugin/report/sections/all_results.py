@@ -102,5 +102,5 @@ def _row(result: EvalResult) -> list:
 
 
 def _share(value) -> str | None:
-    """A share 0..1 in the table."""
-    return f"{value:.4f}" if isinstance(value, int | float) else None
+    """A share 0..1 in the table; None for anything else."""
+    return f"{value:.4f}" if isinstance(value, int | float) and 0 <= value <= 1 else None
