@@ -65,13 +65,15 @@ class Calibration:
         strictest = max(points, key=lambda point: point["cosine"])
         return Threshold(strictest["cosine"], strictest["far"])
 
-    def crossing(self, small: str, large: str) -> float | None:
-        """The px from which the second network accepts more genuine pairs against untouched faces than the first.
+    def crossing(self, small: str, large: str, gallery: str | None = None) -> float | None:
+        """The px from which the second network accepts more genuine pairs than the first.
+
+        Both against untouched faces that the network `gallery` embeds, by default the second.
 
         The middle between two measured px, 0 or infinity where one of them is better at all; None where they were not compared
         on the same pairs.
         """
-        keys = [(one, large, "lr-hr") for one in (small, large)]
+        keys = [(one, gallery or large, "lr-hr") for one in (small, large)]
         section = next((section for section in self.sections if all(section.get(key) for key in keys)), None)
         if section is None:
             return None

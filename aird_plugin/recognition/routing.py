@@ -25,21 +25,37 @@ def find_limits(models: Models, calibration: Calibration, given: Mapping[str, fl
         if isinstance(px, bool) or not isinstance(px, int | float) or not px >= 0:
             raise ValueError(f"the limit of {name} is a px of 0 or more, got {px!r}")
     models.students.sort(key=lambda student: (given.get(student.name, student.side), student.side))
-    networks, limits = models.networks, {}
-    for network, following in zip(networks, networks[1:], strict=False):
-        limits[network.name] = float(given.get(network.name, _default(network, following, calibration, following is models.hr)))
+    networks = models.networks
+    limits: dict[str, float] = {}
+    for place in reversed(range(len(networks) - 1)):
+        name, larger = networks[place].name, networks[place + 1 :]
+        crossing = _crossing(networks[place], larger, calibration)
+        if crossing is not None and name not in given:
+            # A larger student that is nowhere better than the networks on both sides of it embeds no face.
+            limits = {other: px if other in given else max(px, crossing) for other, px in limits.items()}
+        default = crossing if crossing is not None else _default(networks[place], larger, limits, larger[0] is models.hr)
+        limits[name] = float(given.get(name, default))
+    limits = dict(reversed(limits.items()))
     if list(limits.values()) != sorted(limits.values()):
-        raise ValueError(f"the limits {limits} do not ascend with the students' input; state them with limits")
+        raise ValueError(
+            f"the limits {limits} do not ascend with the students' input; state them with limits (--limit STUDENT=PX)"
+        )
     return limits
 
 
-def _default(network: Network, following: Network, calibration: Calibration, to_hr: bool) -> float:
-    """The limit between two networks where none is given."""
-    crossing = calibration.crossing(network.identity, following.identity)
-    if crossing is not None:
-        return crossing
+def _crossing(network: Network, larger: list[Network], calibration: Calibration) -> float | None:
+    """The px from which one of the larger networks was measured to be better; None where not all were compared."""
+    crossings = [calibration.crossing(network.identity, other.identity, larger[-1].identity) for other in larger]
+    measured = [px for px in crossings if px is not None]
+    return min(measured) if len(measured) == len(larger) else None
+
+
+def _default(network: Network, larger: list[Network], limits: Mapping[str, float], to_hr: bool) -> float:
+    """The limit between a network and the next larger one where none is given or measured; at most the limit of that one."""
     if to_hr:
         return DEFAULT_LIMIT
+    following = larger[0]
     if network.side == following.side:
         raise ValueError(f"{network.name} and {following.name} both take {network.side} px; state their limits, or leave one out")
-    return math.sqrt(network.side * following.side)
+    limit = limits.get(following.name, math.inf)
+    return min(math.sqrt(network.side * min(following.side, limit)), limit)

@@ -1,11 +1,14 @@
 """Which network embeds which px, and the thresholds of each pair of px."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
 from aird_plugin.recognition.calibration import Calibration, Side
-from aird_plugin.recognition.routing import DEFAULT_LIMIT
+from aird_plugin.recognition.networks import Models, Network
+from aird_plugin.recognition.routing import DEFAULT_LIMIT, find_limits
 from tests.recognition.conftest import entry, write_export
 
 OWN = f"{1:064x}"
@@ -31,9 +34,41 @@ def test_default_and_given_limits(pack, tmp_path):
     analysis = TinyFaceAnalysis([*sources, tmp_path / "mid"], limits={"mid": 40, "tiny": 20})
     assert list(analysis.limits.items()) == [("tiny", 20.0), ("mid", 40.0)]
     assert analysis.route(np.array([4, 19.9, 20, 39, 40, 300])).tolist() == [0, 0, 1, 1, 2, 2]
-    for limits, message in (({"x": 3}, "limits name x"), ({"tiny": "9"}, "is a px of 0 or more"), ({"mid": 18}, "do not ascend")):
+    for limits, message in (
+        ({"x": 3}, "limits name x"),
+        ({"tiny": "9"}, "is a px of 0 or more"),
+        ({"tiny": 30}, "do not ascend"),
+    ):
         with pytest.raises(ValueError, match=message):
             TinyFaceAnalysis([*sources, tmp_path / "mid"], limits=limits)
+
+
+def limits_of(calibration=None, given=None):
+    """The limits of a 16 px student, a 112 px student and an HR recogniser, whose identities are s, z and h."""
+    students = [Network(name, SimpleNamespace(input_size=side, embedding_size=8), name) for name, side in (("s", 16), ("z", 112))]
+    hr = Network("h", SimpleNamespace(input_size=112, embedding_size=8), "h")
+    return find_limits(Models(None, hr, students), calibration or Calibration(), given)
+
+
+def test_default_limits_ascend_with_a_student_of_the_recognisers_own_input():
+    assert limits_of() == {"s": pytest.approx((16 * DEFAULT_LIMIT) ** 0.5), "z": DEFAULT_LIMIT}
+    assert limits_of(given={"z": 20}) == {"s": pytest.approx((16 * 20) ** 0.5), "z": 20.0}
+
+
+@pytest.mark.parametrize(
+    ("s", "z", "h", "limits"),
+    [
+        pytest.param((9, 6, 2), (8, 7, 6), (1, 5, 7), {"s": 20.0, "z": 40.0}, id="each is best somewhere"),
+        pytest.param((9, 8, 2), (5, 4, 3), (1, 5, 7), {"s": 40.0, "z": 40.0}, id="a student that is never best is unused"),
+        pytest.param((3, 3, 3), (8, 7, 6), (1, 5, 7), {"s": 0.0, "z": 40.0}, id="the smallest student is never best"),
+    ],
+)
+def test_students_measured_against_one_recogniser_are_compared_with_each_other(s, z, h, limits):
+    entries = [entry(name, "h", "lr-hr", {16: 0.5, 24: 0.5, 56: 0.5}, 0.5) for name in ("s", "z", "h")]
+    for one, tars in zip(entries, (s, z, h), strict=True):
+        for row, tar in zip(one["rows"], tars, strict=True):
+            row["points"][1]["tar"] = tar / 10
+    assert limits_of(Calibration(entries)) == limits
 
 
 def test_threshold_is_that_of_the_smaller_face(analysis):
