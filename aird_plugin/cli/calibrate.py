@@ -30,7 +30,7 @@ def run(args: argparse.Namespace) -> int:
 
     Raises ValueError, OSError or ImportError, and then writes nothing.
     """
-    from aird_plugin.evaluation.pair_files import check_pairs_file
+    from aird_plugin.evaluation.pair_files import check_pairs_file, missing_impostors
     from aird_plugin.recognition.calibration_files import beside, write_section
     from aird_plugin.recognition.measure import SIDES, measure
     from aird_plugin.recognition.model_files import find_sources
@@ -38,7 +38,8 @@ def run(args: argparse.Namespace) -> int:
 
     sides = check_sides(args.px) if args.px else SIDES
     check_pairs_file(args.pairs, images=False)
-    check_impostors(args.pairs)
+    if problem := missing_impostors(args.pairs):
+        raise ValueError(problem)
     networks = open_models(find_sources(args.models, args.root), args.device, read_inputs(args.model_input)).networks
     out = args.out or beside(networks[-1].model.path)
     check_place(out)
@@ -57,17 +58,6 @@ def check_sides(px: list[int]) -> tuple[int, ...]:
     if wrong:
         raise ValueError(f"--px must lie between {SMALLEST_PX} and {FACE_SIDE}, got {wrong[0]}")
     return tuple(sorted(set(px)))
-
-
-def check_impostors(pairs_file: str) -> None:
-    """Raise ValueError where the pairs support no rate at all."""
-    from aird_plugin.data.pairs import read_pairs
-    from aird_plugin.evaluation.verification import FARS, MIN_FALSE_ACCEPTS, supports
-
-    count = int((~read_pairs(pairs_file).same).sum())
-    if not supports(count, max(FARS)):
-        needed = round(MIN_FALSE_ACCEPTS / max(FARS))
-        raise ValueError(f"{pairs_file} has {count} impostor pairs; {needed} are needed for a false-accept rate of {max(FARS):g}")
 
 
 def check_place(out: Path) -> None:

@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
 
     Exit status 1 where an int8 file was left out; the fp32 files are written.
     """
+    from aird_plugin.evaluation.pair_files import missing_impostors
     from aird_plugin.export.check import sample_faces
     from aird_plugin.export.contents import ExportOptions
     from aird_plugin.export.folder import export_student
@@ -55,6 +56,8 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.training.run_folder import read_metadata
 
     folder, out = check_arguments(args)
+    if args.thresholds and (problem := missing_impostors(args.thresholds)):
+        print(f"warning: {problem}: thresholds.json will hold no threshold", file=sys.stderr)
     given = parse_input("--teacher-input", args.teacher_input, args.teacher)
     student = load_model(folder)
     teacher = load_teacher(args.teacher, teacher_input=given) if args.teacher else None

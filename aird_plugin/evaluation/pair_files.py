@@ -5,6 +5,7 @@ from pathlib import Path
 
 from aird_plugin.data.pairs import check_images, read_pairs
 from aird_plugin.evaluation.distances import FOLDS, check_labels
+from aird_plugin.evaluation.verification import FARS, MIN_FALSE_ACCEPTS, supports
 
 
 def check_pairs_file(path: str | Path, images: bool = True) -> None:
@@ -19,6 +20,14 @@ def check_pairs_file(path: str | Path, images: bool = True) -> None:
             check_images(pairs)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def missing_impostors(path: str | Path) -> str:
+    """What a .bin lacks to measure a threshold at the highest of the false-accept rates; "" where it has enough pairs."""
+    count, needed = int((~read_pairs(path).same).sum()), round(MIN_FALSE_ACCEPTS / max(FARS))
+    if supports(count, max(FARS)):
+        return ""
+    return f"{path} has {count} impostor pairs; {needed} are needed for a false-accept rate of {max(FARS):g}"
 
 
 def check_pairs_files(paths: Iterable[str | Path]) -> None:

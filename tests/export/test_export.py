@@ -103,6 +103,15 @@ def exported(tiny_run, pairs_file, tmp_path_factory):
     return run, root / "tiny"
 
 
+def test_thresholds_of_too_few_impostor_pairs_are_a_warning(exported, pairs_file, tmp_path, capsys):
+    run, _ = exported
+    capsys.readouterr()
+    assert main(["export", str(run), "--out", str(tmp_path / "few"), "--count", "8", "--thresholds", pairs_file]) == 0
+    [warning] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
+    assert "pairs.bin has 20 impostor pairs; 100 are needed for a false-accept rate of 0.1" in warning
+    assert "no threshold" in warning
+
+
 def test_folder_layout(exported):
     run, out = exported
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
