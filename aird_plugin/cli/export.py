@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
 
     folder, out = check_arguments(args)
     if args.thresholds and (problem := missing_impostors(args.thresholds)):
-        print(f"warning: {problem}: thresholds.json will hold no threshold", file=sys.stderr)
+        warn(f"{problem}: thresholds.json will hold no threshold")
     given = parse_input("--teacher-input", args.teacher_input, args.teacher)
     student = load_model(folder)
     teacher = load_teacher(args.teacher, teacher_input=given) if args.teacher else None

@@ -110,7 +110,7 @@ def describe(analysis: Any) -> str:
     for network in analysis.models.networks:
         high = analysis.limits.get(network.name)
         unused = low == float("inf") if high is None else high <= low
-        sizes = "unused" if unused else f"from {low:g} px" if high is None else f"below {high:g} px"
+        sizes = "unused" if unused else f"from {low:.3g} px" if high is None else f"below {high:.3g} px"
         parts.append(f"{network.name} ({network.side} px input) {sizes}")
         low = low if high is None else high
     return f"networks: {', '.join(parts)}; detector: {analysis.detector.file.name if analysis.detector else 'none'}"

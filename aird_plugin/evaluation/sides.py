@@ -44,7 +44,7 @@ def check_eval_spec(student, teacher, spec: EvalSpec) -> str | None:
     high_side = spec.high_side or ("student" if side == FACE_SIDE else "teacher")
     if high_side == "teacher" and teacher is None:
         why = f" (the default for a student of {side} px)" if side != FACE_SIDE else ""
-        raise ValueError(f"lr-hr with the teacher on the high side{why} needs a teacher: name its file")
+        raise ValueError(f"lr-hr with the teacher on the high side{why} needs a teacher: name its file (--teacher)")
     return high_side
 
 

@@ -20,7 +20,7 @@ from aird_plugin.utils.errors import MissingInputs
 SOURCES = {
     "rec": "CASIA-WebFace: 'CASIA-Webface' on InsightFace's page Face Recognition Datasets (recognition/_datasets_ of its "
     "repository), unpacked. Your own photos: `aird align PHOTOS --out FOLDER`, then rec=FOLDER num_classes=0; without "
-    "identities: a folder of crops, by a recipe such as ablations/faces15k_small_lr16_nolabels.py",
+    "identities: a folder of crops, by a recipe such as zoo/zoo_nolabels.py",
     "identity_map": "a CSV file, each line source,label,identity; without it the identities of several training sets are apart",
     "teacher": "an .onnx recognition model of InsightFace's Model Zoo (model_zoo of its repository; the R50 of CASIA-WebFace is "
     "its row 'CISIA'; packs are under ~/.insightface/models, e.g. buffalo_l/w600k_r50.onnx), an arcface_torch model.pt, or a "
