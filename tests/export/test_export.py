@@ -107,7 +107,7 @@ def test_thresholds_of_too_few_impostor_pairs_are_a_warning(exported, pairs_file
     run, _ = exported
     capsys.readouterr()
     assert main(["export", str(run), "--out", str(tmp_path / "few"), "--count", "8", "--thresholds", pairs_file]) == 0
-    [warning] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning:")]
+    [warning] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("WARNING ")]
     assert "pairs.bin has 20 impostor pairs; 100 are needed for a false-accept rate of 0.1" in warning
     assert "no threshold" in warning
 
