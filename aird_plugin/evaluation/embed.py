@@ -113,7 +113,8 @@ def _embed_module(model, images_NHWC, batch, order, device, flip, label):
     check_faces(images_NHWC)
     side = getattr(model, "input_size", images_NHWC.shape[1])
     if images_NHWC.shape[1] != side:
-        raise ValueError(f"the network takes images of {side} px, got {images_NHWC.shape[1]} px: resize them")
+        remedy = f"low_faces(faces, {side}, grow=False) makes them" if side < FACE_SIDE else "resize them"
+        raise ValueError(f"the network takes images of {side} px, got {images_NHWC.shape[1]} px: {remedy}")
     with eval_mode(model), torch.inference_mode():
         for rows, x_B3SS in network_inputs(images_NHWC, batch, order, device, flip, label):
             e_BD = model(x_B3SS).double().cpu().numpy()
