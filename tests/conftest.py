@@ -17,8 +17,11 @@ import pytest
 from aird_plugin.alignment.crop import template
 from tests.skips import needs
 
-# Unset, or every training run of the tests would run inside that checkout; only tests/bridge uses it.
-REAL_ARCFACE_TORCH = os.environ.pop("ARCFACE_TORCH", None)
+# Unset, or every training run of the tests would run inside that checkout; only tests/bridge uses it. The other name is for xdist's
+# workers, which start with the environment of a process that has loaded this file.
+REAL_ARCFACE_TORCH = os.environ.pop("ARCFACE_TORCH", None) or os.environ.get("TESTS_ARCFACE_TORCH")
+if REAL_ARCFACE_TORCH:
+    os.environ["TESTS_ARCFACE_TORCH"] = REAL_ARCFACE_TORCH
 # For the hand-made detector: (colour of the marker, side of the marker, side of the face), in pixels of the detector's square.
 KINDS = {"small": ((255, 0, 0), 8, 56), "large": ((0, 255, 0), 16, 112)}
 # Offset from the marker's corner to that of its face.
