@@ -17,8 +17,8 @@ import pytest
 from aird_plugin.alignment.crop import template
 from tests.skips import needs
 
-# Unset, or every training run of the tests would run inside that checkout; only tests/bridge uses it. The other name is for xdist's
-# workers, which start with the environment of a process that has loaded this file.
+# Unset, or every training run of the tests would run inside that checkout; only tests/bridge uses it. The other name is for
+# xdist's workers, which start with the environment of a process that has loaded this file.
 REAL_ARCFACE_TORCH = os.environ.pop("ARCFACE_TORCH", None) or os.environ.get("TESTS_ARCFACE_TORCH")
 if REAL_ARCFACE_TORCH:
     os.environ["TESTS_ARCFACE_TORCH"] = REAL_ARCFACE_TORCH
