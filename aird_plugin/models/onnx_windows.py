@@ -45,6 +45,7 @@ def max_pool(x, kernel_shape, strides=(), pads=(), dilations=(), ceil_mode=0, au
 
 
 def average_pool(x, kernel_shape, strides=(), pads=(), dilations=(), ceil_mode=0, auto_pad="NOTSET", count_include_pad=0):
+    """AveragePool. Raises ValueError for dilations other than 1 and for unequal pads, which PyTorch's has not."""
     if set(dilations) - {1}:
         raise ValueError(f"AveragePool with dilations {list(dilations)} is not supported; dilations of 1 are")
     begin, end = padding(x.shape[2:], kernel_shape, list(strides) or [1] * len(kernel_shape), pads, auto_pad)

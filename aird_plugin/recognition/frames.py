@@ -18,7 +18,7 @@ PHOTO, FOLDER, VIDEO = "photo", "folder", "video"
 GIVE_UP_AFTER = 50
 # Of folders of frames and of videos that do not state theirs; tracking alone uses it.
 USUAL_FPS = 25.0
-# The setting that tells a replaced input from the one of an earlier run.
+# The setting by which a replaced input differs from that of an earlier run.
 STATS = "names, sizes and times of the input files"
 
 

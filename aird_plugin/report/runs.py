@@ -119,7 +119,7 @@ def group(runs: list[Run]) -> list[Method]:
     names = [TEACHER_NAME, *(method.name for method in methods)]
     methods = [m if names.count(m.name) == 1 else Method(m.runs[0].folder, m.runs) for m in methods]
     names = [TEACHER_NAME, *(method.name for method in methods)]
-    # A folder given as `x_1` or `teacher` is its own name; only its whole path is nobody else's.
+    # A folder given as `x_1` or `teacher` has that name itself; only its whole path is unique.
     return [m if names.count(m.name) == 1 else Method(os.path.abspath(m.runs[0].folder), m.runs) for m in methods]
 
 

@@ -48,12 +48,12 @@ def test_block_of_frames_without_a_face(tmp_path):
     assert [(one.number, one.broken, one.faces) for one in again] == [(n, n == 64, []) for n in range(65)]
 
 
-def test_photo_of_nobody_with_out(gallery, pack, photo_of, tmp_path, capsys):
+def test_photo_without_a_face_with_out(gallery, pack, photo_of, tmp_path, capsys):
     from aird_plugin.data.images import encode_jpeg
 
-    (tmp_path / "nobody.jpg").write_bytes(encode_jpeg(photo_of()))
+    (tmp_path / "no_face.jpg").write_bytes(encode_jpeg(photo_of()))
     for _ in range(2):
-        assert command(tmp_path / "nobody.jpg", gallery, pack, "--out", tmp_path / "out") == 0
+        assert command(tmp_path / "no_face.jpg", gallery, pack, "--out", tmp_path / "out") == 0
         assert "0 faces in 0 tracks" in capsys.readouterr().out
     assert table(tmp_path / "out") == [] and (tmp_path / "out" / "annotated.jpg").exists()
 
