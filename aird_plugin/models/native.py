@@ -24,6 +24,12 @@ def conv3x3_bn(width_in: int, width: int, spec: Spec, stride: int = 1) -> list[n
     return [nn.Conv2d(width_in, width, 3, stride, padding=1, bias=False), nn.BatchNorm2d(width)]
 
 
+def global_depthwise(width: int, side: int) -> nn.Module:
+    """(B, width, side, side) -> (B, width, 1, 1): each channel's own weighted sum over the positions, and BatchNorm
+    (MobileFaceNet, arXiv 1804.07573, section 3.2)."""
+    return nn.Sequential(nn.Conv2d(width, width, side, groups=width, bias=False), nn.BatchNorm2d(width))
+
+
 class Block(nn.Module):
     """act(x + conv-BN-act-conv-BN(x)), with the same width and side."""
 
@@ -43,7 +49,8 @@ class Native(nn.Module):
 
     A stage is a 3x3 convolution, strided where the side is halved, followed by residual blocks. The output layers are ArcFace's
     option E: flatten the last 4x4 map, one linear layer, BatchNorm1d with its gain frozen at 1; so the position of a feature
-    is kept. He initialisation by fan-out for plain convolutions and by fan-in for depthwise ones (PyTorch computes their fan-out
+    is kept. With `spec.gdc` a global depthwise convolution comes first, so that a wide embedding leaves the parameters to the
+    stages. He initialisation by fan-out for plain convolutions and by fan-in for depthwise ones (PyTorch computes their fan-out
     over all channels), BatchNorm at 1 and 0, the linear layer by PyTorch's default.
     """
 
@@ -57,7 +64,8 @@ class Native(nn.Module):
             stages.append(nn.Sequential(entry, *[Block(width, spec) for _ in range(blocks)]))
             width_in = width
         self.stages = nn.Sequential(*stages)
-        self.fc = nn.Linear(width_in * last_side**2, embedding_size)
+        self.pool = global_depthwise(width_in, last_side) if spec.gdc else nn.Identity()
+        self.fc = nn.Linear(width_in * (1 if spec.gdc else last_side**2), embedding_size)
         self.features = nn.BatchNorm1d(embedding_size)
         self.features.weight.requires_grad_(False)
         for module in self.modules():
@@ -65,4 +73,4 @@ class Native(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out" if module.groups == 1 else "fan_in", nonlinearity="relu")
 
     def forward(self, x_B3PP: Tensor) -> Tensor:
-        return self.features(self.fc(self.stages(x_B3PP).flatten(1)))
+        return self.features(self.fc(self.pool(self.stages(x_B3PP)).flatten(1)))

@@ -12,16 +12,18 @@ LAST_SIDE = 4
 # Channel steps to try, coarsest first: vector units work best on multiples of 16.
 CHANNEL_STEPS = (16, 8, 4, 2, 1)
 TOLERANCE = 0.05
-NAME_FORMAT = "native{px}_{millions}m, optionally followed by _dw and _prelu, e.g. native16_1m or native16_1m_dw_prelu"
+NAME_FORMAT = "native{px}_{millions}m, optionally followed by _dw, _prelu and _gdc, e.g. native16_1m or native16_1m_dw_prelu"
 
 
 class Spec(NamedTuple):
-    """A native student's parsed name: input side, million parameters, separable or plain convolutions, PReLU or ReLU."""
+    """A native student's parsed name: input side, million parameters, separable or plain convolutions, PReLU or ReLU, and
+    whether a global depthwise convolution stands before the linear layer (`gdc`)."""
 
     px: int
     millions: float
     separable: bool = False
     prelu: bool = False
+    gdc: bool = False
 
 
 def is_native_name(name: object) -> bool:
@@ -31,10 +33,10 @@ def is_native_name(name: object) -> bool:
 
 def parse_name(name: str) -> Spec:
     """`native16_1m` -> px 16, 1.0 million parameters, plain, ReLU. Raises ValueError for a bad form or range."""
-    match = re.fullmatch(r"native(\d+)_(\d+(?:\.\d+)?)m(_dw)?(_prelu)?", name)
+    match = re.fullmatch(r"native(\d+)_(\d+(?:\.\d+)?)m(_dw)?(_prelu)?(_gdc)?", name)
     if match is None:
         raise ValueError(f"network {name!r}: native students are named {NAME_FORMAT}")
-    spec = Spec(int(match[1]), float(match[2]), match[3] is not None, match[4] is not None)
+    spec = Spec(int(match[1]), float(match[2]), *(suffix is not None for suffix in match.groups()[2:]))
     if not MIN_PX <= spec.px <= MAX_PX:
         raise ValueError(f"network {name!r}: px must be {MIN_PX} to {MAX_PX}, got {spec.px}")
     if not MIN_MILLIONS <= spec.millions <= MAX_MILLIONS:
@@ -76,7 +78,11 @@ def count_parameters(spec: Spec, widths: list[int], embedding_size: int) -> int:
         count += convolution(width_in, width, spec.separable and width_in != 3) + slope * width
         count += blocks * 2 * (convolution(width, width, spec.separable) + slope * width)
         width_in = width
-    return count + (width_in * last_side**2 + 3) * embedding_size
+    features = width_in * last_side**2
+    if spec.gdc:
+        count += features + 2 * width_in
+        features = width_in
+    return count + (features + 3) * embedding_size
 
 
 def plan_widths(spec: Spec, embedding_size: int) -> list[int]:

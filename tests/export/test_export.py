@@ -55,7 +55,9 @@ def run_file(path, x: np.ndarray) -> np.ndarray:
     return onnxruntime.InferenceSession(path).run(None, {graph.INPUT: x})[0]
 
 
-@pytest.mark.parametrize("name", ["native16_0.05m", "native24_0.1m_dw_prelu", "native112_0.05m", "mbf", "mfn", "r18"])
+@pytest.mark.parametrize(
+    "name", ["native16_0.05m", "native24_0.1m_dw_prelu", "native16_0.05m_gdc", "native112_0.05m", "mbf", "mfn", "r18"]
+)
 def test_exported_file_equals_the_student(name, noise_faces, tmp_path):
     """One input, one output, any batch size, no external data; a native student's input is the reference resize to the bit."""
     network, images = student(name), noise_faces(5)

@@ -54,7 +54,7 @@ def test_batch_size_may_differ_from_calibration(source, noise_faces, tmp_path):
     np.testing.assert_allclose(int8.embed(images[:1]), int8.embed(images[:5])[:1], rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("variant", ["_dw", "_prelu", "_dw_prelu"])
+@pytest.mark.parametrize("variant", ["_dw", "_prelu", "_dw_prelu", "_gdc"])
 def test_variants_of_native_students_are_quantised(variant, noise_faces, tmp_path):
     graph.write_onnx(network(name=f"native16_0.05m{variant}"), tmp_path / "fp32.onnx", {})
     images = check.resize_to_side(16, noise_faces(64))

@@ -9,7 +9,7 @@ from aird_plugin.models.fold import fold_batchnorms
 from aird_plugin.models.from_weights import load_network
 from aird_plugin.models.native_plan import Spec, count_parameters, parse_name, plan_stages, plan_widths
 
-VARIANTS = ["", "_dw", "_prelu", "_dw_prelu"]
+VARIANTS = ["", "_dw", "_prelu", "_dw_prelu", "_gdc", "_dw_gdc"]
 
 
 @pytest.mark.parametrize("dim", [128, 512])
@@ -32,6 +32,8 @@ def test_name_sets_convolutions_and_activation():
     assert parse_name("native32_0.21m_dw") == Spec(32, 0.21, separable=True)
     assert parse_name("native16_12m_prelu") == Spec(16, 12.0, prelu=True)
     assert parse_name("native16_1m_dw_prelu") == Spec(16, 1.0, True, True)
+    assert parse_name("native16_1m_gdc") == Spec(16, 1.0, gdc=True)
+    assert parse_name("native16_1m_dw_prelu_gdc") == Spec(16, 1.0, True, True, True)
 
 
 def test_plain_network_keeps_its_layers_and_keys():
@@ -63,7 +65,7 @@ def test_depthwise_convolutions_use_he_by_fan_in():
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_variant_has_the_layers_of_its_name(variant):
     net = build(f"native16_0.3m{variant}", 32)
-    convs = [module for module in net.modules() if isinstance(module, nn.Conv2d)]
+    convs = [module for module in net.stages.modules() if isinstance(module, nn.Conv2d)]
     kinds = {(conv.kernel_size, conv.groups == conv.in_channels) for conv in convs[1:]}
     assert (convs[0].kernel_size, convs[0].groups) == ((3, 3), 1)
     assert kinds == ({((3, 3), True), ((1, 1), False)} if "dw" in variant else {((3, 3), False)})
@@ -71,6 +73,26 @@ def test_variant_has_the_layers_of_its_name(variant):
     assert (not slopes) if "prelu" not in variant else min(slopes) >= 3
     # One activation per convolution; the one after the residual sum counts for the convolution before it.
     assert sum(isinstance(module, nn.PReLU | nn.ReLU) for module in net.modules()) == len(convs)
+
+
+def test_global_depthwise_convolution_weights_each_channel_over_its_positions():
+    """By hand: a map that is 1 at one position of one channel becomes that position's weight."""
+    net = build("native16_1m_gdc", 512).eval()
+    conv, _ = net.pool
+    width = conv.in_channels
+    maps_BCHW = torch.zeros(1, width, 4, 4)
+    maps_BCHW[0, 5, 2, 3] = 1.0
+    pooled_BC = conv(maps_BCHW).flatten(1)
+    assert pooled_BC[0, 5].item() == conv.weight[5, 0, 2, 3].item()
+    assert pooled_BC.count_nonzero() == 1
+    assert net.fc.in_features == width
+
+
+def test_global_depthwise_convolution_leaves_wide_embeddings_to_the_stages():
+    """Of 1 M parameters the flat linear layer takes two thirds at 512 dimensions."""
+    flat, pooled = plan_widths(Spec(16, 1.0), 512), plan_widths(Spec(16, 1.0, gdc=True), 512)
+    assert flat == [16, 48, 80]
+    assert pooled == [32, 64, 144]
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -153,8 +175,8 @@ def test_student_fits_random_embeddings(variant):
     [
         ("native16", r"native\{px\}_\{millions\}m"),
         ("native16-1m", "native16_1m"),
-        ("native16_1m_prelu_dw", "_dw and _prelu"),
-        ("native16_1m_gelu", "_dw and _prelu"),
+        ("native16_1m_prelu_dw", "_dw, _prelu and _gdc"),
+        ("native16_1m_gelu", "_dw, _prelu and _gdc"),
         ("native7_1m", "8 to 112"),
         ("native113_1m", "8 to 112"),
         ("native16_0.001m", "0.02 to 100"),
