@@ -26,6 +26,8 @@ class DataConfig:
     (a name of data/degradation.py); the run's verification does the same. It may be a mixture, name -> weight, from which
     each image of a step draws one (data/mixture.py); the verification is then bicubic. mixup: 0, or alpha of Beta(alpha, alpha):
     images are mixed in pairs, for teacher and student alike (data/mixup.py), on the online path and without identities.
+    blends: of each image this many blends with a random other one are trained on too, as further images of the bank, without
+    identities (data/blended_records.py): blends=3 trains on four times as many images. It needs labels=False.
     num_workers: processes that prepare batches; 0 prepares them in the training process (best with the bank).
     shuffle: the order of an epoch. "permutation" holds 16 bytes for each image on every rank; "streamed" computes the rows of a
     batch when it is due (data/streamed_sampler.py); "auto" is "streamed" above 16.8 million images. A resumed run keeps its own.
@@ -39,6 +41,7 @@ class DataConfig:
     degradation: str | dict = BICUBIC
     num_workers: int = 0
     mixup: float = 0.0
+    blends: int = 0
     shuffle: str = "auto"
 
     def __post_init__(self):
@@ -51,7 +54,7 @@ class DataConfig:
         check_degradation(self.degradation)
         if self.shuffle not in SHUFFLES:
             raise ValueError(f"shuffle is one of {', '.join(SHUFFLES)}; got {self.shuffle!r}")
-        for key in ("num_image", "num_workers", "mixup"):
+        for key in ("num_image", "num_workers", "mixup", "blends"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aird_plugin.data.blended_records import BlendedRecords, blended, draw_blend
 from aird_plugin.data.constants import FACE_SIDE, NO_IDENTITY
 from aird_plugin.data.folder_records import FolderRecords
 from aird_plugin.data.image_files import UNREADABLE, Accounting
@@ -103,17 +104,22 @@ class WithoutLabels:
         return self.stored.fingerprint()
 
 
-Records = StoredRecords | WithoutLabels
+Records = StoredRecords | WithoutLabels | BlendedRecords
 
 
-def as_stored(records: Records) -> StoredRecords:
+def as_stored(records: Records) -> StoredRecords | BlendedRecords:
     """The training set with the labels that it has on disk."""
     return records.stored if isinstance(records, WithoutLabels) else records
 
 
+def originals(records: Records) -> StoredRecords | WithoutLabels:
+    """The training set without the blends of its images."""
+    return WithoutLabels(records.stored) if isinstance(records, BlendedRecords) else records
+
+
 def skipped_images(records) -> int:
     """The number of unreadable images that skip_bad left out."""
-    return getattr(records, "skipped", 0)
+    return getattr(originals(records), "skipped", 0)
 
 
 def where(records: Records, row: int) -> str:
@@ -123,6 +129,8 @@ def where(records: Records, row: int) -> str:
 
 def decode_face(records: Records, row: int) -> np.ndarray:
     """Decode the HR image of a row. uint8 (112, 112, 3). Raises ValueError naming a record of another size or unreadable."""
+    if isinstance(records, BlendedRecords):
+        return _decode_blend(records, row)
     try:
         payload = records.payload(row)
     except OSError as error:
@@ -134,3 +142,13 @@ def decode_face(records: Records, row: int) -> np.ndarray:
             f"{FACE_SIDE}x{FACE_SIDE} images; make the records again with tools/make_rec.py"
         )
     return face_HWC
+
+
+def _decode_blend(records: BlendedRecords, row: int) -> np.ndarray:
+    """The image of a row of a set with blends."""
+    images = len(records.stored)
+    if row < images:
+        return decode_face(records.stored, row)
+    blend = draw_blend(row, images)
+    second_HWC = decode_face(records.stored, blend.second)
+    return blended(decode_face(records.stored, blend.first), second_HWC[:, ::-1] if blend.mirrored else second_HWC, blend.share_H)

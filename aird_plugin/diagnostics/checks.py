@@ -9,6 +9,7 @@ from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.bank.caches import ImageCache, TeacherCache
 from aird_plugin.data.bank.inputs import MANIFEST, image_cache_inputs, read_manifest, teacher_cache_inputs
 from aird_plugin.data.pairs import distinct_faces, read_pairs
+from aird_plugin.data.records import originals
 from aird_plugin.diagnostics.class_centers import check_centers, check_classifier
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.diagnostics.images import check_every_image, check_left_out
@@ -37,6 +38,7 @@ def before_bank(recipe: Recipe, records, teacher) -> Iterator[Diagnostic]:
 
 def at_start(recipe: Recipe, records, bank: TeacherCache | None) -> Iterator[Diagnostic]:
     """The warnings of the cheap checks: labels, images in both training and test sets, the teacher's embeddings."""
+    records = originals(records)
     diagnostics = [*check_left_out(records)]
     diagnostics += [*check_labels_of_identities(np.asarray(records.labels), recipe.head.num_classes)]
     diagnostics += [check_shared_images(records, target) for target in recipe.run.val_targets]
@@ -70,19 +72,20 @@ def check_bank(bank: TeacherCache, seed: int = 0) -> Iterator[Diagnostic]:
 
 def check_all(recipe: Recipe, records, teacher) -> Iterator[Diagnostic]:
     """All checks, for a recipe whose files open. A missing bank is reported, not built."""
-    yield from check_left_out(records)
-    unreadable = list(check_every_image(records, recipe.bank.skip_bad))
+    images = originals(records)
+    yield from check_left_out(images)
+    unreadable = list(check_every_image(images, recipe.bank.skip_bad))
     yield from unreadable
     if any(diagnostic.status == "error" for diagnostic in unreadable):
         return
-    yield from check_labels_of_identities(np.asarray(records.labels), recipe.head.num_classes)
+    yield from check_labels_of_identities(np.asarray(images.labels), recipe.head.num_classes)
     for target in recipe.run.val_targets:
-        yield check_shared_images(records, target)
+        yield check_shared_images(images, target)
         yield check_pairs(target)
     if teacher is None:
         return
-    yield from check_teacher_input(teacher, records)
-    yield from check_classifier(teacher, records)
+    yield from check_teacher_input(teacher, images)
+    yield from check_classifier(teacher, images)
     folder = recipe.bank.teacher_folder
     inputs = teacher_cache_inputs(recipe.bank, records.fingerprint(), len(records), teacher.describe())
     manifest = read_manifest(folder, inputs)

@@ -83,9 +83,7 @@ NETWORKS: dict[str, Architecture] = {
 # Not in `NETWORKS`: it is built from a file (models/onnx_network.py).
 ONNX = "onnx"
 NATIVE = "native{px}_{millions}m"
-NATIVE_ABOUT = (
-    "3x3 convolutions on the px x px image; _dw: depthwise-separable, _prelu: PReLU, _gdc: global depthwise pooling"
-)
+NATIVE_ABOUT = "3x3 convolutions on the px x px image; _dw: depthwise-separable, _prelu: PReLU, _gdc: global depthwise pooling"
 NATIVE_EXAMPLES = ("native16_1m", "native32_0.2m", "native112_0.5m", "native16_1m_dw")
 # A state dict shows that it is a native student's, but not its size.
 is_native_state = has_keys("stages.0.0.0.weight", "features.running_mean")

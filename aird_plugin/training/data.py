@@ -10,6 +10,7 @@ import torch
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.bank.build import open_image_cache, open_teacher_cache
 from aird_plugin.data.bank.caches import ImageCache, TeacherCache
+from aird_plugin.data.blended_records import BlendedRecords
 from aird_plugin.data.indexed_records import open_indexed, write_index
 from aird_plugin.data.readable_records import skip_unreadable
 from aird_plugin.data.records import Records, StoredRecords, WithoutLabels, as_stored, open_records
@@ -38,6 +39,9 @@ def open_faces(recipe: Recipe, reread: bool = False) -> tuple[Records, Recipe]:
     records: Records = readable(recipe, stored)
     if not recipe.data.labels:
         records = WithoutLabels(as_stored(records))
+    if recipe.data.blends:
+        check_blends(recipe, records)
+        records = BlendedRecords(as_stored(records), recipe.data.blends)
     if not records.num_classes:
         return records, without_labels(recipe)
     classes = recipe.head.num_classes or records.num_classes
@@ -49,6 +53,15 @@ def open_faces(recipe: Recipe, reread: bool = False) -> tuple[Records, Recipe]:
         )
     check_classes(recipe, classes, records.num_classes)
     return records, replace(recipe, head=replace(recipe.head, num_classes=classes))
+
+
+def check_blends(recipe: Recipe, records: Records) -> None:
+    """Raise ValueError for blends in a run with labels."""
+    if records.num_classes:
+        raise ValueError(
+            f"blends={recipe.data.blends}, but {recipe.data.rec} has labels, and a blend of two faces has none: set labels=False "
+            "and identity_weight=0, and use terms such as aird_plugin.losses.cosine:CosineRegression"
+        )
 
 
 def open_stored(recipe: Recipe, reread: bool) -> Any:

@@ -10,7 +10,7 @@ from torch import nn
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.mixture import version_of
-from aird_plugin.data.records import skipped_images
+from aird_plugin.data.records import originals, skipped_images
 from aird_plugin.models.coordinates import teacher_entry
 from aird_plugin.models.find import find_model
 from aird_plugin.models.load import graph_file
@@ -40,6 +40,7 @@ REQUIRED = {
 def run_metadata(recipe: Recipe, records: Any, teacher: Any, student: nn.Module, embedding_size: int) -> dict:
     """The contents of recipe.json, also stored in every checkpoint and exported file."""
     first = recipe.student.student_init
+    images = originals(records)
     return {
         "recipe": recipe.flat() | {"embedding_size": embedding_size},
         "network": recipe.student.network,
@@ -49,7 +50,7 @@ def run_metadata(recipe: Recipe, records: Any, teacher: Any, student: nn.Module,
         "resize": version_of(recipe.data.degradation),
         "face_side": FACE_SIDE,
         "parameters": sum(p.numel() for p in student.parameters()),
-        "records": {"path": str(records.path), "sha256": records.fingerprint(), "faces": len(records)} | skipped_entry(records),
+        "records": {"path": str(images.path), "sha256": images.fingerprint(), "faces": len(images)} | skipped_entry(images),
         "teacher": teacher_entry(teacher) if teacher else None,
         "student_init": {"file": Path(first).name, "sha256": file_sha256(find_model(first).file)} if first else None,
         **provenance(next(student.parameters()).device),

@@ -1,0 +1,86 @@
+"""Blends of two faces: their pixels, where they come from, and how a training set with them grows."""
+
+import numpy as np
+import pytest
+
+from aird_plugin.data.blended_records import LEAST_SHARE, BlendedRecords, blended, draw_blend
+from aird_plugin.data.records import decode_face, open_records, originals, skipped_images
+
+
+@pytest.fixture(scope="module")
+def stored(tiny_run):
+    return open_records(tiny_run["rec"])
+
+
+def test_blend_equals_a_loop():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 256, (2, 112, 112, 3), np.uint8)
+    share = rng.random(112)
+    found = blended(first, second, share)
+    for y in range(112):
+        expected = share[y] * first[y].astype(float) + (1 - share[y]) * second[y]
+        assert np.abs(found[y] - expected).max() <= 0.5 + 1e-9
+
+
+def test_shares_of_one_and_zero_are_the_faces_themselves():
+    first, second = np.random.default_rng(1).integers(0, 256, (2, 112, 112, 3), np.uint8)
+    assert np.array_equal(blended(first, second, np.ones(112)), first)
+    assert np.array_equal(blended(first, second, np.zeros(112)), second)
+    halves = blended(np.full((112, 112, 3), 10, np.uint8), np.full((112, 112, 3), 30, np.uint8), np.full(112, 0.5))
+    assert (halves == 20).all()
+
+
+def test_draws_are_means_or_seams_with_any_partner():
+    blends = [draw_blend(row, 50) for row in range(50, 3050)]
+    assert [blend.first for blend in blends[:51]] == [*range(50), 0]
+    assert {blend.second for blend in blends} == set(range(50))
+    seams = [blend.share_H for blend in blends if blend.share_H[0] != blend.share_H[-1]]
+    assert 0.30 < len(seams) / len(blends) < 0.37
+    assert 0.45 < np.mean([blend.mirrored for blend in blends]) < 0.55
+    for share_H in seams:
+        ends = {float(share_H[0]), float(share_H[-1])}
+        assert ends == {0.0, 1.0} and len({*np.sign(np.diff(share_H))} - {0}) == 1
+        assert 15 <= np.count_nonzero((share_H > 0) & (share_H < 1)) <= 16
+    whole = [blend.share_H[0] for blend in blends if blend.share_H[0] == blend.share_H[-1]]
+    assert LEAST_SHARE <= min(whole) < 0.31 and 0.69 < max(whole) <= 1 - LEAST_SHARE
+    assert 0.4 < np.mean([share_H[0] for share_H in seams]) < 0.6
+
+
+def test_rows_are_the_images_and_then_their_blends(stored):
+    records = BlendedRecords(stored, 2)
+    images = len(stored)
+    assert len(records) == 3 * images and records.num_classes == 0 and (records.labels == -1).all()
+    assert np.array_equal(decode_face(records, 5), decode_face(stored, 5)) and records.payload(5) == stored.payload(5)
+    for row in (images, images + 7, 3 * images - 1):
+        blend = draw_blend(row, images)
+        first, second = decode_face(stored, row % images), decode_face(stored, blend.second)
+        second = second[:, ::-1] if blend.mirrored else second
+        assert np.array_equal(decode_face(records, row), blended(first, second, blend.share_H))
+        assert stored.where(row % images) in records.where(row) and stored.where(blend.second) in records.where(row)
+    assert draw_blend(images + 7, images).second != draw_blend(2 * images + 7, images).second
+
+
+def test_rows_of_fewer_blends_stay_when_there_are_more(stored):
+    few, more = BlendedRecords(stored, 1), BlendedRecords(stored, 3)
+    assert [few.payload(row) for row in range(len(few))] == [more.payload(row) for row in range(len(few))]
+    prints = [source.fingerprint() for source in more.sources]
+    assert prints[:2] == [source.fingerprint() for source in few.sources] and len(set(prints)) == 4
+    assert prints[0] == stored.fingerprint()
+    assert len({stored.fingerprint(), few.fingerprint(), more.fingerprint()}) == 3
+
+
+def test_payload_of_a_blend_follows_its_sources(stored, monkeypatch):
+    records = BlendedRecords(stored, 1)
+    row = len(stored) + 3
+    before, blend, own = records.payload(row), draw_blend(row, len(stored)), stored.payload
+    monkeypatch.setattr(stored, "payload", lambda one: own(one) + b"." * (one == blend.second))
+    assert records.payload(row) != before
+    monkeypatch.setattr(stored, "payload", lambda one: own(one) + b"." * (one not in (blend.first, blend.second)))
+    assert records.payload(row) == before
+
+
+def test_originals_are_the_images_without_blends(stored):
+    records = BlendedRecords(stored, 2)
+    assert len(originals(records)) == len(stored) and originals(records).fingerprint() == stored.fingerprint()
+    assert (originals(records).labels == -1).all() and originals(stored) is stored
+    assert skipped_images(records) == 0
