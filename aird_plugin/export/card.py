@@ -119,9 +119,11 @@ def provenance(metadata: dict) -> str:
         source_text = f"`{adapted['source']}`, keep {adapted['keep']}"
         adapted_text = f"BatchNorm statistics adapted to {adapted['faces']:,} unlabelled images ({source_text}).\n\n"
     skipped = f", {records['skipped']:,} unreadable ones left out" if records.get("skipped") else ""
+    blends = metadata["recipe"].get("blends", 0)
+    blended = f", with {blends} blends of each with other images" if blends else ""
     versions = ", ".join(f"{name} {version}" for name, version in metadata["versions"].items())
     return (
-        f"Training images: {records['faces']:,} from `{name_of(records['path'])}`{skipped} "
+        f"Training images: {records['faces']:,} from `{name_of(records['path'])}`{skipped}{blended} "
         f"(sha256 {records['sha256'][:16]}...). Teacher: {teacher_text}.\n\n{adapted_text}"
         f"Versions: {versions}. {code_and_machine(source)}\n\n"
         f"<details><summary>Recipe, code, machine</summary>\n\n```json\n{json.dumps(source, indent=1)}\n```\n\n</details>"

@@ -11,6 +11,7 @@ from aird_plugin.data.degradation import downsample
 from aird_plugin.data.records import decode_face
 from aird_plugin.diagnostics import leaks
 from aird_plugin.diagnostics.checks import check_all
+from aird_plugin.export.card import provenance
 from aird_plugin.training.build import build_setup
 from aird_plugin.training.data import open_faces
 from aird_plugin.training.loop import train
@@ -60,9 +61,19 @@ def test_bank_grows_by_blends_and_the_run_has_the_bits_of_a_new_one(tiny_run, tm
     assert_same_weights(grown, fresh)
 
 
+def test_labelled_bank_grows_by_blends(tiny_run, tmp_path):
+    """The labels go, with the class centers and lists of neighbours; the rows stay."""
+    build_setup(from_flat(tiny_run | {"bank": str(tmp_path / "bank")}))
+    bank = build_setup(from_flat(keys_of(tiny_run, tmp_path))).bank
+    fresh = build_setup(from_flat(keys_of(tiny_run, tmp_path, bank=str(tmp_path / "other")))).bank
+    assert np.array_equal(bank.embeddings_NVD, fresh.embeddings_NVD) and (bank.label_N == -1).all()
+    assert bank.same_NS.size == bank.hard_NK.size == 0 and bank.centers_CD.shape == (0, 8)
+
+
 def test_recipe_json_counts_the_images_and_states_the_blends(tiny_run, tmp_path):
     metadata = json.loads((train(from_flat(keys_of(tiny_run, tmp_path))) / "recipe.json").read_text())
     assert metadata["records"]["faces"] == 48 and metadata["recipe"]["blends"] == 2
+    assert "48 from `faces/train.rec`, with 2 blends of each with other images (sha256" in provenance(metadata)
     plain = train(from_flat(keys_of(tiny_run, tmp_path, blends=0, bank=str(tmp_path / "b"), output=str(tmp_path / "plain"))))
     assert json.loads((plain / "recipe.json").read_text())["records"] == metadata["records"]
 
