@@ -3,5 +3,5 @@
 from aird_plugin.recipe import base
 
 config = base(__file__, "best_native16_1m")
-config.network = "native16_0.2m"
+config.network = "native16_0.2m_gdc"
 config.output = "runs/best_native16_02m"
