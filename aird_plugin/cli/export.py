@@ -50,10 +50,12 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.export.contents import ExportOptions
     from aird_plugin.export.folder import export_student
     from aird_plugin.models.coordinates import foreign_teacher
+    from aird_plugin.models.find import MODEL_FILE
     from aird_plugin.models.load import load_model, load_teacher
     from aird_plugin.models.onnx_network import OnnxNetwork
     from aird_plugin.models.training_means import read_means
     from aird_plugin.training.run_folder import read_metadata
+    from aird_plugin.utils.provenance import rows_made_with
 
     folder, out = check_arguments(args)
     if args.thresholds and (problem := missing_impostors(args.thresholds)):
@@ -68,7 +70,10 @@ def run(args: argparse.Namespace) -> int:
     rec = metadata["recipe"].get("rec")
     images_NHWC = sample_faces(args.faces or (rec if isinstance(rec, list) else metadata["records"]["path"]), count)
     evaluation = folder / "evaluation.json"
-    rows = json.loads(evaluation.read_text()) if evaluation.exists() else []
+    recorded = json.loads(evaluation.read_text()) if evaluation.exists() else []
+    rows = rows_made_with(recorded, "student", folder / MODEL_FILE)
+    if len(rows) < len(recorded):
+        warn(f"{evaluation} is of other weights than {folder / MODEL_FILE}: the card has no accuracy from it")
     means = read_means(folder, student) if args.training_centre else None
     if means and teacher and not isinstance(student, OnnxNetwork):
         # Without a mean of the HR recogniser, thresholds against it would mean nothing.

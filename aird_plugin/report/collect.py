@@ -53,6 +53,12 @@ def gather(folders: list[str], options: ReportOptions, command: str, device: str
         for run in method.runs
         if run.untrained
     ]
+    notes += [
+        f"{run.name}: {run.outdated} row(s) of its evaluation.json are of other weights than its model.pt, and are left out."
+        for method in methods
+        for run in method.runs
+        if run.outdated
+    ]
     if not options.pairs:
         results = list(_recorded(methods))
         return ReportData(methods, results, None, command, [*notes, *different_images(results)])

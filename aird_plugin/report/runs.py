@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aird_plugin.data.constants import FACE_SIDE
-from aird_plugin.models.find import run_folder
-from aird_plugin.training.resumed_run import RESUMABLE_KEYS
+from aird_plugin.models.find import MODEL_FILE, run_folder
+from aird_plugin.training.resumed_run import RESUMABLE_KEYS, STARTED_WITH, as_object
 from aird_plugin.training.run_log import METRICS, gradients_of, terms_of
+from aird_plugin.utils.provenance import rows_made_with
 
 # The name of the teacher beside those of the methods.
 TEACHER_NAME = "teacher"
@@ -22,7 +23,8 @@ NUMBER_IN_NAME = re.compile(r"[-_. ]*(seed)?[-_]?\d+$", re.IGNORECASE)
 class Run:
     """A run folder. curves: term -> [(epoch, value)]; rows: of evaluation.json; unread: invalid lines in metrics.jsonl.
 
-    gradients: as curves, of the gradient diagnostics.
+    gradients: as curves, of the gradient diagnostics. outdated: how many rows of evaluation.json are left out, because they are
+    of other weights than those in model.pt: the run was started again, or continued without an evaluation.
     """
 
     folder: str
@@ -31,6 +33,7 @@ class Run:
     rows: list[dict]
     unread: int
     gradients: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    outdated: int = 0
 
     @property
     def name(self) -> str:
@@ -48,9 +51,25 @@ class Run:
         return self.recipe.get("seed")
 
     @property
+    def origin(self) -> dict[str, str | None]:
+        """What the weights depend on besides the recipe, which names files but not their bytes. None: not recorded."""
+        entries = {entry: as_object(self.metadata.get(entry)) for entry in STARTED_WITH}
+        hashes = {f"{entry}, hash": entries[entry].get(key) for entry, (key, _) in STARTED_WITH.items()}
+        # The teacher's is recorded with 16 digits, or with all.
+        short = {name: digest[:16] if isinstance(digest, str) else None for name, digest in hashes.items()}
+        fed = entries["teacher"].get("input")
+        return short | {"teacher, input": fed and json.dumps(fed, sort_keys=True), "resize": self.metadata.get("resize")}
+
+    @property
     def finished(self) -> bool:
         """Whether the run has a model.pt."""
-        return (Path(self.folder) / "model.pt").is_file()
+        return (Path(self.folder) / MODEL_FILE).is_file()
+
+    def key(self, *free: str) -> str:
+        """Equal for runs that differ only in the seed, in keys that do not change the weights, and in the keys `free`."""
+        apart = {"seed", *RESUMABLE_KEYS, *free}
+        fixed = {key: value for key, value in self.recipe.items() if key not in apart}
+        return json.dumps([fixed, self.origin, self.metadata.get("adapted")], sort_keys=True)
 
     @property
     def untrained(self) -> bool:
@@ -80,7 +99,8 @@ def read_run(folder: str) -> Run:
         raise ValueError(f"{path / 'evaluation.json'} is not a list of results; remove it or run the evaluation again")
     curves, unread = read_curves(path / METRICS)
     gradients, _ = read_curves(path / METRICS, gradients_of)
-    return Run(os.path.normpath(path), metadata, curves, rows, unread, gradients)
+    kept = rows_made_with(rows, "student", path / MODEL_FILE)
+    return Run(os.path.normpath(path), metadata, curves, kept, unread, gradients, len(rows) - len(kept))
 
 
 def read_curves(path: Path, wanted=terms_of) -> tuple[dict[str, list[tuple[float, float]]], int]:
@@ -106,15 +126,13 @@ def read_curves(path: Path, wanted=terms_of) -> tuple[dict[str, list[tuple[float
 def group(runs: list[Run]) -> list[Method]:
     """Group runs that differ only in the seed and in keys that do not change the weights, in the given order.
 
-    Raises ValueError for a folder given twice.
+    Runs of one recipe whose files had other contents are different methods. Raises ValueError for a folder given twice.
     """
     if len({os.path.realpath(run.folder) for run in runs}) < len(runs):
         raise ValueError("a run folder is given twice; give each folder once")
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        fixed = {key: value for key, value in run.recipe.items() if key != "seed" and key not in RESUMABLE_KEYS}
-        key = json.dumps([fixed, run.metadata.get("adapted")], sort_keys=True)
-        groups.setdefault(key, []).append(run)
+        groups.setdefault(run.key(), []).append(run)
     methods = [Method(_name(runs), runs) for runs in groups.values()]
     names = [TEACHER_NAME, *(method.name for method in methods)]
     methods = [m if names.count(m.name) == 1 else Method(m.runs[0].folder, m.runs) for m in methods]
@@ -124,8 +142,11 @@ def group(runs: list[Run]) -> list[Method]:
 
 
 def differences(methods: list[Method]) -> dict[str, list]:
-    """Recipe keys that change the weights and in which the methods differ -> one value per method, None where it is not set."""
-    recipes = [method.runs[0].recipe for method in methods]
+    """What changes the weights and differs between the methods -> one value per method, None where it is not set.
+
+    Recipe keys, and the hashes of the files that the runs began with.
+    """
+    recipes = [method.runs[0].recipe | method.runs[0].origin for method in methods]
     keys = dict.fromkeys(key for recipe in recipes for key in recipe if key != "seed" and key not in RESUMABLE_KEYS)
     columns = {key: [recipe.get(key) for recipe in recipes] for key in keys}
     return {key: values for key, values in columns.items() if any(value != values[0] for value in values)}

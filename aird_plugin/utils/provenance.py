@@ -61,6 +61,24 @@ def stamped(rows: list[dict], device: str | torch.device, models: dict) -> list[
     return [row | {"made": made} for row in rows]
 
 
+def rows_made_with(rows: list[dict], name: str, file: Path) -> list[dict]:
+    """The rows whose `made` does not name another content of this model file than it has now.
+
+    Rows that record none are kept, and all of them where there is no file.
+    """
+    if not file.is_file():
+        return rows
+    digest = file_sha256(file)
+    return [row for row in rows if recorded_sha256(row, name) in (None, digest)]
+
+
+def recorded_sha256(row: dict, name: str) -> str | None:
+    """The SHA-256 of the model `name` in a stamped row of any origin; None where it records none."""
+    made = row.get("made")
+    sums = made.get("sha256") if isinstance(made, dict) else None
+    return sums.get(name) if isinstance(sums, dict) else None
+
+
 @functools.cache
 def code_state(folder: Path) -> dict:
     """{"tree", "commit", "dirty"} of a folder of code, computed once per process.

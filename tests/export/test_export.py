@@ -114,6 +114,25 @@ def test_thresholds_of_too_few_impostor_pairs_are_a_warning(exported, pairs_file
     assert "no threshold" in warning
 
 
+def test_card_has_no_accuracy_of_other_weights(exported, tmp_path, capsys):
+    """A run that was started again, or continued without an evaluation, keeps its former evaluation.json."""
+    run, _ = exported
+    again = tmp_path / "again"
+    shutil.copytree(run, again)
+    made = {"made": {"sha256": {"student": hashlib.sha256((again / "model.pt").read_bytes()).hexdigest()}}}
+    row = {"pairs": "lfw.bin", "n_pairs": 9, "px": 16, "protocol": "lr-lr", "high_side": None, "facebn": None, "accuracy": 77.5}
+    (again / "evaluation.json").write_text(json.dumps([row | {"ci95": [70, 80]} | made]))
+    cards = []
+    for name in ("same", "other"):
+        if name == "other":
+            torch.save({key: 1.01 * value for key, value in torch.load(again / "model.pt").items()}, again / "model.pt")
+        out = tmp_path / name
+        assert main(["export", str(again), "--out", str(out), "--count", "8"]) == 0
+        cards.append("77.50" in (out / "MODEL_CARD.md").read_text())
+    assert cards == [True, False]
+    assert "evaluation.json is of other weights than" in capsys.readouterr().err
+
+
 def test_folder_layout(exported):
     run, out = exported
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())

@@ -113,6 +113,15 @@ def test_recorded_results_on_different_images_are_noted(make_run, tmp_path):
     assert collect([folders[0], folders[3]]).notes == []
 
 
+def test_recorded_results_of_other_weights_are_noted(make_run, tmp_path):
+    folder = make_run("a")
+    row = {"pairs": "lfw.bin", "px": 16, "protocol": "lr-lr", "n_pairs": 9, "accuracy": 9, "ci95": [8, 9]}
+    (tmp_path / "a" / "evaluation.json").write_text(json.dumps([row | {"made": {"sha256": {"student": "0" * 64}}}]))
+    data = collect([folder])
+    assert data.results == []
+    assert data.notes == ["a: 1 row(s) of its evaluation.json are of other weights than its model.pt, and are left out."]
+
+
 def test_hard_pairs_can_be_left_out(make_run, pairs_file):
     folder = make_run("a")
     assert collect([folder], pairs=(pairs_file,)).focus.hard

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import pytest
@@ -21,6 +22,38 @@ def test_keys_that_do_not_change_the_weights_are_ignored(make_run):
 
 def test_adapted_run_is_another_method(make_run):
     assert len(methods_of(make_run("a"), make_run("b", metadata={"adapted": {"keep": 0.9}}))) == 2
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        {"records": {"sha256": "b" * 64}},
+        {"teacher": {"sha256": "b" * 16}},
+        {"teacher": {"sha256": "a" * 16, "input": {"color": "bgr"}}},
+        {"student_init": {"sha256": "b" * 64}},
+        {"resize": "realworld/2"},
+    ],
+)
+def test_runs_on_other_files_under_the_same_paths_are_other_methods(make_run, metadata):
+    """Their mean was reported as one over seeds."""
+    first = {"records": {"sha256": "a" * 64}, "teacher": {"sha256": "a" * 16}, "student_init": None, "resize": "realworld/1"}
+    folders = make_run("x-seed0", metadata=first), make_run("x-seed1", 1, metadata=first | {"teacher": {"sha256": "a" * 64}})
+    methods = methods_of(*folders, make_run("x-seed2", 2, metadata=first | metadata))
+    assert [[run.seed for run in method.runs] for method in methods] == [[0, 1], [2]]
+    assert len(differences(methods)) == 1
+
+
+def test_rows_of_other_weights_than_the_model_are_left_out(make_run, tmp_path):
+    """resume=False, or a longer run without val_targets, replaces model.pt and leaves evaluation.json."""
+    folder = make_run("a")
+    now = hashlib.sha256((tmp_path / "a" / "model.pt").read_bytes()).hexdigest()
+    made = [{"sha256": {"student": digest}} for digest in (now, "f" * 64)]
+    rows = [GOOD | {"made": one} for one in made] + [GOOD, GOOD | {"made": {"sha256": {"student": now, "teacher": "e" * 64}}}]
+    (tmp_path / "a" / "evaluation.json").write_text(json.dumps(rows))
+    run = read_run(folder)
+    assert run.rows == [rows[0], *rows[2:]] and run.outdated == 1
+    (tmp_path / "a" / "model.pt").unlink()
+    assert read_run(folder).outdated == 0
 
 
 def test_methods_with_equal_names_use_their_folders(make_run):

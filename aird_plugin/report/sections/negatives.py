@@ -1,7 +1,5 @@
 """Accuracy against the number of RID's negatives (the AIRD paper's figure 6)."""
 
-import json
-
 from aird_plugin.report.charts import Chart, series_style
 from aird_plugin.report.data import MethodSummary, ReportData
 from aird_plugin.report.html import Section, figure, figures, missing, numbers, paragraph
@@ -9,7 +7,6 @@ from aird_plugin.report.runs import Method
 from aird_plugin.report.scales import doubling, linear
 from aird_plugin.report.sections.forest import format_score, summary_table
 from aird_plugin.report.sections.summary import headline_specs, spec_title
-from aird_plugin.training.resumed_run import RESUMABLE_KEYS
 
 TITLE = "Negatives"
 KEY = "rid_negatives"
@@ -38,9 +35,7 @@ def families(methods: list[Method]) -> list[list[Method]]:
     for method in methods:
         recipe = method.runs[0].recipe
         if isinstance(recipe.get(KEY), int) and recipe[KEY] > 0:
-            rest = {key: value for key, value in recipe.items() if key not in (KEY, "seed") and key not in RESUMABLE_KEYS}
-            key = json.dumps([rest, method.runs[0].metadata.get("adapted")], sort_keys=True)
-            groups.setdefault(key, []).append(method)
+            groups.setdefault(method.runs[0].key(KEY), []).append(method)
     return [sorted(family, key=lambda m: m.runs[0].recipe[KEY]) for family in groups.values() if len(family) > 1]
 
 
