@@ -2,9 +2,9 @@
 
     python tools/bench_facebn.py facebn.json --model runs/small_seed0 runs/small_seed1 --pairs lfw_split.bin --teacher TEACHER
 
-Each row is measured once and written to the file. The table is made of all rows in the file: mean over models and orders, their
-standard deviation if there are several, and in brackets the gain over the better control, "frozen" or "centered" (embeddings
-centered, BatchNorm unchanged), paired by model.
+Each row is measured once and written to the file; again, in its place, where model, pairs or teacher have other bytes than before.
+The table is made of all rows in the file: mean over models and orders, their standard deviation if there are several, and in
+brackets the gain over the better control, "frozen" or "centered" (embeddings centered, BatchNorm unchanged), paired by model.
 """
 
 import argparse
@@ -19,11 +19,13 @@ from aird_plugin.utils.threads import bound_spinning
 bound_spinning()
 
 from aird_plugin.data.degradation import BICUBIC, DEGRADATIONS
+from aird_plugin.evaluation.comparison import short_names
 from aird_plugin.evaluation.eval_spec import PROTOCOLS
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.models.facebn import MODES
+from aird_plugin.models.find import find_model
 from aird_plugin.models.load import load_model, load_teacher
-from aird_plugin.utils.files import write_atomically
+from aird_plugin.utils.files import file_sha256, write_atomically
 from aird_plugin.utils.memory import keep_freed_memory
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.progress import progress
@@ -31,14 +33,18 @@ from aird_plugin.utils.progress import progress
 FROZEN = {"facebn": None, "keep": 0.9, "centre": False, "order": "file", "batch": 96}
 CONTROLS = [FROZEN, FROZEN | {"centre": True}]
 KEYS = ("model", "pairs", "px", "degradation", "protocol", *FROZEN)
+# Of the bytes that a row depends on; the teacher's in lr-hr alone. A row of an older version has none of them.
+HASHES = ("model_sha256", "pairs_sha256", "teacher_sha256")
 
 
 def main() -> int:
     args = arguments()
     keep_freed_memory()
+    wanted = {place(spec): spec for spec in specs(args)}
     rows = json.loads(args.out.read_text()) if args.out.exists() else []
-    known = {tuple(row[key] for key in KEYS) for row in rows}
-    missing = [spec for spec in specs(args) if tuple(spec[key] for key in KEYS) not in known]
+    rows = [row for row in rows if place(row) not in wanted or is_of(wanted[place(row)], row)]
+    known = {place(row) for row in rows}
+    missing = [spec for where, spec in wanted.items() if where not in known]
     evaluators = {}
     for spec in progress(missing, len(missing), "FaceBN", "rows"):
         rows.append(spec | evaluate_one(args, evaluators, spec))
@@ -64,6 +70,16 @@ def arguments() -> argparse.Namespace:
     return expand_arguments(parser.parse_args())
 
 
+def place(row: dict) -> tuple:
+    """What the file holds once."""
+    return tuple(row[key] for key in KEYS)
+
+
+def is_of(spec: dict, row: dict) -> bool:
+    """Whether a row was measured on the same bytes."""
+    return all(row.get(key, spec[key]) == spec[key] for key in HASHES)
+
+
 def specs(args) -> list[dict]:
     """Controls first, then every combination; mode "full" (nearly independent of order and batch) for the first of each."""
     adapted = [
@@ -73,8 +89,13 @@ def specs(args) -> list[dict]:
     ]
     both = [setting | {"centre": True} for setting in adapted] if args.both else []
     combinations = itertools.product(CONTROLS + adapted + both, args.model, args.pairs, args.px, args.degradation, args.protocol)
+    of_model = {model: file_sha256(find_model(model).file) for model in args.model}
+    of_pairs = {pairs: file_sha256(pairs) for pairs in args.pairs}
+    of_teacher = {"lr-hr": file_sha256(find_model(args.teacher).file) if args.teacher else None}
     return [
-        setting | {"model": model, "pairs": pairs, "px": px, "degradation": degradation, "protocol": protocol}
+        setting
+        | {"model": model, "pairs": pairs, "px": px, "degradation": degradation, "protocol": protocol}
+        | dict(zip(HASHES, (of_model[model], of_pairs[pairs], of_teacher.get(protocol)), strict=True))
         for setting, model, pairs, px, degradation, protocol in combinations
     ]
 
@@ -97,6 +118,9 @@ def evaluate_one(args, evaluators: dict, spec: dict) -> dict:
 
 def table(rows: list[dict]) -> str:
     """Markdown: a row for each setting, a column for each pairs file, px, degradation and protocol."""
+    paths = list(dict.fromkeys(row["pairs"] for row in rows))
+    names = dict(zip(paths, short_names([str(Path(path).with_suffix("")) for path in paths]), strict=True))
+    rows = [row | {"pairs": names[row["pairs"]]} for row in rows]
     columns = sorted({column(row) for row in rows})
     settings = sorted({setting_of(row) for row in rows}, key=lambda name: (name not in ("frozen", "centered"), name))
     lines = ["| | " + " | ".join(" ".join(map(str, name)) for name in columns) + " |", "|---|" + "---|" * len(columns)]
@@ -106,7 +130,7 @@ def table(rows: list[dict]) -> str:
 
 
 def column(row: dict) -> tuple:
-    return Path(row["pairs"]).stem, row["px"], row["degradation"], row["protocol"]
+    return row["pairs"], row["px"], row["degradation"], row["protocol"]
 
 
 def setting_of(row: dict) -> str:

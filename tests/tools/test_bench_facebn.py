@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 
@@ -26,6 +27,14 @@ def test_gain_is_over_the_better_control_of_each_model():
     ]
 
 
+def test_files_of_one_name_are_different_columns():
+    """They were averaged, and the gain was over the better file's control."""
+    rows = [row("a", 80.0), row("a", 90.0, pairs="b/lfw.bin"), row("a", 84.0, "full", order=0)]
+    head, _, *lines = bench_facebn.table(rows).splitlines()
+    assert head == "| | a/lfw 16 blur lr-lr | b/lfw 16 blur lr-lr |"
+    assert lines == ["| frozen | 80.00 | 90.00 |", "| full, keep 0.9 | 84.00 (+4.00) |  |"]
+
+
 @pytest.fixture(scope="module")
 def run(tiny_run, tmp_path_factory):
     return train(from_flat(tiny_run | {"output": str(tmp_path_factory.mktemp("facebn") / "run"), "num_epoch": 1}))
@@ -44,3 +53,25 @@ def test_rows_are_measured_once(run, pairs_file, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(bench_facebn, "evaluate_one", None)
     assert bench_facebn.main() == 0 and json.loads(out.read_text()) == rows
     assert capsys.readouterr().out == table
+
+
+@pytest.mark.parametrize("changed", ["model", "pairs", "teacher"])
+def test_rows_of_other_bytes_are_measured_again(run, pairs_file, tiny_run, tmp_path, monkeypatch, capsys, changed):
+    model, pairs, teacher = tmp_path / "model", tmp_path / "pairs.bin", tmp_path / "teacher.pt"
+    shutil.copytree(run, model)
+    shutil.copy(pairs_file, pairs)
+    shutil.copy(tiny_run["teacher"], teacher)
+    out = tmp_path / "rows.json"
+    command = ["bench_facebn.py", str(out), "--model", str(model), "--pairs", str(pairs), "--teacher", str(teacher), "--mode"]
+    monkeypatch.setattr("sys.argv", [*command, "full", "--keep", "0.1", "--order", "0"])
+    measured = []
+    monkeypatch.setattr(
+        bench_facebn, "evaluate_one", lambda *given: measured.append(given[-1]["protocol"]) or {"accuracy": float(len(measured))}
+    )
+    assert bench_facebn.main() == 0 and len(measured) == 6
+    assert bench_facebn.main() == 0 and len(measured) == 6
+    file = {"model": model / "model.pt", "pairs": pairs, "teacher": teacher}[changed]
+    file.write_bytes(file.read_bytes() + b" ")
+    assert bench_facebn.main() == 0
+    assert measured[6:] == ["lr-hr"] * 3 if changed == "teacher" else len(measured) == 12
+    assert len(json.loads(out.read_text())) == 6

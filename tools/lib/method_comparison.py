@@ -30,11 +30,17 @@ def evaluate_once(evaluator, px: int, protocol: str, centre: bool | str = False)
 
 
 def read_or_evaluate(
-    file: Path, evaluators: dict[str, object], px: list[int], protocols: tuple[str, ...], centre: bool | str = False
+    file: Path,
+    evaluators: dict[str, object],
+    px: list[int],
+    protocols: tuple[str, ...],
+    centre: bool | str = False,
+    models: dict[str, str] | None = None,
 ) -> list[dict]:
     """`evaluate_once` on each pairs file, for each px and protocol; rows in `file` are reused and new ones added to it.
 
-    A row is reused if its setting is the same, the hash of its pairs file included; otherwise the new row replaces it.
+    A row is reused if its setting is the same, the hashes of its pairs file and of `models` (role -> hash of the weight file)
+    included; otherwise the new row replaces it. A row of an older version has no hashes of models.
     Returns the rows of these evaluators and protocols only: the same pairs under another path would count as a second run.
     """
     kept = {_place(row): row for row in (json.loads(file.read_text()) if file.exists() else [])}
@@ -44,8 +50,9 @@ def read_or_evaluate(
             setting = evaluator.setting(side, protocol, centre=centre)
             place = _place(setting)
             places.append(place)
-            if any(kept.get(place, {}).get(key) != setting[key] for key in KEPT if key in setting):
-                kept[place] = evaluate_once(evaluator, side, protocol, centre)
+            known = kept.get(place, {})
+            if any(known.get(key) != setting[key] for key in KEPT if key in setting) or known.get("models", models) != models:
+                kept[place] = evaluate_once(evaluator, side, protocol, centre) | ({"models": models} if models else {})
                 write_atomically(file, json.dumps(list(kept.values())).encode())
     return [kept[place] for place in places]
 

@@ -25,8 +25,10 @@ def evaluate(args, finished: list[tuple[str, int]]) -> dict[str, list[list[dict]
     """Name -> the rows of each seed, for every finished run and the teacher on LR images. Existing rows are reused."""
     from aird_plugin.evaluation.eval_spec import PROTOCOLS, TRAINING
     from aird_plugin.evaluation.pair_evaluator import PairEvaluator
+    from aird_plugin.models.find import find_model
     from aird_plugin.models.load import load_model, load_teacher
     from aird_plugin.models.training_means import read_means
+    from aird_plugin.utils.files import file_sha256
     from aird_plugin.utils.memory import keep_freed_memory
     from tools.lib.method_comparison import identities_in, read_or_evaluate
 
@@ -38,14 +40,16 @@ def evaluate(args, finished: list[tuple[str, int]]) -> dict[str, list[list[dict]
 
     named = "" if args.teacher is None else f"-{teacher.sha256[:8]}"
     kept, centre = f"rows{named}{'-centred' if args.training_centre else ''}.json", args.training_centre and TRAINING
-    results = {TEACHER: [read_or_evaluate(args.folder / f"rows{named}.json", evaluators, args.px, PROTOCOLS)]}
+    models = {"student": teacher.sha256, "teacher": teacher.sha256}
+    results = {TEACHER: [read_or_evaluate(args.folder / f"rows{named}.json", evaluators, args.px, PROTOCOLS, models=models)]}
     for name, seed in finished:
         folder = folder_of(args, name, seed)
         protocols = PROTOCOLS if METHODS[name].teachers_space else PROTOCOLS[:1]
         student = load_model(folder)
         means = read_means(folder, student) if centre else None
         own = {target: evaluator.with_student(student, means) for target, evaluator in evaluators.items()}
-        results.setdefault(name, []).append(read_or_evaluate(folder / kept, own, args.px, protocols, centre))
+        models = {"student": file_sha256(find_model(folder).file), "teacher": teacher.sha256}
+        results.setdefault(name, []).append(read_or_evaluate(folder / kept, own, args.px, protocols, centre, models))
     return results
 
 

@@ -132,6 +132,21 @@ def test_rows_are_reused(tmp_path):
     assert evaluator.calls[4:] == [(64, "lr-lr")] and again[0] == rows[0] and json.loads(file.read_text()) == [*rows, again[1]]
 
 
+@pytest.mark.parametrize("role", ["student", "teacher"])
+def test_a_row_of_other_weights_is_not_reused(tmp_path, role):
+    """A run that was trained again in its folder kept the former rows."""
+    file, models = tmp_path / "rows.json", {"student": "s", "teacher": "t"}
+    place = (file, {"small.bin": PairEvaluator(36)}, [16], ("lr-lr",))
+    [before] = read_or_evaluate(*place)
+    assert before == read_or_evaluate(*place, models=models)[0], "a row of an older version"
+    file.unlink()
+    assert read_or_evaluate(*place, models=models) == read_or_evaluate(
+        file, {"small.bin": PairEvaluator(30)}, *place[2:], models=models
+    )
+    [after] = read_or_evaluate(file, {"small.bin": PairEvaluator(30)}, *place[2:], models=models | {role: "other"})
+    assert after["accuracy"] == 75 and json.loads(file.read_text()) == [after]
+
+
 @pytest.mark.parametrize("change", ["pairs_sha256", "protocol", "centre"])
 def test_a_row_of_another_setting_is_not_reused(tmp_path, change):
     file, evaluator, centre = tmp_path / "rows.json", PairEvaluator(36), False
