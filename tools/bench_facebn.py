@@ -2,7 +2,7 @@
 
     python tools/bench_facebn.py facebn.json --model runs/small_seed0 runs/small_seed1 --pairs lfw_split.bin --teacher TEACHER
 
-Each row is measured once and written to the file; again, in its place, where model, pairs or teacher have other bytes than before.
+Each row is measured once and written to the file; again, in its place, where model, pairs or teacher have other bytes than then.
 The table is made of all rows in the file: mean over models and orders, their standard deviation if there are several, and in
 brackets the gain over the better control, "frozen" or "centered" (embeddings centered, BatchNorm unchanged), paired by model.
 """

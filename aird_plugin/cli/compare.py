@@ -12,7 +12,7 @@ from aird_plugin.cli.evaluation_arguments import (
     with_skipped,
     write_rows,
 )
-from aird_plugin.cli.tables import aligned, figure
+from aird_plugin.cli.tables import aligned, figure, pair_names
 from aird_plugin.utils.warning import warn
 
 SETTINGS = ("pairs", "px", "degradation", "protocol", "facebn", "keep", "include_bn1d", "order", "centre")
@@ -38,6 +38,8 @@ def run(args: argparse.Namespace) -> int:
     if len(args.models) < 2:
         raise ValueError(f"a comparison needs two models or more, got {args.models[0]} alone")
     files, specs = pair_specs(args)
+    # What is given twice would count as two tests.
+    files, specs = list({Path(file).resolve(): file for file in files}.values()), list(dict.fromkeys(specs))
     device, rows, names = pick_device(), [], short_names(args.models)
     students, teacher = load_networks(args, args.models, specs, device)
     means = dict(zip(names, load_means(args.models, students, teacher, specs), strict=True))
@@ -56,13 +58,15 @@ def run(args: argparse.Namespace) -> int:
 
 def report(rows: list[dict]) -> str:
     """The accuracies of the models (per cent of pairs) and the conclusions, a block for each evaluation."""
+    names = pair_names(rows)
+    rows = [row | {"pairs": names[row["pairs"]]} for row in rows]
     groups = itertools.groupby(rows, lambda row: [row[key] for key in SETTINGS])
     return "\n\n".join(_block(list(group)) for _, group in groups)
 
 
 def _block(rows: list[dict]) -> str:
     """The heading, table and sentences of one setting."""
-    first = rows[0] | {"pairs": Path(rows[0]["pairs"]).name}
+    first = rows[0]
     setting = ", ".join(f"{key} {first[key]}" for key in SETTINGS if first[key] not in (None, False, "file"))
     cells = {}
     for row, side in itertools.product(rows, "ab"):

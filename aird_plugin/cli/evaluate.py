@@ -1,7 +1,6 @@
 """`aird evaluate`: a model and files of pairs -> rows, printed as a table and written as JSON. Heavy imports are inside."""
 
 import argparse
-from pathlib import Path
 
 from aird_plugin.cli.evaluation_arguments import (
     add_pair_arguments,
@@ -11,7 +10,7 @@ from aird_plugin.cli.evaluation_arguments import (
     with_skipped,
     write_rows,
 )
-from aird_plugin.cli.tables import aligned, figure, interval, settings, shown
+from aird_plugin.cli.tables import aligned, figure, interval, pair_names, settings, shown
 from aird_plugin.utils.warning import warn
 
 SETTINGS = ("pairs", "px", "degradation", "protocol", "high_side", "facebn", "keep", "order", "batch", "centre")
@@ -50,14 +49,15 @@ def run(args: argparse.Namespace) -> int:
 def table(rows: list[dict]) -> str:
     """Rows as aligned plain text; accuracies in per cent, auc and tar in 0..1, - for what does not apply."""
     tars = [f"tar@{far}" for far in rows[0]["tar"]]
-    skipped = ["skipped_images"] if "skipped_images" in rows[0] else []
+    skipped, names = ["skipped_images"] if "skipped_images" in rows[0] else [], pair_names(rows)
     head = [*SETTINGS, "accuracy", "std", "ci95", "best", "auc", *tars, "n", "impostors", *skipped]
-    return aligned([head, *([*_cells(row), *(str(row[key]) for key in skipped)] for row in rows)])
+    lines = [[*_cells(row | {"pairs": names[row["pairs"]]}), *(str(row[key]) for key in skipped)] for row in rows]
+    return aligned([head, *lines])
 
 
 def _cells(row: dict) -> list[str]:
     """A row of the printed table."""
-    row = row | shown(row) | {"pairs": Path(row["pairs"]).name}
+    row = row | shown(row)
     return [
         *settings(row, SETTINGS),
         figure(row["accuracy"], 2),

@@ -17,6 +17,14 @@ def interval(ends: list[float]) -> str:
     return "{:.2f}..{:.2f}".format(*ends)
 
 
+def pair_names(rows: list[dict]) -> dict[str, str]:
+    """Path of each pairs file -> its name, with so many of its folders that no other file of the rows has the same."""
+    from aird_plugin.evaluation.comparison import short_names
+
+    paths = list(dict.fromkeys(row["pairs"] for row in rows))
+    return dict(zip(paths, short_names(paths), strict=True))
+
+
 def print_left_out(*walks) -> None:
     """The accounting line of each folder of which something was left out (`data.image_files.Accounting`), once."""
     for line in dict.fromkeys(walk.line() for walk in walks):

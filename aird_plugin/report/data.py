@@ -6,10 +6,12 @@ N = pairs, M = images on a map.
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
+from aird_plugin.evaluation.comparison import short_names
 from aird_plugin.evaluation.verification import wilson_interval
 from aird_plugin.report.charts import TEACHER, SeriesStyle, series_style
 from aird_plugin.report.runs import TEACHER_NAME, Method
@@ -161,6 +163,11 @@ class ReportData:
         found = [(name, self.find(name=name, **spec)) for name in self.names]
         return sorted((summarise(name, results) for name, results in found if results), key=lambda s: -s.mean)
 
+    @cached_property
+    def file_names(self) -> dict[str, str]:
+        """Path of a pairs file -> its name in headings."""
+        return file_names(self.results)
+
 
 def summarise(name: str, results: list[EvalResult]) -> MethodSummary:
     """Over seeds: the mean, the sample standard deviation (None for one seed), and Wilson's interval at that mean.
@@ -177,6 +184,7 @@ def summarise(name: str, results: list[EvalResult]) -> MethodSummary:
 
 def different_images(results: list[EvalResult]) -> Iterator[str]:
     """A note on each evaluation whose recorded rows are of different images: of another degradation, or of another file."""
+    names_of_files = file_names(results)
     degradations: dict[tuple, dict[str, list[str]]] = {}
     hashes: dict[str, set[str]] = {}
     for result in results:
@@ -188,12 +196,14 @@ def different_images(results: list[EvalResult]) -> Iterator[str]:
     for (pairs, px), names_of in degradations.items():
         if len(names_of) > 1:
             each = "; ".join(f"{degradation} for {', '.join(names)}" for degradation, names in names_of.items())
-            yield f"{file_name(pairs)} at {px} px: accuracies on images of different degradations do not compare: {each}."
+            name = f"{names_of_files[pairs]} at {px} px"
+            yield f"{name}: accuracies on images of different degradations do not compare: {each}."
     for pairs, found in hashes.items():
         if len(found) > 1:
             yield f"{pairs} was another file for some runs ({', '.join(sorted(found))}): their accuracies do not compare."
 
 
-def file_name(path: str) -> str:
-    """Short name of a pairs file for headings."""
-    return Path(path).stem
+def file_names(results: list[EvalResult]) -> dict[str, str]:
+    """Path of each pairs file -> the shortest end of it, without suffix, that no other file has."""
+    paths = list(dict.fromkeys(result.row["pairs"] for result in results))
+    return dict(zip(paths, short_names([str(Path(path).with_suffix("")) for path in paths]), strict=True))

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ import torch
 from aird_plugin.__main__ import main, parse
 from aird_plugin.cli.compare import run
 from aird_plugin.data.images import encode_jpeg
-from aird_plugin.data.pairs import write_pairs
+from aird_plugin.data.pairs import read_pairs, write_pairs
 from aird_plugin.data.synthetic.draw import draw_person
 from aird_plugin.evaluation.comparison import add_conclusions, sentence, short_names
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
@@ -47,6 +48,24 @@ def command(*words):
 
 def rows_of(file):
     return json.loads(file.read_text())
+
+
+def test_a_setting_given_twice_is_one_test(models, pairs_file, tmp_path, monkeypatch):
+    """Holm's correction counted it twice."""
+    monkeypatch.chdir(Path(pairs_file).parent)
+    files = ["--pairs", pairs_file, "ten.bin"]
+    assert command(models / "one", models / "two", *files, "--px", 16, 16, "--json", tmp_path / "rows.json") == 0
+    [row] = rows_of(tmp_path / "rows.json")
+    assert row["tests"] == 1 and row["p_holm"] == row["p"]
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(models, pairs_file, tmp_path, capsys):
+    (tmp_path / "other").mkdir()
+    pairs = read_pairs(pairs_file)
+    write_pairs(tmp_path / "other" / "ten.bin", pairs.images[::-1], pairs.same[::-1])
+    assert command(models / "one", models / "two", "--pairs", pairs_file, tmp_path / "other" / "ten.bin", "--px", 16) == 0
+    heads = [line for line in capsys.readouterr().out.splitlines() if line.startswith("pairs ")]
+    assert [head.split(",")[0] for head in heads] == [f"pairs {Path(pairs_file).parent.name}/ten.bin", "pairs other/ten.bin"]
 
 
 def test_each_two_models_are_compared_in_each_evaluation(models, pairs_file, tmp_path, capsys):

@@ -8,7 +8,7 @@ import torch
 
 from aird_plugin.cli.evaluate import add_arguments, run, table
 from aird_plugin.data.images import encode_jpeg
-from aird_plugin.data.pairs import write_pairs
+from aird_plugin.data.pairs import read_pairs, write_pairs
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.models import build
 from aird_plugin.models.load import load_model
@@ -43,6 +43,15 @@ def command(*words):
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     return run(parser.parse_args([str(word) for word in words]))
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(run_folder, pairs_file, tmp_path, capsys):
+    (tmp_path / "other").mkdir()
+    pairs = read_pairs(pairs_file)
+    write_pairs(tmp_path / "other" / "toy.bin", pairs.images[::-1], pairs.same[::-1])
+    assert command(run_folder, "--pairs", pairs_file, tmp_path / "other" / "toy.bin", "--px", 16) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert names == ["pairs", f"{tmp_path.name}/toy.bin", "other/toy.bin"]
 
 
 def test_every_combination_gives_a_row_on_screen_and_in_json(run_folder, pairs_file, tmp_path, capsys):

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from aird_plugin.__main__ import main
+from aird_plugin.data.pairs import read_pairs, write_pairs
 from aird_plugin.report.style import DARK, LIGHT
 from aird_plugin.utils.files import file_sha256
 from aird_plugin.utils.provenance import provenance
@@ -89,6 +90,16 @@ def test_every_section_is_drawn_as_valid_html_and_svg(full):
         assert root.get("aria-hidden") == "true" or (root.get("role") == "img" and root.get("aria-label"))
         assert not re.search(r"\bnan\b|\binf\b", chart)
     assert len({attrs["id"] for _, attrs in page.tags if "id" in attrs}) == len([1 for _, attrs in page.tags if "id" in attrs])
+
+
+def test_files_of_one_name_have_headings_of_their_own(report, make_run, pairs_file, tmp_path):
+    pairs = read_pairs(pairs_file)
+    (tmp_path / "other").mkdir()
+    other = tmp_path / "other" / Path(pairs_file).name
+    write_pairs(other, pairs.images[::-1], pairs.same[::-1])
+    html = report(make_run("a"), "--pairs", pairs_file, str(other), "--px", "16", "--no-faces")
+    names = f"{Path(pairs_file).parent.name}/chained", "other/chained"
+    assert all(f"LR-LR at 16 px, {name}" in html and f"<td>{name}</td>" in html for name in names)
 
 
 def test_figures_have_a_table_of_their_numbers(full):

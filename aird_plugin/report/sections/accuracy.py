@@ -4,7 +4,7 @@ import itertools
 import math
 
 from aird_plugin.report.charts import Chart
-from aird_plugin.report.data import ReportData, file_name
+from aird_plugin.report.data import ReportData
 from aird_plugin.report.html import Section, figure, figures, missing, numbers, paragraph, table
 from aird_plugin.report.scales import doubling, linear
 from aird_plugin.report.sections.forest import forest, format_score, summary_table
@@ -30,8 +30,8 @@ def section(data: ReportData) -> Section:
             charts.append(_lines(data, spec, sides))
             tables.append(_table(data, spec, sides))
         elif sides and (spec := {"pairs": pairs, "px": sides[0], "protocol": protocol}) not in shown:
-            charts.append(forest(data, data.summaries(**spec), spec_title(spec)))
-            tables.append(summary_table(data.summaries(**spec), spec_title(spec)))
+            charts.append(forest(data, data.summaries(**spec), spec_title(data, spec)))
+            tables.append(summary_table(data.summaries(**spec), spec_title(data, spec)))
     if not charts:
         return Section("accuracy", TITLE, missing(NEEDS))
     return Section("accuracy", TITLE, paragraph(NOTE, "soft") + figures(charts, "wide") + numbers(*tables))
@@ -54,13 +54,13 @@ def _lines(data: ReportData, spec: dict, sides: list[int]) -> str:
             chart.point(
                 x, s.mean, style, f"{name} at {x / offset:.0f} px: {format_score(s)}%, 95% interval {s.low:.2f} to {s.high:.2f}"
             )
-    title = f"{spec['protocol'].upper()}, {file_name(spec['pairs'])}"
+    title = f"{spec['protocol'].upper()}, {data.file_names[spec['pairs']]}"
     return figure(chart.svg(f"{title}: accuracy against the side of the LR image, one line per method"), title)
 
 
 def _table(data: ReportData, spec: dict, sides: list[int]) -> str:
     found = {(s.name, px): s for px in sides for s in data.summaries(px=px, **spec)}
     rows = [[name, *(format_score(found[name, px]) if (name, px) in found else None for px in sides)] for name in data.names]
-    title = f"{spec['protocol'].upper()}, {file_name(spec['pairs'])}"
+    title = f"{spec['protocol'].upper()}, {data.file_names[spec['pairs']]}"
     caption = f"{title}: accuracy in per cent, ± standard deviation over seeds"
     return table(["Method", *(f"{px} px" for px in sides)], rows, caption)

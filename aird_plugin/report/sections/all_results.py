@@ -2,7 +2,7 @@
 
 import shlex
 
-from aird_plugin.report.data import EvalResult, ReportData, file_name
+from aird_plugin.report.data import EvalResult, ReportData
 from aird_plugin.report.html import Section, missing, paragraph, table
 
 TITLE = "All results"
@@ -34,7 +34,7 @@ def section(data: ReportData) -> Section:
         return Section("numbers", TITLE, missing(NEEDS))
     results = sorted(data.results, key=lambda result: data.names.index(result.name))
     command_rows = [(result.name, result.seed, command) for result, command in commands(results)]
-    rows = table(HEAD, map(_row, results), "All results", "long")
+    rows = table(HEAD, [_row(result, data.file_names[result.row["pairs"]]) for result in results], "All results", "long")
     command_table = table(["Method", "Seed", "Command"], command_rows, "Commands", "code")
     return Section("numbers", TITLE, paragraph(NOTE, "soft") + rows + command_table)
 
@@ -81,13 +81,13 @@ def _options(row: dict) -> list[str]:
     return arguments + centre.get(str(row.get("centre")), [])
 
 
-def _row(result: EvalResult) -> list:
+def _row(result: EvalResult, file_name: str) -> list:
     row = result.row
     tar = row["tar"] if isinstance(row.get("tar"), dict) else {}
     return [
         result.name,
         result.seed,
-        file_name(row["pairs"]),
+        file_name,
         row["px"],
         row["protocol"].upper(),
         row.get("high_side"),

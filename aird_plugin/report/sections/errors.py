@@ -24,7 +24,7 @@ def section(data: ReportData) -> Section:
     for spec in headline_specs(data):
         found = first_scores(data, spec)
         if found:
-            charts.append(_chart(data, found, spec_title(spec)))
+            charts.append(_chart(data, found, spec_title(data, spec)))
             rows += [_row(name, result, spec) for name, result in found]
     if not charts:
         return Section("errors", TITLE, missing(NEEDS))

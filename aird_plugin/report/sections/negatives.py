@@ -21,8 +21,8 @@ def section(data: ReportData) -> Section:
         known = [[m for m in family if m.name in summaries] for family in families(data.methods)]
         lines = [[(m.runs[0].recipe[KEY], summaries[m.name]) for m in family] for family in known if len(family) > 1]
         if lines:
-            charts.append(_chart(lines, spec_title(spec)))
-            tables += [summary_table([s for _, s in line], spec_title(spec)) for line in lines]
+            charts.append(_chart(lines, spec_title(data, spec)))
+            tables += [summary_table([s for _, s in line], spec_title(data, spec)) for line in lines]
     if not charts:
         return Section("negatives", TITLE, missing(NEEDS))
     note = "Bars are 95% intervals for the pairs. A difference below the bar length or the spread of seeds may be noise."

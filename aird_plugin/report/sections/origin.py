@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from aird_plugin.report.data import ReportData, file_name
+from aird_plugin.report.data import ReportData
 from aird_plugin.report.html import Section, paragraph, table
 
 TITLE = "Provenance"
@@ -17,7 +17,9 @@ def section(data: ReportData) -> Section:
     """One row per run, and one row per pairs file."""
     rows = [_row(run) for method in data.methods for run in method.runs]
     files = {result.row["pairs"]: result.row for result in data.results}
-    pairs = [[file_name(path), _short(row, "pairs_sha256"), row["n_pairs"], row.get("n_impostor")] for path, row in files.items()]
+    pairs = [
+        [data.file_names[path], _short(row, "pairs_sha256"), row["n_pairs"], row.get("n_impostor")] for path, row in files.items()
+    ]
     tables = table(HEAD, rows, "Runs", "long")
     tables += table(["Pairs", "Hash", "n", "Impostors"], pairs, "Pairs files") if pairs else ""
     return Section("origin", TITLE, paragraph(NOTE, "soft") + tables)

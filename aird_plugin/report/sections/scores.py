@@ -31,7 +31,7 @@ def section(data: ReportData) -> Section:
             shares = [_shares(result, edges) for _, result in found]
             top = float(np.max(shares))
             charts = [_chart(name, result, edges, share, top) for (name, result), share in zip(found, shares, strict=True)]
-            parts.append(f"<h3>{text(spec_title(spec))}</h3>" + figures(charts))
+            parts.append(f"<h3>{text(spec_title(data, spec))}</h3>" + figures(charts))
             rows += [_row(name, result, spec) for name, result in found]
     if not parts:
         return Section("scores", TITLE, missing(NEEDS))

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from aird_plugin.report.data import TEACHER_NAME, EvalResult, MethodSummary, ReportData, file_name
+from aird_plugin.report.data import TEACHER_NAME, EvalResult, MethodSummary, ReportData
 from aird_plugin.report.html import Section, figures, missing, numbers, paragraph, text
 from aird_plugin.report.sections.forest import forest, format_score, summary_table
 
@@ -18,7 +18,7 @@ def section(data: ReportData) -> Section:
     specs = headline_specs(data)
     cards, charts, tables = [], [], []
     for spec in specs:
-        summaries, title = data.summaries(**spec), spec_title(spec)
+        summaries, title = data.summaries(**spec), spec_title(data, spec)
         cards.append(_card(summaries, title))
         charts.append(forest(data, summaries, title))
         tables.append(summary_table(summaries, title))
@@ -39,9 +39,9 @@ def headline_specs(data: ReportData) -> list[dict]:
     return [spec for spec in specs if data.find(**spec)]
 
 
-def spec_title(spec: dict) -> str:
+def spec_title(data: ReportData, spec: dict) -> str:
     """Title of an evaluation, such as "LR-LR at 16 px, lfw_split"."""
-    return f"{spec['protocol'].upper()} at {spec['px']} px, {file_name(spec['pairs'])}"
+    return f"{spec['protocol'].upper()} at {spec['px']} px, {data.file_names[spec['pairs']]}"
 
 
 def first_scores(data: ReportData, spec: dict) -> list[tuple[str, EvalResult]]:
