@@ -72,9 +72,13 @@ class Way:
 
 
 def sample_of_pairs(file: str | Path, count: int = MAX_PAIRS) -> Sample:
-    """Evenly spaced pairs of a .bin. Raises what `read_pairs` and `distinct_faces` raise."""
+    """Evenly spaced pairs of each kind of a .bin, in proportion. Raises what `read_pairs` and `distinct_faces` raise."""
     pairs = read_pairs(file)
-    chosen = np.unique(np.linspace(0, len(pairs.same) - 1, min(len(pairs.same), count), dtype=int))
+    share = min(1.0, count / len(pairs.same))
+    # Apart, since an even step would take one kind alone of pairs whose kinds alternate.
+    kinds = [np.flatnonzero(pairs.same == kind) for kind in (True, False)]
+    evenly = [kind[np.linspace(0, len(kind) - 1, round(share * len(kind)), dtype=int)] for kind in kinds]
+    chosen = np.sort(np.concatenate(evenly))
     kept = Pairs([image for pair in chosen for image in pairs.images[2 * pair : 2 * pair + 2]], pairs.same[chosen])
     images_UHWC, face_2N = distinct_faces(kept)
     coloured = bool(coloured_images(images_UHWC).sum() >= len(images_UHWC) / 2)

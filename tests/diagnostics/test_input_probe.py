@@ -61,6 +61,14 @@ def test_samples_are_labelled_by_identity(records, pairs_file):
         assert len(sample.genuine_2P) == 2 * IDENTITIES == len(np.unique(sample.genuine_2P))
 
 
+@pytest.mark.parametrize("count", [4, 10, 20, 27])
+def test_sample_of_alternating_pairs_has_both_kinds_in_every_fold(pairs_file, count):
+    """An even step took genuine pairs alone: their accuracy was refused, or that of folds of one kind."""
+    same_N = sample_of_pairs(pairs_file, count).same_N
+    assert len(same_N) in (count, count + 1) and abs(same_N.mean() - 0.5) < 0.1
+    assert all(0 < half.mean() < 1 for half in np.array_split(same_N, 2))
+
+
 def test_grey_images_have_one_channel_order(images, tmp_path):
     grey = images.mean(-1, keepdims=True).repeat(3, -1).astype(np.uint8)
     write_pairs(tmp_path / "grey.bin", [png(image) for image in grey], [True, False] * (len(grey) // 4))
