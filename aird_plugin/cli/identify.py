@@ -173,9 +173,10 @@ def table(rows: list[dict]) -> str:
 
 def draws_table(rows: list[dict]) -> str:
     """The rows of a linear probe as aligned plain text; accuracy and its standard deviation over the draws in per cent."""
+    keys = ("px", "degradation", "facebn")
     skipped = [key for key in LEFT_OUT if key in rows[0]]
-    lines = [["data", "px", "accuracy", "std", "draws", *skipped]]
+    lines = [["data", *keys, "accuracy", "std", "draws", *skipped]]
     for row in rows:
         figures = [figure(row["accuracy"], 2), figure(row["accuracy_std"], 2), str(len(row["draws"]))]
-        lines.append([Path(row["data"]).name, *settings(row, ("px",)), *figures, *(str(row[key]) for key in skipped)])
+        lines.append([Path(row["data"]).name, *settings(row | shown(row), keys), *figures, *(str(row[key]) for key in skipped)])
     return aligned(lines)

@@ -54,6 +54,11 @@ def evaluate_linear_probe(
                 "layout": "uccs",
                 "px": spec.px,
                 "facebn": spec.facebn,
+                "keep": None if spec.facebn is None else spec.keep,
+                "include_bn1d": spec.include_bn1d,
+                "order": spec.order,
+                "batch": batch,
+                "centre": spec.centre,
                 "n_faces": len(images),
                 "n_people": len(np.unique(label_N)),
                 "accuracy": float(np.mean(draws)),
@@ -73,8 +78,11 @@ def linear_probe_accuracies(
     """Top-1 accuracy in per cent of each draw: the seeds 0 to `draws` - 1 draw the identities, then their test images.
 
     embeddings_ND: L2-normalised. 18.8% of each identity's images are tested, at least one, and at least one is fitted. Raises
-    ValueError with fewer than `identities` identities of two images.
+    ValueError with fewer than `identities` identities of two images, and for embeddings that are not finite.
     """
+    nonfinite = np.flatnonzero(~np.isfinite(embeddings_ND).all(1))
+    if len(nonfinite):
+        raise ValueError(f"the embedding of image {nonfinite[0]} is not finite, {len(nonfinite)} of {len(embeddings_ND)} in all")
     labels, counts = np.unique(label_N, return_counts=True)
     eligible = labels[counts > 1]
     if len(eligible) < identities:

@@ -1,4 +1,5 @@
 import argparse
+import itertools
 import json
 import shutil
 
@@ -268,10 +269,25 @@ def test_uccs_reports_the_mean_over_draws(model, tmp_path, monkeypatch, capsys):
     images_NHWC = np.stack([np.asarray(Image.open(tmp_path / f"uccs/{n // 2}/{n % 2}.jpg")) for n in range(6)])
     np.testing.assert_allclose(embeddings, embed(native(), as_network_input(images_NHWC, 8, 16)), atol=1e-6)
     assert labels.tolist() == [0, 0, 1, 1, 2, 2] and draws == 5
-    assert capsys.readouterr().out.splitlines()[1].split() == ["uccs", "8", "98.00", "0.71", "5"]
+    assert capsys.readouterr().out.splitlines()[1].split() == ["uccs", "8", "bicubic", "-", "98.00", "0.71", "5"]
     for option in (["--distractors", tmp_path], ["--pool", "mean"], ["--protocol", "lr-hr"]):
         with pytest.raises(ValueError, match="uccs has no gallery"):
             command(*words, *option)
+
+
+def test_uccs_rows_hold_the_settings_that_change_them(model, tmp_path, monkeypatch, capsys):
+    """Rows of two degradations, or of two weights of FaceBN, looked alike."""
+    for label, n in itertools.product(range(3), range(2)):
+        write(tmp_path / f"uccs/{label}/{n}.jpg", draw_person(label, n))
+    monkeypatch.setattr(linear_probe, "linear_probe_accuracies", lambda *args: [97.0, 98])
+    words = (model, tmp_path / "uccs", "--layout", "uccs", "--network", NATIVE, "--px", 8, "--degradation", "bicubic", "blur")
+    rows = rows_of(tmp_path, *words, "--facebn", "stream", "--keep", 0.3, "--order", 4, "--batch", 3, "--include-bn1d")
+    keys = ("degradation", "facebn", "keep", "include_bn1d", "order", "batch", "centre")
+    assert [[row[key] for key in keys] for row in rows] == [
+        [name, "stream", 0.3, True, 4, 3, False] for name in ("bicubic", "blur")
+    ]
+    lines = capsys.readouterr().out.splitlines()[1:3]
+    assert [line.split()[2:4] for line in lines] == [["bicubic", "stream+bn1d"], ["blur", "stream+bn1d"]]
 
 
 def test_probes_copied_from_the_gallery_are_a_warning(model, data, tmp_path, capsys):

@@ -41,6 +41,13 @@ def test_split_of_fitted_and_tested_images(monkeypatch):
         assert all((labels[a][:, None] == labels[b]).all() for a, b in zip(fit, test, strict=True))
 
 
+def test_an_embedding_that_is_not_finite_is_named():
+    embeddings, labels = clusters(20, 4, 0.1)
+    embeddings[7, 3] = np.nan
+    with pytest.raises(ValueError, match="image 7 is not finite, 1 of 80 in all"):
+        linear_probe_accuracies(embeddings, labels, draws=1, identities=10)
+
+
 def test_too_few_identities_with_two_images_are_rejected():
     with pytest.raises(ValueError, match="takes 180 identities with two images or more; there are 20"):
         linear_probe_accuracies(*clusters(20, 2, 0.1))
