@@ -17,6 +17,7 @@ from aird_plugin.evaluation.sides import as_network_input
 from aird_plugin.models.find import run_folder
 from aird_plugin.models.load import load_model
 from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
+from aird_plugin.models.recorded import adaptations
 from aird_plugin.training.run_folder import read_metadata
 from aird_plugin.utils.files import file_sha256, write_atomically
 from aird_plugin.utils.provenance import provenance
@@ -56,6 +57,7 @@ def adapt_run(
         ],
         "left_out": found.accounting.left_out,
         "made": provenance(),
+        **({"earlier": earlier} if (earlier := adaptations(metadata)) else {}),
     }
     if isinstance(student, OnnxNetwork):
         write_atomically(out / GRAPH_FILE, student.path.read_bytes())

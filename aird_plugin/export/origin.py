@@ -3,11 +3,13 @@
 from pathlib import Path, PureWindowsPath
 
 from aird_plugin.models.coordinates import recorded_teacher
+from aird_plugin.models.recorded import adaptations
 from aird_plugin.training.resumed_run import OF_A_START
 from aird_plugin.utils.provenance import provenance
 
 COPIED_KEYS = ("network", "px", "resize", "embedding_size", "student_init", *OF_A_START, "earlier")
 TEACHER_KEYS = ("file", "network", "dim", "sha256", "input", "weights")
+ADAPTED_KEYS = ("faces", "source", "source_sha256", "keep")
 # arcface_torch's logging keys, which name accounts and projects.
 PRIVATE_KEYS = ("upstream",)
 
@@ -17,14 +19,15 @@ def origin(metadata: dict) -> dict:
 
     Paths are cut to their last part. Exporting the same run with the same code gives the same result, as no export time is kept.
     """
-    records, adapted = metadata["records"], metadata.get("adapted")
+    records = metadata["records"]
+    adapted = [{key: entry.get(key) for key in ADAPTED_KEYS} for entry in adaptations(metadata)]
     exporter = provenance()
     return {key: metadata.get(key) for key in COPIED_KEYS} | {
         "recipe": without_folders(metadata["recipe"]),
         "records": {"file": name_of(records["path"]), "sha256": records["sha256"], "faces": records["faces"]}
         | ({"skipped": records["skipped"]} if records.get("skipped") else {}),
         "teacher": teacher_chain(recorded_teacher(metadata)),
-        "adapted": adapted and {key: adapted.get(key) for key in ("faces", "source", "source_sha256", "keep")},
+        "adapted": adapted[-1] | ({"earlier": adapted[:-1]} if adapted[1:] else {}) if adapted else None,
         "exported": {"versions": exporter["versions"], "code": exporter["code"]},
     }
 

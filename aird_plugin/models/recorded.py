@@ -45,9 +45,19 @@ def half_centered(path: str | Path, network: Any) -> str:
     return f"{path} subtracts its training mean in its graph, and the teacher does not: LR-HR needs --training-centre"
 
 
+def adaptations(metadata: dict) -> list[dict]:
+    """The entries of the adaptations of a run, or of an exported file, one after the other."""
+    last = metadata.get("adapted")
+    if not isinstance(last, dict):
+        return []
+    earlier = last.get("earlier")
+    earlier = [entry for entry in earlier if isinstance(entry, dict)] if isinstance(earlier, list) else []
+    return [*earlier, {key: value for key, value in last.items() if key != "earlier"}]
+
+
 def adapted_to(path: str | Path, network: Any, pairs_file: str, pairs_sha256: str) -> str:
     """A warning where a model's BatchNorm was adapted to the very file it is evaluated on; else ""."""
-    adapted = recorded_metadata(path, network).get("adapted")
-    if not isinstance(adapted, dict) or not is_same(adapted.get("source_sha256"), pairs_sha256):
+    sources = [entry.get("source_sha256") for entry in adaptations(recorded_metadata(path, network))]
+    if not any(is_same(source, pairs_sha256) for source in sources):
         return ""
     return f"{path} was adapted to the images of {pairs_file} itself: its figures there are not those of unseen images"

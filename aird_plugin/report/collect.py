@@ -17,6 +17,7 @@ from aird_plugin.evaluation.verification import error_rates
 from aird_plugin.models.facebn import KEEP
 from aird_plugin.models.find import skipped_images
 from aird_plugin.models.load import load_teacher
+from aird_plugin.models.recorded import adapted_to
 from aird_plugin.report.batchnorm_shift import measure_batchnorm_shift
 from aird_plugin.report.data import (
     TEACHER_NAME,
@@ -73,6 +74,9 @@ def gather(folders: list[str], options: ReportOptions, command: str, device: str
     for pairs_file in options.pairs:
         evaluator = PairEvaluator(None, pairs_file, teacher, BATCH, device)
         notes += [f"{copies}." for copies in [evaluator.copies()] if copies]
+        place = (evaluator.pairs_file, evaluator.pairs_sha256)
+        students = [model for model in models if model.name != TEACHER_NAME]
+        notes += [f"{text}." for model in students if (text := adapted_to(model.path, model.network, *place))]
         file_results, embeddings = _evaluate(evaluator, models, sides, options)
         results += file_results
         focus = focus or _focus(evaluator, models, embeddings, sides[0], options)

@@ -140,6 +140,20 @@ def test_command_writes_a_run_that_evaluates_and_exports(run_folder, camera, pai
     assert f"adapted to {count} unlabelled " in (tmp_path / "model" / "MODEL_CARD.md").read_text()
 
 
+def test_an_earlier_adaptation_is_not_forgotten(run_folder, pairs_file, tiny_run, tmp_path, capsys):
+    """A run adapted to the test file and then to other images gave no warning, neither as a run nor exported."""
+    first, second, exported = tmp_path / "first", tmp_path / "second", tmp_path / "model"
+    assert main(["adapt", str(run_folder), pairs_file, "--out", str(first)]) == 0
+    assert main(["adapt", str(first), tiny_run["rec"], "--out", str(second)]) == 0
+    entry = json.loads((second / "recipe.json").read_text())["adapted"]
+    assert entry["source_sha256"] is None and entry["earlier"] == [json.loads((first / "recipe.json").read_text())["adapted"]]
+    assert main(["export", str(second), "--out", str(exported), "--count", "8"]) == 0
+    for model in (second, exported):
+        capsys.readouterr()
+        assert main(["evaluate", str(model), "--pairs", pairs_file, "--px", "16"]) == 0
+        assert "was adapted to the images of" in capsys.readouterr().err
+
+
 def test_a_bad_file_and_crops_that_are_not_square_do_not_stop_the_command(run_folder, noise_faces, tmp_path, capsys):
     camera = tmp_path / "camera"
     (camera / "@eaDir").mkdir(parents=True)

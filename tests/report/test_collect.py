@@ -17,6 +17,7 @@ from aird_plugin.report.data import ReportOptions
 from aird_plugin.report.embedding_map import identity_map, images_by_identity, nearest_is_same
 from aird_plugin.report.hard_pairs import best_threshold, blocks, hard_pairs
 from aird_plugin.report.sections.all_results import commands
+from aird_plugin.utils.files import file_sha256
 
 
 def collect(folders, **options):
@@ -120,6 +121,13 @@ def test_recorded_results_of_other_weights_are_noted(make_run, tmp_path):
     data = collect([folder])
     assert data.results == []
     assert data.notes == ["a: 1 row(s) of its evaluation.json are of other weights than its model.pt, and are left out."]
+
+
+def test_students_adapted_to_the_test_file_are_noted(make_run, pairs_file):
+    adapted = {"source_sha256": file_sha256(pairs_file)}
+    folders = make_run("a"), make_run("b", lr=1.0, metadata={"adapted": {"source_sha256": None, "earlier": [adapted]}})
+    notes = [note for note in collect(folders, pairs=(pairs_file,), px=(16,)).notes if "adapted" in note]
+    assert len(notes) == 1 and notes[0].startswith(f"{folders[1]} was adapted to the images of {pairs_file} itself")
 
 
 def test_hard_pairs_can_be_left_out(make_run, pairs_file):
