@@ -90,7 +90,8 @@ def _recorded(methods: list[Method]) -> Iterator[EvalResult]:
     for method in methods:
         for run in method.runs:
             for row in () if run.untrained else run.rows:
-                yield EvalResult(method.name, run.seed, run.folder, run.recipe.get("teacher"), row)
+                fed, join = run.recipe.get("teacher_input"), run.recipe.get("teacher_join", "mean")
+                yield EvalResult(method.name, run.seed, run.folder, run.recipe.get("teacher"), row, None, fed, join)
 
 
 def _evaluate(
@@ -120,7 +121,7 @@ def _eval_arguments(model: Model, protocol: str, options: ReportOptions) -> dict
 
 
 def _result(model: Model, row: dict, options: ReportOptions, scores: Scores | None = None) -> EvalResult:
-    return EvalResult(model.name, model.seed, model.path, options.teacher, row, scores)
+    return EvalResult(model.name, model.seed, model.path, options.teacher, row, scores, options.teacher_input)
 
 
 def _scores(e_2ND: np.ndarray, same_N: np.ndarray) -> Scores:

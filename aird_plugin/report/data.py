@@ -49,7 +49,10 @@ class Scores:
 
 @dataclass(frozen=True)
 class EvalResult:
-    """One row of `aird evaluate` with its method, model and teacher, and the scores where they were computed for this report."""
+    """One row of `aird evaluate` with its method, model and teacher, and the scores where they were computed for this report.
+
+    teacher_input, teacher_join: how the teacher is fed, and several are joined, as in the recipe.
+    """
 
     name: str
     seed: int | None
@@ -57,6 +60,8 @@ class EvalResult:
     teacher: str | None
     row: dict
     scores: Scores | None = None
+    teacher_input: dict | list | None = None
+    teacher_join: str = "mean"
 
     @property
     def plain(self) -> bool:

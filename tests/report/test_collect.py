@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from aird_plugin.__main__ import parse
+from aird_plugin.cli.input_arguments import parse_input
 from aird_plugin.data.lowres import to_input
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.models import build
 from aird_plugin.models.load import load_model
 from aird_plugin.report.batchnorm_shift import measure_batchnorm_shift
 from aird_plugin.report.collect import gather
-from aird_plugin.report.data import ReportOptions
+from aird_plugin.report.data import EvalResult, ReportOptions
 from aird_plugin.report.embedding_map import identity_map, images_by_identity, nearest_is_same
 from aird_plugin.report.hard_pairs import best_threshold, blocks, hard_pairs
 from aird_plugin.report.sections.all_results import commands
@@ -91,6 +92,34 @@ def test_no_pairs_uses_evaluation_json(make_run, tmp_path):
     data = collect([folder])
     assert [result.row for result in data.results] == [row] and data.focus is None
     assert commands(data.results)[0][1].endswith("--protocol lr-hr --high-side teacher --teacher t.onnx")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        ({"teacher": "t.onnx", "teacher_input": {"color": "bgr"}}, ["t.onnx", {"color": "bgr"}, "mean"]),
+        ({"teacher": ["t.onnx", "u.onnx"], "teacher_join": "concat"}, [("t.onnx", "u.onnx"), None, "concat"]),
+        (
+            {"teacher": ["t.onnx", "u.onnx"], "teacher_input": [None, {"std": 128}]},
+            [("t.onnx", "u.onnx"), ({}, {"std": 128}), "mean"],
+        ),
+    ],
+)
+def test_commands_state_how_the_teacher_is_fed_and_joined(make_run, tmp_path, recipe, words):
+    """Without it the command ran, and gave other figures."""
+    folder = make_run("a", **recipe)
+    row = {"pairs": "lfw.bin", "px": 16, "protocol": "lr-hr", "high_side": "teacher", "n_pairs": 9, "accuracy": 9, "ci95": [8, 9]}
+    (tmp_path / "a" / "evaluation.json").write_text(json.dumps([row]))
+    args = parse(shlex.split(commands(collect([folder]).results)[0][1])[1:])
+    texts = args.teacher_input if isinstance(args.teacher_input, tuple) else (args.teacher_input,)
+    fed = tuple(parse_input("--teacher-input", text) for text in texts)
+    assert [args.teacher, fed if len(fed) > 1 else fed[0], args.teacher_join] == words
+
+
+def test_command_of_the_teacher_itself_states_its_input():
+    row = {"pairs": "lfw.bin", "px": 16, "protocol": "lr-lr", "high_side": None}
+    [(_, command)] = commands([EvalResult("teacher", None, "t.onnx", "t.onnx", row, teacher_input={"color": "bgr"})])
+    assert parse_input("--input", parse(shlex.split(command)[1:]).input) == {"color": "bgr"}
 
 
 def test_recorded_results_on_different_images_are_noted(make_run, tmp_path):

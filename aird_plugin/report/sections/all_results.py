@@ -1,8 +1,10 @@
 """All results, and the commands that reproduce them."""
 
+import json
 import shlex
+from pathlib import Path
 
-from aird_plugin.report.data import EvalResult, ReportData
+from aird_plugin.report.data import TEACHER_NAME, EvalResult, ReportData
 from aird_plugin.report.html import Section, missing, paragraph, table
 
 TITLE = "All results"
@@ -60,13 +62,19 @@ def _command(sides: list[list[EvalResult]]) -> str:
     arguments += ["--protocol", *(row["protocol"] for row in rows), *_options(first.row)]
     high_side = next((str(row["high_side"]) for row in rows if row.get("high_side")), None)
     arguments += ["--high-side", high_side] if high_side else []
-    return shlex.join(arguments + (teacher_words(first.teacher) if high_side == "teacher" else []))
+    if first.name == TEACHER_NAME and first.teacher_input and Path(first.model_path).suffix == ".onnx":
+        arguments += ["--input", json.dumps(first.teacher_input)]
+    return shlex.join(arguments + (teacher_words(first) if high_side == "teacher" else []))
 
 
-def teacher_words(teacher) -> list[str]:
-    """The --teacher options of a path, or of each path of an ensemble."""
-    paths = teacher if isinstance(teacher, list | tuple) else [teacher or "TEACHER"]
-    return [word for path in paths for word in ("--teacher", str(path))]
+def teacher_words(result: EvalResult) -> list[str]:
+    """The --teacher options of a path, or of each path of an ensemble, and how they are fed and joined where it is not usual."""
+    several = isinstance(result.teacher, list | tuple)
+    words = [word for path in (result.teacher if several else [result.teacher or "TEACHER"]) for word in ("--teacher", str(path))]
+    inputs = result.teacher_input if isinstance(result.teacher_input, list | tuple) else [result.teacher_input]
+    if any(inputs):
+        words += [word for one in inputs for word in ("--teacher-input", json.dumps(one or {}))]
+    return words + (["--teacher-join", result.teacher_join] if several and result.teacher_join != "mean" else [])
 
 
 def _options(row: dict) -> list[str]:
