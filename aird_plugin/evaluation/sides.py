@@ -28,7 +28,8 @@ def check_eval_spec(student, teacher, spec: EvalSpec) -> str | None:
     """The role of the network that embeds the HR side, None in lr-lr. ValueError for a spec these networks do not support."""
     if spec.protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, got {spec.protocol!r}")
-    if spec.centre not in (False, True, TRAINING):
+    # 1 and NumPy's True are equal to True, but would not be taken for it.
+    if not (isinstance(spec.centre, bool) or spec.centre == TRAINING):
         raise ValueError(f"centre must be False, True or {TRAINING!r}, got {spec.centre!r}")
     if spec.high_side not in (None, *HIGH_SIDES):
         raise ValueError(f"high_side must be one of {', '.join(HIGH_SIDES)}, got {spec.high_side!r}")

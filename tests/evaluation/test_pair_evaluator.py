@@ -241,6 +241,13 @@ def test_order_and_batch_affect_facebn_only(pairs_file):
     assert len(aucs(facebn="stream")) > 2
 
 
+@pytest.mark.parametrize("centre", [1, 0, np.True_, "yes", None])
+def test_centre_is_a_bool_or_training(pairs_file, centre):
+    """1 and NumPy's True passed, and the embeddings were not centered."""
+    with pytest.raises(ValueError, match="centre must be False, True or 'training'"):
+        evaluate(Net(), pairs_file, 16, "lr-lr", centre=centre)
+
+
 def test_centre_subtracts_the_mean_of_each_side(pairs_file, images):
     lr, hr = embed(Net(), low_faces(images[0::2], 16)), embed(Net(), images[1::2])
     row = evaluate(Net(), pairs_file, 16, "lr-hr", centre=True)
