@@ -136,9 +136,9 @@ def check(args: argparse.Namespace) -> None:
 
 def gallery_rows(args: argparse.Namespace, student, teacher, specs: list, device) -> tuple[list[dict], list]:
     """A row for each identification set and spec, and what was taken from each folder and left out."""
-    from aird_plugin.evaluation.gallery_evaluator import GalleryEvaluator
+    from aird_plugin.evaluation.gallery_evaluator import NO_LENGTHS, GalleryEvaluator
     from aird_plugin.evaluation.identification_sets import read_bin, read_layout
-    from aird_plugin.models.recorded import adapted_to
+    from aird_plugin.models.recorded import adapted_to, recorded_metadata
     from aird_plugin.utils.files import file_sha256
 
     if args.layout == "bin":
@@ -146,6 +146,8 @@ def gallery_rows(args: argparse.Namespace, student, teacher, specs: list, device
         identification_sets = read_bin(args.data, args.distractors, args.merge, teacher, args.batch, device)
     else:
         identification_sets = read_layout(args.layout, args.data, args.distractors)
+    if args.pool == "quality" and recorded_metadata(args.model, student).get("training_centre"):
+        raise ValueError(f"{args.model} subtracts its training mean in its graph: {NO_LENGTHS}")
     rows = []
     [means] = load_means([args.model], [student], teacher, specs)
     for identification_set in identification_sets:

@@ -21,6 +21,11 @@ from aird_plugin.utils.vectors import normalise
 
 POOLING = ("none", "mean", "quality")
 IMAGES_AT_ONCE = 4096
+# A centered output is c(x) = f(x) / |f(x)| - mean: its length is the distance to the mean, whatever |f(x)| was.
+NO_LENGTHS = (
+    "pooling by quality weights a crop by the length of its embedding, which centering by the training mean replaces: pool by "
+    "'mean', or leave out the centering"
+)
 # In rows of results, where images were left out.
 UNREADABLE_KEY = "unreadable_images"
 
@@ -70,6 +75,8 @@ class GalleryEvaluator:
             raise ValueError("the test images' own mean is for pairs only; an identification is centered by centre='training'")
         if pooling not in POOLING:
             raise ValueError(f"pooling must be one of {', '.join(POOLING)}, got {pooling!r}")
+        if pooling == "quality" and spec.centre == TRAINING:
+            raise ValueError(NO_LENGTHS)
         downsampling = check_downsampling(spec.px, spec.degradation)
         centered = spec.centre == TRAINING
         probes_PD = self._sums("student", downsampling, "probes", spec.adaptation, centered)

@@ -21,7 +21,8 @@ from aird_plugin.evaluation.gallery_evaluator import GalleryEvaluator, image_sum
 from aird_plugin.evaluation.identification import identify
 from aird_plugin.evaluation.pooling import pool
 from aird_plugin.evaluation.sides import as_network_input, embed_adapted
-from aird_plugin.models import build
+from aird_plugin.models import build, recorded
+from aird_plugin.models.training_means import TrainingMeans
 from aird_plugin.utils.vectors import normalise
 
 NATIVE = "native16_0.05m"
@@ -288,6 +289,19 @@ def test_uccs_rows_hold_the_settings_that_change_them(model, tmp_path, monkeypat
     ]
     lines = capsys.readouterr().out.splitlines()[1:3]
     assert [line.split()[2:4] for line in lines] == [["bicubic", "stream+bn1d"], ["blur", "stream+bn1d"]]
+
+
+def test_quality_weights_of_centered_embeddings_are_refused(model, data, monkeypatch):
+    """They weighted a crop by its distance to the training mean: on LFW from 8 to 112 px about the inverse of its length."""
+    [identification_set] = read_folders(data)
+    means = TrainingMeans(np.full(8, 0.1, np.float32), None, None)
+    evaluator = GalleryEvaluator(native(), identification_set, data, "folders", means=means)
+    with pytest.raises(ValueError, match="pooling by quality weights .* centering by the training mean replaces"):
+        evaluator.evaluate(pooling="quality", centre="training")
+    assert evaluator.evaluate(pooling="mean", centre="training")["centre"] == "training"
+    monkeypatch.setattr(recorded, "recorded_metadata", lambda path, network: {"training_centre": True})
+    with pytest.raises(ValueError, match="subtracts its training mean in its graph: pooling by quality"):
+        command(model, data, "--layout", "folders", "--network", NATIVE, "--pool", "quality")
 
 
 def test_probes_copied_from_the_gallery_are_a_warning(model, data, tmp_path, capsys):
