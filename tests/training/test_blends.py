@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aird_plugin.config.recipe import from_flat
-from aird_plugin.data.bank import build
+from aird_plugin.data.bank import build, derived
 from aird_plugin.data.degradation import downsample
 from aird_plugin.data.records import decode_face
 from aird_plugin.diagnostics import leaks
@@ -103,3 +103,10 @@ def test_resumed_run_is_bit_identical(tiny_run, tmp_path):
     first.rename(tmp_path / "again" / "checkpoints" / first.name)
     again = train(from_flat(keys_of(tiny_run, tmp_path, num_epoch=2, output=str(tmp_path / "again"))))
     assert_same_weights(again, whole)
+
+
+def test_bank_without_labels_searches_no_neighbours(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.setattr(derived, "hard_lists", lambda *_: pytest.fail("searched for hard negatives"))
+    build_setup(from_flat(keys_of(tiny_run, tmp_path)))
+    folder = tmp_path / "bank" / "teacher-v2"
+    assert np.load(folder / "hard.npy").shape == np.load(folder / "same.npy").shape == (144, 0)

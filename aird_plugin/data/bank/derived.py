@@ -74,7 +74,10 @@ class CentersAndLists:
         return {"centres": centers_CD, "person": label_N.astype(np.int32)}
 
     def rows(self, folder: Path, rows: range) -> dict[str, np.ndarray]:
-        """Lists of these images, int32: same identity (R, S) and hard negatives (R, K), -1 filled."""
+        """Lists of these images, int32: same identity (R, S) and hard negatives (R, K), -1 filled; (R, 0) without labels."""
+        if not self.records.num_classes:
+            # Of N images, N x N x D multiply-adds for lists that no term without labels reads.
+            return {name: np.empty((len(rows), 0), np.int32) for name in ("same", "hard")}
         label_N = self.records.labels
         mean_ND = np.load(folder / "mean.npy", mmap_mode="c")
         by_label_N = np.load(folder / "by_label.npy", mmap_mode="r")

@@ -223,13 +223,9 @@ def test_a_flat_folder_is_a_training_set_without_labels(noise_faces, tmp_path):
     assert records.labels.tolist() == [-1] * 12 and records.num_classes == 0 and len(records) == 12
     assert np.array_equal(decode_face(records, 7), images[7])
     bank = open_teacher_cache(config(tmp_path), records, Teacher())
-    assert bank.centers_CD.shape == (0, 12) and (bank.same_NS == -1).all() and (bank.label_N == -1).all()
-    means_ND = bank.embeddings_NVD.astype(np.float32).mean(1)
-    means_ND /= np.linalg.norm(means_ND, axis=1, keepdims=True)
-    cosine_NN = means_ND @ means_ND.T - 2 * np.eye(12)
-    found = cosine_NN[np.arange(12)[:, None], bank.hard_NK]
-    assert (bank.hard_NK >= 0).all()
-    np.testing.assert_allclose(found, -np.sort(-cosine_NN, axis=1)[:, :5], atol=rounding(12))
+    assert bank.centers_CD.shape == (0, 12) and (bank.label_N == -1).all()
+    assert bank.same_NS.shape == bank.hard_NK.shape == (12, 0)
+    assert bank.embeddings_NVD.shape == (12, 2, 12)
 
 
 def test_images_beside_identities_are_rejected(noise_faces, tmp_path):
