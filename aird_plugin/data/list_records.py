@@ -1,57 +1,72 @@
-"""Training images from a list of paths and labels: im2rec's .lst, or CSV; the same interface as `FaceRecords`."""
+"""Training images from a list of paths and labels: .lst, or CSV; the same interface as `FaceRecords`."""
 
 import csv
 import hashlib
+import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from aird_plugin.data.image_file_records import ImageFiles
 from aird_plugin.data.image_files import Accounting
+from aird_plugin.data.text_tables import read_rows
 
 LIST_SUFFIXES = (".lst", ".csv", ".tsv")
 HEADERS = ("path", "image", "file", "filename")
+# Narrower than what Python reads as a number: `1_12` and `11_2` are two names. im2rec writes 3.000000.
+NUMBER, LABEL = re.compile(r"[-+]?[0-9]+(\.[0-9]*)?|nan", re.IGNORECASE), re.compile(r"[0-9]+(\.0*)?")
 
 
 class ListRecords(ImageFiles):
     """The images of a list, in its order.
 
-    .lst: index, label (of several the first), path, separated by tabs; .csv and .tsv: path and label, with or without a header.
-    Paths are relative to the list's folder, or absolute. labels: whole numbers as they stand, or else the sorted names numbered.
-    Raises ValueError naming the line that has no path and label, or an image that is not there.
+    .lst of im2rec: index, label (of several the first), path, separated by tabs; .lst of InsightFace: a flag, path, label, and
+    whatever follows; .csv and .tsv: path and label, with or without a header. Paths are relative to the list's folder, or
+    absolute. labels: whole numbers as they stand, or else the sorted names numbered.
+    Raises ValueError naming the line that has no path and label, a negative or broken number among numbers, an image that is not
+    there, or one that another line gives to another identity.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        with open(path, newline="", encoding="utf-8") as lines:
-            rows = [
-                (n, row) for n, row in enumerate(csv.reader(lines, delimiter="," if path.suffix == ".csv" else "\t"), 1) if row
-            ]
-        if rows and path.suffix != ".lst" and rows[0][1][0].strip().lower() in HEADERS:
+        comma, as_it_stands = path.suffix == ".csv", path.suffix == ".lst"
+        rows = read_rows(path, "," if comma else "\t", csv.QUOTE_NONE if as_it_stands else csv.QUOTE_MINIMAL)
+        if rows and not as_it_stands and rows[0][1][0].strip().lower() in HEADERS:
             del rows[0]
         self.files: list[Path] = []
         names: list[str] = []
+        first: dict[Path, tuple[str, int]] = {}
         for number, row in rows:
-            fields = [field.strip() for field in row]
-            if path.suffix == ".lst":
-                fields = [fields[-1], fields[1]] if len(fields) > 2 else []
-            if len(fields) < 2 or not all(fields[:2]):
-                raise ValueError(f"{path} line {number}: found {row}; a line is {self.line_of(path)}")
-            image = path.parent / fields[0]
+            place, name = self._path_and_label(number, row)
+            image = path.parent / place
             if not image.is_file():
                 raise ValueError(
                     f"{path} line {number}: no image at {image}; paths are relative to the list's folder, or absolute"
                 )
+            other, line = first.setdefault(image, (name, number))
+            if other != name:
+                raise ValueError(f"{path} line {number}: {image} is of {name}, and of {other} in line {line}; leave one of them")
             self.files.append(image)
-            names.append(fields[1])
+            names.append(name)
         if not names:
             raise ValueError(f"{path} lists no image; a line is {self.line_of(path)}")
-        numbers = whole_numbers(names)
+        numbers = whole_numbers(names, lambda place: f"{path} line {rows[place][0]}")
         self.names = [] if numbers else sorted(set(names))
         places = {name: place for place, name in enumerate(self.names)}
         self.labels = np.array(numbers or [places[name] for name in names])
         self.num_classes = int(self.labels.max()) + 1
         self.left_out = Accounting(path, len(self))
+
+    def _path_and_label(self, number: int, row: list[str]) -> tuple[str, str]:
+        """The path and the label of a line. ValueError where it has not both."""
+        fields = [field.strip() for field in row]
+        if self.path.suffix == ".lst":
+            is_im2rec = len(fields) > 2 and bool(NUMBER.fullmatch(fields[1]))
+            fields = [fields[-1], fields[1]] if is_im2rec else fields[1:3]
+        if len(fields) < 2 or not all(fields[:2]):
+            raise ValueError(f"{self.path} line {number}: found {row}; a line is {self.line_of(self.path)}")
+        return fields[0], fields[1]
 
     @staticmethod
     def line_of(path: Path) -> str:
@@ -66,11 +81,14 @@ class ListRecords(ImageFiles):
         return digest.hexdigest()
 
 
-def whole_numbers(names: list[str]) -> list[int] | None:
-    """The names as numbers of 0 or more (im2rec writes 3.000000); None where one is another text."""
-    try:
-        numbers = [float(name) for name in names]
-    except ValueError:
+def whole_numbers(names: list[str], where: Callable[[int], str]) -> list[int] | None:
+    """The names as labels; None where one is another text. ValueError, which begins with `where(place)`, for other numbers."""
+    if not all(NUMBER.fullmatch(name) for name in names):
         return None
-    whole = all(0 <= number < 1 << 31 and number == int(number) for number in numbers)
-    return [int(number) for number in numbers] if whole else None
+    for place, name in enumerate(names):
+        if not LABEL.fullmatch(name) or int(name.partition(".")[0]) >= 1 << 31:
+            raise ValueError(
+                f"{where(place)}: label {name} is no whole number from 0 to 2**31 - 1, as the others are; leave out images "
+                "without identity"
+            )
+    return [int(name.partition(".")[0]) for name in names]

@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -64,3 +66,58 @@ def test_a_bad_line_is_named(name, line, message, photos, tmp_path):
     (tmp_path / name).write_text("")
     with pytest.raises(ValueError, match=f"{name} lists no image"):
         open_records(str(tmp_path / name))
+
+
+@pytest.mark.parametrize("header", ["", "path,label\r\n"])
+def test_a_byte_order_mark_is_no_part_of_the_first_field(header, photos, tmp_path):
+    (tmp_path / "faces.csv").write_text(f"\ufeff{header}all/0.jpg,ann\r\nall/1.jpg,bob\r\n", encoding="utf-8")
+    assert open_records(str(tmp_path / "faces.csv")).labels.tolist() == [0, 1]
+
+
+def test_names_that_are_not_utf8_are_bytes_of_file_names(photos, tmp_path):
+    try:
+        (tmp_path / os.fsdecode(b"J\xe9.jpg")).write_bytes(photos[0])
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names only")
+    (tmp_path / "faces.csv").write_bytes(b"J\xe9.jpg,Ren\xe9\nall/1.jpg,ann\n")
+    records = open_records(str(tmp_path / "faces.csv"))
+    assert records.labels.tolist() == [0, 1] and records.payload(0) == photos[0]
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "faces.csv").write_bytes(b"x" * 200_000)
+    with pytest.raises(ValueError, match=r"faces.csv line 1: field larger than .*; a list is a text file"):
+        open_records(str(tmp_path / "faces.csv"))
+
+
+@pytest.mark.parametrize("names", [["1_12", "11_2", "3"], ["1e1", "10", "3"], ["１", "1", "3"]])
+def test_names_that_only_python_reads_as_numbers_stay_apart(names, photos, tmp_path):
+    (tmp_path / "faces.csv").write_text("".join(f"all/{n}.jpg,{name}\n" for n, name in enumerate(names)), encoding="utf-8")
+    records = open_records(str(tmp_path / "faces.csv"))
+    assert sorted(records.labels.tolist()) == [0, 1, 2] and records.num_classes == 3
+
+
+@pytest.mark.parametrize("label", ["-1", "1.5", "nan", "2147483648"])
+def test_a_number_that_is_no_label_is_refused_among_numbers(label, photos, tmp_path):
+    (tmp_path / "faces.csv").write_text(f"all/0.jpg,0\nall/1.jpg,{label}\nall/2.jpg,10\n")
+    with pytest.raises(ValueError, match=rf"faces.csv line 2: label {label} is no whole number from 0 to 2\*\*31 - 1"):
+        open_records(str(tmp_path / "faces.csv"))
+    (tmp_path / "faces.csv").write_text(f"all/0.jpg,ann\nall/1.jpg,{label}\n")
+    assert open_records(str(tmp_path / "faces.csv")).num_classes == 2
+
+
+def test_an_image_of_two_identities_is_refused(photos, tmp_path):
+    (tmp_path / "faces.csv").write_text("all/0.jpg,ann\nall/1.jpg,bob\nall/0.jpg,ann\n./all/0.jpg,bob\n")
+    with pytest.raises(ValueError, match=r"faces.csv line 4: .*all/0.jpg is of bob, and of ann in line 1"):
+        open_records(str(tmp_path / "faces.csv"))
+
+
+def test_insightfaces_own_list_and_names_with_quotes(photos, tmp_path):
+    (tmp_path / '"a".jpg').write_bytes(photos[5])
+    box = "\t".join(["1", "2", "3", "4"])
+    (tmp_path / "faces.lst").write_text(f'1\tall/0.jpg\t0\n1\tall/1.jpg\t1\t{box}\n1\t"a".jpg\t0\n')
+    records = open_records(str(tmp_path / "faces.lst"))
+    assert records.labels.tolist() == [0, 1, 0]
+    assert [records.payload(row) for row in range(3)] == [photos[0], photos[1], photos[5]]
+    (tmp_path / "faces.lst").write_text('0\t1\t"a".jpg\n')
+    assert open_records(str(tmp_path / "faces.lst")).payload(0) == photos[5]
