@@ -3,7 +3,6 @@
 The interface is that of `FaceRecords`. N = images, S = sources.
 """
 
-import csv
 import hashlib
 import re
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from aird_plugin.data.constants import NO_IDENTITY
 from aird_plugin.data.image_files import Accounting
 from aird_plugin.data.images import FILE_FORMATS, FORMATS
 from aird_plugin.data.recordio.face_records import FaceRecords
+from aird_plugin.data.text_tables import read_rows
 
 SHARD = re.compile(r"train_(\d+)\.rec")
 
@@ -92,26 +92,43 @@ def read_identity_map(path: str, sources: Sequence[Any]) -> np.ndarray:
 
     Each line is `source,label,identity`: the place of the source in `rec`, from 0; its label, or in a folder of images the name
     of the subfolder; and any text. Labels with the same text are one identity; those not listed stay as they are. Raises
-    ValueError naming the line that fits no source or label.
+    ValueError naming the line that fits no source or label, or gives a label another identity than a line before.
     """
     named: dict[tuple[int, int], str] = {}
-    with open(path, newline="", encoding="utf-8") as file:
-        for number, row in enumerate(csv.reader(file), 1):
-            if not row or row[0].startswith("#"):
-                continue
-            try:
-                place, label, identity = (part.strip() for part in row)
-                source = sources[index_of(place, len(sources))]
-                names = getattr(source, "names", [])
-                named[int(place), names.index(label) if label in names else index_of(label, source.num_classes)] = identity
-            except ValueError as error:
-                raise ValueError(
-                    f"{path} line {number}: found {row}; a line is source,label,identity, with a source from 0 to "
-                    f"{len(sources) - 1} and one of its labels, or names of subfolders"
-                ) from error
+    line_of: dict[tuple[int, int], int] = {}
+    for number, row in read_rows(path):
+        if row[0].startswith("#"):
+            continue
+        try:
+            place, label, identity = (part.strip() for part in row)
+            key = (index_of(place, len(sources)), label_of(label, sources[int(place)]))
+        except ValueError as error:
+            raise ValueError(
+                f"{path} line {number}: found {row}; a line is source,label,identity, with a source from 0 to "
+                f"{len(sources) - 1} and one of its labels, or names of subfolders"
+            ) from error
+        if named.setdefault(key, identity) != identity:
+            raise ValueError(
+                f"{path} line {number}: label {label} of source {place} is {identity}, and {named[key]} in line {line_of[key]}; "
+                "give all labels of an identity one text"
+            )
+        line_of.setdefault(key, number)
     numbers: dict[Any, int] = {}
     both = ((place, label) for place, source in enumerate(sources) for label in range(source.num_classes))
     return np.array([numbers.setdefault(named.get(key, key), len(numbers)) for key in both])
+
+
+def label_of(text: str, source: Any) -> int:
+    """The label that a subfolder's name or a number stands for. Raises ValueError for other text.
+
+    Where subfolders are named by numbers, only names count: 45 would be the 46th of them, and not 0000045.
+    """
+    names = getattr(source, "names", [])
+    if text in names:
+        return names.index(text)
+    if any(name.isdecimal() for name in names):
+        raise ValueError(text)
+    return index_of(text, source.num_classes)
 
 
 def index_of(text: str, count: int) -> int:

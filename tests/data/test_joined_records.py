@@ -98,6 +98,27 @@ def test_a_line_that_fits_nothing_is_named(line, sets, tmp_path):
         open_records(sets[0], str(joins))
 
 
+def test_a_list_of_excel_and_an_identity_joined_twice(sets, tmp_path):
+    joins = tmp_path / "joins.csv"
+    joins.write_text("0,0,ann\n1,person_4,ann\n", encoding="utf-8-sig")
+    assert open_records(sets[0], str(joins)).num_classes == 7
+    joins.write_text("0,0,ann\n1,person_4,ann\n0,0,ann\n1,person_4,bob\n2,0,bob\n")
+    with pytest.raises(ValueError, match=r"joins.csv line 4: label person_4 of source 1 is bob, and ann in line 2; .* one text"):
+        open_records(sets[0], str(joins))
+
+
+def test_a_number_that_is_no_subfolder_among_numbered_ones_is_no_place(sets, tmp_path):
+    for name in ("0000007", "0000045"):
+        (tmp_path / "casia" / name).mkdir(parents=True)
+        (tmp_path / "casia" / name / "1.jpg").write_bytes(sets[1][0])
+    joins = tmp_path / "joins.csv"
+    joins.write_text("0,1,ann\n")
+    with pytest.raises(ValueError, match=r"joins.csv line 1: found .*names of subfolders"):
+        open_records((str(tmp_path / "casia"),), str(joins))
+    joins.write_text("0,0000007,ann\n0,0000045,ann\n")
+    assert open_records((str(tmp_path / "casia"),), str(joins)).num_classes == 1
+
+
 def test_what_cannot_be_joined_is_refused(sets, tmp_path):
     (tmp_path / "loose").mkdir()
     (tmp_path / "loose" / "a.jpg").write_bytes(sets[1][0])
