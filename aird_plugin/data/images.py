@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from aird_plugin.data.constants import FACE_SIDE
 
@@ -18,6 +18,16 @@ MAX_PIXELS = 1 << 26
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
 # TIFF's tag of the bits of each channel.
 TIFF_BITS = 258
+# EXIF orientation -> what undoes it.
+TRANSPOSES = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # Each scan of a progressive JPEG covers all pixels again and may take only a hundred bytes. A regular file has about ten scans.
 SCAN, MAX_SCANNED_PIXELS = b"\xff\xda", 1 << 30
 # For these simplejpeg returns the same pixels as Pillow in half the time; it rounds CMYK differently.
@@ -44,7 +54,7 @@ def decode(payload: bytes, where: str, upright: bool = False, formats: tuple[str
                 )
             if unknown_range(image):
                 raise ValueError(f"{image.format} with pixels that are no 8 or 16 bit numbers; convert it to 8 bits")
-            return np.array(to_rgb(ImageOps.exif_transpose(image) if upright else image))
+            return np.array(to_rgb(turned_upright(image) if upright else image))
     # Pillow's decoders raise many error types on damaged bytes, without a common base class.
     except Exception as error:
         reason = f"not {', '.join(formats)}{unread_format(payload)}" if isinstance(error, UnidentifiedImageError) else error
@@ -81,6 +91,13 @@ def unknown_range(image: Image.Image) -> bool:
 def scanned(jpeg: bytes, size: tuple[int, int]) -> int:
     """Number of pixels over all scans."""
     return size[0] * size[1] * jpeg.count(SCAN)
+
+
+def turned_upright(image: Image.Image) -> Image.Image:
+    """The image without its EXIF orientation. Pillow's `exif_transpose` also writes the EXIF anew, and fails for damaged entries."""
+    image.load()  # a PNG may have its EXIF behind the pixels
+    transpose = TRANSPOSES.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if transpose is None else image.transpose(transpose)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -108,6 +108,18 @@ def test_exif_orientation_is_applied_only_on_request(orientation, noise_faces):
     assert np.array_equal(decode(content, "here", upright=True), np.asarray(wanted))
 
 
+def test_a_damaged_exif_entry_costs_no_photo(noise_faces):
+    """Of a turned photo: Pillow's own `exif_transpose` writes all entries again, and raises for one of a wrong type."""
+    exif = Image.Exif()
+    exif[0x112], exif[0x11A] = 6, 72.0
+    content = bytearray(saved(Image.fromarray(noise_faces(1)[0][:80]), "JPEG", exif=exif))
+    # The resolution's type: text (2) in place of a rational number (5).
+    at = content.index(b"\x01\x1a\x00\x05")
+    content[at : at + 4] = b"\x01\x1a\x00\x02"
+    upright_HWC = decode(bytes(content), "here", upright=True)
+    assert np.array_equal(upright_HWC, np.rot90(decode(bytes(content), "here"), -1))
+
+
 def test_decode_matches_mxnet(source, tmp_path):
     interpreter = mxnet_python()
     files = zoo(source)
