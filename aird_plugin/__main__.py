@@ -3,7 +3,6 @@
 import argparse
 import faulthandler
 import importlib
-import io
 import os
 import sys
 
@@ -59,6 +58,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Exit code: 0 done, 1 bad input (one line `error: ...`; a traceback only with AIRD_DEBUG=1), 130 after Ctrl-C."""
     from aird_plugin.utils.memory import keep_freed_memory
+    from aird_plugin.utils.terminal import print_any_name
     from aird_plugin.utils.threads import bound_spinning
 
     bound_spinning()
@@ -67,9 +67,7 @@ def main(argv: list[str] | None = None) -> int:
     # A mapped file that was cut short, or lies on a drive that went away, ends the process: print where.
     if sys.__stderr__ is not None:
         faulthandler.enable(sys.__stderr__)
-    # As stderr does: a name that the terminal cannot show must not end a command after its work.
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    print_any_name()
     try:
         return args.handler(args)
     except KeyboardInterrupt:

@@ -32,6 +32,7 @@ from aird_plugin.data.records import open_records
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.progress import progress
+from aird_plugin.utils.terminal import print_any_name
 from tools.lib.packing_filters import Dropped, drop_duplicates, drop_listed, drop_small, drop_unlike
 
 
@@ -39,6 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run with the arguments of the command line. Returns the exit status."""
     parser = argument_parser()
     args = expand_arguments(parser.parse_intermixed_args(argv))
+    print_any_name()
     if [args.synthetic, args.folder is not None, args.merge is not None].count(True) != 1:
         parser.error("give FOLDER OUT, or OUT --merge SET SET ..., or --synthetic OUT")
     names, found = [], Accounting(Path(args.folder or "."))
@@ -49,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
             items = synthetic_items(args, names) if args.synthetic else folder_items(args, names, found)
         side = 112 if args.synthetic else args.size
         images, identities = write_face_records(args.out, items, (side, side))
-        write_atomically(Path(args.out) / "labels.txt", "".join(f"{name}\n" for name in names).encode())
+        write_atomically(Path(args.out) / "labels.txt", label_lines(names))
     except (ValueError, OSError) as error:
         if os.environ.get("AIRD_DEBUG") == "1":
             raise
@@ -61,6 +63,12 @@ def main(argv: list[str] | None = None) -> int:
     found.taken = images
     print_left_out(found)
     return 0
+
+
+def label_lines(names: list[str]) -> bytes:
+    """A line for each name, in label order: line breaks within a name are written as \\n and \\r, other bytes unchanged."""
+    lines = (name.replace("\n", "\\n").replace("\r", "\\r") for name in names)
+    return "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape")
 
 
 def argument_parser() -> argparse.ArgumentParser:

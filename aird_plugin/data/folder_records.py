@@ -44,6 +44,6 @@ class FolderRecords(ImageFiles):
         """SHA-256 over the names and contents of all files."""
         digest = hashlib.sha256()
         for file in self.files:
-            digest.update(str(file.relative_to(self.path)).encode() + b"\0")
+            digest.update(str(file.relative_to(self.path)).encode("utf-8", "surrogateescape") + b"\0")
             digest.update(hashlib.sha256(file.read_bytes()).digest())
         return digest.hexdigest()

@@ -1,6 +1,7 @@
 """Folders and synthetic identities -> record files."""
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -136,3 +137,39 @@ def test_what_is_left_out_is_counted_and_named_in_the_last_line(make_rec, folder
 def test_a_clean_folder_ends_as_before(make_rec, folder, tmp_path, capsys):
     assert make_rec([str(folder), str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("for a recipe: rec=")
+
+
+@pytest.fixture
+def odd_names(folder):
+    """A line break in the name of one identity, and a byte that is not UTF-8 in that of another."""
+    (folder / "bert").rename(folder / "be\nrt")
+    try:
+        (folder / "cleo").rename(folder / os.fsdecode(b"cl\xe9o"))
+    except OSError:
+        pytest.skip("the file system takes UTF-8 names only")
+    return folder
+
+
+def test_a_line_of_the_labels_is_an_identity_whatever_its_name(odd_names, tmp_path):
+    out = tmp_path / "out"
+    (odd_names / os.fsdecode(b"cl\xe9o") / "broken.jpg").write_bytes(b"broken")
+    done = subprocess.run(
+        [sys.executable, SCRIPT, odd_names, out, "--skip-bad"],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"1 files skipped" in done.stdout
+    assert (out / "labels.txt").read_bytes() == b"anna\nbe\\nrt\ncl\xe9o\n"
+    assert FaceRecords(out / "train.rec").labels.tolist() == [0, 0, 1, 2]
+
+
+def test_names_of_left_out_images_are_read_back_as_they_were_written(make_rec, odd_names, tmp_path):
+    for name in (b"cl\xe9o/y.webp", b"cl\xe9o/z\r.webp"):
+        (odd_names / os.fsdecode(name)).write_bytes((odd_names / os.fsdecode(b"cl\xe9o/x.webp")).read_bytes())
+    account = tmp_path / "account.csv"
+    words = ["--merge", str(odd_names), "--least-images", "1"]
+    assert make_rec([str(tmp_path / "a"), *words, "--drop-duplicates", "--account", str(account)]) == 0
+    assert make_rec([str(tmp_path / "b"), *words, "--drop", str(account)]) == 0
+    rec = [(tmp_path / name / "train.rec").read_bytes() for name in "ab"]
+    assert rec[0] == rec[1] and len(FaceRecords(tmp_path / "a" / "train.rec")) == 4

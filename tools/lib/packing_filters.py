@@ -3,9 +3,7 @@
 N = images, D = embedding width, C = identities.
 """
 
-import csv
 import hashlib
-import io
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ import numpy as np
 
 from aird_plugin.data.images import FORMATS, decode
 from aird_plugin.data.records import Records, where
+from aird_plugin.data.text_tables import encoded_rows, read_rows
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.progress import progress
 
@@ -41,11 +40,8 @@ class Dropped:
 
     def write(self, file: str) -> None:
         """A CSV file: image, label, reason, detail."""
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["image", "label", "reason", "detail"])
-        table.writerows([self.name(row), int(self.records.labels[row]), *self.why[row]] for row in sorted(self.why))
-        write_atomically(Path(file), text.getvalue().encode())
+        rows = ([self.name(row), int(self.records.labels[row]), *self.why[row]] for row in sorted(self.why))
+        write_atomically(Path(file), encoded_rows([["image", "label", "reason", "detail"], *rows]))
 
 
 def drop_listed(dropped: Dropped, file: str) -> None:
@@ -54,8 +50,7 @@ def drop_listed(dropped: Dropped, file: str) -> None:
     Raises ValueError for a line that names no image.
     """
     rows = {dropped.name(row): row for row in range(len(dropped.records))}
-    with open(file, newline="", encoding="utf-8") as lines:
-        named = [row[0] for row in csv.reader(lines) if row and row[0] not in ("", "image")]
+    named = [row[0] for _, row in read_rows(file) if row[0] not in ("", "image")]
     unknown = [name for name in named if name not in rows]
     if unknown:
         example = next(iter(rows))
