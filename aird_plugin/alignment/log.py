@@ -4,7 +4,6 @@ OUT/align.json holds the settings, so that one folder never mixes crops of diffe
 """
 
 import csv
-import io
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 from aird_plugin.data.constants import FACE_SIDE
+from aird_plugin.data.text_tables import encoded_rows
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.folder_settings import keep_settings
 
@@ -106,10 +106,7 @@ def _rows_in(file: Path) -> Iterator[Row]:
 
 def _encoded(rows: list[Row]) -> bytes:
     """The rows as CSV."""
-    text = io.StringIO(newline="")
-    csv.writer(text, lineterminator="\n").writerows([*row[:7], *row.points, row.note] for row in rows)
-    # File names are bytes; bytes that are not UTF-8 are written unchanged.
-    return text.getvalue().encode("utf-8", "surrogateescape")
+    return encoded_rows([*row[:7], *row.points, row.note] for row in rows)
 
 
 def summary(log: AlignmentLog) -> str:

@@ -281,7 +281,7 @@ def test_unusual_names_and_sizes_are_accepted(detectors, photo_of, tmp_path):
     """Names that are not UTF-8, or have commas, quotes and line breaks; a photo one pixel high; a single pixel."""
     folder = tmp_path / "odd"
     photo_HWC = photo_of(("large", 320, 160))
-    names = ['a,"b".png', "c\nd.png", os.fsdecode(b"e\xff.png"), "folder/f.PNG"]
+    names = ['a,"b".png', "c\nd.png", "g\rh.png", os.fsdecode(b"e\xff.png"), "folder/f.PNG"]
     for name in names:
         save(folder / name, photo_HWC, format="PNG")
     save(folder / "thread.png", np.zeros((1, 3000, 3), np.uint8))
@@ -290,7 +290,7 @@ def test_unusual_names_and_sizes_are_accepted(detectors, photo_of, tmp_path):
     words = [folder, "--out", tmp_path / "out", "--detector", detectors / "det_markers.onnx"]
     for _ in range(2):
         assert align(*words) == 0
-        assert len(crops(tmp_path / "out")) == 4
+        assert len(crops(tmp_path / "out")) == 5
         assert {row["source"]: row["status"] for row in table(tmp_path / "out")} == {
             **dict.fromkeys(names, "cropped"),
             "thread.png": "no face",
