@@ -4,6 +4,7 @@ F = faces of a photo.
 """
 
 import csv
+import io
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -46,15 +47,18 @@ class Landmarks:
 def _rows(file: Path) -> list[tuple[int, list[str]]]:
     """(line number, words) of every line with a face: without empty lines, a CSV's header, CelebA's count and header."""
     try:
-        lines = file.read_text("utf-8-sig").splitlines()
+        text = file.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"{file} is not UTF-8 text: {error}") from error
+    lines = text.splitlines()
     if lines and lines[0].strip().isdecimal():
         rows = [(number, line.split()) for number, line in enumerate(lines[2:], 3) if line.strip()]
         if len(rows) != int(lines[0]):
             raise ValueError(f"{file} announces {lines[0].strip()} faces in its first line, but has {len(rows)}: it is truncated")
         return rows
-    rows = [(number, [word.strip() for word in words]) for number, words in enumerate(csv.reader(lines), 1) if words]
+    # Of the text and not of its lines, since a quoted name may contain a line break.
+    reader = csv.reader(io.StringIO(text, newline=""))
+    rows = [(number, [word.strip() for word in words]) for number, words in enumerate(reader, 1) if words]
     has_header = rows and rows[0][1][0].lower() in ("path", "name", "image_id", "file", "filename")
     return rows[1:] if has_header else rows
 

@@ -94,7 +94,7 @@ def scanned(jpeg: bytes, size: tuple[int, int]) -> int:
 
 
 def turned_upright(image: Image.Image) -> Image.Image:
-    """The image without its EXIF orientation. Pillow's `exif_transpose` also writes the EXIF anew, and fails for damaged entries."""
+    """Undo the EXIF orientation. Pillow's `exif_transpose` also writes the EXIF anew, and fails for a damaged entry."""
     image.load()  # a PNG may have its EXIF behind the pixels
     transpose = TRANSPOSES.get(image.getexif().get(ExifTags.Base.Orientation, 1))
     return image if transpose is None else image.transpose(transpose)

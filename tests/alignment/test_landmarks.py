@@ -35,6 +35,12 @@ def test_both_layouts_with_and_without_header(text, tmp_path):
     assert len(landmarks.find("ann/b.jpg", None).points_F52) == 0
 
 
+@pytest.mark.parametrize("name", ["a\nb.jpg", "a\rb.jpg", "a\u2028b.jpg", "a\x0cb.jpg"])
+def test_a_quoted_name_may_have_a_line_break(name, tmp_path):
+    landmarks = read(tmp_path, f'path,{POINTS}\n"{name}",{POINTS}\n{ROW}\n')
+    assert [len(landmarks.find(photo, None).points_F52) for photo in (name, "ann/a.jpg")] == [1, 1]
+
+
 def test_photo_listed_twice_has_two_faces(tmp_path):
     detections = read(tmp_path, f"{ROW}\n{ROW.replace('38.2946', '37')}").find("ann/a.jpg", None)
     assert detections.points_F52.shape == (2, 5, 2) and detections.points_F52[:, 0, 0].tolist() == [38.2946, 37]
