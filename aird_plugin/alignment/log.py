@@ -14,6 +14,7 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.text_tables import encoded_rows
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.folder_settings import keep_settings
+from aird_plugin.utils.writer_lock import WriterLock
 
 TABLE, SETTINGS = "align.csv", "align.json"
 NEWER = {"--pick": "prominent"}
@@ -39,7 +40,7 @@ class Row(NamedTuple):
 class AlignmentLog:
     """The table of a folder of crops, as a context manager. done: processed photos; unreadable ones are tried again.
 
-    Raises ValueError for a folder that holds something else, or crops made with other settings.
+    Raises ValueError for a folder that holds something else, or crops made with other settings, or that another process writes.
     """
 
     def __init__(self, folder: Path, settings: dict):
@@ -48,6 +49,7 @@ class AlignmentLog:
         self.px = array("d")
         self.photos: dict[str, bool] = {}
         keep_settings(folder, SETTINGS, settings, NEWER)
+        self._lock = WriterLock(folder / TABLE)
         write_atomically(folder / TABLE, self._rewrite)
 
     @property
@@ -68,6 +70,7 @@ class AlignmentLog:
 
     def __exit__(self, *failure) -> None:
         self.file.close()
+        self._lock.release()
 
     def write(self, rows: list[Row]) -> None:
         """Append all rows of one photo, after its crops are written."""

@@ -338,6 +338,19 @@ def test_picked_face_and_folders_of_before(album, detectors, tmp_path, capsys):
     assert "has other settings: --pick was 'prominent', is 'central'" in capsys.readouterr().err
 
 
+def test_two_commands_do_not_write_one_folder(album, photo_of, tmp_path, capsys):
+    """The second would write align.csv anew, and the first go on in the file of before, which no folder holds."""
+    points = points_file(tmp_path, ("ann/one.png", template() + (336, 176)))
+    words = [album, "--out", tmp_path / "out", "--points", points]
+    assert align(*words) == 0
+    with AlignmentLog(tmp_path / "out", json.loads((tmp_path / "out" / "align.json").read_text())):
+        capsys.readouterr()
+        assert align(*words) == 1
+        assert "another process writes" in capsys.readouterr().err
+    assert align(*words) == 0
+    assert not list((tmp_path / "out").glob("*.lock"))
+
+
 def test_table_of_many_photos_is_read_in_little_memory(tmp_path):
     """Row by row: of a photo only its name and a flag stay."""
     with AlignmentLog(tmp_path / "out", {}) as log:

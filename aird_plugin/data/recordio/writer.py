@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from aird_plugin.data.recordio.format import frame, pack
+from aird_plugin.utils.writer_lock import WriterLock
 
 
 class PartFile:
@@ -55,11 +56,13 @@ class RecordWriter:
     """Write a `.rec` and its `.idx` as MXNet does: `with RecordWriter(path) as writer: writer.write(...)`.
 
     Both files get their names only when the block ends without an error: an error leaves nothing, a kill leaves only `*.part`
-    files, and previous files stay untouched. An OSError (a full disk) names the file.
+    files and the lock, and previous files stay untouched. An OSError (a full disk) names the file. Raises ValueError where another
+    process writes the same file.
     """
 
     def __init__(self, rec_path: str | Path):
         self.path = Path(rec_path)
+        self._lock = WriterLock(self.path)
         self._rec = PartFile(self.path)
         self._idx = PartFile(self.path.with_suffix(".idx"))
         self._offset, self._open = 0, True
@@ -103,12 +106,14 @@ class RecordWriter:
             self.discard()
             raise
         self._open = False
+        self._lock.release()
 
     def discard(self) -> None:
         """Remove everything written so far."""
         self._open = False
         self._rec.discard()
         self._idx.discard()
+        self._lock.release()
 
     def __enter__(self):
         return self

@@ -338,11 +338,24 @@ def run_script(script, *arguments):
     )
 
 
-def test_a_killed_write_leaves_only_part_files(tmp_path):
+def test_a_killed_write_leaves_only_part_files_and_the_lock(tmp_path):
     path = tmp_path / "a.rec"
     assert run_script(KILLED, path).returncode == 9
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.idx.part", "a.rec.part"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.idx.part", "a.rec.lock", "a.rec.part"]
     write(path, some_records(2))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.idx", "a.rec"]
+
+
+def test_two_writers_of_one_file_do_not_mix(tmp_path):
+    path = tmp_path / "a.rec"
+    first = RecordWriter(path)
+    first.write(0, 0, b"first")
+    with pytest.raises(ValueError, match=r"another process writes .*a.rec"):
+        RecordWriter(path)
+    first.write(1, 0, b"first")
+    first.close()
+    write(path, [*some_records(1)])
+    assert len(RecordReader(path)) == 1
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.idx", "a.rec"]
 
 
