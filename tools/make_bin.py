@@ -41,6 +41,7 @@ from aird_plugin.data.identification import ImageFile, read_square
 from aird_plugin.data.images import face_file
 from aird_plugin.data.matlab_lists import survface_pairs
 from aird_plugin.data.pairs import write_pairs
+from aird_plugin.utils.files import check_writable
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.progress import progress
 from aird_plugin.utils.warning import warn
@@ -61,6 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         others = "--survface DIR OUT.bin, or --synthetic OUT.bin, or --holdout REC OUT.bin --rest DIR"
         parser.error(f"give PAIRS.txt OUT.bin --root DIR, or {others}")
     try:
+        check_writable(Path(args.out))
         if args.synthetic:
             images, same = synthetic_images(args)
         elif args.holdout:
@@ -107,8 +109,11 @@ def argument_parser() -> argparse.ArgumentParser:
 
 
 def listed_images(source: Path, root: Path, resize: bool) -> tuple[list[bytes], list[bool]]:
-    """Images and genuine flags of a list. 112 px JPEG and PNG files are stored unchanged. ValueError names the failing line."""
+    """Images and genuine flags of a list. 112 px JPEG and PNG files are stored unchanged. ValueError names the failing line, or
+    the list where it is empty."""
     pairs = read_pair_list(source, root)
+    if not pairs:
+        raise ValueError(f"{source} lists no pair")
     images = []
     read = functools.cache(functools.partial(face_file, resize=resize, keep=("JPEG", "PNG")))
     for pair in progress(pairs, len(pairs), "packing", "pair"):

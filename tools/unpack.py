@@ -22,7 +22,7 @@ bound_spinning()
 from aird_plugin.data.images import SIGNATURES
 from aird_plugin.data.pairs import first_places, read_pairs
 from aird_plugin.data.records import open_records
-from aird_plugin.utils.files import write_atomically
+from aird_plugin.utils.files import naming, write_atomically
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.progress import progress
 
@@ -59,7 +59,7 @@ def unpack_records(source: str, out: Path) -> str:
         payload = records.payload(row)
         folder = out / f"{int(records.labels[row]):0{wide}d}"
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{row + 1:0{deep}d}{suffix_of(payload)}").write_bytes(payload)
+        write(folder / f"{row + 1:0{deep}d}{suffix_of(payload)}", payload)
     return f"{out}: {len(records)} images of {len(set(records.labels.tolist()))} identities"
 
 
@@ -73,13 +73,19 @@ def unpack_pairs(source: str, out: Path) -> str:
     for place in progress(sorted(set(face_2N.tolist())), None, "unpacking", "images"):
         payload = bytes(pairs.images[place])
         names[place] = f"{place:0{deep}d}{suffix_of(payload)}"
-        (out / names[place]).write_bytes(payload)
+        write(out / names[place], payload)
     lines = [
         f"{names[first]} {names[second]} {int(same)}\n"
         for first, second, same in zip(face_2N[0::2].tolist(), face_2N[1::2].tolist(), pairs.same, strict=True)
     ]
     write_atomically(out / "pairs.txt", "".join(lines).encode())
     return f"{out}: {len(names)} images and pairs.txt with {len(lines)} pairs"
+
+
+def write(file: Path, payload: bytes) -> None:
+    """Write one of many files, without waiting for the disk."""
+    with naming(file):
+        file.write_bytes(payload)
 
 
 def suffix_of(payload: bytes) -> str:

@@ -1,9 +1,11 @@
 """Atomic file writes, and checksums."""
 
+import contextlib
+import errno
 import hashlib
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,13 +16,13 @@ LONGEST_NAME = 255
 def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], None]) -> None:
     """Write `content` (or call it with the open file) beside `path`, sync it to disk, then rename it over `path`.
 
-    A kill leaves the old file. A failed write (full disk) raises OSError and leaves the old file too.
+    A kill leaves the old file. A failed write (full disk) raises an OSError that names the file, and leaves the old file too.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(partial_name(path.name))
     try:
-        with partial.open("wb") as file:
+        with naming(path), partial.open("wb") as file:
             if callable(content):
                 content(file)
             else:
@@ -30,6 +32,17 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], None]) ->
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """An OSError that names no file, as those of a full disk do, becomes one that names the file that is written."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise OSError(error.errno or errno.EIO, f"{error.strerror or error}, while writing", str(path)) from error
 
 
 def partial_name(name: str) -> str:

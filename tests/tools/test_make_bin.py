@@ -84,7 +84,8 @@ def test_names_with_blanks_and_other_formats(tool, root):
         ("Bo/../../secret.png Bo/Bo_0010.png 1\n", "line 1: .*lies outside"),
         ("/etc/secret.png Bo/Bo_0010.png 1\n", "line 1: .*lies outside"),
         ("../elsewhere 1 2\n", "line 1: .*lies outside"),
-        ("", "0 images for 0 flags"),
+        ("", "pairs.txt lists no pair"),
+        ("300\n", "pairs.txt lists no pair"),
     ],
 )
 def test_bad_lists_name_the_line(tool, root, text, why, capsys):
@@ -96,6 +97,14 @@ def test_bad_lists_name_the_line(tool, root, text, why, capsys):
     assert error.startswith("error: ") and error.count("\n") == 1
     assert re.search(why, error), error
     assert not (root.parent / "out.bin").exists()
+
+
+def test_a_file_that_cannot_be_written_is_named_before_any_work(tool, root, capsys):
+    (root.parent / "file").write_bytes(b"")
+    (root.parent / "pairs.txt").write_text("none.png none.png 1\n")
+    words = ["--root", str(root)]
+    assert tool.main([str(root.parent / "pairs.txt"), str(root.parent / "file" / "out.bin"), *words]) == 1
+    assert "file/out.bin cannot be written" in capsys.readouterr().err
 
 
 def test_resize(tool, root):

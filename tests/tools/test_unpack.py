@@ -1,6 +1,8 @@
 """Out of a .rec or .bin and back, and what is left out on the way."""
 
 import csv
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -32,6 +34,12 @@ def test_celeb240_comes_back_byte_for_byte(aird_data, tmp_path):
     assert unpack.main([str(aird_data / "celeb240"), str(tmp_path / "files")]) == 0
     assert make_rec.main([str(tmp_path / "files"), str(tmp_path / "again")]) == 0
     same_set(str(aird_data / "celeb240"), str(tmp_path / "again"))
+
+
+def test_a_full_disk_names_the_file(tiny_run, tmp_path):
+    command = f"ulimit -f 1; exec {sys.executable} {unpack.__file__} {tiny_run['rec']} {tmp_path / 'files'}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 1 and f"while writing: '{tmp_path}/files/0/" in done.stderr
 
 
 def test_pairs_come_back(pairs_file, tmp_path):

@@ -26,6 +26,15 @@ def test_failed_write_keeps_the_old_file_and_leaves_no_other(tmp_path):
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), OSError("9 requested and 0 written")])
+def test_a_failed_write_names_the_file(error, tmp_path):
+    def full(file):
+        raise error
+
+    with pytest.raises(OSError, match=rf"{error.strerror or error}, while writing: '{tmp_path}/file'"):
+        write_atomically(tmp_path / "file", full)
+
+
 def test_longest_names_of_a_file_system_are_written(tmp_path):
     """Photos have names of up to 255 bytes; that of the unfinished file was longer."""
     paths = [tmp_path / f"{letter * 125}.jpg" for letter in "жд"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from aird_plugin.data.recordio.format import frame, pack
+from aird_plugin.utils.files import naming
 from aird_plugin.utils.writer_lock import WriterLock
 
 
@@ -22,19 +23,15 @@ class PartFile:
         self.stream = open(self.part, "wb")
 
     def write(self, data: bytes) -> None:
-        try:
+        with naming(self.path):
             self.stream.write(data)
-        except OSError as error:
-            raise self._named(error) from error
 
     def settle(self) -> None:
         """Flush to disk and close, without renaming."""
-        try:
+        with naming(self.path):
             self.stream.flush()
             os.fsync(self.stream.fileno())
             self.stream.close()
-        except OSError as error:
-            raise self._named(error) from error
 
     def publish(self) -> None:
         """Rename to the final name; call `settle` first."""
@@ -47,9 +44,6 @@ class PartFile:
         except OSError:
             pass  # closing flushes, and flushing has failed; the part file is removed anyway
         self.part.unlink(missing_ok=True)
-
-    def _named(self, error: OSError) -> OSError:
-        return OSError(error.errno, f"{error.strerror}, while writing", str(self.path))
 
 
 class RecordWriter:
