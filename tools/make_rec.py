@@ -2,7 +2,8 @@
 
 From a folder with one subfolder of aligned images per identity:
     python tools/make_rec.py FOLDER OUT
-From several training sets, record files or folders, as one (images stay byte for byte; identities apart, or joined by a list):
+From several training sets, record files or folders, as one (images stay byte for byte, but TIFF, PPM and GIF become PNG;
+identities apart, or joined by a list):
     python tools/make_rec.py OUT --merge DIR_A B/train.rec FOLDER_C [--identity-map JOINS.csv]
 The same, of one set or several, without what is listed, twice there, unlike its identity, or of an identity with too few images:
     python tools/make_rec.py OUT --merge SET --drop LIST --drop-duplicates --teacher FILE --least-cosine 0.3 --least-images 2
@@ -26,7 +27,7 @@ import numpy as np
 from aird_plugin.cli.tables import print_left_out
 from aird_plugin.data.constants import IMAGE_KINDS
 from aird_plugin.data.image_files import LOOSE, UNREADABLE, Accounting, find_identities
-from aird_plugin.data.images import face_file
+from aird_plugin.data.images import face_file, record_payload
 from aird_plugin.data.recordio.face_records import write_face_records
 from aird_plugin.data.records import open_records
 from aird_plugin.utils.files import write_atomically
@@ -142,7 +143,7 @@ def merged_items(args, names: list, found: Accounting):
         if label != last:
             names.append(f"label {label}, first image {records.where(row)}")
             last = label
-        yield len(names) - 1, records.payload(row)
+        yield len(names) - 1, record_payload(records.payload(row), records.where(row))
 
 
 def filtered(args, records) -> Dropped:

@@ -1,6 +1,7 @@
 """Decode and encode image files. Images of face data sets decode as in MXNet, bit for bit."""
 
 import io
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from aird_plugin.data.constants import FACE_SIDE
 FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 FILE_FORMATS = (*FORMATS, "TIFF", "PPM", "GIF")
 SIGNATURES = {"JPEG": b"\xff\xd8\xff", "PNG": b"\x89PNG\r\n\x1a\n"}
+# First bytes of the formats that FILE_FORMATS has beyond FORMATS.
+FURTHER_SIGNATURES = re.compile(rb"II\*\0|MM\0\*|II\+\0|MM\0\+|GIF8|P[1-7fF][ \t\r\n]")
 MAX_PIXELS = 1 << 26
 # Of HEIC and AVIF, in bytes 8 to 11 of a file.
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"avif", b"avis")
@@ -135,6 +138,18 @@ def face_file(path: Path, size: int = FACE_SIDE, resize: bool = False, keep: tup
     if width == size and any(payload.startswith(SIGNATURES[kind]) for kind in keep):
         return payload
     return encode_jpeg(image_HWC if width == size else resized(image_HWC, size))
+
+
+def record_payload(payload: bytes, where: str) -> bytes:
+    """An image file as record files and .bin hold it: unchanged, but TIFF, PPM and GIF, which are read from folders only, as PNG.
+
+    Raises ValueError naming `where` for a damaged one of these.
+    """
+    if not FURTHER_SIGNATURES.match(payload):
+        return payload
+    file = io.BytesIO()
+    Image.fromarray(decode(payload, where, formats=FILE_FORMATS)).save(file, "PNG")
+    return file.getvalue()
 
 
 def resized(image_HWC: np.ndarray, side: int) -> np.ndarray:

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from aird_plugin.data.images import decode, encode_jpeg
-from aird_plugin.data.pairs import read_pairs
+from aird_plugin.data.pairs import pair_faces, read_pairs
 from aird_plugin.data.recordio.face_records import write_face_records
 from aird_plugin.data.recordio.writer import RecordWriter
-from aird_plugin.data.records import open_records
+from aird_plugin.data.records import decode_face, open_records
 from aird_plugin.data.synthetic.draw import draw_person
 from tests.skips import needs
 
@@ -195,6 +195,18 @@ def test_holdout_splits_identities_between_pairs_and_training_set(tool, tmp_path
     assert tool.main(arguments) == 1 and "--rest" in capsys.readouterr().err
     assert tool.main([*arguments[:3], "--rest", str(tmp_path / "more"), "--people", "20", "--pairs", "400"]) == 1
     assert "fewer --pairs" in capsys.readouterr().err and not (tmp_path / "more").exists()
+
+
+def test_holdout_of_a_folder_of_tiff_files(tool, tmp_path, noise_faces):
+    for row, image in enumerate(noise_faces(48)):
+        file = tmp_path / "all" / f"{row // 2:02d}" / f"{row}.tif"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(file)
+    arguments = ["--holdout", str(tmp_path / "all"), str(tmp_path / "out.bin"), "--rest", str(tmp_path / "rest")]
+    assert tool.main([*arguments, "--people", "20", "--pairs", "20"]) == 0
+    assert pair_faces(read_pairs(tmp_path / "out.bin")).shape == (40, 112, 112, 3)
+    rest = open_records(str(tmp_path / "rest"))
+    assert [decode_face(rest, row).shape for row in range(8)] == [(112, 112, 3)] * 8
 
 
 def test_holdout_of_a_record_file_that_skips_labels(tool, tmp_path, noise_faces):

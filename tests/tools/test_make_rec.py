@@ -12,6 +12,7 @@ from PIL import Image
 
 from aird_plugin.data.images import decode, encode_jpeg
 from aird_plugin.data.recordio.face_records import FaceRecords
+from aird_plugin.data.records import decode_face, open_records
 from aird_plugin.data.synthetic.draw import draw_person
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "make_rec.py"
@@ -137,6 +138,19 @@ def test_what_is_left_out_is_counted_and_named_in_the_last_line(make_rec, folder
 def test_a_clean_folder_ends_as_before(make_rec, folder, tmp_path, capsys):
     assert make_rec([str(folder), str(tmp_path / "out")]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith("for a recipe: rec=")
+
+
+def test_formats_that_record_files_do_not_hold_become_png_where_sets_are_merged(make_rec, folder, noise_faces, tmp_path):
+    """A run reads TIFF, PPM and GIF from folders, but not from record files, where they would be unreadable images."""
+    for suffix, image in zip(("tif", "ppm", "gif"), noise_faces(3), strict=True):
+        Image.fromarray(image).save(folder / "anna" / f"3.{suffix}")
+    assert make_rec([str(tmp_path / "out"), "--merge", str(folder)]) == 0
+    of_folder, packed = open_records(str(folder)), open_records(str(tmp_path / "out"))
+    assert packed.labels.tolist() == of_folder.labels.tolist() and len(packed) == 7
+    for row in range(7):
+        assert np.array_equal(decode_face(packed, row), decode_face(of_folder, row))
+        is_kept = of_folder.files[row].suffix in (".jpg", ".png", ".PNG", ".webp")
+        assert (packed.payload(row) == of_folder.payload(row)) == is_kept
 
 
 @pytest.fixture

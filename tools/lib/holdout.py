@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from aird_plugin.data.images import record_payload
 from aird_plugin.data.recordio.face_records import write_face_records
-from aird_plugin.data.records import open_records
+from aird_plugin.data.records import open_records, where
 from aird_plugin.utils.progress import progress
 
 
@@ -39,7 +40,11 @@ def split_training_set(
     pairs = pairs_of([rows_of[place] for place in held_out], rng)
     out = set(held_out)
     kept = [rows for place, rows in enumerate(rows_of) if place not in out]
-    items = ((label, records.payload(row)) for label, rows in enumerate(kept) for row in rows)
+
+    def payload(row: int) -> bytes:
+        return record_payload(records.payload(row), where(records, row))
+
+    items = ((label, payload(row)) for label, rows in enumerate(kept) for row in rows)
     total = sum(map(len, kept))
     write_face_records(rest, progress(items, total, "training set", "images"))
-    return [records.payload(row) for *both, _ in pairs for _, row in both], [genuine for *_, genuine in pairs]
+    return [payload(row) for *both, _ in pairs for _, row in both], [genuine for *_, genuine in pairs]

@@ -50,8 +50,8 @@ class RecordWriter:
     """Write a `.rec` and its `.idx` as MXNet does: `with RecordWriter(path) as writer: writer.write(...)`.
 
     Both files get their names only when the block ends without an error: an error leaves nothing, a kill leaves only `*.part`
-    files and the lock, and previous files stay untouched. An OSError (a full disk) names the file. Raises ValueError where another
-    process writes the same file.
+    files and the lock, and previous files stay untouched. An OSError (a full disk) names the file. Raises ValueError where
+    another process writes the same file.
     """
 
     def __init__(self, rec_path: str | Path):
