@@ -4,6 +4,7 @@ OUT/align.json holds the settings, so that one folder never mixes crops of diffe
 """
 
 import csv
+import os
 from array import array
 from collections import Counter
 from collections.abc import Collection, Iterator
@@ -14,9 +15,12 @@ from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.text_tables import encoded_rows
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.folder_settings import keep_settings
+from aird_plugin.utils.json_files import read_object
 from aird_plugin.utils.writer_lock import WriterLock
 
 TABLE, SETTINGS = "align.csv", "align.json"
+# In the settings, but not compared as they are.
+PHOTOS = "photos"
 NEWER = {"--pick": "prominent"}
 CROPPED, NOT_CHOSEN, TOO_SMALL, NO_FACE = "cropped", "not chosen", "too small", "no face"
 BAD_POINTS, UNREADABLE = "bad points", "unreadable"
@@ -40,15 +44,18 @@ class Row(NamedTuple):
 class AlignmentLog:
     """The table of a folder of crops, as a context manager. done: processed photos; unreadable ones are tried again.
 
-    Raises ValueError for a folder that holds something else, or crops made with other settings, or that another process writes.
+    photos: the folder of photos. Raises ValueError for a folder that holds something else, or crops made with other settings or
+    of another folder of photos, or that another process writes.
     """
 
-    def __init__(self, folder: Path, settings: dict):
+    def __init__(self, folder: Path, settings: dict, photos: Path | None = None):
         self.folder = folder
         self.counts: Counter[str] = Counter()
         self.px = array("d")
         self.photos: dict[str, bool] = {}
-        keep_settings(folder, SETTINGS, settings, NEWER)
+        keep_settings(folder, SETTINGS, settings, NEWER, {PHOTOS: str(photos.resolve())} if photos else None)
+        if photos:
+            check_same_photos(folder, photos)
         self._lock = WriterLock(folder / TABLE)
         write_atomically(folder / TABLE, self._rewrite)
 
@@ -84,6 +91,16 @@ class AlignmentLog:
         if row.status == CROPPED:
             self.px.append(float(row.px))
         self.photos[row.source] = self.photos.get(row.source, False) or row.status == CROPPED
+
+
+def check_same_photos(folder: Path, photos: Path) -> None:
+    """Raise ValueError where the crops are of another folder of photos that is still there; one that is not was moved."""
+    before = read_object(folder / SETTINGS).get(PHOTOS)
+    if before and os.path.isdir(before) and not os.path.samefile(before, photos):
+        raise ValueError(
+            f"--out {folder} has the crops of {before}, and {photos} is another folder of the same name, whose photos would "
+            "count as processed; name another --out, or give the folder above both as FOLDER"
+        )
 
 
 HEADER = Row(*Row._fields[:7], POINTS, "note")

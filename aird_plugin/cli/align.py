@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     }
     detector = None if args.points else (source.file, args.score, args.det_size)
     job = Job(folder, out, CropSettings(args.all, args.min_px, args.pick), detector, args.points)
-    with AlignmentLog(out, settings) as log:
+    with AlignmentLog(out, settings, folder) as log:
         left = [name for name in names if name not in log.done]
         if len(left) < len(names):
             print(f"{len(names) - len(left)} of {len(names)} photos were processed before")

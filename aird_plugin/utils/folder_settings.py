@@ -7,17 +7,17 @@ from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.json_files import read_object
 
 
-def keep_settings(folder: Path, name: str, settings: dict, newer: dict | None = None) -> None:
+def keep_settings(folder: Path, name: str, settings: dict, newer: dict | None = None, noted: dict | None = None) -> None:
     """Write FOLDER/NAME for a new folder; compare for one of an earlier run.
 
-    newer: values of settings that files of earlier versions lack.
+    newer: values of settings that files of earlier versions lack. noted: of a new folder, written too but never compared.
     Raises ValueError for a folder that holds something else, a damaged file, or other settings.
     """
     file = folder / name
     if not file.exists():
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise ValueError(f"--out {folder} exists and holds no {name} of an earlier run; name another folder")
-        write_atomically(file, json.dumps(settings, indent=1).encode())
+        write_atomically(file, json.dumps(settings | (noted or {}), indent=1).encode())
         return
     try:
         before = (newer or {}) | read_object(file)

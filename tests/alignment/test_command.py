@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import sys
 import tracemalloc
 
@@ -336,6 +337,21 @@ def test_picked_face_and_folders_of_before(album, detectors, tmp_path, capsys):
     assert align(*words) == 0
     assert align(*words, "--pick", "central") == 1
     assert "has other settings: --pick was 'prominent', is 'central'" in capsys.readouterr().err
+
+
+def test_another_folder_of_the_same_name_is_no_second_run(album, tmp_path, capsys):
+    """Its photos have the names of photos that were processed; those of a folder that was moved are the same ones."""
+    points = points_file(tmp_path, ("ann/one.png", template() + (336, 176)))
+    other = tmp_path / "2024" / album.name
+    shutil.copytree(album, other)
+    words = ["--out", tmp_path / "out", "--points", points]
+    assert align(album, *words) == 0
+    assert align(other, *words) == 1
+    assert f"has the crops of {album}, and {other} is another folder of the same name" in capsys.readouterr().err
+    (tmp_path / "link").symlink_to(album.parent)
+    assert align(tmp_path / "link" / album.name, *words) == 0
+    shutil.rmtree(album)
+    assert align(other, *words) == 0
 
 
 def test_two_commands_do_not_write_one_folder(album, photo_of, tmp_path, capsys):
