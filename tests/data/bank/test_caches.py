@@ -20,7 +20,6 @@ from aird_plugin.data.degradation import downsample, get_degradation
 from aird_plugin.data.lowres import low_faces
 from aird_plugin.data.records import WithoutLabels, decode_face, open_records
 from aird_plugin.data.views import view_of
-from tests.exact import rounding
 
 
 class Teacher:
@@ -225,7 +224,6 @@ def test_a_flat_folder_is_a_training_set_without_labels(noise_faces, tmp_path):
     bank = open_teacher_cache(config(tmp_path), records, Teacher())
     assert bank.centers_CD.shape == (0, 12) and (bank.label_N == -1).all()
     assert bank.same_NS.shape == bank.hard_NK.shape == (12, 0)
-    assert bank.embeddings_NVD.shape == (12, 2, 12)
 
 
 def test_images_beside_identities_are_rejected(noise_faces, tmp_path):
