@@ -18,6 +18,7 @@ from aird_plugin.utils.progress import progress
 FOLDER, IMAGE, VIDEO_FILE, PARTIAL = "annotated", "annotated.jpg", "annotated.mp4", ".annotated.part.mp4"
 # BGR: a name, unknown, no decision.
 COLORS = {"name": (80, 200, 60), "unknown": (60, 60, 220), "": (160, 160, 160)}
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 # Of a frame that cannot be read before the first that can.
 GREY = 128
 
@@ -38,7 +39,7 @@ def write_annotated(folder: Path, source: FrameSource, result: Recognition) -> P
     rows: dict[int, list[FaceRow]] = {}
     for row in result.rows:
         rows.setdefault(row.frame, []).append(row)
-    frames = progress(islice(source.read(), result.n_frames), result.n_frames, "drawing", "frame")
+    frames = progress(islice(source.read(), result.n_frames), result.n_frames, "drawing", "frames")
     if source.kind == VIDEO:
         return _write_video(folder, frames, rows, source.fps)
     names, drawn = annotated_names([source.name_of(file) for file in source.files]), False
@@ -70,11 +71,23 @@ def draw(image_HWC: np.ndarray, rows: list[FaceRow]) -> np.ndarray:
         color = COLORS.get(row.name, COLORS["name"])
         corner = round(row.x1), round(row.y1)
         cv2.rectangle(drawn_HWC, corner, (round(row.x2), round(row.y2)), color, thickness)
-        place = corner[0], max(12, corner[1] - 4)
         # Names of files may hold line breaks, and bytes that are no text. OpenCV below 5 draws what is not ASCII as ?.
         label = " ".join((row.name or f"track {row.track}").encode("utf-8", "replace").decode().split())
-        cv2.putText(drawn_HWC, label, place, cv2.FONT_HERSHEY_SIMPLEX, 0.45 * thickness, color, thickness, cv2.LINE_AA)
+        _write_label(drawn_HWC, label, corner, color, thickness)
     return drawn_HWC
+
+
+def _write_label(image_HWC: np.ndarray, label: str, corner: tuple[int, int], color: tuple[int, int, int], thickness: int) -> None:
+    """Write on a filled rectangle above the corner and within the image: letters alone vanish on busy pictures."""
+    import cv2
+
+    font, scale, margin = cv2.FONT_HERSHEY_SIMPLEX, 0.45 * thickness, 3 * thickness
+    (width, height), below = cv2.getTextSize(label, font, scale, thickness)
+    left = max(0, min(corner[0], image_HWC.shape[1] - 1 - width - 2 * margin))
+    bottom = max(corner[1], height + below + 2 * margin)
+    cv2.rectangle(image_HWC, (left, bottom - height - below - 2 * margin), (left + width + 2 * margin, bottom), color, cv2.FILLED)
+    ink = WHITE if color == COLORS["unknown"] else BLACK
+    cv2.putText(image_HWC, label, (left + margin, bottom - below - margin), font, scale, ink, thickness, cv2.LINE_AA)
 
 
 def _write_video(folder: Path, frames: Iterator[Frame], rows: dict[int, list[FaceRow]], fps: float) -> Path | None:

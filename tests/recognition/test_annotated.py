@@ -147,6 +147,19 @@ def test_letters_beyond_ascii_are_drawn(name):
     assert drawn.any() and (drawn != label_of("".join(letter if letter.isascii() else "?" for letter in name))).any()
 
 
+@pytest.mark.parametrize("name", ["ann", "unknown", ""])
+def test_label_is_readable_on_any_picture(name):
+    """Stripes behind the letters are covered; a label at an edge stays within the image."""
+    needs("cv2")
+    black_HWC = np.zeros((120, 400, 3), np.uint8)
+    stripes_HWC = black_HWC.copy()
+    stripes_HWC[:, ::2] = 255
+    labels = [draw(image_HWC, [row(name=name)])[48:56, 22:40] for image_HWC in (stripes_HWC, black_HWC)]
+    assert (labels[0] == labels[1]).all()
+    at_edge, inside = (draw(black_HWC, [row(name=name, x1=x1)])[:58].any(2).sum() for x1 in (395.0, 200.0))
+    assert at_edge == inside
+
+
 @pytest.mark.parametrize("name", ["ann", "new\nline", "caf\udce9", "x" * 500])
 def test_any_name_can_be_drawn(name):
     needs("cv2")
