@@ -106,11 +106,9 @@ def read_inputs(words: list[str]) -> dict[str, dict[str, Any]]:
 
 def describe(analysis: Any) -> str:
     """One line on networks and limits."""
-    parts, low = [], 0.0
-    for network in analysis.models.networks:
-        high = analysis.limits.get(network.name)
-        unused = low == float("inf") if high is None else high <= low
-        sizes = "unused" if unused else f"from {low:.3g} px" if high is None else f"below {high:.3g} px"
-        parts.append(f"{network.name} ({network.side} px input) {sizes}")
-        low = low if high is None else high
+    from aird_plugin.recognition.routing import describe_sizes
+
+    networks = analysis.models.networks
+    sizes = describe_sizes(networks, analysis.limits)
+    parts = [f"{network.name} ({network.side} px input) {size}" for network, size in zip(networks, sizes, strict=True)]
     return f"networks: {', '.join(parts)}; detector: {analysis.detector.file.name if analysis.detector else 'none'}"

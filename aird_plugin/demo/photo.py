@@ -18,6 +18,7 @@ from aird_plugin.recognition.analysis import MAX_DETECTION_SIDE, TinyFaceAnalysi
 from aird_plugin.recognition.enrolment import choose_main
 from aird_plugin.recognition.gallery import Gallery
 from aird_plugin.recognition.match import Match
+from aird_plugin.recognition.routing import describe_sizes
 
 WHERE = "the photo"
 MIN_SHARE, MIN_SIDE = 0.01, 8
@@ -52,9 +53,10 @@ class PhotoApi:
     def info(self) -> dict:
         """The settings that the page needs."""
         analysis = self.analysis
+        sizes = describe_sizes(analysis.models.networks, analysis.limits)
         networks = [
-            {"name": network.name, "side": network.side, "below": analysis.limits.get(network.name)}
-            for network in analysis.models.networks
+            {"name": network.name, "side": network.side, "sizes": text}
+            for network, text in zip(analysis.models.networks, sizes, strict=True)
         ]
         return {"networks": networks, "rates": analysis.calibration.fars[::-1], "gallery": len(self.gallery)}
 

@@ -1,7 +1,7 @@
 """Which network embeds a face of which px."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from aird_plugin.recognition.calibration import Calibration
 from aird_plugin.recognition.networks import Models, Network
@@ -41,6 +41,21 @@ def find_limits(models: Models, calibration: Calibration, given: Mapping[str, fl
             f"the limits {limits} do not ascend with the students' input; state them with limits (--limit STUDENT=PX)"
         )
     return limits
+
+
+def describe_sizes(networks: Sequence[Network], limits: Mapping[str, float]) -> list[str]:
+    """For each network, ascending, the px that it embeds: `below 24 px`, `from 24 to 60 px`, `all sizes` or `unused`."""
+    texts, low = [], 0.0
+    for network in networks:
+        high = limits.get(network.name, math.inf)
+        if high <= low:
+            texts.append("unused")
+        elif high == math.inf:
+            texts.append(f"from {low:.3g} px" if low else "all sizes")
+        else:
+            texts.append(f"from {low:.3g} to {high:.3g} px" if low else f"below {high:.3g} px")
+        low = max(low, high)
+    return texts
 
 
 def _crossing(network: Network, larger: list[Network], calibration: Calibration) -> float | None:

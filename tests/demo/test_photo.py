@@ -165,16 +165,23 @@ def test_exported_folder_brings_its_thresholds_and_routes_photos(pack, photo):
     api = load(options(pack), lines.append)
     info = api.info()
     assert info["rates"] == [0.1, 0.01, 0.001] and "det_markers.onnx" in lines[0]
-    # hr accepts more from 32 px on, tiny at 16: they cross between.
+    # hr accepts more at every px.
     assert info["photo"] == {
         "networks": [
-            {"name": "tiny", "side": 16, "below": info["photo"]["networks"][0]["below"]},
-            {"name": "hr", "side": 112, "below": None},
+            {"name": "tiny", "side": 16, "sizes": "unused"},
+            {"name": "hr", "side": 112, "sizes": "all sizes"},
         ],
         "rates": [0.1, 0.01],
         "gallery": 0,
     }
     assert api.no_photo == "" and len(ask(api.photo, request(photo))["faces"]) == 3
+
+
+def test_page_of_a_student_that_is_better_at_all_sizes(routed):
+    """Its limit is infinite, which JSON does not have."""
+    routed.limits = {"tiny": float("inf")}
+    networks = json.loads(json.dumps(PhotoApi(routed, Gallery(routed)).info(), allow_nan=False))["networks"]
+    assert [network["sizes"] for network in networks] == ["all sizes", "unused"]
 
 
 def test_gallery_of_the_command(pack, photo, tmp_path, tiny_run):

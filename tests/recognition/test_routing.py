@@ -8,7 +8,7 @@ import pytest
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
 from aird_plugin.recognition.calibration import Calibration, Side
 from aird_plugin.recognition.networks import Models, Network
-from aird_plugin.recognition.routing import DEFAULT_LIMIT, find_limits
+from aird_plugin.recognition.routing import DEFAULT_LIMIT, describe_sizes, find_limits
 from tests.recognition.conftest import entry, write_export
 
 OWN = f"{1:064x}"
@@ -97,3 +97,17 @@ def test_reason_names_what_was_measured_whatever_the_px(analysis):
     assert reasons((9, 15), 0.01) == {"no threshold was measured for faces below 16 px"}
     other = analysis.calibration.threshold(Side("f" * 64, 40), hr, 0.01).reason
     assert other == "no threshold was measured for these networks; `aird calibrate` measures them"
+
+
+@pytest.mark.parametrize(
+    ("limits", "texts"),
+    [
+        ({"a": 24.0}, ["below 24 px", "from 24 px"]),
+        ({"a": 24.0, "b": 60.0}, ["below 24 px", "from 24 to 60 px", "from 60 px"]),
+        ({"a": 0.0}, ["unused", "all sizes"]),
+        ({"a": float("inf")}, ["all sizes", "unused"]),
+        ({"a": 24.0, "b": float("inf")}, ["below 24 px", "from 24 px", "unused"]),
+    ],
+)
+def test_sizes_of_each_network_in_words(limits, texts):
+    assert describe_sizes([SimpleNamespace(name=name) for name in [*limits, "hr"]], limits) == texts

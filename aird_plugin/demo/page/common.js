@@ -12,6 +12,7 @@ function make(tag, className, text) {
 }
 const dataUrl = (png) => "data:image/png;base64," + png;
 const capitalise = (text) => text.charAt(0).toUpperCase() + text.slice(1);
+const counted = (number, one, several) => `${number.toLocaleString("en")} ${number === 1 ? one : several}`;
 const percent = (far) => `${+(100 * far).toPrecision(3)}%`;
 const signed = (cosine) => cosine.toFixed(3).replace("-", "\u2212");
 

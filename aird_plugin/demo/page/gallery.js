@@ -9,7 +9,7 @@ const asEnrolled = (face) => ({embedding: face.embedding, px: face.px, network: 
 
 function showGallery() {
   const given = info.photo.gallery;
-  const parts = [given ? `${given} identities of the command's gallery` : "", people.size ? `${people.size} enrolled on this page` : ""].filter(Boolean);
+  const parts = [given ? `${counted(given, "identity", "identities")} of the command's gallery` : "", people.size ? `${people.size} enrolled on this page` : ""].filter(Boolean);
   $("gallery-state").textContent = enrolling || (parts.length ? `${parts.join(", ")}.`
     : "Nobody is enrolled. Enrol the faces of a photo at full size, then shrink it; or add photos named after the person "
       + "(Ann.jpg, or a folder Ann with photos).");

@@ -138,8 +138,8 @@ function showPhoto() {
 function summary(rows) {
   if (!rows.length) return "No face detected.";
   const faces = rows.map(({face}) => face).filter(Boolean), px = faces.map((face) => face.px).filter((one) => one !== null);
-  const parts = [`${faces.length} of ${rows.length} faces detected`], losses = rows.map(isLost).filter((lost) => lost !== null);
-  if (px.length) parts[0] += `, ${rounded(Math.min(...px))} to ${rounded(Math.max(...px))} px`;
+  const parts = [`${faces.length} of ${counted(rows.length, "face", "faces")} detected`], losses = rows.map(isLost).filter((lost) => lost !== null);
+  if (px.length) parts[0] += `, ${[...new Set([Math.min(...px), Math.max(...px)].map(rounded))].join(" to ")} px`;
   const named = faces.filter((face) => verdict(face)[0] === "named").length;
   if (photo.seen === photo.full) {
     if (photo.seen.identities && info.photo.rates.length) parts.push(`${named} named`);
@@ -200,13 +200,11 @@ function drawCrop(canvas, picture, [x1, y1, x2, y2]) {
 }
 
 function photoLimits() {
-  const networks = info.photo.networks.map(({name, side, below}) =>
-    `${name} (input ${side} px)${below === null ? "" : ` below ${rounded(below)} px`}`);
-  const routing = networks.length > 1 ? `Each face is embedded by the network for its size: ${networks.join(", ")} for the rest. `
-    : `All faces are embedded by ${networks[0]}. `;
+  const networks = info.photo.networks.map(({name, side, sizes}) => `${name} (input ${side} px) ${sizes}`);
+  const routing = `Each face is embedded by the network for its size: ${networks.join(", ")}. `;
   if (!info.photo.rates.length) {
     return `${routing}No thresholds for photos were measured: the best match is shown without a decision. `
-      + "Start the command with --pairs FILE, or with an export that has thresholds.";
+      + "Measure them with `aird calibrate`, or start the command with --pairs FILE or with an export that has thresholds.";
   }
   return `${routing}FAR holds for one comparison: with N identities in the gallery an unenrolled identity is named up to N times as often. `
     + "A single crop of 16 px rarely decides. A match does not prove an identity: have every decision reviewed by a person.";
