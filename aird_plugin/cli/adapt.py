@@ -18,7 +18,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Adapt a run to unlabelled images, write the adapted run and print the changes. Nothing is written in case of an error."""
+    """Adapt the BatchNorm statistics of a run to unlabelled images, write the adapted run and print the changes.
+
+    Nothing is written in case of an error.
+    """
     from aird_plugin.adaptation.adapted_run import adapt_run, format_report
 
     adapted = adapt_run(args.run, args.faces, args.out, args.px, args.keep, args.batch, args.include_bn1d)

@@ -42,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Crop the photos and print a summary. Raises ValueError, OSError or ImportError before anything is written."""
+    """Crop the faces of photos to 112 px, aligned by five landmarks, and print a summary.
+
+    Raises ValueError, OSError or ImportError before anything is written.
+    """
     from aird_plugin.alignment.crop import skimage_transform
     from aird_plugin.alignment.log import NO_FACE, TABLE, AlignmentLog, summary
     from aird_plugin.alignment.photos import CropSettings, photos_in
@@ -72,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{len(names) - len(left)} of {len(names)} photos were processed before")
         processes = processes_for(len(left), args.workers)
         with closing(crop_all(left, job, source, processes)) as results:
-            for rows in progress(results, len(names), "aligning", "photo", initial=len(names) - len(left)):
+            for rows in progress(results, len(names), "aligning", "photos", initial=len(names) - len(left)):
                 log.write(rows)
     text = summary(log)
     if not args.points and log.counts[NO_FACE] * 2 > len(log.photos):

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Compare each two models in every evaluation of every file of pairs.
+    """Test for each two of several models whether their difference in accuracy is significant.
 
     Prints accuracies and a sentence for each two, writes JSON. Raises ValueError or FileNotFoundError before any image is
     embedded if an evaluation is not possible.

@@ -25,8 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve the page until Ctrl-C. Models are loaded, and thresholds measured, while the page is served.
+    """Serve a browser page that names the faces of a photo and compares two faces, until Ctrl-C.
 
+    Models are loaded, and thresholds measured, while the page is served.
     Raises ValueError, OSError or ImportError for bad input, where it takes longer to find after serving has begun.
     """
     check(args)

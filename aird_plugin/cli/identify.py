@@ -87,7 +87,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Identify probes in a gallery (1:N).
+    """Measure how well a model identifies probes in a gallery (1:N).
 
     Evaluates every combination of identification set, px and protocol; prints a table, writes JSON. Raises ValueError,
     FileNotFoundError or ImportError before any image is embedded if an evaluation is not possible.

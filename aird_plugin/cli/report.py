@@ -42,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Collect the data and write the page. Raises ValueError or OSError before anything is written."""
+    """Write the curves, accuracies and errors of training runs into one HTML page.
+
+    Raises ValueError or OSError before anything is written.
+    """
     from aird_plugin.evaluation.pair_files import check_pairs_files
     from aird_plugin.evaluation.sides import HIGH_SIDES
     from aird_plugin.report.collect import gather

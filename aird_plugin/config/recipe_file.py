@@ -63,7 +63,8 @@ def find_recipe(path: Path) -> Path:
         return moved[0]
     hint = difflib.get_close_matches(path.name, [one.name for one in tree], n=1)
     near = next((one for one in tree if hint and one.name == hint[0]), None)
-    raise ValueError(f"no recipe {path}" + (f"; did you mean {near}?" if near else ""))
+    remedy = f"did you mean {near}?" if near else "`aird recipes FOLDER` copies those of the package into a folder"
+    raise ValueError(f"no recipe {path}; {remedy}")
 
 
 def recipe_path(folder: Path, name: str) -> Path:

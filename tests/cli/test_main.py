@@ -32,7 +32,7 @@ def test_train_script_writes_a_run_folder(tiny_run, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train", "none.py"], "error: no recipe none.py"),
+        (["train", "none.py"], "error: no recipe none.py; `aird recipes FOLDER` copies those of the package into a folder"),
         (["train", "recipes/quickstart/quickstart.py", "lrr=1"], "error: recipe has no key 'lrr'; the nearest is 'lr'"),
         (["train", "recipes/quickstart/quickstart.py", "lr=-1"], "error: lr must be above 0; got -1"),
         (["evaluate", "nowhere", "--pairs", "README.md", "--px", "16"], "error: README.md is no InsightFace pairs file"),
@@ -75,7 +75,10 @@ def test_recipes_are_not_overwritten(tmp_path, capsys):
     assert main(["recipes", str(tmp_path)]) == 0
     names = {path.name for path in tmp_path.rglob("*.py")}
     assert names == {path.name for path in (ROOT / "recipes").rglob("*.py")}
-    with pytest.raises(ValueError, match="is there already; name an empty folder"):
+    assert capsys.readouterr().out.endswith(
+        f"{len(list(tmp_path.rglob('*.py')))} recipes; {tmp_path / 'README.md'} says which one suits what you have\n"
+    )
+    with pytest.raises(ValueError, match="is there already; name another folder"):
         copy_recipes(str(tmp_path))
 
 
@@ -130,3 +133,10 @@ def test_folder_without_checkout_is_a_one_line_error(tiny_run, tmp_path, capsys)
     assert main(["train", str(write_recipe(tmp_path, tiny_run)), "--arcface-torch", str(tmp_path)]) == 1
     line = capsys.readouterr().err
     assert line.startswith("error: ") and "is no arcface_torch checkout" in line and line.count("\n") == 1
+
+
+def test_help_says_what_a_verb_does_and_not_how_it_fails(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert "Serve a browser page" in text and "Raises" not in text and "Error" not in text
