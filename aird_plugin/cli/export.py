@@ -12,6 +12,13 @@ from aird_plugin.utils.warning import warn
 if TYPE_CHECKING:
     from aird_plugin.export.contents import ExportResult
 
+# What may lie beside the networks, for the output.
+BESIDE = {
+    "thresholds.json": "the cosine threshold of each px and false-accept rate",
+    "means.json": "the means that --training-centre subtracts",
+    "model.safetensors": "the student's weights",
+}
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `aird export`."""
@@ -41,9 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Export, and print the files. Raises ValueError or OSError, and then writes nothing.
+    """Export a student to .onnx files that InsightFace loads, and print the files.
 
-    Exit status 1 where an int8 file was left out; the fp32 files are written.
+    Raises ValueError or OSError, and then writes nothing. Exit status 1 where an int8 file was left out; the fp32 files are
+    written.
     """
     from aird_plugin.evaluation.pair_files import missing_impostors
     from aird_plugin.export.check import sample_faces
@@ -119,6 +127,9 @@ def print_result(result: "ExportResult", server: bool) -> None:
         print(f"{out / one.file}: {one.side} px, {text}")
         if one.note:
             warn(f"{one.file} {one.note}")
+    for name, about in BESIDE.items():
+        if (out / name).exists():
+            print(f"{out / name}: {about}")
     if server:
         print(f"{out / 'server'}: for InsightFace Server; add InsightFace's MODEL.LICENSE for {out.name!r}")
     print(f"{out / 'MODEL_CARD.md'}: fill in the licence before you share the model")

@@ -133,6 +133,14 @@ def test_card_has_no_accuracy_of_other_weights(exported, tmp_path, capsys):
     assert "evaluation.json is of other weights than" in capsys.readouterr().err
 
 
+def test_every_file_beside_the_networks_is_printed(exported, pairs_file, tmp_path, capsys):
+    run, out = exported[0], tmp_path / "small"
+    options = ["--count", "8", "--thresholds", pairs_file, "--safetensors"]
+    assert main(["export", str(run), "--out", str(out), *options]) == 0
+    printed = {line.partition(":")[0] for line in capsys.readouterr().out.splitlines()}
+    assert printed >= {str(out / name) for name in ("thresholds.json", "model.safetensors", "MODEL_CARD.md")}
+
+
 def test_folder_layout(exported):
     run, out = exported
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file())
