@@ -95,7 +95,7 @@ def track(network: Network, images_GHWC: np.ndarray, px: int, rng: np.random.Gen
     """L2-normalised embeddings of the frames of each image's track, (G, T, D)."""
     blocks = [images_GHWC[start : start + BLOCK // FRAMES] for start in range(0, len(images_GHWC), BLOCK // FRAMES)]
     parts = []
-    for block in progress(blocks, len(images_GHWC), f"{network.name}, tracks of {px} px", "image"):
+    for block in progress(blocks, len(images_GHWC), f"{network.name}, tracks of {px} px", "images"):
         make = crop_at if clean else noisy_crop
         crops = [make(image, px, network.side, rng) for image in block for _ in range(FRAMES)]
         parts.append(normalise(network.embed(np.concatenate(crops))))

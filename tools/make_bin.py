@@ -116,7 +116,7 @@ def listed_images(source: Path, root: Path, resize: bool) -> tuple[list[bytes], 
         raise ValueError(f"{source} lists no pair")
     images = []
     read = functools.cache(functools.partial(face_file, resize=resize, keep=("JPEG", "PNG")))
-    for pair in progress(pairs, len(pairs), "packing", "pair"):
+    for pair in progress(pairs, len(pairs), "packing", "pairs"):
         try:
             images += map(read, pair.find())
         except (ValueError, OSError) as error:
@@ -129,7 +129,7 @@ def survface_images(folder: Path) -> tuple[list[bytes], list[bool]]:
     pairs = survface_pairs(folder)
     files = sorted({file for *both, _ in pairs for file in both})
     known = {}
-    for file in progress(files, len(files), "packing", "image"):
+    for file in progress(files, len(files), "packing", "images"):
         content = io.BytesIO()
         Image.fromarray(read_square([ImageFile(str(file))], FACE_SIDE)[0]).save(content, "PNG")
         known[file] = content.getvalue()
@@ -153,7 +153,7 @@ def synthetic_images(args) -> tuple[list[bytes], list[bool]]:
     pairs = synthetic_pairs(args.people, args.first_person, args.pairs, args.seed)
     shots = sorted({shot for *both, _ in pairs for shot in both})
     jpegs = draw_jpegs(shots, args.seed, args.workers)
-    drawn = dict(progress(zip(shots, jpegs, strict=True), len(shots), "drawing", "image"))
+    drawn = dict(progress(zip(shots, jpegs, strict=True), len(shots), "drawing", "images"))
     return [drawn[shot] for *both, _ in pairs for shot in both], [genuine for *_, genuine in pairs]
 
 

@@ -150,7 +150,7 @@ def build_celeba(args) -> list[list[Path]]:
 def write_records(folder: Path, crops: list[list[Path]]) -> None:
     """Write train.rec, train.idx and property of the crops of each identity, labels in their order."""
     items = ((label, file.read_bytes()) for label, files in enumerate(crops) for file in files)
-    counted = progress(items, sum(map(len, crops)), f"packing {folder.name}", "image")
+    counted = progress(items, sum(map(len, crops)), f"packing {folder.name}", "images")
     images, labels = write_face_records(folder, counted, (FACE_SIDE, FACE_SIDE))
     print(f"{folder}: for a recipe: rec={str(folder)!r} num_classes={labels} num_image={images}")
 

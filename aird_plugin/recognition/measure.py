@@ -59,7 +59,7 @@ def embed_at(network: Any, images_UHWC: np.ndarray, px: int) -> np.ndarray:
     rng = np.random.default_rng(SEED)
     blocks = [range(start, min(start + BLOCK, len(images_UHWC))) for start in range(0, len(images_UHWC), BLOCK)]
     parts = []
-    for block in progress(blocks, len(images_UHWC), f"{network.name}, {px} px", "image"):
+    for block in progress(blocks, len(images_UHWC), f"{network.name}, {px} px", "images"):
         crops = [crop_at(image, px, network.side, rng) for image in images_UHWC[block.start : block.stop]]
         parts.append(network.embed(np.concatenate(crops)))
     return normalise(np.concatenate(parts))

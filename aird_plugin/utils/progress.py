@@ -29,8 +29,8 @@ def observe(observer: Observer) -> Iterator[None]:
 def progress(items: Iterable[Item], total: int | None, label: str, unit: str = "it", initial: int = 0) -> Iterator[Item]:
     """Yield `items` under a bar with rate and time left; if stderr is no terminal, print a plain line every 30 seconds.
 
-    A single item shows no bar. Each item counts as one `unit`, or as `len(item)`
-    units where it is a `range` (a block of rows).
+    A single item shows no bar. unit: its plural. Each item counts as one, or as
+    `len(item)` where it is a `range` (a block of rows).
     """
     terminal = sys.stderr.isatty()
     bar = tqdm(total=total, desc=label, unit=unit, initial=initial, disable=not terminal or total == 1, dynamic_ncols=True)
@@ -53,7 +53,9 @@ def progress(items: Iterable[Item], total: int | None, label: str, unit: str = "
 def plain_line(label: str, done: int, initial: int, total: int | None, unit: str, seconds: float) -> str:
     """The line printed to a log file instead of a bar: `label: 120/600 images, 40.0 images/s, 0:12 left`."""
     rate = (done - initial) / max(seconds, 1e-9)
+    # Of slow work, as 0.03 a second, one decimal would be 0.0.
+    speed = f"{rate:.1f} {unit}/s" if rate >= 1 else f"{rate:.2g} {unit}/s"
     if total is None:
-        return f"{label}: {done} {unit}, {rate:.1f} {unit}/s"
+        return f"{label}: {done} {unit}, {speed}"
     left = (total - done) / max(rate, 1e-9)
-    return f"{label}: {done}/{total} {unit}, {rate:.1f} {unit}/s, {tqdm.format_interval(left)} left"
+    return f"{label}: {done}/{total} {unit}, {speed}, {tqdm.format_interval(left)} left"

@@ -20,6 +20,10 @@ def test_progress_line_shows_rate_and_time_left():
     assert plain_line("rows", 120, 0, None, "images", 3.0) == "rows: 120 images, 40.0 images/s"
 
 
+def test_rate_below_one_a_second_is_not_rounded_to_zero():
+    assert plain_line("rows", 1, 0, 8, "batches", 40.0) == "rows: 1/8 batches, 0.025 batches/s, 04:40 left"
+
+
 def test_observer_sees_the_bars_of_its_thread_and_may_end_them():
     seen = []
 

@@ -46,7 +46,7 @@ def bcolz_images(folder: Path, rgb: bool) -> tuple[list[bytes], list[bool]]:
     """
     layout = read_layout(folder)
     same = read_flags(folder, layout.shape[0])
-    values = progress(arrays(folder, layout), layout.shape[0], "packing", "image")
+    values = progress(arrays(folder, layout), layout.shape[0], "packing", "images")
     return [png_of(value_CHW, rgb) for value_CHW in values], same
 
 

@@ -26,7 +26,7 @@ def crop(root: Path, folder: Path, photos: list[str], points: str | None, detect
     settings = {"folder": root.resolve().name, "faces from": landmarks.describe(), "encoding": encode.__name__}
     with AlignmentLog(folder, settings) as log:
         left = [photo for photo in photos if photo not in log.done]
-        for photo in progress(left, len(photos), f"aligning {root.name}", "photo", initial=len(photos) - len(left)):
+        for photo in progress(left, len(photos), f"aligning {root.name}", "photos", initial=len(photos) - len(left)):
             log.write(crop_photo(root, folder, photo, landmarks, CropSettings(encode=encode)))
     print(summary(log))
     if log.counts[UNREADABLE]:
