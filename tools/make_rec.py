@@ -30,6 +30,7 @@ from aird_plugin.data.image_files import LOOSE, UNREADABLE, Accounting, find_ide
 from aird_plugin.data.images import face_file, record_payload
 from aird_plugin.data.recordio.face_records import write_face_records
 from aird_plugin.data.records import open_records
+from aird_plugin.utils.counts import counted, counted_identities
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.progress import progress
@@ -59,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     skipped = len(found.left_out.get(UNREADABLE, ()))
-    print(f"{args.out}/train.rec: {images} images of {identities} identities, {skipped} files skipped")
+    held = f"{counted(images, 'image')} of {counted_identities(identities)}"
+    print(f"{args.out}/train.rec: {held}, {counted(skipped, 'file')} skipped")
     print(f"for a recipe: rec={str(args.out)!r} num_classes={identities} num_image={images}")
     found.taken = images
     print_left_out(found)
@@ -112,7 +114,7 @@ def folder_items(args, names: list, found: Accounting):
     if not files:
         line = found.line()
         raise ValueError(f"{args.folder} contains no IDENTITY/*{IMAGE_KINDS}" + (f". {line}" if line else ""))
-    for name, file in progress(files, len(files), "packing", "image"):
+    for name, file in progress(files, len(files), "packing", "images"):
         try:
             payload = face_file(file, args.size, args.resize)
         except (ValueError, OSError) as error:
@@ -138,7 +140,7 @@ def merged_items(args, names: list, found: Accounting):
         found.leave_out(reason, dropped.name(row))
     kept = dropped.kept()
     rows, last = kept[np.argsort(records.labels[kept], kind="stable")], -1
-    for row in progress(rows.tolist(), len(rows), "packing", "image"):
+    for row in progress(rows.tolist(), len(rows), "packing", "images"):
         label = int(records.labels[row])
         if label != last:
             names.append(f"label {label}, first image {records.where(row)}")
@@ -177,7 +179,7 @@ def synthetic_items(args, names: list):
     labels = [label for label in range(args.people) for _ in range(args.faces_per_person)]
     shots = [(args.first_person + label, index % args.faces_per_person) for index, label in enumerate(labels)]
     jpegs = draw_jpegs(shots, args.seed, args.workers)
-    yield from progress(zip(labels, jpegs, strict=True), len(labels), "drawing", "image")
+    yield from progress(zip(labels, jpegs, strict=True), len(labels), "drawing", "images")
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ bound_spinning()
 from aird_plugin.data.images import SIGNATURES
 from aird_plugin.data.pairs import first_places, read_pairs
 from aird_plugin.data.records import open_records
+from aird_plugin.utils.counts import counted, counted_identities
 from aird_plugin.utils.files import naming, write_atomically
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.progress import progress
@@ -60,7 +61,7 @@ def unpack_records(source: str, out: Path) -> str:
         folder = out / f"{int(records.labels[row]):0{wide}d}"
         folder.mkdir(parents=True, exist_ok=True)
         write(folder / f"{row + 1:0{deep}d}{suffix_of(payload)}", payload)
-    return f"{out}: {len(records)} images of {len(set(records.labels.tolist()))} identities"
+    return f"{out}: {counted(len(records), 'image')} of {counted_identities(len(set(records.labels.tolist())))}"
 
 
 def unpack_pairs(source: str, out: Path) -> str:

@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.text_tables import encoded_rows
+from aird_plugin.utils.counts import counted
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.folder_settings import keep_settings
 from aird_plugin.utils.json_files import read_object
@@ -135,7 +136,8 @@ def summary(log: AlignmentLog) -> str:
 
     counts, lines = log.counts, []
     without = sum(not cropped for cropped in log.photos.values())
-    lines.append(f"{len(log.photos)} photos: {counts[CROPPED]} faces cropped; {without} photos without a crop")
+    photos, faces = counted(len(log.photos), "photo"), counted(counts[CROPPED], "face")
+    lines.append(f"{photos}: {faces} cropped; {counted(without, 'photo')} without a crop")
     skipped = [
         f"{counts[status]} {status}" for status in (NO_FACE, UNREADABLE, TOO_SMALL, BAD_POINTS, NOT_CHOSEN) if counts[status]
     ]

@@ -25,12 +25,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Enrol the identities of a folder.
+    """Enrol the identities of a folder of photos in a gallery, for `aird recognise`.
 
     Raises ValueError, OSError or ImportError, and then the gallery stays as it was. What can be checked is checked before any
     photo is read.
     """
     from aird_plugin.recognition.gallery import Gallery
+    from aird_plugin.utils.counts import counted_identities
 
     out = Path(args.out)
     check_places(out, args.export)
@@ -39,10 +40,10 @@ def run(args: argparse.Namespace) -> int:
     present = Gallery.load(out, analysis).names if out.exists() else []
     new = Gallery.enrol(args.folder, analysis, args.aligned, taken=() if args.replace else frozenset(present))
     whole = new.add_to(out, args.replace)
-    print(f"{out}: {len(new)} identities enrolled, {len(whole)} in all")
+    print(f"{out}: {counted_identities(len(new))} enrolled, {len(whole):,} in all")
     if args.export:
         whole.export(args.export)
-        print(f"{args.export}: ids and vectors of {len(whole)} identities, {analysis.dim}-d float32, L2-normalised")
+        print(f"{args.export}: ids and vectors of {counted_identities(len(whole))}, {analysis.dim}-d float32, L2-normalised")
     return 0
 
 

@@ -45,6 +45,7 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.recognition.frames import FrameSource
     from aird_plugin.recognition.gallery import Gallery
     from aird_plugin.recognition.recognise import check_tracker, collect, decide, settings_of
+    from aird_plugin.utils.counts import counted
     from aird_plugin.utils.errors import Interrupted
 
     if not 0 < args.far < 1:
@@ -65,13 +66,13 @@ def run(args: argparse.Namespace) -> int:
     finished = collect(source, analysis, store)
     result = decide(store, source, gallery, args.far, not args.no_tracks)
     if finished and len(result.broken) == result.n_frames:
-        raise ValueError(f"none of the {result.n_frames} frames of {source.path} can be read: {result.broken[0]}")
+        raise ValueError(f"no frame of {source.path} can be read: {result.broken[0]}")
     if out:
         write(out, source, result, args)
     print_result(result, quiet)
     if not finished:
         again = "; the same command resumes" if out else ""
-        raise Interrupted(f"stopped after {result.n_frames} frames{again}")
+        raise Interrupted(f"stopped after {counted(result.n_frames, 'frame')}{again}")
     return 0
 
 

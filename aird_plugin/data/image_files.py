@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from aird_plugin.data.constants import IMAGE_SUFFIXES
+from aird_plugin.utils.counts import counted
 
 # Of file servers, cameras, file managers and editors, in lower case; names that begin with a dot are hidden.
 SYSTEM_NAMES = frozenset(
@@ -64,7 +65,7 @@ class Accounting:
         if not self.left_out:
             return None
         reasons = "; ".join(f"{reason}: {len(names)} ({first_names(names)})" for reason, names in self.left_out.items())
-        return f"{self.folder}: {self.taken} images taken; left out: {reasons}"
+        return f"{self.folder}: {counted(self.taken, 'image')} taken; left out: {reasons}"
 
 
 def first_names(names: Iterable[str]) -> str:

@@ -24,6 +24,7 @@ from aird_plugin.recognition.analysis import TinyFaceAnalysis
 from aird_plugin.recognition.gallery import Gallery
 from aird_plugin.recognition.measure import SIDES as PHOTO_SIDES
 from aird_plugin.recognition.measure import measure as measure_crops
+from aird_plugin.utils.counts import counted_identities
 from aird_plugin.utils.devices import pick_device
 from aird_plugin.utils.errors import EXPECTED, describe
 from aird_plugin.utils.warning import warning_line
@@ -44,7 +45,7 @@ def load(options: Any, log: Callable[[str], None]) -> DemoApi:
     networks = load_networks(options, device, log)
     photo, reason = open_photo(options, detector)
     if photo and options.gallery:
-        log(f"{len(photo.gallery)} identities in {options.gallery}")
+        log(f"{counted_identities(len(photo.gallery))} in {options.gallery}")
     return DemoApi(networks, detector, device, photo, reason)
 
 

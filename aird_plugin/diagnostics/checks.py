@@ -66,7 +66,7 @@ def check_bank(bank: TeacherCache, seed: int = 0) -> Iterator[Diagnostic]:
     rows_P2 = two_rows_per_identity(bank.label_N, MAX_IDENTITIES, np.random.default_rng(seed))
     if len(rows_P2) >= MIN_IDENTITIES:
         embeddings_2PD = normalise(bank.embeddings_NVD[rows_P2.ravel(), 0].astype(np.float32))
-        yield auc_diagnostic(verification_auc(embeddings_2PD), len(rows_P2))
+        yield auc_diagnostic(verification_auc(embeddings_2PD), len(rows_P2), ", by the bank's embeddings")
         yield from check_label_noise(bank, seed)
 
 

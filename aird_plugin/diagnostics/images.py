@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from aird_plugin.data.image_files import first_names
 from aird_plugin.data.readable_records import unreadable_images
 from aird_plugin.diagnostics.diagnostic import Diagnostic
+from aird_plugin.utils.counts import counted
 
 
 def check_left_out(records) -> Iterator[Diagnostic]:
@@ -18,7 +19,7 @@ def check_every_image(records, skip_bad: float = 0.0) -> Iterator[Diagnostic]:
     """Decode every image, under a progress bar; an error names those that do not. With skip_bad they were left out before."""
     reasons = {} if skip_bad else dict(unreadable_images(records))
     if not reasons:
-        yield Diagnostic("ok", f"all {len(records)} images can be read")
+        yield Diagnostic("ok", f"all {counted(len(records), 'image')} can be read")
         return
     yield Diagnostic(
         "error",

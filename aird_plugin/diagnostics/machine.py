@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aird_plugin.diagnostics.diagnostic import Diagnostic
+from aird_plugin.utils.counts import counted
 
 EXTRAS = {
     "onnx": "onnxruntime",
@@ -28,8 +29,8 @@ def check_machine() -> Iterator[Diagnostic]:
 
     yield Diagnostic(
         "ok",
-        f"Python {platform.python_version()}, torch {torch.__version__}, {os.cpu_count()} cores, "
-        f"{torch.get_num_threads()} torch threads",
+        f"Python {platform.python_version()}, torch {torch.__version__}, "
+        f"{counted(os.cpu_count() or 1, 'core')}, {counted(torch.get_num_threads(), 'torch thread')}",
     )
     for package in ("numpy", "pillow", "simplejpeg", "easydict", "filelock", "tqdm", "tensorboard"):
         yield version_of(package)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.diagnostics.diagnostic import Diagnostic
+from aird_plugin.utils.counts import counted, counted_identities
 
 
 def check_recipe(path: str, overrides: list[str], arcface_torch: bool = False) -> Iterator[Diagnostic]:
@@ -51,8 +52,8 @@ def check_contents(recipe: Recipe) -> Iterator[Diagnostic]:
     from aird_plugin.training.unlabelled import check_unlabelled
 
     records, recipe = open_faces(recipe)
-    labels = f"of {recipe.head.num_classes} identities" if recipe.data.labels else "without labels"
-    yield Diagnostic("ok", f"{recipe.data.rec}: {len(records)} images {labels}")
+    labels = f"of {counted_identities(recipe.head.num_classes)}" if recipe.data.labels else "without labels"
+    yield Diagnostic("ok", f"{recipe.data.rec}: {counted(len(records), 'image')} {labels}")
     if not recipe.prior.prior_side:
         check_unlabelled(recipe)
         check_effect(recipe, len(records))

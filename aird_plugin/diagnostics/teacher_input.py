@@ -33,7 +33,7 @@ def check_teacher_input(teacher, records, seed: int = 0) -> Iterator[Diagnostic]
     if identities < MIN_IDENTITIES:
         yield Diagnostic(
             "note",
-            f"{identities} identities with two images are too few to check the teacher on; {MIN_IDENTITIES} are needed",
+            f"identities with two images: {identities}; the teacher is checked on {MIN_IDENTITIES} or more",
         )
         return
     unchanged_2PD = normalise(teacher.embed(images_2PHWC))
@@ -56,9 +56,12 @@ def check_teacher_input(teacher, records, seed: int = 0) -> Iterator[Diagnostic]
         yield Diagnostic("note", "the images are grey", "a swap of RGB and BGR cannot be detected")
 
 
-def auc_diagnostic(auc: float, identities: int) -> Diagnostic:
-    """Compare a verification AUC, over identities with two images each, with the least plausible one."""
-    text = f"the teacher's verification AUC on {identities} identities is {auc:.3f}"
+def auc_diagnostic(auc: float, identities: int, origin: str = "") -> Diagnostic:
+    """Compare a verification AUC, over identities with two images each, with the least plausible one.
+
+    origin: of the embeddings, where not the teacher as it is fed now.
+    """
+    text = f"the teacher's verification AUC on {identities} identities is {auc:.3f}{origin}"
     if auc >= MIN_AUC:
         return Diagnostic("ok", text)
     return Diagnostic(

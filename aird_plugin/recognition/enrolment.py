@@ -15,6 +15,7 @@ from aird_plugin.data.image_files import UNREADABLE, Accounting, find_identities
 from aird_plugin.data.images import FILE_FORMATS, decode
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
 from aird_plugin.recognition.match import UNKNOWN
+from aird_plugin.utils.counts import counted_identities
 from aird_plugin.utils.progress import progress
 
 LAYOUT = "FOLDER/IDENTITY/photo.jpg or FOLDER/IDENTITY.jpg"
@@ -69,7 +70,7 @@ def check_names(names: Iterable[Any], taken: Collection[str] = ()) -> None:
             ) from error
     if doubled := [name for name in names if name in taken]:
         raise ValueError(
-            f"{len(doubled)} identities are enrolled already ({first_names(doubled)}); replace them with --replace "
+            f"enrolled already: {counted_identities(len(doubled))} ({first_names(doubled)}); replace them with --replace "
             "(`replace=True`), or rename the new ones"
         )
 
@@ -83,7 +84,7 @@ def faces_of_photos(photos: Photos, analysis: TinyFaceAnalysis, aligned: bool = 
     found.taken = 0
     gathered: dict[str, list] = {}
     blocks = [range(start, min(start + PHOTOS_AT_ONCE, len(files))) for start in range(0, len(files), PHOTOS_AT_ONCE)]
-    for block in progress(blocks, len(files), "enrolling", "photo"):
+    for block in progress(blocks, len(files), "enrolling", "photos"):
         taken = list(_main_faces(files[block.start : block.stop], photos, analysis, aligned))
         analysis.embed([photo for _, photo, _ in taken], [[face] for _, _, face in taken])
         for name, _, face in taken:

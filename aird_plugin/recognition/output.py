@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from aird_plugin.recognition.recognise import FaceRow, Recognition
+from aird_plugin.utils.counts import counted
 from aird_plugin.utils.files import write_atomically
 
 TABLE, LINES = "faces.csv", "faces.jsonl"
@@ -41,14 +42,15 @@ def json_lines(result: Recognition) -> bytes:
 def summary(result: Recognition) -> str:
     """Counts, and the tracks of each name."""
     broken = f", {len(result.broken)} of them broken and skipped" if result.broken else ""
-    lines = [f"{result.n_frames} frames{broken}: {len(result.rows)} faces in {len(result.matches)} tracks"]
+    faces, tracks_in_all = counted(len(result.rows), "face"), counted(len(result.matches), "track")
+    lines = [f"{counted(result.n_frames, 'frame')}{broken}: {faces} in {tracks_in_all}"]
     by_name: dict[str, list[int]] = {}
     for track, match in enumerate(result.matches):
         by_name.setdefault(match.name or "no decision", []).append(track)
     for name, tracks in sorted(by_name.items(), key=lambda item: -len(item[1])):
         best = max(result.matches[track].cosine or -1.0 for track in tracks)
         n_faces = sum(result.n_faces[track] for track in tracks)
-        lines.append(f"  {name}: {len(tracks)} tracks, {n_faces} faces, highest cosine {best:.3f}")
+        lines.append(f"  {name}: {counted(len(tracks), 'track')}, {counted(n_faces, 'face')}, highest cosine {best:.3f}")
     shown = [f"no decision: {reason}" for reason in result.reasons[:REASONS_SHOWN]]
     return "\n".join([*lines, *shown, *(["..."] if len(result.reasons) > REASONS_SHOWN else [])])
 

@@ -55,7 +55,7 @@ class Recognition(NamedTuple):
 def collect(source: FrameSource, analysis: TinyFaceAnalysis, store: FrameStore) -> bool:
     """Detect and embed the faces of the frames that the store lacks. False where Ctrl-C stopped it; what is done is stored."""
     done = len(store.frames)
-    frames = progress(source.read(done), source.total, "recognising", "frame", initial=done)
+    frames = progress(source.read(done), source.total, "recognising", "frames", initial=done)
     try:
         for block in _blocks(frames):
             for stored in faces_of(block, analysis):

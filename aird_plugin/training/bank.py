@@ -8,6 +8,7 @@ from aird_plugin.prior.dataset import both_sizes
 from aird_plugin.training.data import open_caches, open_faces
 from aird_plugin.training.inputs import check_inputs
 from aird_plugin.training.prior_features import open_encoder, open_features
+from aird_plugin.utils.counts import counted
 from aird_plugin.utils.devices import pick_device
 
 
@@ -32,9 +33,10 @@ def build_bank(recipe: Recipe) -> list[str]:
     lines = []
     if encoder := open_encoder(recipe, device):
         features_NVCHW = open_features(recipe, records, encoder).features_NVCHW
-        lines.append(f"generative features {encoder.shape}: {len(features_NVCHW)} images")
-    lines += [f"{recipe.bank.low_folder(*section)}: {len(records)} images" for section in sections]
+        lines.append(f"generative features {encoder.shape}: {counted(len(features_NVCHW), 'image')}")
+    lines += [f"{recipe.bank.low_folder(*section)}: {counted(len(records), 'image')}" for section in sections]
     if teacher:
-        lines.append(f"{recipe.bank.teacher_folder}: {len(records)} images, {recipe.bank.views} views, width {teacher.dim}")
+        images, views = counted(len(records), "image"), counted(recipe.bank.views, "view")
+        lines.append(f"{recipe.bank.teacher_folder}: {images}, {views}, width {teacher.dim}")
     lines += [str(diagnostic) for diagnostic in check_left_out(records)]
     return lines

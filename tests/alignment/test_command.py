@@ -178,7 +178,7 @@ def test_second_run_resumes(album, detectors, photo_of, tmp_path, capsys):
     capsys.readouterr()
     assert align(*words) == 0
     text = capsys.readouterr().out
-    assert "4 of 6 photos were processed before" in text and "6 photos: 5 faces cropped; 1 photos without a crop" in text
+    assert "4 of 6 photos were processed before" in text and "6 photos: 5 faces cropped; 1 photo without a crop" in text
     assert crops(out) == ["ann/two.jpg", "bob/far.jpg", "bob/torn.jpg", "cat/new.jpg"]
     assert (out / "bob" / "far.jpg").stat().st_mtime_ns == before
     assert len({(row["source"], row["face"]) for row in table(out)}) == len(table(out)) == 8

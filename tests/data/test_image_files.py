@@ -99,7 +99,7 @@ def test_identify_has_no_identity_or_probe_of_a_system_folder(tmp_path):
         "folders without an image: 1 (nobody)",
         f"{tmp_path}/probe: 3 images taken; left out: hidden or system folders with images: 1 (.thumbnails); "
         "images beside the identities' folders: 1 (loose.png)",
-        f"{tmp_path}/distractor: 1 images taken; left out: hidden or system folders with images: 1 (.cache)",
+        f"{tmp_path}/distractor: 1 image taken; left out: hidden or system folders with images: 1 (.cache)",
     ]
 
 
@@ -114,7 +114,7 @@ def test_the_line_names_each_reason_and_the_first_names(tmp_path):
     (tmp_path / "dora").mkdir()
     (tmp_path / "ann" / "link.jpg").symlink_to(tmp_path / "nowhere.jpg")
     assert FolderRecords(tmp_path).left_out.line() == (
-        f"{tmp_path}: 1 images taken; left out: "
+        f"{tmp_path}: 1 image taken; left out: "
         "hidden or system folders with images: 7 (#recycle, $RECYCLE.BIN, .ipynb_checkpoints, ...); "
         "hidden or system files: 1 (ann/._1.jpg); "
         "files of a format that is not read: 5 (ann/0.heic, ann/1.heic, ann/2.heic, ...); links to nothing: 1 (ann/link.jpg); "

@@ -114,5 +114,5 @@ def gallery(tmp_path, frames, pack, capsys):
     (tmp_path / "people").mkdir()
     shutil.copy(frames / "000.jpg", tmp_path / "people" / "ann.jpg")
     assert main(["enrol", str(tmp_path / "people"), "--out", str(tmp_path / "g.npz"), "--models", str(pack)]) == 0
-    assert "1 identities enrolled, 1 in all" in capsys.readouterr().out
+    assert "1 identity enrolled, 1 in all" in capsys.readouterr().out
     return str(tmp_path / "g.npz")

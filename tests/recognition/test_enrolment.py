@@ -38,7 +38,7 @@ def test_names_that_are_taken_or_cannot_be_stored_are_errors_before_any_photo(pe
     before = out.read_bytes()
     monkeypatch.setattr(enrolment, "decode", lambda *_: pytest.fail("a photo was read"))
     assert enrol(people, out, pack) == 1
-    assert "2 identities are enrolled already (ann, bob); replace them with --replace" in capsys.readouterr().err
+    assert "enrolled already: 2 identities (ann, bob); replace them with --replace" in capsys.readouterr().err
     (people / "unknown.jpg").write_bytes(b"")
     assert enrol(people, tmp_path / "new.npz", pack) == 1
     assert "an identity needs a name, other than 'unknown'" in capsys.readouterr().err
@@ -116,4 +116,4 @@ def test_help_shows_no_exceptions(capsys):
 
 def test_network_without_faces_is_printed_as_unused(people, pack, tmp_path, capsys):
     assert enrol(people, tmp_path / "g.npz", pack, "--limit", "tiny=0") == 0
-    assert "tiny (16 px input) unused, hr (112 px input) from 0 px" in capsys.readouterr().out
+    assert "tiny (16 px input) unused, hr (112 px input) all sizes" in capsys.readouterr().out

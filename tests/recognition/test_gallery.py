@@ -119,7 +119,7 @@ def test_add_to_keeps_both_and_refuses_taken_names(analysis, gallery, tmp_path):
     file = tmp_path / "g.npz"
     gallery.add_to(file)
     more = Gallery.enrol({"new": face(analysis, 20), "id 1": face(analysis, 21)}, analysis)
-    with pytest.raises(ValueError, match=r"1 identities are enrolled already \(id 1\)"):
+    with pytest.raises(ValueError, match=r"enrolled already: 1 identity \(id 1\)"):
         more.add_to(file)
     assert Gallery.load(file, analysis).names == gallery.names
     assert len(more.add_to(file, replace=True)) == 6

@@ -61,7 +61,7 @@ def test_bad_file_stops_or_is_skipped(make_rec, folder, tmp_path, capsys):
     assert not list(out.iterdir())
     assert make_rec([str(folder), str(out), "--skip-bad"]) == 0
     out_text = capsys.readouterr().out
-    assert "1 files skipped" in out_text and "bert/1.png: 6 bytes that are no readable image" in out_text
+    assert "1 file skipped" in out_text and "bert/1.png: 6 bytes that are no readable image" in out_text
     assert FaceRecords(out / "train.rec").labels.tolist() == [0, 0, 1]
     assert (out / "labels.txt").read_text() == "anna\ncleo\n"
 
