@@ -5,7 +5,10 @@ on one protocol, {"network", "other", "protocol", "rows"}: identity hashes; lr-l
 at px by `network`, one untouched by `other`. A row is that of `export.thresholds`, {"px", "to_px", "points"}.
 """
 
+import math
 from typing import NamedTuple
+
+from aird_plugin.evaluation.verification import MIN_FALSE_ACCEPTS
 
 SECTION = "recognition"
 # From this px on, a face counts as the untouched one of lr-hr: docs/sizes.md's accuracies no longer change there.
@@ -102,7 +105,8 @@ class Calibration:
             return f"no threshold was measured for faces below {min(measured)} px"
         fars = ", ".join(f"{one:g}" for one in self.fars) or "none"
         return (
-            f"no threshold was measured at a false-accept rate of {far:g} or less (measured: {fars}; from {min(measured)} px on)"
+            f"no threshold was measured at a false-accept rate of {far:g} or less (measured: {fars}; from {min(measured)} px on); it "
+            f"needs {math.ceil(MIN_FALSE_ACCEPTS / far):,} impostor pairs"
         )
 
     def _row(self, key: Key, px: float) -> dict | None:
