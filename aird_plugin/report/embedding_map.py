@@ -50,7 +50,7 @@ def _tsne(embeddings_MD: np.ndarray) -> tuple[np.ndarray | None, str]:
     try:
         from sklearn.manifold import TSNE
     except ImportError:
-        return None, "two principal components (t-SNE needs `pip install aird_plugin[report]`)"
+        return None, "two principal components (t-SNE needs scikit-learn: pip install aird_plugin[report])"
     perplexity = min(30.0, (len(embeddings_MD) - 1) / 3)
     tsne = TSNE(perplexity=perplexity, init="pca", metric="cosine", random_state=0)
     return tsne.fit_transform(np.asarray(embeddings_MD, np.float64)), f"t-SNE, perplexity {perplexity:.0f}"

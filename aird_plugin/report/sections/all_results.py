@@ -9,7 +9,7 @@ from aird_plugin.report.html import Section, missing, paragraph, table
 
 TITLE = "All results"
 NEEDS = "No accuracies: give --pairs, or runs with an evaluation.json."
-NOTE = "One row per run and evaluation, followed by the commands that reproduce the rows. Paths are as given to `aird report`."
+NOTE = "One row per run and evaluation, followed by the commands that reproduce the rows. Paths are as given to aird report."
 HEAD = (
     "Method",
     "Seed",
