@@ -13,7 +13,7 @@ BLOCKS = re.findall(r"^```python\n(.*?)^```", (Path(__file__).parents[2] / "READ
 
 
 def test_python_blocks_run(pack, frame, tmp_path, monkeypatch, capsys):
-    shutil.copytree(pack, tmp_path / "buffalo_l_pack", ignore=shutil.ignore_patterns("tiny"))
+    shutil.copytree(pack, tmp_path / "buffalo_l", ignore=shutil.ignore_patterns("tiny"))
     shutil.copytree(pack / "tiny", tmp_path / "tiny_faces")
     (tmp_path / "people").mkdir()
     cv2.imwrite(str(tmp_path / "people" / "anna.png"), frame)
