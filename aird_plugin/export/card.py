@@ -51,8 +51,16 @@ def summary(metadata: dict) -> str:
     return (
         f"A face recognition network ({metadata['network']}, {metadata['parameters']:,} parameters, "
         f"{metadata['embedding_size']}-d embeddings) trained on {training_sizes(metadata)}. Input: {size}. "
-        f"Resize: {metadata['resize']}."
+        f"{degradations(metadata)}."
     )
+
+
+def degradations(metadata: dict) -> str:
+    """The resize of the training images, or the weights of a mixture; their versions are in the recipe below."""
+    mixture = metadata["recipe"].get("degradation")
+    if not isinstance(mixture, dict):
+        return f"Resize: {metadata['resize']}"
+    return f"Degradations, with their weights: {', '.join(f'{name} {weight:g}' for name, weight in mixture.items())}"
 
 
 def training_sizes(metadata: dict) -> str:

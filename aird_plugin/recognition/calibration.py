@@ -105,8 +105,8 @@ class Calibration:
             return f"no threshold was measured for faces below {min(measured)} px"
         fars = ", ".join(f"{one:g}" for one in self.fars) or "none"
         return (
-            f"no threshold was measured at a false-accept rate of {far:g} or less (measured: {fars}; from {min(measured)} px on); it "
-            f"needs {math.ceil(MIN_FALSE_ACCEPTS / far):,} impostor pairs"
+            f"no threshold was measured at a false-accept rate of {far:g} or less (measured: {fars}; from {min(measured)} px on); "
+            f"it needs {math.ceil(MIN_FALSE_ACCEPTS / far):,} impostor pairs"
         )
 
     def _row(self, key: Key, px: float) -> dict | None:
