@@ -1,7 +1,7 @@
 """Any recognition .onnx as the student of itself at all sizes and under all cameras: one file, better at every small face.
 
     torchrun train.py recipes/zoo/zoo_allsizes.py teacher=~/.insightface/models/buffalo_s/w600k_mbf.onnx rec=my_faces
-    aird export runs/zoo_allsizes --out w600k_mbf_small_faces
+    aird export runs/zoo_allsizes --out w600k_mbf_small
 
 Each image of a step has a size of its own, 8 to 64 px log-uniformly, and a camera of its own (`degradation`); an eighth of the
 images stays untouched, which keeps the file as good as it was on large faces. The bank caches the 112 px images (19 KB each).
