@@ -103,10 +103,10 @@ class Calibration:
             return "no threshold was measured for these networks; `aird calibrate` measures them"
         if not large_enough:
             return f"no threshold was measured for faces below {min(measured)} px"
-        fars = ", ".join(f"{one:g}" for one in self.fars) or "none"
+        known = f"measured: {', '.join(f'{one:g}' for one in self.fars) or 'none'}; from {min(measured)} px on"
         return (
-            f"no threshold was measured at a false-accept rate of {far:g} or less (measured: {fars}; from {min(measured)} px on); "
-            f"it needs {math.ceil(MIN_FALSE_ACCEPTS / far):,} impostor pairs"
+            f"no threshold was measured at a false-accept rate of {far:g} or less ({known}); it "
+            f"needs {math.ceil(MIN_FALSE_ACCEPTS / far):,} impostor pairs"
         )
 
     def _row(self, key: Key, px: float) -> dict | None:
