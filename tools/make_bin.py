@@ -21,9 +21,7 @@ From synthetic identities, in ten folds without a common identity:
 import argparse
 import functools
 import io
-import itertools
 import os
-import random
 import sys
 from pathlib import Path
 
@@ -48,9 +46,7 @@ from aird_plugin.utils.warning import warn
 from tools.lib.bcolz_pairs import bcolz_images, is_bcolz
 from tools.lib.holdout import split_training_set
 from tools.lib.pair_lists import read_pair_list
-
-FOLDS = 10
-FEWEST_IMAGES = 4
+from tools.lib.pair_sampling import FOLDS, genuine_per_fold, held_out_pairs, synthetic_pairs
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -66,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.synthetic:
             images, same = synthetic_images(args)
         elif args.holdout:
-            half = half_of(args.pairs, args.people)
+            half = genuine_per_fold(args.pairs, args.people)
             place = (Path(args.holdout), Path(args.rest), args.people, args.seed)
             images, same = split_training_set(*place, lambda rows, rng: held_out_pairs(rows, half, rng))
         elif args.survface:
@@ -155,62 +151,6 @@ def synthetic_images(args) -> tuple[list[bytes], list[bool]]:
     jpegs = draw_jpegs(shots, args.seed, args.workers)
     drawn = dict(progress(zip(shots, jpegs, strict=True), len(shots), "drawing", "images"))
     return [drawn[shot] for *both, _ in pairs for shot in both], [genuine for *_, genuine in pairs]
-
-
-def synthetic_pairs(identities: int, first_identity: int, count: int, seed: int) -> list[tuple]:
-    """`count` pairs ((identity, image), (identity, image), genuine) in ten folds: no identity in two folds, half genuine in each.
-
-    Each identity has four images, or as many as are needed for twice the pairs. Raises ValueError for fewer than 20 identities,
-    or a count that is not a multiple of 20.
-    """
-    half = half_of(count, identities)
-    per_fold = identities // FOLDS
-    images = FEWEST_IMAGES
-    while per_fold * images * (images - 1) // 2 < 2 * half:
-        images += 1
-    rng = random.Random(seed)
-    pairs = []
-    for group in np.array_split(np.arange(first_identity, first_identity + identities), FOLDS):
-        shots = [(int(identity), image) for identity in group for image in range(images)]
-        pairs += fold_pairs(shots, half, rng)
-    return pairs
-
-
-def half_of(count: int, identities: int) -> int:
-    """Genuine pairs in each of the ten folds. ValueError for too few identities, or a count that is not a multiple of 20."""
-    if identities < 2 * FOLDS or count < 2 * FOLDS or count % (2 * FOLDS):
-        raise ValueError(f"need 20 or more identities and a multiple of 20 pairs, got {identities} identities, {count} pairs")
-    return count // FOLDS // 2
-
-
-def held_out_pairs(rows: list[list[int]], half: int, rng: random.Random) -> list[tuple]:
-    """Pairs ((identity, row), (identity, row), genuine) in ten folds: no identity in two folds, half genuine in each.
-
-    rows: of each identity. Raises ValueError where a fold has fewer pairs of one kind than `half`.
-    """
-    pairs = []
-    for number, group in enumerate(np.array_split(rng.sample(range(len(rows)), len(rows)), FOLDS), 1):
-        shots = [(int(identity), row) for identity in group for row in rows[identity]]
-        genuine = sum(len(rows[identity]) * (len(rows[identity]) - 1) // 2 for identity in group)
-        available = min(genuine, len(shots) * (len(shots) - 1) // 2 - genuine)
-        if available < half:
-            raise ValueError(
-                f"fold {number} of the held-out identities has {available} pairs of a kind for {half}: fewer --pairs"
-            )
-        pairs += fold_pairs(shots, half, rng)
-    return pairs
-
-
-def fold_pairs(shots: list[tuple[int, int]], half: int, rng: random.Random) -> list[tuple]:
-    """`half` genuine and `half` impostor pairs of (identity, image), none twice."""
-    genuine = [(a, b, True) for a, b in itertools.combinations(shots, 2) if a[0] == b[0]]
-    impostor: set[tuple] = set()
-    chosen = rng.sample(genuine, half)
-    while len(impostor) < half:
-        a, b = sorted(rng.sample(shots, 2))
-        if a[0] != b[0]:
-            impostor.add((a, b, False))
-    return chosen + sorted(impostor)
 
 
 if __name__ == "__main__":

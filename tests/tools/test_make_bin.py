@@ -15,6 +15,7 @@ from aird_plugin.data.recordio.writer import RecordWriter
 from aird_plugin.data.records import decode_face, open_records
 from aird_plugin.data.synthetic.draw import draw_person
 from tests.skips import needs
+from tools.lib.pair_sampling import synthetic_pairs
 
 SCRIPT = Path(__file__).parents[2] / "tools" / "make_bin.py"
 
@@ -121,31 +122,12 @@ def test_one_sided_folds_are_reported(tool, root, capsys):
     assert "fold 1 of the ten has only genuine or only impostor pairs" in capsys.readouterr().err
 
 
-def test_rules_of_synthetic_pairs(tool):
-    pairs = tool.synthetic_pairs(identities=25, first_identity=100, count=400, seed=3)
-    assert len(pairs) == len(set(pairs)) == 400
-    folds = [pairs[start : start + 40] for start in range(0, 400, 40)]
-    groups = [{shot[0] for *both, _ in fold for shot in both} for fold in folds]
-    assert set().union(*groups) == set(range(100, 125)) and sum(map(len, groups)) == 25
-    for fold in folds:
-        assert sum(same for *_, same in fold) == 20
-    for (identity_a, image_a), (identity_b, image_b), same in pairs:
-        assert (identity_a == identity_b) is same and (identity_a, image_a) != (identity_b, image_b)
-    assert pairs == tool.synthetic_pairs(25, 100, 400, 3) != tool.synthetic_pairs(25, 100, 400, 4)
-
-
-@pytest.mark.parametrize("identities, count", [(19, 20), (20, 30), (20, 0)])
-def test_impossible_synthetic_pairs_are_rejected(tool, identities, count):
-    with pytest.raises(ValueError, match=f"got {identities} identities, {count} pairs"):
-        tool.synthetic_pairs(identities, 0, count, 0)
-
-
 def test_synthetic_file(tool, tmp_path):
     out = tmp_path / "out.bin"
     arguments = ["--people", "20", "--first-person", "50", "--pairs", "20", "--seed", "7", "--workers", "1"]
     assert tool.main(["--synthetic", str(out), *arguments]) == 0
     pairs = read_pairs(out)
-    expected = tool.synthetic_pairs(20, 50, 20, 7)
+    expected = synthetic_pairs(20, 50, 20, 7)
     assert pairs.same.tolist() == [same for *_, same in expected]
     for index, shot in enumerate(shot for *both, _ in expected for shot in both):
         assert pairs.images[index] == encode_jpeg(draw_person(*shot, 7))
