@@ -1,8 +1,7 @@
 """Build a cache of the bank in shards, each by one of the processes that build at the same time.
 
-Shard k holds images k * n to (k + 1) * n in a folder of its own, with a manifest of its own. Which process builds it, a lock file
-decides: the system releases the lock of a process that dies, so its shard goes on in another one, or in the next run, where it
-stopped. Processes share nothing but the folder; they may be ranks of torchrun, or single commands on several hosts.
+Shard k holds images k * n to (k + 1) * n in a folder of its own, with a manifest of its own. Each shard is a task that one of the
+processes does (`shared_tasks`); that of a process that died goes on where it stopped.
 
 FOLDER/shards.json               the number of images of a shard
        shard-00000/manifest.json the shard's main array is complete
@@ -13,29 +12,24 @@ FOLDER/shards.json               the number of images of a shard
 
 import json
 import shutil
-import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from aird_plugin.data.bank.derived import Derived
 from aird_plugin.data.bank.files import OF_THE_RECORDS, STATE, SUMS, Build, saved
 from aird_plugin.data.bank.growth import image_sum
 from aird_plugin.data.bank.inputs import MANIFEST
 from aird_plugin.data.bank.sharded import open_array, shard_name
+from aird_plugin.data.bank.shared_tasks import Task, read_result, run_tasks
 from aird_plugin.data.records import Records
-from aird_plugin.utils import distributed
 from aird_plugin.utils.files import write_atomically
-from aird_plugin.utils.json_files import read_object
 
 LAYOUT, WHOLE, LISTS = "shards.json", "whole.json", "lists.json"
-POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -86,7 +80,7 @@ def shard_images(folder: Path, inputs: dict[str, Any], total: int, wanted: int) 
     lasting = {key: value for key, value in inputs.items() if key not in OF_THE_RECORDS}
     layout = folder / LAYOUT
     if layout.exists():
-        found = _object(layout)
+        found = read_result(layout)
         if found.get("inputs") == lasting or (folder / MANIFEST).exists():
             images = int(found["shard_images"])
             # Of a set that had more images when its build stopped.
@@ -106,60 +100,15 @@ def build_shards(plan: Plan, images: int) -> None:
     shards = [range(first, min(first + images, total)) for first in range(0, total, images)]
     folders = [plan.folder / shard_name(number) for number in range(len(shards))]
     pairs = list(zip(folders, shards, strict=True))
-    _run([_array_task(plan, *pair) for pair in pairs])
+    run_tasks([_array_task(plan, *pair) for pair in pairs])
     if plan.derived:
         derived = plan.derived
-        _run(
+        run_tasks(
             [_arrays_task(plan, plan.folder / WHOLE, lambda: derived.whole(plan.folder, open_array(plan.folder, plan.array[0])))]
         )
         if derived.has_rows:
-            _run([_arrays_task(plan, own / LISTS, partial(derived.rows, plan.folder, rows)) for own, rows in pairs])
-    _run([Task(plan.folder / MANIFEST, plan.inputs, lambda: _complete(plan, folders, images))])
-
-
-@dataclass(frozen=True)
-class Task:
-    """One step of a build. result: a JSON file with these inputs, which `work` writes at its end."""
-
-    result: Path
-    inputs: dict[str, Any]
-    work: Callable[[], None]
-
-    @property
-    def done(self) -> bool:
-        return _object(self.result).get("inputs") == self.inputs
-
-    @property
-    def lock(self) -> Path:
-        """Beside the folder of a shard, which a build may empty."""
-        return self.result.parent.with_name(f"{self.result.parent.name}.{self.result.stem}.lock")
-
-
-def _run(tasks: Sequence[Task]) -> None:
-    """Do the tasks that no other process does; return when all are done. Each rank begins at another one."""
-    first = len(tasks) * distributed.launched_rank() // distributed.launched_ranks()
-    waiting, told = [*tasks[first:], *tasks[:first]], False
-    while waiting := [task for task in waiting if not (task.done or _claimed(task))]:
-        if not told:
-            print(f"waiting for parts that other processes build: {len(waiting)} left ({waiting[0].result})", file=sys.stderr)
-            told = True
-        time.sleep(POLL_S)
-
-
-def _claimed(task: Task) -> bool:
-    """Do the task unless another process holds its lock; returns whether it is done now."""
-    task.lock.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(task.lock)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    try:
-        if not task.done:
-            task.work()
-    finally:
-        lock.release()
-    return True
+            run_tasks([_arrays_task(plan, own / LISTS, partial(derived.rows, plan.folder, rows)) for own, rows in pairs])
+    run_tasks([Task(plan.folder / MANIFEST, plan.inputs, lambda: _complete(plan, folders, images))])
 
 
 def _array_task(plan: Plan, folder: Path, rows: range) -> Task:
@@ -174,7 +123,7 @@ def _array_task(plan: Plan, folder: Path, rows: range) -> Task:
 
 def reopen_shard(folder: Path, inputs: dict[str, Any]) -> None:
     """Make a complete shard of other records one under construction: its images are compared, those before a change are kept."""
-    before = _object(folder / MANIFEST).get("inputs")
+    before = read_result(folder / MANIFEST).get("inputs")
     if before and (folder / f"{SUMS}.npy").exists():
         done = len(np.load(folder / f"{SUMS}.npy", mmap_mode="r"))
         write_atomically(folder / STATE, json.dumps({"inputs": before, "rows_done": done}).encode())
@@ -194,18 +143,10 @@ def _complete(plan: Plan, folders: list[Path], images: int) -> None:
     sums: dict[str, int] = {}
     for folder in folders:
         for name in (MANIFEST, LISTS):
-            sums |= {f"{folder.name}/{file}": total for file, total in _object(folder / name).get("crc32", {}).items()}
-    sums |= _object(plan.folder / WHOLE).get("crc32", {})
+            sums |= {f"{folder.name}/{file}": total for file, total in read_result(folder / name).get("crc32", {}).items()}
+    sums |= read_result(plan.folder / WHOLE).get("crc32", {})
     manifest = {"inputs": plan.inputs, **plan.metadata, "shard_images": images, "crc32": sums}
     write_atomically(plan.folder / MANIFEST, json.dumps(manifest, indent=1).encode())
     scratch = [plan.folder / name for name in (plan.derived.scratch if plan.derived else ())]
     for path in [*scratch, *(folder / f"{SUMS}.npy" for folder in folders), *plan.folder.glob("*.lock")]:
         path.unlink(missing_ok=True)
-
-
-def _object(path: Path) -> dict[str, Any]:
-    """The JSON object in a file that the build wrote; {} where it is missing or damaged."""
-    try:
-        return read_object(path)
-    except (OSError, ValueError):
-        return {}

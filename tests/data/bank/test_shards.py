@@ -13,7 +13,7 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from aird_plugin.data.bank import build, shards
+from aird_plugin.data.bank import build, shared_tasks
 from aird_plugin.data.bank.build import open_image_cache, open_teacher_cache
 from aird_plugin.data.bank.sharded import ShardedArray, map_array
 from aird_plugin.data.batches import BankFaces, Neighbours
@@ -28,7 +28,7 @@ ARRAYS = ("embeddings_NVD", "centers_CD", "same_NS", "hard_NK", "label_N")
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
     monkeypatch.setattr(build, "BLOCK", 2)
-    monkeypatch.setattr(shards, "POLL_S", 0.01)
+    monkeypatch.setattr(shared_tasks, "POLL_S", 0.01)
 
 
 def sharded(folder, images=4):
@@ -118,15 +118,6 @@ def test_a_shard_that_another_process_holds_is_waited_for(records, tmp_path, cap
             assert not waiting.done() and teacher.calls == 24
         waiting.result(20)
     assert teacher.calls == 40 and "waiting for parts that other processes build: 1 left" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("rank", [0, 1])
-def test_each_rank_begins_at_another_shard(records, tmp_path, monkeypatch, rank):
-    monkeypatch.setenv("RANK", str(rank)), monkeypatch.setenv("WORLD_SIZE", "2")
-    begun = []
-    monkeypatch.setattr(shards, "reopen_shard", lambda folder, inputs: begun.append(inputs["first_row"]))
-    open_image_cache(sharded(tmp_path, 3), records, 16)
-    assert begun == [[0, 3, 6, 9], [6, 9, 0, 3]][rank]
 
 
 def test_a_further_set_keeps_the_shards(memory_records, noise_faces, tmp_path):
