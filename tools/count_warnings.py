@@ -107,7 +107,7 @@ def warnings_of(path: Path, folder: Path) -> list[str]:
 @contextlib.contextmanager
 def few_steps() -> Iterator[None]:
     """Inside, a run ends after STEPS steps; its schedule remains that of the whole run."""
-    from aird_plugin.prior.training import PriorTrainState
+    from aird_plugin.prior.state import PriorTrainState
     from aird_plugin.training.setup import TrainingSetup
 
     with mock.patch.object(TrainingSetup, "total_steps", STEPS), mock.patch.object(PriorTrainState, "total_steps", STEPS):

@@ -4,30 +4,23 @@ B, G = images on this rank, on all ranks; S = side of the target.
 """
 
 import contextlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.batch import Batch
 from aird_plugin.data.degradation import resize_to_network_torch
 from aird_plugin.data.loader import loader
 from aird_plugin.data.lowres import to_input
-from aird_plugin.data.mixture import is_mixture
-from aird_plugin.data.sampler import BatchSampler
 from aird_plugin.diagnostics.ignored_keys import print_ignored_keys
-from aird_plugin.prior.dataset import TwoSizes, both_sizes
-from aird_plugin.prior.model import beside, build_scheduler, build_unet, diffusers, save_prior
+from aird_plugin.prior.model import beside, save_prior
 from aird_plugin.prior.samples import write_pictures
-from aird_plugin.training.data import open_faces
+from aird_plugin.prior.state import PriorTrainState, build_state
 from aird_plugin.training.deterministic import deterministic
-from aird_plugin.training.inputs import check_inputs, with_target_files
 from aird_plugin.training.nonfinite import check_gradient, check_loss
-from aird_plugin.training.optim import build_optimizer, learning_rate
+from aird_plugin.training.optim import learning_rate
 from aird_plugin.training.run_folder import write_or_verify_run
 from aird_plugin.training.run_log import RunLog
 from aird_plugin.training.run_state import RunState
@@ -35,31 +28,7 @@ from aird_plugin.training.signals import stop_signals
 from aird_plugin.utils import distributed
 from aird_plugin.utils.devices import autocast_dtype, pick_device
 from aird_plugin.utils.errors import Interrupted
-from aird_plugin.utils.provenance import provenance
 from aird_plugin.utils.rank_failure import process_group
-
-
-@dataclass(kw_only=True)
-class PriorTrainState:
-    """Everything the loop updates. `network` is the module called: the U-Net, in DDP; `averaged` is the EMA of its weights."""
-
-    recipe: Recipe
-    device: torch.device
-    unet: torch.nn.Module
-    network: torch.nn.Module
-    scheduler: Any
-    averaged: Any
-    optimizer: torch.optim.Optimizer
-    source: TwoSizes
-    metadata: dict
-
-    @property
-    def steps_per_epoch(self) -> int:
-        return self.source.sampler.batches_per_epoch
-
-    @property
-    def total_steps(self) -> int:
-        return self.steps_per_epoch * self.recipe.schedule.num_epoch
 
 
 def train(recipe: Recipe) -> Path:
@@ -79,61 +48,6 @@ def train(recipe: Recipe) -> Path:
             write_pictures(folder / "samples.png", state.recipe, state.unet.eval(), state.scheduler, state.device)
         distributed.barrier()
         return folder
-
-
-def build_state(recipe: Recipe) -> PriorTrainState:
-    """Open the images at both sizes, build the U-Net. Raises ValueError for a recipe that does not fit its inputs."""
-    schedule, run, keys = recipe.schedule, recipe.run, recipe.prior
-    if run.fp16 or run.compile:
-        raise ValueError("a prior is trained in float32 or bf16, uncompiled; set fp16=False, compile=False")
-    if run.resume_from:
-        raise ValueError(
-            f"resume_from={run.resume_from!r} starts a student's run; a prior begins anew, or from its own checkpoint"
-        )
-    if schedule.gradient_acc != 1:
-        raise ValueError(f"gradient_acc={schedule.gradient_acc}: a prior takes one batch per step; set batch_size")
-    sizes = recipe.sizes
-    if recipe.terms or sizes.px_range or sizes.also_px or sizes.faces_per_person > 1:
-        raise ValueError("prior_side trains a prior and no student: terms, px_range, also_px, faces_per_person would do nothing")
-    if is_mixture(recipe.data.degradation):
-        raise ValueError(f"a prior is trained on the images of one degradation; got {recipe.data.degradation!r}")
-    if keys.prior_side < recipe.data.px:
-        raise ValueError(f"prior_side={keys.prior_side} is below px={recipe.data.px}: a prior upsamples")
-    device = pick_device(run.device)
-    package = diffusers()
-    recipe.tracker.check_installed()
-    check_inputs(recipe)
-    recipe = with_target_files(recipe)
-    records, recipe = open_faces(recipe)
-    lr, hr = both_sizes(recipe, records)
-    ranks = distributed.world_size()
-    sampler = BatchSampler(len(records), recipe.bank.views, schedule.batch_size, run.seed, distributed.rank(), ranks)
-    torch.manual_seed(run.seed)
-    unet = build_unet(keys).to(device)
-    parameters = list(unet.parameters())
-    return PriorTrainState(
-        recipe=recipe,
-        device=device,
-        unet=unet,
-        network=unet if ranks == 1 else DistributedDataParallel(unet),
-        scheduler=build_scheduler(),
-        averaged=package.training_utils.EMAModel(parameters, keys.prior_ema, use_ema_warmup=True),
-        optimizer=build_optimizer(schedule, parameters),
-        source=TwoSizes(sampler, lr, hr),
-        metadata=run_metadata(recipe, records, parameters),
-    )
-
-
-def run_metadata(recipe: Recipe, records: Any, parameters: list[torch.nn.Parameter]) -> dict:
-    """The contents of recipe.json."""
-    return {
-        "recipe": recipe.flat(),
-        "px": recipe.data.px,
-        "parameters": sum(p.numel() for p in parameters),
-        "records": {"path": str(records.path), "sha256": records.fingerprint(), "faces": len(records)},
-        **provenance(parameters[0].device),
-        "world_size": distributed.world_size(),
-    }
 
 
 def run_steps(state: PriorTrainState, first: int) -> None:

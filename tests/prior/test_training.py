@@ -16,6 +16,7 @@ from aird_plugin.data.lowres import to_input
 from aird_plugin.prior import training
 from aird_plugin.prior.model import build_scheduler, load_prior
 from aird_plugin.prior.samples import sample
+from aird_plugin.prior.state import build_state
 from aird_plugin.utils import distributed
 from aird_plugin.utils.errors import Interrupted
 from tests.skips import needs
@@ -90,7 +91,7 @@ def test_noise_is_a_function_of_the_step_and_sharded_by_rank(monkeypatch):
 
 def test_loss_is_v_prediction_with_new_noise_each_step(prior_recipe):
     """v = a * noise - s * image: the oracle of `test_perfect_prior_samples_the_true_image` has zero loss here."""
-    run = training.build_state(prior_recipe())
+    run = build_state(prior_recipe())
     batch = run.source[0]
     face_B3SS, scheduler = to_input(batch.hr_BHWC), run.scheduler
     inputs = []
@@ -123,23 +124,6 @@ def test_two_ranks_equal_one(prior_keys, tmp_path):
     mp.spawn(on_rank, (two, str(tmp_path / "rendezvous")), nprocs=2)
     for name, value in weights(one).items():
         torch.testing.assert_close(weights(tmp_path / "two")[name], value, rtol=1e-3, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"px": 64}, "prior_side=32 is below px=64"),
-        ({"gradient_acc": 2}, "gradient_acc=2: a prior takes one batch per step"),
-        ({"fp16": True}, "fp16=False"),
-        ({"degradation": {"blur": 1}}, "images of one degradation; got {'blur': 1}"),
-        ({"px_range": (8, 64)}, "terms, px_range, also_px, faces_per_person would do nothing"),
-        ({"terms": {"align": "aird_plugin.losses.cosine:CosineRegression"}}, "trains a prior and no student"),
-        ({"batch_size": 64}, "48 images do not fill one batch of 64"),
-    ],
-)
-def test_invalid_recipe_is_rejected(prior_recipe, change, words):
-    with pytest.raises(ValueError, match=words):
-        training.train(prior_recipe(**change))
 
 
 def test_train_command_trains_a_prior_and_rejects_arcface_torch(prior_keys, tmp_path, capsys):

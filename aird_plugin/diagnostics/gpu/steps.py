@@ -87,7 +87,7 @@ def step_of(recipe: Recipe, batch: Batch | None) -> Step:
 
 def prior_step(recipe: Recipe) -> Step:
     """The step of a recipe that trains a diffusion prior."""
-    from aird_plugin.prior.training import build_state as build_prior_state
+    from aird_plugin.prior.state import build_state as build_prior_state
     from aird_plugin.prior.training import denoising_loss
 
     # Such a recipe has no fp16, and its timesteps and noise are drawn on the CPU.

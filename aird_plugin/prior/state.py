@@ -1,0 +1,102 @@
+"""What the training of a prior updates and reads: images at both sizes, the U-Net and its average, the optimizer."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.nn.parallel import DistributedDataParallel
+
+from aird_plugin.config.recipe import Recipe
+from aird_plugin.data.mixture import is_mixture
+from aird_plugin.data.sampler import BatchSampler
+from aird_plugin.prior.dataset import TwoSizes, both_sizes
+from aird_plugin.prior.model import build_scheduler, build_unet, diffusers
+from aird_plugin.training.data import open_faces
+from aird_plugin.training.inputs import check_inputs, with_target_files
+from aird_plugin.training.optim import build_optimizer
+from aird_plugin.utils import distributed
+from aird_plugin.utils.devices import pick_device
+from aird_plugin.utils.provenance import provenance
+
+
+@dataclass(kw_only=True)
+class PriorTrainState:
+    """Everything the loop updates. `network` is the module called: the U-Net, in DDP; `averaged` is the EMA of its weights."""
+
+    recipe: Recipe
+    device: torch.device
+    unet: torch.nn.Module
+    network: torch.nn.Module
+    scheduler: Any
+    averaged: Any
+    optimizer: torch.optim.Optimizer
+    source: TwoSizes
+    metadata: dict
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return self.source.sampler.batches_per_epoch
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps_per_epoch * self.recipe.schedule.num_epoch
+
+
+def build_state(recipe: Recipe) -> PriorTrainState:
+    """Open the images at both sizes, build the U-Net. Raises ValueError for a recipe that does not fit its inputs."""
+    check_keys(recipe)
+    schedule, run, keys = recipe.schedule, recipe.run, recipe.prior
+    device = pick_device(run.device)
+    package = diffusers()
+    recipe.tracker.check_installed()
+    check_inputs(recipe)
+    recipe = with_target_files(recipe)
+    records, recipe = open_faces(recipe)
+    lr, hr = both_sizes(recipe, records)
+    ranks = distributed.world_size()
+    sampler = BatchSampler(len(records), recipe.bank.views, schedule.batch_size, run.seed, distributed.rank(), ranks)
+    torch.manual_seed(run.seed)
+    unet = build_unet(keys).to(device)
+    parameters = list(unet.parameters())
+    return PriorTrainState(
+        recipe=recipe,
+        device=device,
+        unet=unet,
+        network=unet if ranks == 1 else DistributedDataParallel(unet),
+        scheduler=build_scheduler(),
+        averaged=package.training_utils.EMAModel(parameters, keys.prior_ema, use_ema_warmup=True),
+        optimizer=build_optimizer(schedule, parameters),
+        source=TwoSizes(sampler, lr, hr),
+        metadata=run_metadata(recipe, records, parameters),
+    )
+
+
+def check_keys(recipe: Recipe) -> None:
+    """Raise ValueError for keys that a prior's training does not have, or that contradict one another."""
+    schedule, run, sizes = recipe.schedule, recipe.run, recipe.sizes
+    if run.fp16 or run.compile:
+        raise ValueError("a prior is trained in float32 or bf16, uncompiled; set fp16=False, compile=False")
+    if run.resume_from:
+        raise ValueError(
+            f"resume_from={run.resume_from!r} starts a student's run; a prior begins anew, or from its own checkpoint"
+        )
+    if schedule.gradient_acc != 1:
+        raise ValueError(f"gradient_acc={schedule.gradient_acc}: a prior takes one batch per step; set batch_size")
+    if recipe.terms or sizes.px_range or sizes.also_px or sizes.faces_per_person > 1:
+        raise ValueError("prior_side trains a prior and no student: terms, px_range, also_px, faces_per_person would do nothing")
+    if is_mixture(recipe.data.degradation):
+        raise ValueError(f"a prior is trained on the images of one degradation; got {recipe.data.degradation!r}")
+    if recipe.prior.prior_side < recipe.data.px:
+        raise ValueError(f"prior_side={recipe.prior.prior_side} is below px={recipe.data.px}: a prior upsamples")
+
+
+def run_metadata(recipe: Recipe, records: Any, parameters: list[torch.nn.Parameter]) -> dict:
+    """The contents of recipe.json."""
+    return {
+        "recipe": recipe.flat(),
+        "px": recipe.data.px,
+        "parameters": sum(p.numel() for p in parameters),
+        "records": {"path": str(records.path), "sha256": records.fingerprint(), "faces": len(records)},
+        **provenance(parameters[0].device),
+        "world_size": distributed.world_size(),
+    }
