@@ -27,7 +27,7 @@ from aird_plugin.data.image_files import Accounting
 from aird_plugin.data.images import FORMATS
 from aird_plugin.data.joined_records import JoinedRecords, source_prints
 from aird_plugin.data.recordio.face_records import FaceRecords
-from aird_plugin.data.recordio.reader import whole_payload
+from aird_plugin.data.recordio.parse import whole_payload
 from aird_plugin.data.records import StoredRecords, open_records
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.json_files import read_object
@@ -72,7 +72,7 @@ class IndexedRecords:
             with open(self.files[source], "rb") as file:
                 self._maps[source] = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         data = self._maps[source]
-        found = whole_payload(data, len(data), int(self.offset_N[row]))
+        found = whole_payload(data, int(self.offset_N[row]))
         return self._from_scratch().payload(row) if found is None else found
 
     def _source(self, row: int) -> int:

@@ -1,43 +1,23 @@
 """Read MXNet's RecordIO files (`.rec` with `.idx`) without MXNet.
 
-`writer.py` writes them, `format.py` packs and unpacks the bytes.
+`writer.py` writes them, `format.py` packs and unpacks one record, `parse.py` finds its bytes in the mapped file.
 """
 
 import mmap
 import operator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
 from aird_plugin.data.recordio import format as form
-from aird_plugin.data.recordio.format import FRAME, HEADER, MAGIC, Record, padded
+from aird_plugin.data.recordio.format import HEADER, MAGIC, Record, padded
+from aird_plugin.data.recordio.parse import Heads, parts_at, read_plain_heads, whole_payload
 from aird_plugin.data.recordio.writer import RecordWriter
 
 __all__ = ["Heads", "Record", "RecordReader", "RecordWriter"]
 
 HEADS_AT_ONCE = 1 << 16
-
-
-class Heads(NamedTuple):
-    """Headers of N records: first label (float32), number of labels, payload size in bytes; each (N,)."""
-
-    label: np.ndarray
-    num_labels: np.ndarray
-    size: np.ndarray
-
-
-def whole_payload(data: Any, size: int, offset: int) -> bytes | None:
-    """The payload of the record at `offset` of a file of `size` bytes; None for one in parts, or damaged."""
-    if offset + FRAME.size + HEADER.size > size:
-        return None
-    magic, word = FRAME.unpack_from(data, offset)
-    start = offset + FRAME.size
-    stop = start + (word & ((1 << form.LENGTH_BITS) - 1))
-    first = start + HEADER.size + 4 * HEADER.unpack_from(data, start)[0]
-    intact = magic == MAGIC and word >> form.LENGTH_BITS == form.WHOLE and first <= stop and padded(stop) <= size
-    return data[first:stop] if intact else None
 
 
 class RecordReader:
@@ -85,34 +65,19 @@ class RecordReader:
         heads = Heads(*(np.zeros(len(keys), kind) for kind in (np.float32, np.int64, np.int64)))
         for start in range(0, len(keys), HEADS_AT_ONCE):
             block = slice(start, start + HEADS_AT_ONCE)
-            done = self._plain_heads(self._offsets(keys[block]), *(column[block] for column in heads))
+            done = read_plain_heads(self.mapped(), self._offsets(keys[block]), Heads(*(column[block] for column in heads)))
             for row in start + np.flatnonzero(~done):
                 record = self[keys[row]]
                 heads.label[row], heads.num_labels[row] = record.label[0], len(record.label)
                 heads.size[row] = len(record.payload)
         return heads
 
-    def _plain_heads(self, offsets, label, count, size) -> np.ndarray:
-        """Fill the columns of records that are intact and in one part; return True for those."""
-        words = np.frombuffer(self.mapped(), "<u4", self.file_size // 4)
-        plain = (offsets % 4 == 0) & (offsets + FRAME.size + HEADER.size <= self.file_size)
-        if not plain.any():
-            return plain
-        at = np.where(plain, offsets // 4, 0)
-        length, flag = words[at + 1].astype(np.int64), words[at + 2].astype(np.int64)
-        size[:] = length - HEADER.size - 4 * flag
-        plain &= (words[at] == form.MAGIC_WORD) & (length >> form.LENGTH_BITS == form.WHOLE) & (size >= 0)
-        plain &= offsets + FRAME.size + padded(length) <= self.file_size
-        label[:] = words[np.where(plain & (flag > 0), at + 8, at + 3)].view("<f4")
-        count[:] = np.maximum(flag, 1)
-        return plain
-
     def payload_at(self, offset: int) -> bytes:
         """Return the payload of the record at `offset` (from `index`), five times as fast as reading the whole record."""
-        found = whole_payload(self.mapped(), self.file_size, offset)
+        found = whole_payload(self.mapped(), offset)
         if found is not None:
             return found
-        # The record is in parts, or damaged.
+        # In parts, or damaged: __getitem__ joins the parts, or names the damage.
         key = int(self._sorted_keys[np.flatnonzero(self._sorted_offsets == offset)[0]])
         return self[key].payload
 
@@ -180,23 +145,11 @@ class RecordReader:
 
     def parts(self, offset: int, name: str) -> list[tuple[int, int]]:
         """Start and end of each part of the record at `offset`. ValueError where it is damaged; `name` is its name there."""
-        parts, at, allowed = [], offset, (form.WHOLE, form.FIRST)
-        while True:
-            if at > self.file_size - FRAME.size:
-                raise self._damaged(name, offset, f"a part should start at byte {at}, past the end")
-            magic, word = FRAME.unpack_from(self.mapped(), at)
-            part, start = word >> form.LENGTH_BITS, at + FRAME.size
-            stop = start + (word & ((1 << form.LENGTH_BITS) - 1))
-            if magic != MAGIC:
-                raise self._damaged(name, offset, f"byte {at} should hold {MAGIC.hex()}, found {magic.hex()}")
-            if part not in allowed:
-                raise self._damaged(name, offset, f"byte {at} starts a part of kind {part}, not {allowed}")
-            if padded(stop) > self.file_size:
-                raise self._damaged(name, offset, f"it extends to byte {padded(stop)}")
-            parts.append((start, stop))
-            if part in (form.WHOLE, form.LAST):
-                return parts
-            at, allowed = padded(stop), (form.MIDDLE, form.LAST)
+        data = self.mapped()
+        try:
+            return parts_at(data, offset)
+        except ValueError as error:
+            raise self._damaged(name, offset, str(error)) from error
 
     def _scan(self) -> tuple[np.ndarray, np.ndarray]:
         """Find keys and offsets of a file without an `.idx`."""
