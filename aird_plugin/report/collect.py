@@ -15,22 +15,14 @@ from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.evaluation.sides import input_side
 from aird_plugin.evaluation.verification import error_rates
 from aird_plugin.models.facebn import KEEP
-from aird_plugin.models.find import skipped_images
 from aird_plugin.models.load import load_teacher
 from aird_plugin.models.recorded import adapted_to
 from aird_plugin.report.batchnorm_shift import measure_batchnorm_shift
-from aird_plugin.report.data import (
-    TEACHER_NAME,
-    EvalResult,
-    FocusDetails,
-    ReportData,
-    ReportOptions,
-    Scores,
-    different_images,
-)
+from aird_plugin.report.data import TEACHER_NAME, EvalResult, FocusDetails, ReportData, ReportOptions, Scores
 from aird_plugin.report.embedding_map import identity_map, shown_images
 from aird_plugin.report.hard_pairs import hard_pairs
 from aird_plugin.report.models import Model, models_of, with_batchnorm
+from aird_plugin.report.notes import different_images, notes_on_runs
 from aird_plugin.report.runs import Method, group, read_run
 
 BATCH = 96
@@ -43,23 +35,7 @@ def gather(folders: list[str], options: ReportOptions, command: str, device: str
     is embedded, for folders that are not runs, missing files and invalid options.
     """
     methods = group([read_run(folder) for folder in folders])
-    notes = [
-        f"{run.name} was trained without {count} unreadable images (skip_bad)."
-        for run in (run for method in methods for run in method.runs)
-        if (count := skipped_images(run.folder))
-    ]
-    notes += [
-        f"{run.name} took no step: its model.pt holds the initial weights, and its accuracies are left out."
-        for method in methods
-        for run in method.runs
-        if run.untrained
-    ]
-    notes += [
-        f"{run.name}: {run.outdated} row(s) of its evaluation.json are of other weights than its model.pt, and are left out."
-        for method in methods
-        for run in method.runs
-        if run.outdated
-    ]
+    notes = notes_on_runs(methods)
     if not options.pairs:
         results = list(_recorded(methods))
         return ReportData(methods, results, None, command, [*notes, *different_images(results)])

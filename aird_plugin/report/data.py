@@ -4,7 +4,6 @@ N = pairs, M = images on a map.
 """
 
 import statistics
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -185,27 +184,6 @@ def summarise(name: str, results: list[EvalResult]) -> MethodSummary:
     if len(values) > 1:
         low, high = (100 * end for end in wilson_interval(round(mean / 100 * pairs), pairs))
     return MethodSummary(name, values, mean, statistics.stdev(values) if len(values) > 1 else None, low, high, pairs)
-
-
-def different_images(results: list[EvalResult]) -> Iterator[str]:
-    """A note on each evaluation whose recorded rows are of different images: of another degradation, or of another file."""
-    names_of_files = file_names(results)
-    degradations: dict[tuple, dict[str, list[str]]] = {}
-    hashes: dict[str, set[str]] = {}
-    for result in results:
-        row = result.row
-        names = degradations.setdefault((row["pairs"], row["px"]), {}).setdefault(str(row.get("degradation", "bicubic")), [])
-        names += [result.name] * (result.name not in names)
-        if row.get("pairs_sha256"):
-            hashes.setdefault(row["pairs"], set()).add(str(row["pairs_sha256"])[:12])
-    for (pairs, px), names_of in degradations.items():
-        if len(names_of) > 1:
-            each = "; ".join(f"{degradation} for {', '.join(names)}" for degradation, names in names_of.items())
-            name = f"{names_of_files[pairs]} at {px} px"
-            yield f"{name}: accuracies on images of different degradations do not compare: {each}."
-    for pairs, found in hashes.items():
-        if len(found) > 1:
-            yield f"{pairs} was another file for some runs ({', '.join(sorted(found))}): their accuracies do not compare."
 
 
 def file_names(results: list[EvalResult]) -> dict[str, str]:
