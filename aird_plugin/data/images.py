@@ -37,7 +37,7 @@ SCAN, MAX_SCANNED_PIXELS = b"\xff\xda", 1 << 30
 COLOR_SPACES = ("YCbCr", "Gray", "RGB")
 
 
-def decode(payload: bytes, where: str, upright: bool = False, formats: tuple[str, ...] = FORMATS) -> np.ndarray:
+def decode(payload: bytes, where: str, *, upright: bool = False, formats: tuple[str, ...] = FORMATS) -> np.ndarray:
     """JPEG, PNG, BMP or WebP bytes -> uint8 (H, W, 3), RGB. Grey and palette images become RGB, alpha is dropped.
 
     upright: apply the EXIF orientation, for photos. Aligned images ignore it, as MXNet does (cv2 applies it). formats: of Pillow;

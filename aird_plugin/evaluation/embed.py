@@ -62,7 +62,7 @@ def embed_sums(model, images_NHWC: np.ndarray, batch=96, order=None, device="cpu
     return sum_ND
 
 
-def embed_frozen(model, images_NHWC, device="cpu", flip=True, label="embed", embed_fn=embed) -> np.ndarray:
+def embed_frozen(model, images_NHWC, device="cpu", *, flip=True, label="embed", embed_fn=embed) -> np.ndarray:
     """`embed_fn` (`embed` or `embed_sums`) in batches that suit the device: the largest that fit a GPU, the fastest on a CPU.
 
     For frozen statistics, where no result depends on the batch. Takes and raises what `embed` does.

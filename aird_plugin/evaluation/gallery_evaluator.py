@@ -178,9 +178,9 @@ def image_sums(
     blocks = [images[n : n + IMAGES_AT_ONCE] for n in range(0, len(images), IMAGES_AT_ONCE)]
     if adaptation is not None:
         images_NHWC = np.concatenate([read_inputs(block) for block in blocks])
-        return embed_adapted(network, images_NHWC, adaptation, batch, device, True, label, embed_sums)
+        return embed_adapted(network, images_NHWC, adaptation, batch, device, label, embed_fn=embed_sums)
     sums = []
     for n, block in enumerate(blocks, 1):
-        sum_BD = embed_frozen(network, read_inputs(block), device, True, f"{label} {n} of {len(blocks)}", embed_sums)
+        sum_BD = embed_frozen(network, read_inputs(block), device, label=f"{label} {n} of {len(blocks)}", embed_fn=embed_sums)
         sums.append(sum_BD.astype(np.float32))
     return np.concatenate(sums)

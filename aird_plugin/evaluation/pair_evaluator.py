@@ -147,13 +147,13 @@ class PairEvaluator:
         network = center(network, role, self.means) if centered else network
         if adaptation is not None:
             images = DegradedFaces(self.images_UHWC, face_M, px, side, degradation)
-            return embed_adapted(network, images, adaptation, self.batch, self.device, self.flip, label)
+            return embed_adapted(network, images, adaptation, self.batch, self.device, label, flip=self.flip)
         store = self._of_teacher if role == "teacher" and not centered else self._frozen
         known = store.setdefault((role, px, degradation, centered), {})
         missing = [face for face in np.unique(face_M).tolist() if face not in known]
         if missing:
             images = DegradedFaces(self.images_UHWC, np.array(missing), px, side, degradation)
-            e_MD = embed_frozen(network, images, self.device, self.flip, label)
+            e_MD = embed_frozen(network, images, self.device, flip=self.flip, label=label)
             known.update(zip(missing, e_MD, strict=True))
         return np.stack([known[face] for face in face_M.tolist()])
 

@@ -63,7 +63,9 @@ def as_network_input(images_NHWC: np.ndarray, px: int, side: int, degradation: s
     return resize_to_network(downsample(images_NHWC, px, degradation), side, degradation)
 
 
-def embed_adapted(student, images_NHWC, adaptation: Adaptation, batch, device, flip, label, embed_fn=embed) -> np.ndarray:
+def embed_adapted(
+    student, images_NHWC, adaptation: Adaptation, batch, device, label: str, *, flip=True, embed_fn=embed
+) -> np.ndarray:
     """`embed_fn` (`embed` or `embed_sums`) under FaceBN; mode "full" first measures the statistics of all images in one pass."""
     mode, keep, order, include_bn1d = adaptation
     with FaceBN(student, keep, mode, include_bn1d) as bn:

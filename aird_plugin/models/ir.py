@@ -26,7 +26,9 @@ class IRStyle(NamedTuple):
     affine: bool
 
 
-IR, IR_SE, ADAFACE_IR = IRStyle(False, None, True), IRStyle(False, "5", True), IRStyle(True, None, False)
+IR = IRStyle(inner_bn=False, se=None, affine=True)
+IR_SE = IRStyle(inner_bn=False, se="5", affine=True)
+ADAFACE_IR = IRStyle(inner_bn=True, se=None, affine=False)
 
 
 class SqueezeExcitation(nn.Module):

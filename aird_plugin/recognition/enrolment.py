@@ -12,8 +12,8 @@ from aird_plugin.alignment.crop import template
 from aird_plugin.alignment.detections import Detections, ranked
 from aird_plugin.data.constants import FACE_SIDE, IMAGE_KINDS
 from aird_plugin.data.image_files import UNREADABLE, Accounting, find_identities, first_names
-from aird_plugin.data.images import FILE_FORMATS, decode
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
+from aird_plugin.recognition.frames import read_photo
 from aird_plugin.recognition.match import UNKNOWN
 from aird_plugin.utils.counts import counted_identities
 from aird_plugin.utils.progress import progress
@@ -108,7 +108,7 @@ def _main_faces(
     """(name, BGR photo, face without embedding) of each file that has one; the others are left out of `photos`."""
     for name, file in files:
         try:
-            photo_HWC = np.ascontiguousarray(decode(file.read_bytes(), str(file), True, FILE_FORMATS)[..., ::-1])
+            photo_HWC = read_photo(file, str(file))
         except (ValueError, OSError):
             photos.found.leave_out(UNREADABLE, file.relative_to(photos.folder))
             continue

@@ -62,7 +62,7 @@ class FrameSource:
             self.kind, self.animated, (self.total, self.fps) = VIDEO, True, header
         elif is_image_name(self.path.name):
             self.kind, self.files, self.total = PHOTO, [self.path], 1
-            _photo(self.path, str(self.path))
+            read_photo(self.path, str(self.path))
         else:
             self.kind = VIDEO
             capture = self._open()
@@ -149,13 +149,13 @@ def _header(capture: Any) -> tuple[int | None, float]:
 
 def _frame(number: int, name: str, file: Path) -> Frame:
     try:
-        return Frame(number, name, _photo(file, name))
+        return Frame(number, name, read_photo(file, name))
     except OSError as error:
         return Frame(number, name, None, f"{name}: {error.strerror or error}")
     except ValueError as error:
         return Frame(number, name, None, " ".join(str(error).split()))
 
 
-def _photo(file: Path, where: str) -> np.ndarray:
-    """A photo as BGR, upright by its EXIF orientation. Raises OSError, and ValueError that begins with `where`."""
-    return np.ascontiguousarray(decode(file.read_bytes(), where, True, FILE_FORMATS)[..., ::-1])
+def read_photo(file: Path, where: str) -> np.ndarray:
+    """A photo as BGR, uint8 (H, W, 3), upright by its EXIF orientation. Raises OSError, and ValueError beginning with `where`."""
+    return np.ascontiguousarray(decode(file.read_bytes(), where, upright=True, formats=FILE_FORMATS)[..., ::-1])

@@ -71,7 +71,10 @@ def faces_of(frames: list[Frame], analysis: TinyFaceAnalysis) -> list[FrameFaces
     """The faces of several frames, embedded in one call of each network; a broken frame has none."""
     readable = {frame.number: frame.image_HWC for frame in frames if frame.image_HWC is not None}
     found = dict(zip(readable, analysis.get_many(list(readable.values())), strict=True))
-    return [FrameFaces(one.number, one.name, one.image_HWC is None, found.get(one.number, []), one.reason) for one in frames]
+    return [
+        FrameFaces(one.number, one.name, broken=one.image_HWC is None, faces=found.get(one.number, []), reason=one.reason)
+        for one in frames
+    ]
 
 
 def decide(store: FrameStore, source: FrameSource, gallery: Gallery, far: float, tracked: bool = True) -> Recognition:

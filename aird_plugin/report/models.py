@@ -29,7 +29,7 @@ def models_of(methods: list[Method], teacher, options: ReportOptions, device: st
     """The teacher first, because the students reuse its HR embeddings; then the students. Appends what is left out to `notes`."""
     without_high: dict[str, list[str]] = {}
     if teacher is not None:
-        yield Model(TEACHER_NAME, None, options.teacher, teacher, PROTOCOLS, True)
+        yield Model(TEACHER_NAME, seed=None, path=options.teacher, network=teacher, protocols=PROTOCOLS, first=True)
     for method in methods:
         finished = [run for run in method.runs if run.finished and not run.untrained]
         unfinished = [run.name for run in method.runs if not run.finished]
@@ -41,7 +41,8 @@ def models_of(methods: list[Method], teacher, options: ReportOptions, device: st
                 without_high.setdefault(reason, []).append(run.name)
             elif teacher is not None and has_coordinates_of(run.metadata, teacher) is False:
                 notes.append(f"The teacher shown is not the one that {run.name} was trained with.")
-            yield Model(method.name, run.seed, run.folder, student, PROTOCOLS[:1] if reason else PROTOCOLS, run is finished[0])
+            protocols = PROTOCOLS[:1] if reason else PROTOCOLS
+            yield Model(method.name, run.seed, run.folder, student, protocols, first=run is finished[0])
     notes += [f"No LR-HR for {', '.join(names)}. {reason}" for reason, names in without_high.items()]
 
 

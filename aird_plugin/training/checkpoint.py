@@ -61,9 +61,10 @@ def load_latest(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]] | N
     newest = found[-1]
     try:
         shared: Any = safe_torch_load(newest / "shared.pt")
+        ranks, rank = distributed.world_size(), distributed.rank()
         # One rank verifies each head's checksums; the others fail with it.
         heads: list[Any] = [
-            safe_torch_load(newest / f"head_{number}.pt", True, number % distributed.world_size() == distributed.rank())
+            safe_torch_load(newest / f"head_{number}.pt", mmap=True, checksums=number % ranks == rank)
             for number in range(shared["ranks"])
         ]
     # torch.load raises a dozen error types on damaged bytes; their texts advise disabling its safety, so they are left out.

@@ -16,7 +16,7 @@ import torch
 CHUNK = 1 << 20
 
 
-def safe_torch_load(path: str | Path, mmap: bool = False, checksums: bool = True) -> object:
+def safe_torch_load(path: str | Path, *, mmap: bool = False, checksums: bool = True) -> object:
     """The content of a .pt file, on the CPU. mmap: leave its tensors on disk until they are read. checksums=False: for a
     file that another rank verifies.
 

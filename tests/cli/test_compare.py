@@ -135,7 +135,12 @@ def test_the_teacher_embeds_images_once_for_all_models(models, pairs_file, monke
 
     labels = []
     original = pair_evaluator.embed_frozen
-    monkeypatch.setattr(pair_evaluator, "embed_frozen", lambda *args: labels.append(args[-1]) or original(*args))
+
+    def counted(*args, label, **options):
+        labels.append(label)
+        return original(*args, label=label, **options)
+
+    monkeypatch.setattr(pair_evaluator, "embed_frozen", counted)
     words = ["--pairs", pairs_file, "--px", 8, 16, "--protocol", "lr-hr", "--teacher", models / "teacher.pt"]
     command(models / "one", models / "two", *words)
     assert labels.count("teacher, 112 px") == 1 and labels.count("student, 16 px") == 2

@@ -170,7 +170,7 @@ def test_facebn_adapts_probes_and_gallery_separately(data):
     sides, adaptation = [], Adaptation("full", 0.3, None)
     for part in (search.probes, search.gallery):
         images_NHWC = as_network_input(gallery_evaluator.read_square(part, 112), 16, 16)
-        sides.append(embed_adapted(student, images_NHWC, adaptation, 96, "cpu", True, "test"))
+        sides.append(embed_adapted(student, images_NHWC, adaptation, 96, "cpu", "test"))
         sums = image_sums(student, part, LOW, adaptation, 96, "cpu", "test")
         np.testing.assert_allclose(normalise(sums), sides[-1], atol=1e-6)
         assert np.ptp(np.linalg.norm(sums, axis=1)) > 1e-3

@@ -29,14 +29,14 @@ def enrol(people, out, pack, *more) -> int:
 @pytest.fixture
 def unread(monkeypatch):
     """Reading a photo fails the test."""
-    monkeypatch.setattr(enrolment, "decode", lambda *_: pytest.fail("a photo was read"))
+    monkeypatch.setattr(enrolment, "read_photo", lambda *_: pytest.fail("a photo was read"))
 
 
 def test_names_that_are_taken_or_cannot_be_stored_are_errors_before_any_photo(people, pack, tmp_path, capsys, monkeypatch):
     out = tmp_path / "g.npz"
     assert enrol(people, out, pack) == 0
     before = out.read_bytes()
-    monkeypatch.setattr(enrolment, "decode", lambda *_: pytest.fail("a photo was read"))
+    monkeypatch.setattr(enrolment, "read_photo", lambda *_: pytest.fail("a photo was read"))
     assert enrol(people, out, pack) == 1
     assert "enrolled already: 2 identities (ann, bob); replace them with --replace" in capsys.readouterr().err
     (people / "unknown.jpg").write_bytes(b"")

@@ -16,7 +16,7 @@ def saved(path, content, **how):
 @pytest.mark.parametrize("mmap", [False, True])
 def test_valid_files_load(tmp_path, mmap):
     content = {"a": torch.arange(6.0).reshape(2, 3), "nested": [{"b": torch.ones(2).half()}], "step": 3}
-    again = safe_torch_load(saved(tmp_path / "a.pt", content), mmap)
+    again = safe_torch_load(saved(tmp_path / "a.pt", content), mmap=mmap)
     assert torch.equal(again["a"], content["a"]) and again["step"] == 3
     assert torch.equal(again["nested"][0]["b"], content["nested"][0]["b"])
 

@@ -155,7 +155,7 @@ def frame_seeds(folder: Path) -> list[bytes]:
     face = Face(bbox=np.arange(4.0), px=16.0, quality=0.1, det_score=0.9, embedding=np.ones(4), embedded_by="hr", network_id="a")
     store = FrameStore(folder)
     for number, faces in enumerate(([face], [], [Face(face, embedding=None)])):
-        store.append(FrameFaces(number, f"{number}.jpg", False, faces))
+        store.append(FrameFaces(number, f"{number}.jpg", broken=False, faces=faces))
     store.flush()
     return [(folder / "frames" / "00000000.npz").read_bytes()]
 
