@@ -1,30 +1,35 @@
-"""Blends of two faces as further training images: new faces, without identities, for a teacher to embed (`blends`).
+"""Blends of two faces as further training images, without identities, for a teacher to embed (recipe key `blends`).
 
-A few thousand identities do not show a small student how the teacher embeds other people. A blend of two aligned faces is a
-face that belongs to nobody, and at small px a plausible one; teacher and student both see the blend itself, as in function
-matching (arXiv 2106.05237, section 3), so that no label is mixed. Unlike mixup of a step (data/mixup.py) the blends are fixed
-images, which the bank holds.
+From a few thousand identities a small student does not learn how the teacher embeds faces of other identities. A blend of two
+aligned faces is an image of neither identity, and plausible at small px. Teacher and student get the same blend, as in function
+matching (arXiv 2106.05237, section 3), so that no label is mixed. Unlike mixup within a batch (data/mixup.py) the blends are
+fixed images, which the bank holds.
 
 N = images before blending, K = blends of each, H = rows of pixels.
 """
 
 import hashlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from aird_plugin.data.constants import FACE_SIDE, NO_IDENTITY
+from aird_plugin.data.joined_records import Source
 
+# Fingerprints of banks contain it: another draw or another way of blending needs another version.
 VERSION = "mean-or-seam/1"
-# Beyond, one of the two faces would hardly show.
+# With a smaller share of the image a face would hardly show.
 LEAST_SHARE = 0.3
 SEAM_PROBABILITY = 1 / 3
-# From below the eyes' upper lids to above the mouth, in pixels of the 112 px template, and how soft the seam is.
+# Rows of the 112 px template between which a seam is drawn, from above the eyes (row 52) to between nose tip (72) and mouth (92),
+# and the height of the transition across it.
 SEAM_ROWS, SEAM_WIDTH = (35.0, 80.0), 16.0
 
 
 class Blend(NamedTuple):
-    """What a blended image is made of: two rows, whether the second face is mirrored, and the first one's share per pixel row."""
+    """How an image is blended: the rows of both faces in the training set, whether the second is mirrored, and the first's share
+    in each row of pixels, 0 to 1."""
 
     first: int
     second: int
@@ -33,11 +38,11 @@ class Blend(NamedTuple):
 
 
 def draw_blend(row: int, images: int) -> Blend:
-    """The blend in `row` of N * (1 + K), a function of the row and N alone.
+    """The blend in `row`, N to N * (1 + K) - 1; a function of `row` and `images` (N) alone, so that banks on disk stay valid.
 
-    first  = row mod N; second = a random image, mirrored half the time
-    share  = a draw from 0.3 to 0.7 for the whole image, or (a third of the time) falling linearly from 1 to 0 over 16 px about a
-             height between eyes and mouth, half the time the other way round
+    first  = row mod N; second = any of the N images, in half of the blends mirrored
+    share  = one of 0.3 to 0.7 for the whole image, or (in a third of the blends) falling linearly from 1 to 0 across a seam of
+             16 px, in half of those rising from 0 to 1
     """
     rng = np.random.default_rng((row, images))
     second, mirrored = int(rng.integers(images)), bool(rng.integers(2))
@@ -49,25 +54,17 @@ def draw_blend(row: int, images: int) -> Blend:
     return Blend(row % images, second, mirrored, share_H)
 
 
-def blended(first_HWC: np.ndarray, second_HWC: np.ndarray, share_H: np.ndarray) -> np.ndarray:
+def blend_faces(first_HWC: np.ndarray, second_HWC: np.ndarray, share_H: np.ndarray) -> np.ndarray:
     """round(share * first + (1 - share) * second), with one share for each row of pixels. uint8 (112, 112, 3)."""
     share_H11 = share_H[:, None, None]
     return np.rint(share_H11 * first_HWC + (1 - share_H11) * second_HWC).astype(np.uint8)
 
 
-class Source(NamedTuple):
-    """One pass of blends over all images, by its fingerprint: a bank grows by further ones."""
-
-    digest: str
-
-    def fingerprint(self) -> str:
-        return self.digest
-
-
 class BlendedRecords:
-    """A training set without labels: the N images of `stored`, then K times N blends of each with a random other one.
+    """A training set without labels: the N images of `stored`, then `blends` (K) times one blend of each with a random one.
 
-    Rows 0 to N - 1 are the images themselves; row n + k * N is blend k of image n. Rows of a smaller K stay when K grows.
+    Rows 0 to N - 1 are the images themselves; row n + k * N is blend k of image n, k = 1 to K. Rows of a smaller K stay when K
+    grows: each k is a source of its own, by which a complete bank grows.
     """
 
     num_classes = 0
@@ -84,12 +81,22 @@ class BlendedRecords:
         return len(self.stored) * (1 + self.blends)
 
     def payload(self, row: int) -> bytes:
-        """What the image of a row depends on: the bytes of its file, of a blend those of both files and how they are blended."""
+        """What the image of a row depends on, for checksums: the bytes of its file; of a blend, which `face` makes, how it is
+        blended and the bytes of both files."""
         if row < len(self.stored):
             return self.stored.payload(row)
         blend = draw_blend(row, len(self.stored))
-        how = f"{VERSION} {blend.mirrored} ".encode() + blend.share_H.astype("<f8").tobytes()
-        return how + bytes(self.stored.payload(blend.first)) + bytes(self.stored.payload(blend.second))
+        blending = f"{VERSION} {blend.mirrored} ".encode() + blend.share_H.astype("<f8").tobytes()
+        return blending + bytes(self.stored.payload(blend.first)) + bytes(self.stored.payload(blend.second))
+
+    def face(self, row: int, decode_stored: Callable[[Any, int], np.ndarray]) -> np.ndarray:
+        """The image of a row, uint8 (112, 112, 3). decode_stored: (records, row) -> the image of a row of `stored`."""
+        if row < len(self.stored):
+            return decode_stored(self.stored, row)
+        blend = draw_blend(row, len(self.stored))
+        second_HWC = decode_stored(self.stored, blend.second)
+        second_HWC = second_HWC[:, ::-1] if blend.mirrored else second_HWC
+        return blend_faces(decode_stored(self.stored, blend.first), second_HWC, blend.share_H)
 
     def where(self, row: int) -> str:
         """The file, or the record file and key, of a row; of a blend, which images it blends."""
@@ -99,5 +106,5 @@ class BlendedRecords:
         return f"blend of {self.stored.where(blend.first)} and {self.stored.where(blend.second)}"
 
     def fingerprint(self) -> str:
-        """Of the images and of how they are blended."""
+        """Of the images, and of the version and number of the blends."""
         return hashlib.sha256("\n".join(source.fingerprint() for source in self.sources).encode()).hexdigest()

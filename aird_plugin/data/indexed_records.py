@@ -25,7 +25,7 @@ from aird_plugin.data.bank.files import saved
 from aird_plugin.data.bank.sharded import open_array
 from aird_plugin.data.image_files import Accounting
 from aird_plugin.data.images import FORMATS
-from aird_plugin.data.joined_records import JoinedRecords, source_prints
+from aird_plugin.data.joined_records import JoinedRecords, Source, source_prints
 from aird_plugin.data.recordio.face_records import FaceRecords
 from aird_plugin.data.recordio.parse import whole_payload
 from aird_plugin.data.records import StoredRecords, open_records
@@ -35,16 +35,6 @@ from aird_plugin.utils.json_files import read_object
 FORMAT = "aird-records-index/1"
 # Below, reading the files takes seconds and less than half a gigabyte.
 INDEXED_ABOVE = 1 << 22
-
-
-class Source:
-    """One record file of the set, by its fingerprint."""
-
-    def __init__(self, digest: str):
-        self._digest = digest
-
-    def fingerprint(self) -> str:
-        return self._digest
 
 
 class IndexedRecords:

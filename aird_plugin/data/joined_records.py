@@ -7,7 +7,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -80,6 +80,15 @@ class JoinedRecords:
         if self.joined:
             digest.update(np.asarray(self.labels, "<i8").tobytes())
         return digest.hexdigest()
+
+
+class Source(NamedTuple):
+    """A source of which only the fingerprint is known; `source_prints` reads it, and a bank grows by further ones."""
+
+    digest: str
+
+    def fingerprint(self) -> str:
+        return self.digest
 
 
 def source_prints(records: Any) -> list[str]:

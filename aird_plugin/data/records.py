@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aird_plugin.data.blended_records import BlendedRecords, blended, draw_blend
+from aird_plugin.data.blended_records import BlendedRecords
 from aird_plugin.data.constants import FACE_SIDE, NO_IDENTITY
 from aird_plugin.data.folder_records import FolderRecords
 from aird_plugin.data.image_files import UNREADABLE, Accounting
@@ -130,7 +130,7 @@ def where(records: Records, row: int) -> str:
 def decode_face(records: Records, row: int) -> np.ndarray:
     """Decode the HR image of a row. uint8 (112, 112, 3). Raises ValueError naming a record of another size or unreadable."""
     if isinstance(records, BlendedRecords):
-        return _decode_blend(records, row)
+        return records.face(row, decode_face)
     try:
         payload = records.payload(row)
     except OSError as error:
@@ -142,13 +142,3 @@ def decode_face(records: Records, row: int) -> np.ndarray:
             f"{FACE_SIDE}x{FACE_SIDE} images; make the records again with tools/make_rec.py"
         )
     return face_HWC
-
-
-def _decode_blend(records: BlendedRecords, row: int) -> np.ndarray:
-    """The image of a row of a set with blends."""
-    images = len(records.stored)
-    if row < images:
-        return decode_face(records.stored, row)
-    blend = draw_blend(row, images)
-    second_HWC = decode_face(records.stored, blend.second)
-    return blended(decode_face(records.stored, blend.first), second_HWC[:, ::-1] if blend.mirrored else second_HWC, blend.share_H)
