@@ -58,12 +58,10 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.export.contents import ExportOptions
     from aird_plugin.export.folder import export_student
     from aird_plugin.models.coordinates import foreign_teacher
-    from aird_plugin.models.find import MODEL_FILE
     from aird_plugin.models.load import load_model, load_teacher
     from aird_plugin.models.onnx_network import OnnxNetwork
     from aird_plugin.models.training_means import read_means
     from aird_plugin.training.run_folder import read_metadata
-    from aird_plugin.utils.provenance import rows_made_with
 
     folder, out = check_arguments(args)
     if args.thresholds and (problem := missing_impostors(args.thresholds)):
@@ -77,11 +75,7 @@ def run(args: argparse.Namespace) -> int:
     count = args.count if args.count is not None else 512 if args.int8 else 128
     rec = metadata["recipe"].get("rec")
     images_NHWC = sample_faces(args.faces or (rec if isinstance(rec, list) else metadata["records"]["path"]), count)
-    evaluation = folder / "evaluation.json"
-    recorded = json.loads(evaluation.read_text()) if evaluation.exists() else []
-    rows = rows_made_with(recorded, "student", folder / MODEL_FILE)
-    if len(rows) < len(recorded):
-        warn(f"{evaluation} is of other weights than {folder / MODEL_FILE}: the card has no accuracy from it")
+    rows = recorded_rows(folder)
     means = read_means(folder, student) if args.training_centre else None
     if means and teacher and not isinstance(student, OnnxNetwork):
         # Without a mean of the HR recogniser, thresholds against it would mean nothing.
@@ -112,6 +106,19 @@ def check_arguments(args: argparse.Namespace) -> tuple[Path, Path]:
     for file in dict.fromkeys(file for file in (args.int8, args.thresholds) if file):
         check_pairs_file(file)
     return folder, out
+
+
+def recorded_rows(folder: Path) -> list[dict]:
+    """The rows of the run's evaluation.json, for the card. Warns of rows of other weights, which are left out."""
+    from aird_plugin.models.find import MODEL_FILE
+    from aird_plugin.utils.provenance import rows_made_with
+
+    evaluation = folder / "evaluation.json"
+    recorded = json.loads(evaluation.read_text()) if evaluation.exists() else []
+    rows = rows_made_with(recorded, "student", folder / MODEL_FILE)
+    if len(rows) < len(recorded):
+        warn(f"{evaluation} is of other weights than {folder / MODEL_FILE}: the card has no accuracy from it")
+    return rows
 
 
 def print_result(result: "ExportResult", server: bool) -> None:

@@ -73,10 +73,7 @@ class GalleryEvaluator:
         high_side = check_eval_spec(self.networks["student"], self.networks["teacher"], spec)
         if spec.centre is True:
             raise ValueError("the test images' own mean is for pairs only; an identification is centered by centre='training'")
-        if pooling not in POOLING:
-            raise ValueError(f"pooling must be one of {', '.join(POOLING)}, got {pooling!r}")
-        if pooling == "quality" and spec.centre == TRAINING:
-            raise ValueError(NO_LENGTHS)
+        check_pooling(pooling, spec)
         downsampling = check_downsampling(spec.px, spec.degradation)
         centered = spec.centre == TRAINING
         probes_PD = self._sums("student", downsampling, "probes", spec.adaptation, centered)
@@ -85,6 +82,17 @@ class GalleryEvaluator:
         else:
             adaptation = spec.adaptation if high_side == "student" else None
             gallery_GD = self._sums(high_side, None, "gallery", adaptation, centered)
+        return {
+            **self._setting(spec, high_side),
+            "pooling": pooling,
+            **identify(*self._pooled(probes_PD, gallery_GD, pooling)),
+            "degradation": None if spec.px is None else spec.degradation,
+            "resize": get_degradation(spec.degradation).version,
+            **({UNREADABLE_KEY: count} if (count := self.identification_set.unreadable) else {}),
+        }
+
+    def _setting(self, spec: EvalSpec, high_side: str | None) -> dict:
+        """The first keys of a row: the data and how both sides are embedded."""
         return {
             "data": self.data,
             "data_sha256": self.data_sha256,
@@ -99,11 +107,6 @@ class GalleryEvaluator:
             "order": spec.order,
             "batch": self.batch,
             "centre": spec.centre,
-            "pooling": pooling,
-            **identify(*self._pooled(probes_PD, gallery_GD, pooling)),
-            "degradation": None if spec.px is None else spec.degradation,
-            "resize": get_degradation(spec.degradation).version,
-            **({UNREADABLE_KEY: count} if (count := self.identification_set.unreadable) else {}),
         }
 
     def copies(self) -> str:
@@ -149,6 +152,14 @@ class GalleryEvaluator:
         entry_G = np.where(label_G < 0, -1 - np.arange(len(label_G)), label_G)
         label_E, gallery_ED = pool_by(gallery_GD, entry_G)
         return probes_TD, label_P[first_T], gallery_ED, label_E
+
+
+def check_pooling(pooling: str, spec: EvalSpec) -> None:
+    """Raise ValueError for a pooling that does not exist, and for one by lengths that the centering replaces."""
+    if pooling not in POOLING:
+        raise ValueError(f"pooling must be one of {', '.join(POOLING)}, got {pooling!r}")
+    if pooling == "quality" and spec.centre == TRAINING:
+        raise ValueError(NO_LENGTHS)
 
 
 def check_downsampling(px: int | None, degradation: str = BICUBIC) -> tuple[int, str] | None:

@@ -42,34 +42,35 @@ def evaluate_linear_probe(
     accounting.leave_out(UNREADABLE, *(Path(images[row].where).relative_to(data) for row in np.flatnonzero(~readable_N)))
     images, label_N = [images[row] for row in np.flatnonzero(readable_N)], label_N[readable_N]
     accounting.taken = len(images)
+    setting = {"data": data, "data_sha256": fingerprint(images, label_N), "layout": "uccs"}
+    unreadable = {} if readable_N.all() else {UNREADABLE_KEY: int((~readable_N).sum())}
     rows = []
     for spec in specs:
         downsampling = check_downsampling(spec.px, spec.degradation)
         sums_ND = image_sums(student, images, downsampling, spec.adaptation, batch, device, "student")
         draws = linear_probe_accuracies(normalise(sums_ND), label_N, DRAWS)
-        rows.append(
-            {
-                "data": data,
-                "data_sha256": fingerprint(images, label_N),
-                "layout": "uccs",
-                "px": spec.px,
-                "facebn": spec.facebn,
-                "keep": None if spec.facebn is None else spec.keep,
-                "include_bn1d": spec.include_bn1d,
-                "order": spec.order,
-                "batch": batch,
-                "centre": spec.centre,
-                "n_faces": len(images),
-                "n_people": len(np.unique(label_N)),
-                "accuracy": float(np.mean(draws)),
-                "accuracy_std": float(np.std(draws, ddof=1)),
-                "draws": draws,
-                "degradation": None if spec.px is None else spec.degradation,
-                "resize": get_degradation(spec.degradation).version,
-                **({UNREADABLE_KEY: int((~readable_N).sum())} if not readable_N.all() else {}),
-            }
-        )
+        rows.append(setting | figures(spec, batch, label_N, draws) | unreadable)
     return rows, accounting
+
+
+def figures(spec: EvalSpec, batch: int, label_N: np.ndarray, draws: list[float]) -> dict:
+    """The part of a row that the evaluation decides. draws: accuracies in per cent."""
+    return {
+        "px": spec.px,
+        "facebn": spec.facebn,
+        "keep": None if spec.facebn is None else spec.keep,
+        "include_bn1d": spec.include_bn1d,
+        "order": spec.order,
+        "batch": batch,
+        "centre": spec.centre,
+        "n_faces": len(label_N),
+        "n_people": len(np.unique(label_N)),
+        "accuracy": float(np.mean(draws)),
+        "accuracy_std": float(np.std(draws, ddof=1)),
+        "draws": draws,
+        "degradation": None if spec.px is None else spec.degradation,
+        "resize": get_degradation(spec.degradation).version,
+    }
 
 
 def linear_probe_accuracies(

@@ -55,34 +55,42 @@ def export_student(
     partial = out.with_name(f".{out.name}.part")
     shutil.rmtree(partial, ignore_errors=True)
     try:
-        result = ExportResult(out)
-        result.centered = options.means is not None and not isinstance(student, OnnxNetwork)
-        # The weights themselves identify the model, in whatever file they are.
-        weights = {"weights": state_sha256(student.state_dict())}
-        provenance = origin(metadata) | weights | ({"training_centre": True} if result.centered else {})
-        network = options.means.center("student", student) if result.centered else student
-        files = write_networks(student, network, partial, out.name, provenance)
-        expected_ND = embed(network, resize_to_side(student.input_size, images_NHWC), flip=False, label="student")
-        any_batch = not isinstance(student, OnnxNetwork)
-        result.files = [verify_file(file, partial, images_NHWC, expected_ND, any_batch) for file in files]
-        if options.int8_pairs:
-            write_int8_files(result, partial, files, images_NHWC, metadata["px"], options.int8_pairs)
-        if options.server_detector:
-            check_server_input(files[0])
-            write_server_folder(partial / "server", files[0].path, options.server_detector, expected_ND.shape[1])
-        if options.threshold_pairs:
-            result.thresholds = write_thresholds(partial, files[-1], files[0], weights["weights"], options)
-        if options.safetensors:
-            save_safetensors(partial / "model.safetensors", student.state_dict())
-        if options.means:
-            write_means_beside(partial, options.means, result.centered)
-        write_atomically(partial / "MODEL_CARD.md", model_card(out.name, metadata, rows, result, files[0]).encode())
+        result, wide = write_contents(student, metadata, out, partial, images_NHWC, options)
+        write_atomically(partial / "MODEL_CARD.md", model_card(out.name, metadata, rows, result, wide).encode())
         if out.exists():
             out.rmdir()
         partial.rename(out)
         return result
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_contents(
+    student: nn.Module, metadata: dict, out: Path, partial: Path, images_NHWC: np.ndarray, options: ExportOptions
+) -> tuple[ExportResult, OnnxTeacher]:
+    """Write and verify all but the card in the folder `partial`, which becomes `out`; also returns the 112 px file, opened."""
+    result = ExportResult(out)
+    result.centered = options.means is not None and not isinstance(student, OnnxNetwork)
+    # The weights themselves identify the model, in whatever file they are.
+    weights = {"weights": state_sha256(student.state_dict())}
+    provenance = origin(metadata) | weights | ({"training_centre": True} if result.centered else {})
+    network = options.means.center("student", student) if result.centered else student
+    files = write_networks(student, network, partial, out.name, provenance)
+    expected_ND = embed(network, resize_to_side(student.input_size, images_NHWC), flip=False, label="student")
+    any_batch = not isinstance(student, OnnxNetwork)
+    result.files = [verify_file(file, partial, images_NHWC, expected_ND, any_batch) for file in files]
+    if options.int8_pairs:
+        write_int8_files(result, partial, files, images_NHWC, metadata["px"], options.int8_pairs)
+    if options.server_detector:
+        check_server_input(files[0])
+        write_server_folder(partial / "server", files[0].path, options.server_detector, expected_ND.shape[1])
+    if options.threshold_pairs:
+        result.thresholds = write_thresholds(partial, files[-1], files[0], weights["weights"], options)
+    if options.safetensors:
+        save_safetensors(partial / "model.safetensors", student.state_dict())
+    if options.means:
+        write_means_beside(partial, options.means, result.centered)
+    return result, files[0]
 
 
 def write_networks(student: nn.Module, network: nn.Module, root: Path, name: str, provenance: dict) -> list[OnnxTeacher]:

@@ -83,7 +83,7 @@ def _evaluate(
             e_2ND = own.embeddings(px, protocol, **arguments)
             scores = _scores(e_2ND, evaluator.same_N) if px == sides[0] else None
             results.append(_result(model, row, options, scores))
-            if model.first and (px, protocol) == (sides[0], "lr-lr"):
+            if model.first_of_method and (px, protocol) == (sides[0], "lr-lr"):
                 embeddings[model.name] = e_2ND
         if model.name == TEACHER_NAME:
             evaluator = own

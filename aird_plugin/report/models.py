@@ -15,21 +15,22 @@ from aird_plugin.report.runs import Method, Run
 
 @dataclass(frozen=True)
 class Model:
-    """A network to evaluate: a run's student or the teacher. path: its folder or file; first: of its method."""
+    """A network to evaluate: a run's student or the teacher. path: its folder or file; first_of_method: the one of its
+    seeds that stands for them where one is shown."""
 
     name: str
     seed: int | None
     path: str
     network: object
     protocols: tuple[str, ...]
-    first: bool
+    first_of_method: bool
 
 
 def models_of(methods: list[Method], teacher, options: ReportOptions, device: str, notes: list[str]) -> Iterator[Model]:
     """The teacher first, because the students reuse its HR embeddings; then the students. Appends what is left out to `notes`."""
     without_high: dict[str, list[str]] = {}
     if teacher is not None:
-        yield Model(TEACHER_NAME, seed=None, path=options.teacher, network=teacher, protocols=PROTOCOLS, first=True)
+        yield Model(TEACHER_NAME, seed=None, path=options.teacher, network=teacher, protocols=PROTOCOLS, first_of_method=True)
     for method in methods:
         finished = [run for run in method.runs if run.finished and not run.untrained]
         unfinished = [run.name for run in method.runs if not run.finished]
@@ -42,7 +43,7 @@ def models_of(methods: list[Method], teacher, options: ReportOptions, device: st
             elif teacher is not None and has_coordinates_of(run.metadata, teacher) is False:
                 notes.append(f"The teacher shown is not the one that {run.name} was trained with.")
             protocols = PROTOCOLS[:1] if reason else PROTOCOLS
-            yield Model(method.name, run.seed, run.folder, student, protocols, first=run is finished[0])
+            yield Model(method.name, run.seed, run.folder, student, protocols, first_of_method=run is finished[0])
     notes += [f"No LR-HR for {', '.join(names)}. {reason}" for reason, names in without_high.items()]
 
 
@@ -64,7 +65,7 @@ def no_high_side(run: Run, student, teacher, high_side: str | None) -> str:
 def with_batchnorm(models: list[Model]) -> Iterator[Model]:
     """The first student of each method that has BatchNorm to adapt."""
     for model in models:
-        if model.first and model.name != TEACHER_NAME:
+        if model.first_of_method and model.name != TEACHER_NAME:
             try:
                 check_eval_spec(model.network, None, EvalSpec(facebn="full", keep=KEEP["full"]))
             except ValueError:
