@@ -173,7 +173,7 @@ def test_a_line_of_the_labels_is_an_identity_whatever_its_name(odd_names, tmp_pa
         env=os.environ | {"PYTHONIOENCODING": "utf-8:strict"},
     )
     assert done.returncode == 0, done.stderr
-    assert b"1 files skipped" in done.stdout
+    assert b"1 file skipped" in done.stdout
     assert (out / "labels.txt").read_bytes() == b"anna\nbe\\nrt\ncl\xe9o\n"
     assert FaceRecords(out / "train.rec").labels.tolist() == [0, 0, 1, 2]
 
