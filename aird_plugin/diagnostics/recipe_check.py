@@ -43,6 +43,7 @@ def check_recipe(path: str, overrides: list[str], arcface_torch: bool = False) -
 
 def check_contents(recipe: Recipe) -> Iterator[Diagnostic]:
     """Open the training images, teacher, initial weights and prior, then check that they fit together."""
+    from aird_plugin.data.records import originals
     from aird_plugin.diagnostics.checks import check_all
     from aird_plugin.models.load import load_initial_weights, load_onnx_student
     from aird_plugin.models.registry import ONNX
@@ -53,7 +54,8 @@ def check_contents(recipe: Recipe) -> Iterator[Diagnostic]:
 
     records, recipe = open_faces(recipe)
     labels = f"of {counted_identities(recipe.head.num_classes)}" if recipe.data.labels else "without labels"
-    yield Diagnostic("ok", f"{recipe.data.rec}: {counted(len(records), 'image')} {labels}")
+    blends = f", and {counted(recipe.data.blends, 'blend')} of each" if recipe.data.blends else ""
+    yield Diagnostic("ok", f"{recipe.data.rec}: {counted(len(originals(records)), 'image')} {labels}{blends}")
     if not recipe.prior.prior_side:
         check_unlabelled(recipe)
         check_effect(recipe, len(records))

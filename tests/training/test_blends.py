@@ -11,6 +11,7 @@ from aird_plugin.data.degradation import downsample
 from aird_plugin.data.records import decode_face
 from aird_plugin.diagnostics import leaks
 from aird_plugin.diagnostics.checks import check_all
+from aird_plugin.diagnostics.recipe_check import check_contents
 from aird_plugin.export.card import provenance
 from aird_plugin.training.build import build_setup
 from aird_plugin.training.data import open_faces
@@ -94,6 +95,11 @@ def test_doctor_checks_each_image_once(tiny_run, tmp_path, pairs_file, monkeypat
     texts = [str(diagnostic) for diagnostic in check_all(recipe, records, setup.teacher)]
     assert checked == [48] and any("all 48 images can be read" in text for text in texts)
     assert any("matches the recipe" in text for text in texts)
+
+
+def test_doctor_counts_images_and_blends(tiny_run, tmp_path):
+    texts = [diagnostic.what for diagnostic in check_contents(from_flat(keys_of(tiny_run, tmp_path)))]
+    assert any(text.endswith("faces: 48 images without labels, and 2 blends of each") for text in texts)
 
 
 def test_resumed_run_is_bit_identical(tiny_run, tmp_path):
