@@ -15,7 +15,7 @@ from aird_plugin.recipe import base, drop_terms
 
 config = base(__file__, "zoo_lr16")
 
-# data: flips, and blends of each image with nine others
+# data: flips, and nine blends of each image with a random one
 config.labels = False
 config.blends = 9
 config.bank = "runs/bank/best_native16"
