@@ -16,25 +16,30 @@ import numpy as np
 
 from aird_plugin.data.constants import FACE_SIDE, NO_IDENTITY
 from aird_plugin.data.joined_records import Source
+from aird_plugin.data.photo_edges import PhotoEdges, cut_face, draw_edges
+from aird_plugin.data.turned_faces import MAX_YAW, turn_face
 
 # Fingerprints of banks contain it: another draw or another way of blending needs another version.
-VERSION = "mean-or-seam/1"
+VERSION = "mean-or-seam, turned, cut/2"
 # With a smaller share of the image a face would hardly show.
 LEAST_SHARE = 0.3
 SEAM_PROBABILITY = 1 / 3
+TURN_PROBABILITY = 1 / 2
 # Rows of the 112 px template between which a seam is drawn, from above the eyes (row 52) to between nose tip (72) and mouth (92),
 # and the height of the transition across it.
 SEAM_ROWS, SEAM_WIDTH = (35.0, 80.0), 16.0
 
 
 class Blend(NamedTuple):
-    """How an image is blended: the rows of both faces in the training set, whether the second is mirrored, and the first's share
-    in each row of pixels, 0 to 1."""
+    """How an image is blended: the rows of both faces in the training set, whether the second is mirrored, the first's share in
+    each row of pixels, 0 to 1, by how many degrees the blend is turned, and the edges of its photo."""
 
     first: int
     second: int
     mirrored: bool
     share_H: np.ndarray
+    yaw: int
+    edges: PhotoEdges
 
 
 def draw_blend(row: int, images: int) -> Blend:
@@ -43,6 +48,8 @@ def draw_blend(row: int, images: int) -> Blend:
     first  = row mod N; second = any of the N images, in half of the blends mirrored
     share  = one of 0.3 to 0.7 for the whole image, or (in a third of the blends) falling linearly from 1 to 0 across a seam of
              16 px, in half of those rising from 0 to 1
+    yaw    = 0, or (in half of the blends) any whole degree of -80 to 80
+    edges  = those of `draw_edges`
     """
     rng = np.random.default_rng((row, images))
     second, mirrored = int(rng.integers(images)), bool(rng.integers(2))
@@ -51,7 +58,8 @@ def draw_blend(row: int, images: int) -> Blend:
         share_H = 1 - share_H if rng.integers(2) else share_H
     else:
         share_H = np.full(FACE_SIDE, rng.uniform(LEAST_SHARE, 1 - LEAST_SHARE))
-    return Blend(row % images, second, mirrored, share_H)
+    yaw = int(rng.integers(-MAX_YAW, MAX_YAW + 1)) if rng.random() < TURN_PROBABILITY else 0
+    return Blend(row % images, second, mirrored, share_H, yaw, draw_edges(rng))
 
 
 def blend_faces(first_HWC: np.ndarray, second_HWC: np.ndarray, share_H: np.ndarray) -> np.ndarray:
@@ -86,8 +94,13 @@ class BlendedRecords:
         if row < len(self.stored):
             return self.stored.payload(row)
         blend = draw_blend(row, len(self.stored))
-        blending = f"{VERSION} {blend.mirrored} ".encode() + blend.share_H.astype("<f8").tobytes()
-        return blending + bytes(self.stored.payload(blend.first)) + bytes(self.stored.payload(blend.second))
+        numbers = np.array([blend.mirrored, *blend.share_H, blend.yaw, *blend.edges], "<f8")
+        return (
+            VERSION.encode()
+            + numbers.tobytes()
+            + bytes(self.stored.payload(blend.first))
+            + bytes(self.stored.payload(blend.second))
+        )
 
     def face(self, row: int, decode_stored: Callable[[Any, int], np.ndarray]) -> np.ndarray:
         """The image of a row, uint8 (112, 112, 3). decode_stored: (records, row) -> the image of a row of `stored`."""
@@ -96,7 +109,8 @@ class BlendedRecords:
         blend = draw_blend(row, len(self.stored))
         second_HWC = decode_stored(self.stored, blend.second)
         second_HWC = second_HWC[:, ::-1] if blend.mirrored else second_HWC
-        return blend_faces(decode_stored(self.stored, blend.first), second_HWC, blend.share_H)
+        blend_HWC = blend_faces(decode_stored(self.stored, blend.first), second_HWC, blend.share_H)
+        return cut_face(turn_face(blend_HWC, blend.yaw), blend.edges)
 
     def where(self, row: int) -> str:
         """The file, or the record file and key, of a row; of a blend, which images it blends."""
