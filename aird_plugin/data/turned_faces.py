@@ -1,8 +1,8 @@
 """An aligned face as if the head were turned to the side: the image on a generic head, rotated and aligned again.
 
-Photos of a person in profile are rare in most training sets. The image of a frontal face on a 3-D head that is the same for
-everybody, rotated by up to about 40 degrees, has long been used in their place (Masi et al. 2016, arXiv 1603.07057). Here the head
-is an elliptic cylinder about the vertical axis (La Cascia et al. 2000, TPAMI 22(4)) with a nose, in pixels of the 112 px template:
+Most training sets hold few profiles. Rendering a frontal image on a 3-D head that is the same for everybody makes some (Masi et al.
+2016, arXiv 1603.07057). Here the head is an elliptic cylinder about the vertical axis (La Cascia et al. 2000, TPAMI 22(4)) with a
+nose, in pixels of the 112 px template:
 
     z(x, y) = DEPTH * sqrt(1 - (x / HALF_WIDTH)^2) + nose(x, y)          x from the middle of the image, z towards the camera
     u       = x * cos(yaw) + z * sin(yaw)                                column in the turned image

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from aird_plugin.data.blended_records import LEAST_SHARE, BlendedRecords, blend_faces, draw_blend
+from aird_plugin.data.photo_edges import cut_face
 from aird_plugin.data.records import decode_face, open_records, originals, skipped_images
+from aird_plugin.data.turned_faces import turn_face
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +50,20 @@ def test_draws_are_means_or_seams_with_any_partner():
     assert 0.4 < np.mean([share_H[0] for share_H in seams]) < 0.6
 
 
+def test_half_of_the_draws_are_turned():
+    yaw_B = np.array([draw_blend(row, 50).yaw for row in range(50, 3050)])
+    assert 0.45 < np.mean(yaw_B != 0) < 0.53
+    assert {yaw_B.min(), yaw_B.max()} == {-80, 80} and abs(yaw_B.mean()) < 2
+
+
 def test_draws_of_banks_on_disk_stay():
     """A change of the draws, also one by NumPy, needs another VERSION: complete banks hold the blends as they were drawn."""
     digest = hashlib.sha256()
     for row in range(50, 550):
         blend = draw_blend(row, 50)
-        digest.update(f"{blend.first} {blend.second} {blend.mirrored} ".encode() + blend.share_H.round(9).astype("<f8").tobytes())
-    assert digest.hexdigest() == "0b9e20c66abebf01c66e2d90b4bf560283d20e9d8a4222d8fb356c4832b3a440"
+        numbers = [blend.first, blend.second, blend.mirrored, *blend.share_H, blend.yaw, *blend.edges]
+        digest.update(np.round(numbers, 9).astype("<f8").tobytes())
+    assert digest.hexdigest() == "2c7c9439ef66d53a1b27b4bb1b49f7191e78f4dbd1097f4d23dddbd4141f4bcc"
 
 
 def test_rows_are_the_images_and_then_their_blends(stored):
@@ -66,7 +75,8 @@ def test_rows_are_the_images_and_then_their_blends(stored):
         blend = draw_blend(row, images)
         first, second = decode_face(stored, row % images), decode_face(stored, blend.second)
         second = second[:, ::-1] if blend.mirrored else second
-        assert np.array_equal(decode_face(records, row), blend_faces(first, second, blend.share_H))
+        expected = cut_face(turn_face(blend_faces(first, second, blend.share_H), blend.yaw), blend.edges)
+        assert np.array_equal(decode_face(records, row), expected)
         assert stored.where(row % images) in records.where(row) and stored.where(blend.second) in records.where(row)
     assert draw_blend(images + 7, images).second != draw_blend(2 * images + 7, images).second
 
