@@ -1,6 +1,6 @@
 """An aligned face as if the head were turned to the side: the image on a generic head, rotated and aligned again.
 
-Most training sets hold few profiles. Rendering a frontal image on a 3-D head that is the same for everybody makes some (Masi et al.
+Most training sets hold few profiles. Rendering a frontal image on a 3-D head, the same for everybody, makes some (Masi et al.
 2016, arXiv 1603.07057). Here the head is an elliptic cylinder about the vertical axis (La Cascia et al. 2000, TPAMI 22(4)) with a
 nose, in pixels of the 112 px template:
 
