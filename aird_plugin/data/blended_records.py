@@ -1,9 +1,11 @@
 """Blends of two faces as further training images, without identities, for a teacher to embed (recipe key `blends`).
 
 From a few thousand identities a small student does not learn how the teacher embeds faces of other identities. A blend of two
-aligned faces is an image of neither identity, and plausible at small px. Teacher and student get the same blend, as in function
-matching (arXiv 2106.05237, section 3), so that no label is mixed. Unlike mixup within a batch (data/mixup.py) the blends are
-fixed images, which the bank holds.
+aligned faces is an image of neither identity, and plausible at small px (Hu et al. 2018, "Frankenstein: learning deep face
+representations using small data", TIP 27(1), with labels). Here teacher and student get the same blend, as in function matching
+(arXiv 2106.05237, section 3), so that no label is mixed. Unlike mixup within a batch (data/mixup.py) the blends are fixed images,
+which the bank holds. Half of them are turned to the side, and many lie at the edge of their photo: two things that training sets of
+frontal faces cut from large photos hardly show.
 
 N = images before blending, K = blends of each, H = rows of pixels.
 """
@@ -62,7 +64,13 @@ def draw_blend(row: int, images: int) -> Blend:
     return Blend(row % images, second, mirrored, share_H, yaw, draw_edges(rng))
 
 
-def blend_faces(first_HWC: np.ndarray, second_HWC: np.ndarray, share_H: np.ndarray) -> np.ndarray:
+def make_blend(blend: Blend, first_HWC: np.ndarray, second_HWC: np.ndarray) -> np.ndarray:
+    """The blend of its two faces, turned, and cut at the edges of its photo. uint8 (112, 112, 3)."""
+    second_HWC = second_HWC[:, ::-1] if blend.mirrored else second_HWC
+    return cut_face(turn_face(mean_faces(first_HWC, second_HWC, blend.share_H), blend.yaw), blend.edges)
+
+
+def mean_faces(first_HWC: np.ndarray, second_HWC: np.ndarray, share_H: np.ndarray) -> np.ndarray:
     """round(share * first + (1 - share) * second), with one share for each row of pixels. uint8 (112, 112, 3)."""
     share_H11 = share_H[:, None, None]
     return np.rint(share_H11 * first_HWC + (1 - share_H11) * second_HWC).astype(np.uint8)
@@ -107,10 +115,7 @@ class BlendedRecords:
         if row < len(self.stored):
             return decode_stored(self.stored, row)
         blend = draw_blend(row, len(self.stored))
-        second_HWC = decode_stored(self.stored, blend.second)
-        second_HWC = second_HWC[:, ::-1] if blend.mirrored else second_HWC
-        blend_HWC = blend_faces(decode_stored(self.stored, blend.first), second_HWC, blend.share_H)
-        return cut_face(turn_face(blend_HWC, blend.yaw), blend.edges)
+        return make_blend(blend, decode_stored(self.stored, blend.first), decode_stored(self.stored, blend.second))
 
     def where(self, row: int) -> str:
         """The file, or the record file and key, of a row; of a blend, which images it blends."""

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from aird_plugin.data.blended_records import LEAST_SHARE, BlendedRecords, blend_faces, draw_blend
+from aird_plugin.data.blended_records import LEAST_SHARE, BlendedRecords, draw_blend, mean_faces
 from aird_plugin.data.photo_edges import cut_face
 from aird_plugin.data.records import decode_face, open_records, originals, skipped_images
 from aird_plugin.data.turned_faces import turn_face
@@ -16,11 +16,11 @@ def stored(tiny_run):
     return open_records(tiny_run["rec"])
 
 
-def test_blend_equals_a_loop():
+def test_mean_equals_a_loop():
     rng = np.random.default_rng(0)
     first, second = rng.integers(0, 256, (2, 112, 112, 3), np.uint8)
     share = rng.random(112)
-    found = blend_faces(first, second, share)
+    found = mean_faces(first, second, share)
     for y in range(112):
         expected = share[y] * first[y].astype(float) + (1 - share[y]) * second[y]
         assert np.abs(found[y] - expected).max() <= 0.5 + 1e-9
@@ -28,9 +28,9 @@ def test_blend_equals_a_loop():
 
 def test_shares_of_one_and_zero_are_the_faces_themselves():
     first, second = np.random.default_rng(1).integers(0, 256, (2, 112, 112, 3), np.uint8)
-    assert np.array_equal(blend_faces(first, second, np.ones(112)), first)
-    assert np.array_equal(blend_faces(first, second, np.zeros(112)), second)
-    halves = blend_faces(np.full((112, 112, 3), 10, np.uint8), np.full((112, 112, 3), 30, np.uint8), np.full(112, 0.5))
+    assert np.array_equal(mean_faces(first, second, np.ones(112)), first)
+    assert np.array_equal(mean_faces(first, second, np.zeros(112)), second)
+    halves = mean_faces(np.full((112, 112, 3), 10, np.uint8), np.full((112, 112, 3), 30, np.uint8), np.full(112, 0.5))
     assert (halves == 20).all()
 
 
@@ -75,7 +75,7 @@ def test_rows_are_the_images_and_then_their_blends(stored):
         blend = draw_blend(row, images)
         first, second = decode_face(stored, row % images), decode_face(stored, blend.second)
         second = second[:, ::-1] if blend.mirrored else second
-        expected = cut_face(turn_face(blend_faces(first, second, blend.share_H), blend.yaw), blend.edges)
+        expected = cut_face(turn_face(mean_faces(first, second, blend.share_H), blend.yaw), blend.edges)
         assert np.array_equal(decode_face(records, row), expected)
         assert stored.where(row % images) in records.where(row) and stored.where(blend.second) in records.where(row)
     assert draw_blend(images + 7, images).second != draw_blend(2 * images + 7, images).second
