@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     files, specs = pair_specs(args)
     # What is given twice would count as two tests.
     files, specs = list({Path(file).resolve(): file for file in files}.values()), list(dict.fromkeys(specs))
-    device, rows, names = pick_device(), [], short_names(args.models)
+    device, rows, names = pick_device(), [], short_names(args.models, taken="teacher")
     students, teacher = load_networks(args, args.models, specs, device)
     means = dict(zip(names, load_means(args.models, students, teacher, specs), strict=True))
     for pairs_file in files:

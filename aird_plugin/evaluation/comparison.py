@@ -76,10 +76,11 @@ def sentence(row: dict) -> str:
     return f"{undecided} ({figures}); a difference of about {row['least_to_show']:.1f} points would have been seen"
 
 
-def short_names(paths: list[str]) -> list[str]:
-    """The shortest path suffixes that are distinct; a repeated path gets a number."""
+def short_names(paths: list[str], taken: str | None = None) -> list[str]:
+    """The shortest path suffixes that are distinct; a repeated path gets a number, and one named as `taken` its whole path."""
     parts = [Path(path).parts for path in paths]
     different = len(set(parts))
     depth = next(n for n in itertools.count(1) if len({part[-n:] for part in parts}) == different)
     names = [str(Path(*part[-depth:])) for part in parts]
+    names = [str(Path(path).absolute()) if name == taken else name for path, name in zip(paths, names, strict=True)]
     return [f"{name} ({names[:n].count(name) + 1})" if name in names[:n] else name for n, name in enumerate(names)]

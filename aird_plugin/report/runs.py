@@ -1,5 +1,6 @@
 """Reads run folders and groups runs that differ only in the seed into methods."""
 
+import itertools
 import json
 import os
 import re
@@ -126,13 +127,20 @@ def read_curves(path: Path, wanted=terms_of) -> tuple[dict[str, list[tuple[float
 def group(runs: list[Run]) -> list[Method]:
     """Group runs that differ only in the seed and in keys that do not change the weights, in the given order.
 
-    Runs of one recipe whose files had other contents are different methods. Raises ValueError for a folder given twice.
+    Runs of one recipe whose files had other contents are different methods. Raises ValueError for a folder given twice, and for
+    two runs of one recipe with one seed: they would stand for two seeds, without a spread.
     """
     if len({os.path.realpath(run.folder) for run in runs}) < len(runs):
         raise ValueError("a run folder is given twice; give each folder once")
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.key(), []).append(run)
+    for first, second in itertools.chain.from_iterable(itertools.combinations(runs, 2) for runs in groups.values()):
+        if first.seed == second.seed:
+            raise ValueError(
+                f"{first.folder} and {second.folder} are runs of one recipe with the same seed, {first.seed}: they would count as "
+                "two seeds; leave one out, or train one with another seed"
+            )
     methods = [Method(_name(runs), runs) for runs in groups.values()]
     names = [TEACHER_NAME, *(method.name for method in methods)]
     methods = [m if names.count(m.name) == 1 else Method(m.runs[0].folder, m.runs) for m in methods]

@@ -256,3 +256,8 @@ def test_network_is_that_of_the_bare_file_beside_a_run(models, pairs_file, tmp_p
     torch.save(build("native16_0.1m", 8).state_dict(), tmp_path / "bare.pt")
     words = ["--pairs", pairs_file, "--px", 16, "--network", "native16_0.1m"]
     assert command(models / "one", tmp_path / "bare.pt", *words) == 0
+
+
+def test_a_model_named_teacher_is_not_taken_for_the_teacher():
+    first, second = short_names(["runs/teacher", "runs/a"], taken="teacher")
+    assert (first, second) == (str(Path("runs/teacher").absolute()), "a")

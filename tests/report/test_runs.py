@@ -71,6 +71,12 @@ def test_duplicate_run_is_rejected(make_run):
         methods_of(folder, folder + "/")
 
 
+def test_two_runs_of_one_recipe_and_seed_are_not_two_seeds(make_run):
+    with pytest.raises(ValueError, match="a and .*b are runs of one recipe with the same seed, 3: they would count as two seeds"):
+        methods_of(make_run("a", 3), make_run("b", 3))
+    assert len(methods_of(make_run("c", 3), make_run("d", 4), make_run("e", 3, lr=0.2))) == 2
+
+
 def test_differences_list_varying_keys(make_run):
     assert differences(methods_of(make_run("a"), make_run("b", 1, lr=0.2, rid_negatives=4))) == {
         "lr": [0.1, 0.2],
