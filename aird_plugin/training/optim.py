@@ -60,7 +60,8 @@ def learning_rate(config: ScheduleConfig, step: int, steps_per_epoch: int) -> fl
     """The learning rate of optimizer step `step`, counted from 0."""
     epoch = step / steps_per_epoch
     if epoch < config.warmup_epoch:
-        return config.lr * (step + 1) / (config.warmup_epoch * steps_per_epoch)
+        # A warm-up of 1.5 steps would end above lr.
+        return config.lr * min(1.0, (step + 1) / (config.warmup_epoch * steps_per_epoch))
     if config.schedule == "step":
         return config.lr * config.decay ** sum(epoch >= milestone for milestone in config.milestones)
     share = (epoch - config.warmup_epoch) / max(config.num_epoch - config.warmup_epoch, 1e-9)

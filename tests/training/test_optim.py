@@ -22,6 +22,12 @@ def test_polynomial_schedule_of_arcface_torch():
     assert at[20] == pytest.approx(0.1) and at[70] == pytest.approx(0.1 * 0.5)
 
 
+@pytest.mark.parametrize("warmup_epoch", [0.01, 0.15, 1.25])
+def test_warmup_that_ends_within_a_step_does_not_exceed_lr(warmup_epoch):
+    at = rates(ScheduleConfig(lr=0.1, num_epoch=4, warmup_epoch=warmup_epoch))
+    assert max(at) == 0.1 and at == sorted(at)
+
+
 def test_cosine_schedule_ends_near_zero():
     at = rates(ScheduleConfig(lr=1.0, num_epoch=4, schedule="cosine"))
     assert at[0] == 1 and at[20] == pytest.approx(0.5) and at[-1] < 0.01
