@@ -44,16 +44,16 @@ def check_mixup(recipe: Recipe) -> None:
     takers += ["centers='adaptive'"] if recipe.head.centers == "adaptive" else []
     if takers:
         raise ValueError(
-            f"mixup: a mixed image has no identity, which {', '.join(takers)} needs; set identity_weight=0 and use terms such as "
-            "aird_plugin.losses.cosine:CosineRegression, or IID with iid_variant='kl'"
+            f"mixup: a mixed image has no identity, and is no single image of the training set, which {', '.join(takers)} needs; "
+            "set identity_weight=0 and use terms such as aird_plugin.losses.cosine:CosineRegression, or IID with iid_variant='kl'"
         )
 
 
 def takes_identities(spec: Any) -> bool:
-    """Whether a term uses the label or the row of an image. IID as plain KL compares distributions and uses neither."""
+    """Whether a term uses an image's label, its row, or a prior's features of it. IID as plain KL compares distributions alone."""
     plain_kl = getattr(spec, "variant", None) == "kl" and not getattr(spec, "leave_one_out", False)
-    own = {Needs.NEIGHBOURS, Needs.LABELS, Needs.ROWS, Needs.ADAPTED, *(() if plain_kl else (Needs.TEACHER_COSINE,))}
-    return bool(set(spec.needs) & own)
+    own = {Needs.NEIGHBOURS, Needs.LABELS, Needs.ROWS, Needs.ADAPTED, Needs.GENERATIVE}
+    return bool(set(spec.needs) & (own if plain_kl else own | {Needs.TEACHER_COSINE}))
 
 
 def check_remainder(recipe: Recipe, num_images: int) -> Iterator[Diagnostic]:

@@ -103,6 +103,7 @@ def test_arcface_torch_run_equals_the_native_loop(stage, stage_one_keys, stage_o
         ({"compile": True}, "set compile=False"),
         ({"freeze": "trunk"}, "gen: freeze='trunk' leaves no layer before the maps to train"),
         ({"px_range": (8, 64)}, "gen: the prior's features are computed once, at px=16; set px_range"),
+        ({"mixup": 1.0, "online": True}, "no single image of the training set, which gen needs"),
         ({"degradation": {"blur": 1}}, "gen: the prior's features are computed once, for one degradation; got {'blur': 1}"),
         ({"freeze": "head"}, "freeze is None or 'trunk'; got 'head'"),
         ({"prior_timestep": 1000}, "must be below 1000"),
