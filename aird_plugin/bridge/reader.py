@@ -17,7 +17,6 @@ from aird_plugin.data.loader import loader
 from aird_plugin.data.recordio.face_records import FaceRecords
 from aird_plugin.data.sampler import BatchIndices
 from aird_plugin.losses.term import Needs
-from aird_plugin.training.data import teacher_needs
 from aird_plugin.utils import distributed
 
 
@@ -85,7 +84,6 @@ class UpstreamReader:
         if row_terms:
             raise ValueError(f"reader='upstream' gives images without their row, which {row_terms} needs; set reader='bank'")
         self.neighbours = setup.source.neighbours
-        self.uses_teacher = bool(teacher_needs(setup.recipe, setup.objective))
         order_N = np.argsort(setup.records.labels, kind="stable")
         starts_P = np.searchsorted(setup.records.labels[order_N], np.arange(setup.recipe.head.num_classes + 1))
         self.order_N, self.starts_P = order_N, starts_P
@@ -108,15 +106,12 @@ class UpstreamReader:
 
     def _batch(self, image_B3HW: torch.Tensor, label_B: torch.Tensor, batch_index: int) -> Batch:
         setup = self.run.setup
-        hr_B3HW = image_B3HW.to(setup.device)
-        hr_BHWC = (hr_B3HW * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        hr_BHWC = (
+            (image_B3HW.to(setup.device) * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        )
         data = setup.recipe.data
-        batch = Batch(images_BHWC=downsample_torch(hr_BHWC, data.px, data.degradation), label_B=label_B)
-        if setup.maps is not None:
-            embeddings_BD, batch.teacher_maps = setup.maps(hr_BHWC)
-            batch.teacher_BD = setup.bank.project(embeddings_BD).to(setup.device)
-        elif self.uses_teacher:
-            batch.teacher_BD = setup.bank.project(setup.teacher.embed_inputs(hr_B3HW)).to(setup.device)
+        low_BHWC = downsample_torch(hr_BHWC, data.px, data.degradation)
+        batch = setup.add_teacher_outputs(Batch(images_BHWC=low_BHWC, label_B=label_B, hr_BHWC=hr_BHWC))
         if self.neighbours:
             for name, value in self.neighbours.lookup(self._batch_indices(label_B, batch_index)).items():
                 setattr(batch, name, value)

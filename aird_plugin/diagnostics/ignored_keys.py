@@ -73,9 +73,12 @@ def of_the_embedded_loop(recipe: Recipe) -> Iterator[Diagnostic]:
     if run.save_steps:
         what = f"save_steps={run.save_steps} has no effect with reader='upstream'"
         yield Diagnostic("warning", what, "it resumes at whole epochs, and a checkpoint is written after each; set reader='bank'")
-    if bank.views != default_of(bank, "views"):
-        what = f"views={bank.views} has no effect on the batches of reader='upstream'"
-        yield Diagnostic("warning", what, "arcface_torch's own reader mirrors images at random and no more; set reader='bank'")
+    for section, key in ((bank, "views"), (recipe.data, "mixup")):
+        if (value := getattr(section, key)) != default_of(section, key):
+            what = f"{key}={value} has no effect on the batches of reader='upstream'"
+            yield Diagnostic(
+                "warning", what, "arcface_torch's own reader mirrors images at random and no more; set reader='bank'"
+            )
 
 
 def of_the_schedule(schedule: ScheduleConfig) -> Iterator[Diagnostic]:

@@ -50,7 +50,7 @@ def check_mixup(recipe: Recipe) -> None:
 
 
 def takes_identities(spec: Any) -> bool:
-    """Whether a term uses an image's label, its row, or a prior's features of it. IID as plain KL compares distributions alone."""
+    """Whether a term uses an image's label, row or prior features. IID as plain KL compares distributions and uses none."""
     plain_kl = getattr(spec, "variant", None) == "kl" and not getattr(spec, "leave_one_out", False)
     own = {Needs.NEIGHBOURS, Needs.LABELS, Needs.ROWS, Needs.ADAPTED, Needs.GENERATIVE}
     return bool(set(spec.needs) & (own if plain_kl else own | {Needs.TEACHER_COSINE}))

@@ -3,6 +3,7 @@ import signal
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 from torch.utils.data import DataLoader
 
 from aird_plugin.bridge import reader
@@ -47,6 +48,19 @@ def test_upstream_reader_gives_lr_images_and_teacher_embeddings(bridge_run, chec
             assert records.labels[matches[0] % len(records)] == batch.label_B[index]
             torch.testing.assert_close(batch.teacher_BD[index], embeddings[matches[0]], rtol=1e-4, atol=1e-4)
     assert 0 < flips < 96 and batch.negative_BKD.shape == (8, 8, 8) and batch.has_anchor_B.all()
+
+
+def test_upstream_reader_takes_the_mean_over_flips_as_target(bridge_run, standin, tmp_path, batches):
+    keys = {"output": str(tmp_path), "num_epoch": 1, "reader": "upstream", "teacher_flip_mean": True}
+    train(from_flat(bridge_run | keys), standin)
+    records = FaceRecords(f"{bridge_run['rec']}/train.rec")
+    hr = np.stack([decode_face(records, row) for row in range(len(records))])
+    lr = [low_faces(np.ascontiguousarray(images), 16, grow=False) for images in (hr, hr[:, :, ::-1])]
+    _, batch, teacher = batches[0]
+    both = [F.normalize(torch.from_numpy(teacher.embed(np.ascontiguousarray(images)))) for images in (hr, hr[:, :, ::-1])]
+    for index, image in enumerate(batch.images_BHWC.numpy()):
+        row = np.flatnonzero(np.any([(flip == image).all(axis=(1, 2, 3)) for flip in lr], 0))[0]
+        torch.testing.assert_close(batch.teacher_BD[index], both[0][row] + both[1][row], rtol=1e-4, atol=1e-4)
 
 
 def test_upstream_reader_restarts_the_epoch(bridge_run, checkout, tmp_path, batches, monkeypatch):

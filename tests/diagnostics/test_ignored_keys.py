@@ -74,8 +74,13 @@ def test_a_key_without_effect_is_named(keys, expected):
             "views=8 has no effect on the batches of reader='upstream': arcface_torch's own reader mirrors images at random and "
             "no more; set reader='bank'",
         ),
+        (
+            {"reader": "upstream", "mixup": 0.5},
+            "mixup=0.5 has no effect on the batches of reader='upstream': arcface_torch's own reader mirrors images at random and "
+            "no more; set reader='bank'",
+        ),
     ],
-    ids=["rank_timeout", "save_steps", "views"],
+    ids=["rank_timeout", "save_steps", "views", "mixup"],
 )
 def test_a_key_without_effect_inside_arcface_torch_is_named(keys, expected):
     assert warnings(keys, arcface_torch=True) == [expected]
