@@ -3,12 +3,14 @@
 import dataclasses
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 from aird_plugin.config.bridge_section import BridgeConfig
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.training.optim import ScheduleConfig
 from aird_plugin.training.tracker import TrackerConfig
+from aird_plugin.training.unlabelled import used_terms
 from aird_plugin.utils import distributed
 from aird_plugin.utils.devices import autocast_dtype
 
@@ -31,9 +33,12 @@ def ignored_keys(recipe: Recipe, device_type: str, arcface_torch: bool = False) 
     if run.bf16 and autocast_dtype(device_type, bf16=True, fp16=False) is None:
         remedy = "the run is in float32, which is 6 to 9 times as fast here"
         yield Diagnostic("note", "bf16=True has no effect on this CPU, which has no bf16 convolutions", remedy)
-    if run.facebn is None and run.keep != default_of(run, "keep"):
-        yield Diagnostic("warning", f"keep={run.keep} has no effect without facebn", "set a mode: facebn='stateless'")
+    for key in ("keep", "include_bn1d") if run.facebn is None else ():
+        if (value := getattr(run, key)) != default_of(run, key):
+            yield Diagnostic("warning", f"{key}={value} has no effect without facebn", "set a mode: facebn='stateless'")
     yield from of_the_schedule(recipe.schedule)
+    for name, spec in used_terms(recipe).items():
+        yield from of_a_term(name, spec, recipe.schedule.num_epoch)
     yield from of_the_tracker(recipe.tracker, arcface_torch)
 
 
@@ -102,6 +107,20 @@ def of_the_schedule(schedule: ScheduleConfig) -> Iterator[Diagnostic]:
             "warning",
             f"warmup_epoch={schedule.warmup_epoch:g} covers all of num_epoch={epochs}",
             f"the learning rate only rises, and reaches lr={schedule.lr:g} at the end or never; give fewer epochs of warm-up",
+        )
+
+
+def of_a_term(name: str, spec: Any, epochs: int) -> Iterator[Diagnostic]:
+    """Keys of another variant of the term, and a warm-up that fills the run."""
+    # A spec of one's own need not derive from TermConfig.
+    for key, reason in getattr(spec, "unused", {}).items():
+        if (value := getattr(spec, key)) != default_of(spec, key):
+            yield Diagnostic("warning", f"{name}_{key}={value!r} has no effect with {name}_{reason}")
+    if spec.warmup_epochs >= epochs:
+        yield Diagnostic(
+            "warning",
+            f"{name}_warmup_epochs={spec.warmup_epochs:g} covers all of num_epoch={epochs}",
+            f"the weight only rises, and never reaches {name}_weight={spec.weight:g}; give fewer epochs of warm-up",
         )
 
 

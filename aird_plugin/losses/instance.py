@@ -100,6 +100,11 @@ class IID(TermConfig):
         if self.variant == "dkd" and not self.alpha + self.beta:
             raise ValueError("alpha and beta are both 0, and DKD would be too; give one of them a weight above 0")
 
+    @property
+    def unused(self) -> dict[str, str]:
+        """As the base class: plain KL has no parts to weigh."""
+        return dict.fromkeys(("alpha", "beta"), "variant='kl'") if self.variant == "kl" else {}
+
     def build(self, dims) -> nn.Module:
         return IIDLoss(self, dims.embedding_size)
 

@@ -48,7 +48,8 @@ class RID(TermConfig):
     to the anchor exceeds it counts as a mislabelled image of the same identity and is skipped (1 disables this). lone_faces: the
     anchor of an identity with a single image is another "view" of it, or the image has no RID loss ("skip"). contrast: "nce",
     "infonce", "mutual", or "literal": the most literal interpretation of equation 4, which pushes the student away from the
-    teacher on hard negatives and is kept as a negative control. relation, anchors: see the module; "mutual" uses neither.
+    teacher on hard negatives and is kept as a negative control. relation, anchors: see the module; "mutual" uses neither, no width
+    and no noise_cap, and with lone_faces="skip" it leaves out the anchor alone.
     """
 
     weight: float = 2.0
@@ -78,6 +79,18 @@ class RID(TermConfig):
                 f"contrast={self.contrast!r} defines its own relations and anchors; leave out "
                 f"relation={self.relation!r} and anchors={self.anchors!r}"
             )
+
+    @property
+    def unused(self) -> dict[str, str]:
+        """As the base class: what a variant without networks, or without the lists of the bank, does not read."""
+        found: dict[str, str] = {}
+        if self.anchors == "batch":
+            found |= dict.fromkeys(("negatives", "lone_faces"), "anchors='batch'")
+        if self.relation == "difference":
+            found |= {"width": "relation='difference'"}
+        if self.contrast == "literal":
+            found |= {"negatives": "contrast='literal'"}
+        return found | (dict.fromkeys(("width", "noise_cap"), "contrast='mutual'") if self.contrast == "mutual" else {})
 
     def build(self, dims) -> nn.Module:
         return RelationLoss(dims.embedding_size, self, dims.seed)

@@ -56,6 +56,11 @@ class TermConfig:
     def __post_init__(self):
         at_least(self, 0, "weight", "warmup_epochs")
 
+    @property
+    def unused(self) -> dict[str, str]:
+        """Fields without an effect beside another field's value, and that value: {"alpha": "variant='kl'"}."""
+        return {}
+
     def build(self, dims: Any) -> nn.Module:
         """The term as a module LossInputs -> scalar. dims: a `LossDims`, the dimensions of its parameters and buffers."""
         raise NotImplementedError(f"{type(self).__name__} must define build(dims)")

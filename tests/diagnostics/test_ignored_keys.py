@@ -11,6 +11,7 @@ from aird_plugin.training.loop import train
 from aird_plugin.utils import devices
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+IID, RID = ({"terms": {name: f"aird_plugin.losses.{spec}"}} for name, spec in (("iid", "instance:IID"), ("rid", "relation:RID")))
 NEEDS_CHECKOUT = "only a run inside arcface_torch reads such keys; add --arcface-torch DIR"
 
 
@@ -43,6 +44,17 @@ def warnings(keys: dict, arcface_torch: bool = False, device_type: str = "cpu") 
         ({"schedule": "cosine", "decay": 0.5}, "decay=0.5 has no effect with schedule='cosine': set schedule='step'"),
         ({"optimizer": "adamw", "momentum": 0.5}, "momentum=0.5 has no effect with optimizer='adamw'"),
         ({"keep": 0.5}, "keep=0.5 has no effect without facebn: set a mode: facebn='stateless'"),
+        ({"include_bn1d": True}, "include_bn1d=True has no effect without facebn: set a mode: facebn='stateless'"),
+        (IID | {"iid_beta": 4.0}, "iid_beta=4.0 has no effect with iid_variant='kl'"),
+        (
+            IID | {"iid_warmup_epochs": 35.0},
+            "iid_warmup_epochs=35 covers all of num_epoch=35: the weight only rises, and never reaches iid_weight=1; give fewer "
+            "epochs of warm-up",
+        ),
+        (RID | {"rid_contrast": "mutual", "rid_noise_cap": 0.5}, "rid_noise_cap=0.5 has no effect with rid_contrast='mutual'"),
+        (RID | {"rid_relation": "difference", "rid_width": 64}, "rid_width=64 has no effect with rid_relation='difference'"),
+        (RID | {"rid_anchors": "batch", "rid_negatives": 64}, "rid_negatives=64 has no effect with rid_anchors='batch'"),
+        (RID | {"rid_contrast": "literal", "rid_negatives": 64}, "rid_negatives=64 has no effect with rid_contrast='literal'"),
         ({"wandb_key": "a b", "notes": "n"}, "wandb_key, notes have no effect without wandb: set using_wandb=True"),
         (
             {"using_wandb": True, "wandb_log_all": True},
@@ -91,6 +103,9 @@ def test_keys_with_an_effect_are_not_named():
     assert warnings({"save_steps": 50, "views": 8, "compile": True}, arcface_torch=True) == []
     assert warnings({"fp16": True}, device_type="cuda") == []
     assert warnings({"keep": 0.5, "facebn": "full", "warmup_epoch": 34.5}) == []
+    assert warnings(IID | {"iid_variant": "dkd", "iid_beta": 4.0, "iid_warmup_epochs": 34.0}) == []
+    assert warnings(IID | {"iid_beta": 4.0, "iid_weight": 0.0}) == []
+    assert warnings(RID | {"rid_noise_cap": 0.5, "rid_width": 64, "rid_negatives": 64, "rid_lone_faces": "skip"}) == []
     assert warnings({"schedule": "cosine", "num_epoch": 2}) == [], "default milestones are not reported"
 
 
