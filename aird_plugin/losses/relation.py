@@ -48,8 +48,8 @@ class RID(TermConfig):
     to the anchor exceeds it counts as a mislabelled image of the same identity and is skipped (1 disables this). lone_faces: the
     anchor of an identity with a single image is another "view" of it, or the image has no RID loss ("skip"). contrast: "nce",
     "infonce", "mutual", or "literal": the most literal interpretation of equation 4, which pushes the student away from the
-    teacher on hard negatives and is kept as a negative control. relation, anchors: see the module; "mutual" uses neither, no width
-    and no noise_cap, and with lone_faces="skip" it leaves out the anchor alone.
+    teacher on hard negatives and is kept as a negative control. relation, anchors: see the module; "mutual" uses neither, no
+    width and no noise_cap, and with lone_faces="skip" it leaves out the anchor alone.
     """
 
     weight: float = 2.0

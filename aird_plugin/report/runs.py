@@ -138,8 +138,8 @@ def group(runs: list[Run]) -> list[Method]:
     for first, second in itertools.chain.from_iterable(itertools.combinations(runs, 2) for runs in groups.values()):
         if first.seed == second.seed:
             raise ValueError(
-                f"{first.folder} and {second.folder} are runs of one recipe with the same seed, {first.seed}: they would count as "
-                "two seeds; leave one out, or train one with another seed"
+                f"{first.folder} and {second.folder} are runs of one recipe with the same seed, {first.seed}: they would count "
+                "as two seeds; leave one out, or train one with another seed"
             )
     methods = [Method(_name(runs), runs) for runs in groups.values()]
     names = [TEACHER_NAME, *(method.name for method in methods)]

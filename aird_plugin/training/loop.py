@@ -108,6 +108,8 @@ def compute_loss(state: TrainState, batch: Batch, step: int, batch_index: int) -
     run, device = state.setup.recipe.run, state.setup.device.type
     half = autocast_dtype(device, run.bf16, run.fp16)
     batch = state.setup.add_teacher_outputs(batch)
+    # The masks of a student's dropout are a function of the batch: a resumed run draws those of an unbroken one.
+    torch.manual_seed((run.seed * 1_000_003 + batch_index) * 4096 + distributed.rank())
     autocast = torch.autocast(device, half, enabled=half is not None)
     with state.setup.record_feature_maps() as student_maps, autocast:
         student_XD = state.network(all_inputs(state.setup, batch))

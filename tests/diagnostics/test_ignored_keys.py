@@ -88,8 +88,8 @@ def test_a_key_without_effect_is_named(keys, expected):
         ),
         (
             {"reader": "upstream", "mixup": 0.5},
-            "mixup=0.5 has no effect on the batches of reader='upstream': arcface_torch's own reader mirrors images at random and "
-            "no more; set reader='bank'",
+            "mixup=0.5 has no effect on the batches of reader='upstream': arcface_torch's own reader mirrors images at random "
+            "and no more; set reader='bank'",
         ),
     ],
     ids=["rank_timeout", "save_steps", "views", "mixup"],

@@ -16,6 +16,7 @@ from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.degradation import resize_to_network
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.online_batches import OnlineFaces
+from aird_plugin.models.native import Native
 from aird_plugin.training import loop, run_log
 from aird_plugin.training.loop import compute_loss, resume, take_step, train
 from aird_plugin.training.state import build_state
@@ -115,6 +116,29 @@ def test_resume_after_sigkill_is_bit_identical(uninterrupted, tiny_run, tmp_path
     drop = {"samples_per_s"}
     logs = [[{k: v for k, v in line.items() if k not in drop} for line in lines(f)] for f in (done, uninterrupted)]
     assert logs[0] == logs[1]
+
+
+def test_resumed_dropout_draws_the_masks_of_an_unbroken_run(tiny_run, tmp_path, monkeypatch):
+    forward = Native.forward
+    monkeypatch.setattr(Native, "forward", lambda self, x: torch.dropout(forward(self, x), 0.5, train=self.training))
+    unbroken, broken = (
+        from_flat(tiny_run | {"output": str(tmp_path / name), "save_steps": 6}) for name in ("unbroken", "broken")
+    )
+    expected = weights(train(unbroken))
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="killed"):
+        patch.setattr("aird_plugin.training.loop.take_step", killed_at(8))
+        train(broken)
+    torch.rand(3)
+    assert_same_to_the_bit(weights(train(broken)), expected)
+
+
+def killed_at(last):
+    def step(state, batches, number):
+        if number == last:
+            raise RuntimeError("killed")
+        return take_step(state, batches, number)
+
+    return step
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
