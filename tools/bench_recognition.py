@@ -48,6 +48,7 @@ def main() -> int:
     parser.add_argument("--detector", required=True, help="InsightFace detector, .onnx")
     parser.add_argument("--student", help="an exported folder; default: --network with random weights")
     parser.add_argument("--network", default="native16_1m", help="default: native16_1m")
+    parser.add_argument("--embedding-size", type=int, default=128, help="width of networks with random weights. default: 128")
     parser.add_argument("--compare", nargs="+", metavar="NETWORK", help="instead compare these networks on 50 faces")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--gallery", type=int, nargs="+", default=[1000, 100_000], help="templates of the search column")
@@ -96,7 +97,7 @@ def bench_networks(args: argparse.Namespace) -> None:
     points_F52 = places(frame_HWC, count)
     detector = open_detector(args.detector)
     with tempfile.TemporaryDirectory() as folder:
-        students = [open_student(name, Path(folder)) for name in args.compare]
+        students = [open_student(name, args.embedding_size, Path(folder)) for name in args.compare]
     crops = {student.side: face_crops(frame_HWC, *face_sizes(points_F52), student.side) for student in students}
     calls: dict[str, Callable] = {"detection": lambda: detector.detect(frame_HWC)}
     for name, student in zip(args.compare, students, strict=True):
@@ -140,7 +141,10 @@ def open_all(args: argparse.Namespace, folder: Path):
     torch.manual_seed(0)
     write_onnx(build("mbf", 512), folder / "mbf.onnx", {})
     mbf = open_insightface(folder / "mbf.onnx")
-    student = open_models([Path(args.student)]).students[0] if args.student else open_student(args.network, folder)
+    if args.student:
+        student = open_models([Path(args.student)]).students[0]
+    else:
+        student = open_student(args.network, args.embedding_size, folder)
     return open_detector(args.detector), mbf, student
 
 
@@ -162,9 +166,9 @@ def open_detector(file: str):
     return detector
 
 
-def open_student(name: str, folder: Path) -> Network:
-    """A network with random weights, 128-d, from an .onnx file in the folder."""
-    write_onnx(build(name, 128), folder / f"{name}.onnx", {})
+def open_student(name: str, embedding_size: int, folder: Path) -> Network:
+    """A network with random weights from an .onnx file in the folder."""
+    write_onnx(build(name, embedding_size), folder / f"{name}.onnx", {})
     return open_models([folder / f"{name}.onnx"]).networks[0]
 
 
