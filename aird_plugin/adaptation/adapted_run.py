@@ -16,10 +16,11 @@ from aird_plugin.data.unlabelled_faces import read_faces
 from aird_plugin.evaluation.sides import as_network_input
 from aird_plugin.models.find import run_folder
 from aird_plugin.models.load import load_model
+from aird_plugin.models.onnx_file import single_file
 from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
 from aird_plugin.models.recorded import adaptations
 from aird_plugin.training.run_folder import read_metadata
-from aird_plugin.utils.files import file_sha256, write_atomically
+from aird_plugin.utils.files import file_sha256, new_folder, write_atomically
 from aird_plugin.utils.provenance import provenance
 from aird_plugin.utils.warning import warning_line
 
@@ -59,9 +60,10 @@ def adapt_run(
         "made": provenance(),
         **({"earlier": earlier} if (earlier := adaptations(metadata)) else {}),
     }
-    if isinstance(student, OnnxNetwork):
-        write_atomically(out / GRAPH_FILE, student.path.read_bytes())
-    write_run(out, result.state, metadata | {"adapted": adapted})
+    with new_folder(out) as partial:
+        if isinstance(student, OnnxNetwork):
+            write_atomically(partial / GRAPH_FILE, single_file(student.path))
+        write_run(partial, result.state, metadata | {"adapted": adapted})
     return adapted
 
 
@@ -74,7 +76,7 @@ def check_folders(folder: Path, out: Path) -> None:
 
 
 def write_run(out: Path, state: dict[str, torch.Tensor], metadata: dict) -> None:
-    """Write model.pt, then recipe.json; a folder without recipe.json is not a run."""
+    """Write model.pt and recipe.json."""
     content = io.BytesIO()
     torch.save(state, content)
     write_atomically(out / "model.pt", content.getvalue())

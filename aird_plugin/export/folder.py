@@ -12,7 +12,6 @@ OUT/server/                with --server: the folder for InsightFace Server (112
 """
 
 import re
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +30,7 @@ from aird_plugin.export.quantise import Int8Rejected, Quantised, compare_accurac
 from aird_plugin.models.file_formats import save_safetensors
 from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.onnx_teacher import OnnxTeacher
-from aird_plugin.utils.files import write_atomically
+from aird_plugin.utils.files import new_folder, write_atomically
 from aird_plugin.utils.torch_files import state_sha256
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -52,17 +51,10 @@ def export_student(
     not written.
     """
     check_place(out)
-    partial = out.with_name(f".{out.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with new_folder(out) as partial:
         result, wide = write_contents(student, metadata, out, partial, images_NHWC, options)
         write_atomically(partial / "MODEL_CARD.md", model_card(out.name, metadata, rows, result, wide).encode())
-        if out.exists():
-            out.rmdir()
-        partial.rename(out)
-        return result
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    return result
 
 
 def write_contents(

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from aird_plugin.models.onnx_file import attributes, ranks_of, untrainable
+from aird_plugin.models.onnx_file import attributes, ranks_of, sort_nodes, untrainable
 from aird_plugin.models.onnx_first_run import FAILURES, ORIGIN, first_line
 from aird_plugin.models.onnx_fusion import fuse
 from aird_plugin.models.onnx_operators import INTS, LEARNED, OPERATORS, operator
 from aird_plugin.models.onnx_shared import PARTS
-from aird_plugin.models.onnx_values import ByBatch, GraphInfo, Kind, constant_values, file_tensors, kinds_of
+from aird_plugin.models.onnx_values import ByBatch, GraphInfo, Kind, constant_values, file_tensors, kinds_of, run_graph
 
 
 def graph_module(model: Any, info: GraphInfo) -> tuple[fx.GraphModule, dict[str, str]]:
@@ -26,6 +26,7 @@ def graph_module(model: Any, info: GraphInfo) -> tuple[fx.GraphModule, dict[str,
     Raises ValueError for an operator that is not supported, naming it and those that are. Arguments that are not supported show
     when the module runs (`onnx_first_run.first_run`).
     """
+    sort_nodes(model.graph)
     translator = Translator(model, info)
     for node in translator.computed:
         origin = f"node {node.name or node.output[0]} ({node.op_type})"
@@ -51,7 +52,12 @@ class Translator:
         constants = {name for name in inputs if self.kinds[name] is Kind.CONSTANT}
         self.constants = constant_values(model, constants, info)
         self.copies = {node.output[0]: node.input[0] for node in nodes if node.op_type == "Identity"}
-        self.ranks = ranks_of(model) if any(node.op_type == "BatchNormalization" for node in nodes) else {}
+        normalised = [node.input[0] for node in nodes if node.op_type == "BatchNormalization"]
+        self.ranks = ranks_of(model) if normalised else {}
+        # Shape inference gives up at a shape that the graph computes.
+        if unknown := [name for name in normalised if not self.ranks.get(name)]:
+            values = run_graph(model, unknown, info.inputs(info.fixed_batch or 1))
+            self.ranks |= {name: value.ndim for name, value in zip(unknown, values, strict=True)}
         self.root, self.graph = nn.Module(), fx.Graph()
         self.sources: dict[str, str] = {}
         image = self.graph.placeholder("images")
@@ -150,8 +156,10 @@ class Translator:
     def batch_norm(self, node: Any) -> fx.Node:
         """A BatchNormalization node as a module, which FaceBN and training know."""
         image, *names = node.input
-        layer_type = nn.BatchNorm1d if self.ranks.get(image) == 2 else nn.BatchNorm2d
+        layer_type = nn.BatchNorm1d if self.ranks[image] == 2 else nn.BatchNorm2d
         names = [self.stored(name) for name in names]
+        if computed := [name for name in names if name not in self.arrays]:
+            raise ValueError(f"its {computed[0]} is computed in the graph; only stored weights are supported")
         layer = layer_type(self.arrays[names[0]].size, attributes(node).get("epsilon", 1e-5), dtype=torch.float32)
         key = unused_key(self.root, f"bn_{node.name or node.output[0]}")
         for part, name in zip(PARTS, names, strict=True):

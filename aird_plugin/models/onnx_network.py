@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from aird_plugin.models.onnx_file import load_onnx, untrainable
+from aird_plugin.models.onnx_file import load_onnx, untrainable, weights_sha256
 from aird_plugin.models.onnx_first_run import first_run
 from aird_plugin.models.onnx_graph import graph_module
 from aird_plugin.models.onnx_shared import separate, write_tensors
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.onnx_values import GraphInfo
 from aird_plugin.models.teacher_input import TeacherInput
-from aird_plugin.utils.files import file_sha256, write_atomically
+from aird_plugin.utils.files import write_atomically
 
 # The file's graph, in the run folder beside model.pt.
 GRAPH_FILE = "graph.onnx"
@@ -71,7 +71,7 @@ class OnnxNetwork(nn.Module):
         A tensor that is stored once for several BatchNorm layers becomes one for each layer that changed it. The file is written
         atomically. Raises ValueError where the file of the graph has changed since it was opened.
         """
-        if file_sha256(self.path) != self.sha256:
+        if weights_sha256(self.path) != self.sha256:
             raise ValueError(f"{self.path} has changed since it was opened; its graph is needed for the export")
         model = load_onnx(self.path)
         write_tensors(model, self.tensors())

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from aird_plugin.models.onnx_file import MISSING_EXTRA, check_external_data, read_onnx
+from aird_plugin.models.onnx_file import MISSING_EXTRA, check_inference, graph_sha256, read_onnx
 from aird_plugin.models.onnx_input import HOW, image_input, recorded_input, resolve_input
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.teacher_input import TeacherInput
@@ -30,7 +30,9 @@ class OnnxTeacher(Teacher):
         super().__init__(path, device)
         self.stated = stated or TeacherInput()
         model = read_onnx(path)
-        check_external_data(path, model)
+        check_inference(path, model)
+        # Bank, galleries and thresholds know the network by its hash, so that of the external weights belongs to it.
+        self.sha256 = graph_sha256(path, model)
         self.session = _open_session(path, self.device)
         graph = image_input(path, self.session, model, self.stated.over(recorded_input(path, model)))
         self.input_name, self.unused_inputs = graph.name, graph.unused

@@ -120,7 +120,7 @@ def constant_values(model: Any, names: set[str], info: GraphInfo) -> dict[str, A
     if not wanted:
         return {name: arrays[name] for name in names}
     batches = [info.fixed_batch] if info.fixed_batch else BATCHES
-    runs = [_run(model, wanted, info.inputs(batch)) for batch in batches]
+    runs = [run_graph(model, wanted, info.inputs(batch)) for batch in batches]
     values: dict[str, Any] = {name: arrays[name] for name in names & arrays.keys()}
     for name, *found in zip(wanted, *runs, strict=True):
         same = len(found) == 1 or (found[0].shape == found[1].shape and np.array_equal(found[0], found[1]))
@@ -128,7 +128,8 @@ def constant_values(model: Any, names: set[str], info: GraphInfo) -> dict[str, A
     return values
 
 
-def _run(model: Any, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+def run_graph(model: Any, names: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Values of a graph by their names, computed by onnxruntime."""
     import onnx
     import onnxruntime
 

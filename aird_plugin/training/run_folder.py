@@ -14,12 +14,13 @@ from aird_plugin.data.records import originals, skipped_images
 from aird_plugin.models.coordinates import teacher_entry
 from aird_plugin.models.find import find_model
 from aird_plugin.models.load import graph_file
+from aird_plugin.models.onnx_file import single_file, weights_sha256
 from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
 from aird_plugin.models.registry import ONNX
 from aird_plugin.training.checkpoint import clear
 from aird_plugin.training.resumed_run import earlier_starts
 from aird_plugin.utils import distributed
-from aird_plugin.utils.files import file_sha256, write_atomically
+from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.json_files import read_object
 from aird_plugin.utils.provenance import provenance
 
@@ -52,7 +53,7 @@ def run_metadata(recipe: Recipe, records: Any, teacher: Any, student: nn.Module,
         "parameters": sum(p.numel() for p in student.parameters()),
         "records": {"path": str(images.path), "sha256": images.fingerprint(), "faces": len(images)} | skipped_entry(images),
         "teacher": teacher_entry(teacher) if teacher else None,
-        "student_init": {"file": Path(first).name, "sha256": file_sha256(find_model(first).file)} if first else None,
+        "student_init": {"file": Path(first).name, "sha256": weights_sha256(find_model(first).file)} if first else None,
         **provenance(next(student.parameters()).device),
         "world_size": distributed.world_size(),
     } | ({"input": student.describe_input()} if isinstance(student, OnnxNetwork) else {})
@@ -93,4 +94,4 @@ def write_or_verify_run(recipe: Recipe, metadata: dict) -> None:
         metadata["earlier"] = earlier_starts(recipe, saved, metadata)
     write_atomically(path, json.dumps(metadata, indent=1).encode())
     if recipe.student.network == ONNX:
-        write_atomically(path.with_name(GRAPH_FILE), graph_file(recipe.student.student_init).read_bytes())
+        write_atomically(path.with_name(GRAPH_FILE), single_file(graph_file(recipe.student.student_init)))

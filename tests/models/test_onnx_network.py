@@ -166,6 +166,54 @@ def test_batch_norms_are_layers(modules):
     assert sum(name.endswith("running_mean") for name in module.sources) == len(kinds)
 
 
+def test_nodes_in_any_order_give_the_same_module(files, modules, tmp_path):
+    """onnxruntime takes them so, and converters to float16 append theirs at the end of the list."""
+    model = onnx.load(files("mbf unfolded"))
+    nodes = list(model.graph.node)[::-1]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, tmp_path / "m.onnx")
+    x_B3SS = random_images(2)
+    with torch.inference_mode():
+        torch.testing.assert_close(OnnxNetwork(tmp_path / "m.onnx")(x_B3SS), modules("mbf unfolded")(x_B3SS))
+
+
+def test_a_batch_norm_behind_a_computed_shape(tmp_path):
+    """Shape inference does not follow a shape that the graph computes: the rank was taken for four."""
+    names = {"g": 1.5, "b": 0.5, "mu": 0.1, "var": 2.0}
+    constants = {name: np.full(3, value, np.float32) for name, value in names.items()} | {"minus": np.int64([-1])}
+    constants |= {"first": np.int64([0]), "w": np.random.default_rng(0).normal(size=(3, 8)).astype(np.float32)}
+    nodes = [
+        helper.make_node("GlobalAveragePool", ["data"], ["pooled"]),
+        helper.make_node("Shape", ["pooled"], ["sizes"]),
+        helper.make_node("Gather", ["sizes", "first"], ["count"]),
+        helper.make_node("Concat", ["count", "minus"], ["shape"], axis=0),
+        helper.make_node("NonZero", ["shape"], ["places"]),
+        helper.make_node("Squeeze", ["places"], ["order"], axes=[0]),
+        helper.make_node("Gather", ["shape", "order"], ["same"]),
+        helper.make_node("Reshape", ["pooled", "same"], ["flat"]),
+        helper.make_node("BatchNormalization", ["flat", *names], ["normal"], name="bn"),
+        helper.make_node("MatMul", ["normal", "w"], ["out"]),
+    ]
+    ports = [helper.make_tensor_value_info("data", 1, ["N", 3, 112, 112])], [helper.make_tensor_value_info("out", 1, None)]
+    graph = helper.make_graph(nodes, "g", *ports, [numpy_helper.from_array(value, name) for name, value in constants.items()])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 11)], ir_version=8), tmp_path / "m.onnx")
+    module, x_B3SS = OnnxNetwork(tmp_path / "m.onnx"), random_images(3)
+    with torch.inference_mode():
+        torch.testing.assert_close(module(x_B3SS), load_teacher(tmp_path / "m.onnx").embed_inputs(x_B3SS))
+
+
+def test_a_computed_statistic_is_named(files, tmp_path):
+    model = onnx.load(files("mbf unfolded"))
+    node = next(node for node in model.graph.node if node.op_type == "BatchNormalization")
+    model.graph.node.insert(0, helper.make_node("Neg", [node.input[1]], ["less"]))
+    model.graph.node.insert(1, helper.make_node("Neg", ["less"], ["scale"]))
+    node.input[1] = "scale"
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(ValueError, match=r"\(BatchNormalization\): its scale is computed in the graph; only stored"):
+        OnnxNetwork(tmp_path / "m.onnx")
+
+
 def raw_input(model):
     """A Sub and a Mul with weights of three channels before the first convolution, under InsightFace's node names."""
     image = model.graph.input[0].name

@@ -8,6 +8,7 @@ import torch
 
 from aird_plugin.models import onnx_file
 from aird_plugin.models.load import load_teacher
+from aird_plugin.utils.files import file_sha256
 from tests.exact import rounding
 from tests.skips import needs
 
@@ -199,4 +200,37 @@ def test_external_constant_in_a_nested_graph_is_rejected(tmp_path):
     model.graph.node.append(helper.make_node("If", ["w"], ["x"], then_branch=inner, else_branch=inner))
     (tmp_path / "a.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(ValueError, match="outside its folder"):
+        load_teacher(tmp_path / "a.onnx")
+
+
+def test_external_weights_belong_to_the_hash(tmp_path):
+    """A bank of other external weights under the same graph passed for that of this teacher."""
+    path = with_external_weights(tmp_path / "a.onnx", "weights.bin")
+    before = load_teacher(path)
+    weights = np.frombuffer((tmp_path / "weights.bin").read_bytes(), np.float32)
+    (tmp_path / "weights.bin").write_bytes((2 * weights + 1).tobytes())
+    after = load_teacher(path)
+    assert before.sha256 != after.sha256 and before.describe()["sha256"] != after.describe()["sha256"]
+    assert load_teacher(write_graph(tmp_path / "b.onnx")).sha256 == file_sha256(tmp_path / "b.onnx")
+
+
+def test_missing_external_weights_are_named(tmp_path):
+    path = with_external_weights(tmp_path / "a.onnx", "weights.bin")
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(ValueError, match="a.onnx has its weights in 'weights.bin', which is not in its folder; copy both files"):
+        load_teacher(path)
+
+
+def test_a_graph_in_training_mode_is_rejected(tmp_path):
+    """Its embedding of an image depended on the images beside it."""
+    write_graph(tmp_path / "a.onnx")
+    model = onnx.load(tmp_path / "a.onnx")
+    three = {name: np.ones(3, np.float32) for name in ("g", "b", "mu", "var")}
+    model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in three.items())
+    node = helper.make_node("BatchNormalization", ["data", *three], ["normal", "m2", "v2"], training_mode=1)
+    model.graph.node[0].input[0] = "normal"
+    model.graph.node.insert(0, node)
+    model.opset_import[0].version = 15
+    onnx.save(model, tmp_path / "a.onnx")
+    with pytest.raises(ValueError, match=r"was exported in training mode: .*export it again after model.eval\(\)"):
         load_teacher(tmp_path / "a.onnx")

@@ -10,6 +10,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin.__main__ import main
+from aird_plugin.adaptation import adapted_run
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.losses.cosine import cosine_regression_loss
 from aird_plugin.models.load import load_model
@@ -179,3 +180,30 @@ def test_doctor_feeds_the_student_as_the_recipe_states(keys, tmp_path, capsys):
     main(["doctor", str(recipe)])
     out = capsys.readouterr().out
     assert "two.onnx: trainable, " in out and "outputs that can be the embedding" not in out
+
+
+def test_a_run_from_a_file_with_external_weights(keys, tmp_path):
+    """Its graph.onnx named weights that were not in the run folder; others under the same graph passed for the same start."""
+    start = tmp_path / "start"
+    start.mkdir()
+    onnx.save(onnx.load(keys["teacher"]), start / "m.onnx", save_as_external_data=True, location="m.bin", size_threshold=0)
+    changed = keys | {"student_init": str(start / "m.onnx"), "output": str(tmp_path / "run"), "lr": 1e-12}
+    run = train(from_flat(changed))
+    numbers = np.frombuffer((start / "m.bin").read_bytes(), np.float32)
+    (start / "m.bin").write_bytes((numbers * np.float32(1.01)).tobytes())
+    with pytest.raises(ValueError, match="began from another m.onnx"):
+        train(from_flat(changed))
+    (start / "m.bin").unlink()
+    for one, other in zip(load_model(run).parameters(), OnnxNetwork(keys["teacher"]).parameters(), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-6)
+
+
+def test_a_failed_adaptation_leaves_nothing(run, pairs_file, tmp_path, monkeypatch, capsys):
+    """It left graph.onnx alone, which is a model of its own: the file before training and adaptation."""
+
+    def full(*args):
+        raise OSError(28, "No space left on device", "model.pt")
+
+    monkeypatch.setattr(adapted_run, "write_run", full)
+    assert main(["adapt", str(run), pairs_file, "--out", str(tmp_path / "adapted")]) == 1
+    assert "No space left on device" in capsys.readouterr().err and not list(tmp_path.iterdir())
