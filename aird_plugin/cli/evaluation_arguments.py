@@ -116,12 +116,15 @@ def load_networks(args: argparse.Namespace, models: list[str], specs: list[EvalS
         if spec.px is not None:
             check_px(spec.px)
     given = parse_input("--input", args.input)
-    onnx = [given is not None and find_model(model).file.suffix == ".onnx" for model in models]
-    if given is not None and not any(onnx):
-        raise ValueError(f"--input states how an .onnx is fed, and {', '.join(models)} holds PyTorch weights; leave it out")
-    stated = [{"model_input": given} if fed else {} for fed in onnx]
+    found = [find_model(model) for model in models]
+    onnx = [one.file.suffix == ".onnx" for one in found]
+    # A run is fed as it was trained. Of several models, --input is that of the .onnx files, where there are any.
+    fed = onnx if any(onnx) else [one.network is None for one in found]
+    if given is not None and not any(fed):
+        raise ValueError(f"--input states how an .onnx or a bare .pt is fed, and {', '.join(models)} is a run; leave it out")
+    stated = [{"model_input": given} if given is not None and one else {} for one in fed]
     # Of several models, --network is that of the bare .pt files.
-    named = [None if len(models) > 1 and find_model(model).network else args.network for model in models]
+    named = [None if len(models) > 1 and one.network else args.network for one in found]
     columns = zip(models, named, stated, strict=True)
     students = [load_model(model, network, device, **one) for model, network, one in columns]
     teacher = open_teachers(args, device)

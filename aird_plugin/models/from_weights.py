@@ -37,6 +37,7 @@ def network_from(state: Mapping[str, Tensor], path: str | Path, network: str | N
     """`load_network` for a state dict already read; `path` is used in error messages only."""
     network = network or detect_network(state, path)
     net = build_for(network, state, path)
+    check_types(state, net, path)
     try:
         net.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -45,10 +46,28 @@ def network_from(state: Mapping[str, Tensor], path: str | Path, network: str | N
             raise ValueError(f"{path} holds weights of {found}, but network={network} is requested") from error
         lines = [line.strip() for line in str(error).splitlines()[1:4]]
         raise ValueError(f"{path} does not fit {network}: {' '.join(lines)[:400]}") from error
-    broken = [key for key, value in state.items() if not torch.isfinite(value).all()]
-    if broken:
-        raise ValueError(f"{path} holds values that are not finite, first in {broken[0]}; did its training diverge?")
+    check_numbers(state, path)
     return net.eval()
+
+
+def check_types(state: Mapping[str, Tensor], net: nn.Module, path: str | Path) -> None:
+    """Raise ValueError for whole or complex numbers in the place of weights: loading would turn them into others."""
+    own = net.state_dict()
+    for key, value in state.items():
+        if key in own and own[key].is_floating_point() and not value.is_floating_point():
+            raise ValueError(
+                f"{path} holds {key} as {str(value.dtype).removeprefix('torch.')}, of which a weight cannot be made (a quantised "
+                "network?); give weights in float32, float16 or bfloat16"
+            )
+
+
+def check_numbers(state: Mapping[str, Tensor], path: str | Path) -> None:
+    """Raise ValueError for numbers that give no finite embedding."""
+    for key, value in state.items():
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{path} holds values that are not finite, first in {key}; did its training diverge?")
+        if key.endswith("running_var") and (value < 0).any():
+            raise ValueError(f"{path} holds negative variances, first in {key}; the file is damaged")
 
 
 def build_for(network: str, state: Mapping[str, Tensor], path: str | Path) -> nn.Module:
@@ -101,5 +120,7 @@ def embedding_width(state: Mapping[str, Tensor]) -> int:
 
     Of another network, those of its last tensor with a dimension: a state dict keeps module order (a .safetensors file does not).
     """
-    known = next((state[key] for key in WIDTH_KEYS if key in state), None)
-    return len(known) if known is not None else next((len(value) for value in reversed(state.values()) if value.ndim), 1)
+    known = next((state[key] for key in WIDTH_KEYS if key in state and state[key].ndim), None)
+    width = len(known) if known is not None else next((len(value) for value in reversed(state.values()) if value.ndim), 1)
+    # An empty layer does not fit any width, and loading says so.
+    return max(width, 1)

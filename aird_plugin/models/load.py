@@ -1,5 +1,6 @@
 """Load a model, a teacher or a student to start from, at a path of any kind that `find.py` finds."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,16 @@ from torch import Tensor, nn
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.models.ensemble import Ensemble
-from aird_plugin.models.find import KINDS, find_model, network_of
+from aird_plugin.models.find import KINDS, ModelFile, find_model, network_of
 from aird_plugin.models.from_weights import load_network
 from aird_plugin.models.low_res_teacher import LowResTeacher
+from aird_plugin.models.onnx_input import HOW
 from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
 from aird_plugin.models.onnx_teacher import OnnxTeacher
-from aird_plugin.models.registry import ONNX
+from aird_plugin.models.registry import ONNX, detect
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.teacher_input import TeacherInput
-from aird_plugin.models.torch_teacher import TorchTeacher
+from aird_plugin.models.torch_teacher import TorchTeacher, check_stated
 from aird_plugin.models.weights import load_weights
 
 
@@ -30,16 +32,31 @@ def load_model(
 
     network: the architecture's name. For a bare .pt file it is required where the keys do not identify the network, and checked
         otherwise, as for a run folder, whose recipe.json names it.
-    model_input: how an .onnx file is fed (`TeacherInput`, or its dict); None for the rules.
+    model_input: how the file is fed (`TeacherInput`, or its dict), a bare .pt by color, mean and std alone; None for the rules.
 
-    Raises what `find_model` raises, and ValueError for weights that do not fit the network.
+    Raises what `find_model` raises, and ValueError for weights that do not fit the network, or a run that is fed in another way.
     """
-    found = find_model(path)
+    found, stated = find_model(path), TeacherInput.of(model_input)
     if found.file.suffix == ".onnx":
-        return OnnxTeacher(found.file, device, TeacherInput.of(model_input))
+        return OnnxTeacher(found.file, device, stated)
+    if found.network and model_input is not None:
+        raise ValueError(f"{path} is a run, which is fed as it was trained; --input states how an .onnx or a bare .pt is fed")
+    check_stated(stated, f"model {path}")
+    model = load_network(found.file, network_of(found, network, f"model {path}")).to(device)
     if model_input is not None:
-        raise ValueError(f"{path} holds PyTorch weights, which are fed as arcface_torch does; --input states how an .onnx is fed")
-    return load_network(found.file, network_of(found, network, f"model {path}")).to(device)
+        model.register_forward_pre_hook(lambda module, inputs: (stated.apply(*inputs),))
+    note_color(found, network or detect(model.state_dict()), stated)
+    return model
+
+
+def note_color(found: ModelFile, network: str | None, stated: TeacherInput) -> None:
+    """Print a note where a bare file of AdaFace's network does not state its channel order, which no file shows."""
+    if found.network is None and str(network).startswith("adaface") and stated.color is None:
+        print(
+            f"note: {found.file.name} is fed RGB, as CVLface's networks take it; AdaFace's own take BGR. State color to choose "
+            f"({HOW})",
+            file=sys.stderr,
+        )
 
 
 def load_teachers(
@@ -94,7 +111,9 @@ def load_teacher(
                 f"teacher {path} has input [batch, 3, {side}, {side}]; a teacher needs [batch, 3, {FACE_SIDE}, {FACE_SIDE}]"
             )
         return teacher
-    return TorchTeacher(found.file, network_of(found, network, f"teacher {path}"), device, stated)
+    loaded = TorchTeacher(found.file, network_of(found, network, f"teacher {path}"), device, stated)
+    note_color(found, loaded.network, stated)
+    return loaded
 
 
 def load_initial_weights(path: str | Path, network: str) -> dict[str, Tensor]:

@@ -28,11 +28,7 @@ class TorchTeacher(Teacher):
     ):
         super().__init__(path, device)
         self.stated = stated or TeacherInput()
-        if other := self.stated.describe().keys() - {"color", "mean", "std"}:
-            raise ValueError(
-                f"teacher {path} is a network of arcface_torch: teacher_input states only color, mean and std of a .pt; "
-                f"leave out {', '.join(sorted(other))}"
-            )
+        check_stated(self.stated, f"teacher {path}")
         self.input = self.stated.over(USUAL)
         weights = read_weights(path)
         self.network = network or detect_network(weights.state, path)
@@ -70,3 +66,11 @@ class TorchTeacher(Teacher):
 
     def _arguments(self) -> tuple:
         return self.path, self.network, str(self.device), self.stated
+
+
+def check_stated(stated: TeacherInput, what: str) -> None:
+    """Raise ValueError where more is stated than how a .pt may be fed. what: the model, for the message."""
+    if other := stated.describe().keys() - {"color", "mean", "std"}:
+        raise ValueError(
+            f"{what} is a .pt, of which only color, mean and std can be stated; leave out {', '.join(sorted(other))}"
+        )

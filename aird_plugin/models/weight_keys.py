@@ -6,18 +6,28 @@ from torch import Tensor
 
 from aird_plugin.models.registry import detect, is_native_state
 
+# DataParallel and torch.compile prepend these to every key.
+PREFIXES = ("module.", "_orig_mod.")
 # Lightning modules and wrappers prepend these to the network's keys; keys without them are of a head or a loss.
 OUTER_PREFIXES = ("model.", "backbone.", "net.")
 
 
 def network_keys(state: dict[str, Any]) -> dict[str, Any]:
-    """The network's entries of a state dict without a prefix of OUTER_PREFIXES: where all keys have it, or where those that have
-    it are a known network's, as in a Lightning checkpoint beside `head.kernel`."""
+    """The network's entries of a state dict without PREFIXES, and without a prefix of OUTER_PREFIXES: where all keys have it, or
+    where those that have it are a known network's, as in a Lightning checkpoint beside `head.kernel`."""
+    state = {strip(key): value for key, value in state.items()}
     for prefix in OUTER_PREFIXES:
         inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
         if inner and (len(inner) == len(state) or has_network(inner)):
             return network_keys(inner)
     return state
+
+
+def strip(key: str) -> str:
+    """The key without PREFIXES."""
+    while key.startswith(PREFIXES):
+        key = key.split(".", 1)[1]
+    return key
 
 
 def has_network(state: dict[str, Any]) -> bool:

@@ -15,8 +15,6 @@ from aird_plugin.utils.torch_files import safe_torch_load
 # Keys of arcface_torch's resume file, and of the wrapper that many forks write.
 BACKBONE_KEYS = ("state_dict_backbone", "state_dict")
 CLASSIFIER_KEY = "state_dict_softmax_fc"
-# DataParallel and torch.compile prepend these to every key.
-PREFIXES = ("module.", "_orig_mod.")
 
 
 class Weights(NamedTuple):
@@ -32,7 +30,7 @@ def load_weights(path: str | Path) -> dict[str, Tensor]:
 
 
 def read_weights(path: str | Path) -> Weights:
-    """Read a state dict: plain, prefixed (PREFIXES, OUTER_PREFIXES), or inside a checkpoint. Never runs code from the file.
+    """Read a state dict: plain, prefixed (`weight_keys`), or inside a checkpoint. Never runs code from the file.
 
     The classifier is arcface_torch's `state_dict_softmax_fc`. In a run on several ranks each file holds one shard; the files of
     the other ranks in the same folder are read too, and the shards are concatenated in rank order.
@@ -47,7 +45,7 @@ def read_weights(path: str | Path) -> Weights:
             "a softmax shard (rank_0_softmax_weight.pt) contains no network: give the backbone's file"
         )
     state = next((content[key] for key in BACKBONE_KEYS if isinstance(content.get(key), dict)), content)
-    state = network_keys({_strip(key): value for key, value in state.items()})
+    state = network_keys({str(key): value for key, value in state.items()})
     non_tensors = [key for key, value in state.items() if not isinstance(value, Tensor)]
     if non_tensors or not state:
         found = ", ".join(map(str, non_tensors[:5])) or "nothing"
@@ -82,13 +80,6 @@ def _load_safely(path: Path) -> object:
                 "weights_only=False).state_dict(), 'OUT.pt')"
             ) from error
         raise ValueError(f"{path} is not a readable PyTorch weight file (corrupt or truncated?): {reason}") from error
-
-
-def _strip(key: object) -> str:
-    key = str(key)
-    while key.startswith(PREFIXES):
-        key = key.split(".", 1)[1]
-    return key
 
 
 def _as_float32(value: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from aird_plugin.config.recipe import Recipe
 from aird_plugin.config.sections import StudentConfig
 from aird_plugin.models import build
 from aird_plugin.models.freeze import freeze_statistics, freeze_trunk
+from aird_plugin.models.from_weights import check_numbers, check_types
 from aird_plugin.models.load import load_initial_weights, load_onnx_student
 from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.registry import ONNX
@@ -45,4 +46,6 @@ def new_student(spec: StudentConfig, embedding_size: int) -> nn.Module:
                 f"student_init={spec.student_init} does not fit network={spec.network} with "
                 f"embedding_size={embedding_size}: {str(error).splitlines()[-1].strip()}"
             ) from error
+        check_types(weights, student, spec.student_init)
+        check_numbers(weights, spec.student_init)
     return student

@@ -259,3 +259,15 @@ def test_copied_pairs_are_a_warning_beside_the_table(run_folder, pairs_file, noi
     captured = capsys.readouterr()
     assert captured.err.startswith("WARNING 10 of 10 genuine and 0 of 10 impostor pairs of ")
     assert captured.out.split()[0] == "pairs"
+
+
+def test_input_of_a_bare_file_and_of_a_run(run_folder, pairs_file, tmp_path):
+    bare = tmp_path / "bare.pt"
+    bare.write_bytes((run_folder / "model.pt").read_bytes())
+    accuracy = []
+    for options in ([], ["--input", "color=bgr,mean=0,std=255"]):
+        command(bare, "--network", NATIVE, "--pairs", pairs_file, "--px", 16, *options, "--json", tmp_path / "rows.json")
+        accuracy.append(json.loads((tmp_path / "rows.json").read_text())[0]["auc"])
+    assert accuracy[0] != accuracy[1]
+    with pytest.raises(ValueError, match="how an .onnx or a bare .pt is fed, and .* is a run; leave it out"):
+        command(run_folder, "--pairs", pairs_file, "--px", 16, "--input", "color=bgr")

@@ -62,3 +62,20 @@ def test_weights_that_are_not_finite_are_rejected(state, tmp_path):
     torch.save(broken, tmp_path / "model.pt")
     with pytest.raises(ValueError, match=r"not finite, first in linear1\.conv\.weight"):
         load_teacher(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "message"),
+    [
+        ("conv1.conv.weight", lambda weight: (50 * weight).to(torch.int8), "holds conv1.conv.weight as int8"),
+        ("conv1.conv.weight", lambda weight: weight.to(torch.complex64), "holds conv1.conv.weight as complex64"),
+        ("conv1.bn.running_var", lambda variance: -variance, "negative variances, first in conv1.bn.running_var"),
+        ("linear1.conv.weight", lambda weight: weight.sum(), "does not fit mfn: size mismatch for linear1.conv.weight"),
+        ("linear1.conv.weight", lambda weight: weight[:0], "does not fit mfn: size mismatch for linear1.conv.weight"),
+    ],
+)
+def test_numbers_that_are_no_weights_are_rejected(state, tmp_path, key, change, message):
+    """Loading casts whole numbers, the codes of a quantised network, to float; a negative variance gives NaN embeddings."""
+    torch.save(dict(state) | {key: change(state[key])}, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=message):
+        load_teacher(tmp_path / "model.pt")

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from aird_plugin.evaluation.embed import embed
 from aird_plugin.models import build, registry
 from aird_plugin.models.find import run_folder
 from aird_plugin.models.from_weights import embedding_width
@@ -129,3 +130,30 @@ def test_every_registry_entry_matches_its_network():
         assert network.input_size == entry.input_size and entry.about
         assert registry.detect(network.state_dict()) == name
         assert [network.get_submodule(stage) for stage in entry.stages]
+
+
+def test_a_bare_file_is_fed_as_stated(tmp_path, noise_faces, capsys):
+    """AdaFace's networks take BGR. No file shows it, so that one whose channel order is not stated is noted."""
+    torch.manual_seed(0)
+    torch.save(build("adaface_ir18", 8).state_dict(), tmp_path / "adaface.pt")
+    images_NHWC = noise_faces(1)
+    swapped = np.ascontiguousarray(images_NHWC[..., ::-1])
+    plain = load_model(tmp_path / "adaface.pt")
+    assert "adaface.pt is fed RGB" in capsys.readouterr().err
+    bgr = load_model(tmp_path / "adaface.pt", model_input={"color": "bgr"})
+    teacher = load_teacher(tmp_path / "adaface.pt", teacher_input={"color": "bgr"})
+    assert capsys.readouterr().err == ""
+    np.testing.assert_array_equal(embed(bgr, images_NHWC, flip=False, label=""), embed(plain, swapped, flip=False, label=""))
+    np.testing.assert_allclose(
+        embed(bgr, images_NHWC, flip=False, label=""), embed(teacher, images_NHWC, flip=False, label=""), atol=1e-5
+    )
+    load_teacher(tmp_path / "adaface.pt")
+    assert "adaface.pt is fed RGB" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"is a .pt, of which only color, mean and std can be stated; leave out output"):
+        load_model(tmp_path / "adaface.pt", model_input={"output": 0})
+
+
+def test_a_run_is_fed_as_it_was_trained(tmp_path):
+    write_run(tmp_path / "run", "native112_0.05m")
+    with pytest.raises(ValueError, match="is a run, which is fed as it was trained"):
+        load_model(tmp_path / "run", model_input={"color": "bgr"})

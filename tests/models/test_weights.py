@@ -25,6 +25,9 @@ def test_every_wrapping_gives_the_same_state_dict(state, tmp_path):
         "plain": state,
         "module": {f"module.{key}": value for key, value in state.items()},
         "compiled": {f"module._orig_mod.{key}": value for key, value in state.items()},
+        "compiled inside Lightning": {"state_dict": {f"model._orig_mod.{key}": value for key, value in state.items()}},
+        "parallel inside": {f"backbone.module.{key}": value for key, value in state.items()},
+        "beside a head": {f"model.module.{key}": value for key, value in state.items()} | {"head.kernel": torch.ones(2)},
         "state_dict": {"epoch": 3, "state_dict": {f"module.{key}": value for key, value in state.items()}},
         "backbone": {"epoch": 3, "state_dict_backbone": state, "state_optimizer": {"lr": 0.1}},
     }
