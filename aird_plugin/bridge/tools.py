@@ -4,7 +4,6 @@ eval_ijbc.py takes the weights of one of arcface_torch's networks, onnx_ijbc.py 
 """
 
 import importlib
-import shutil
 import tempfile
 from argparse import Namespace
 from contextlib import ExitStack, contextmanager
@@ -25,6 +24,8 @@ from aird_plugin.export.graph import for_112_px
 from aird_plugin.models.find import find_model
 from aird_plugin.models.from_weights import detect_network, embedding_width
 from aird_plugin.models.load import load_model
+from aird_plugin.models.onnx_file import single_file
+from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.weights import load_weights
 from aird_plugin.utils.devices import pick_device
 from aird_plugin.utils.files import write_atomically
@@ -58,11 +59,22 @@ def ijb(directory: str, model: str | Path, image_path: str | Path, target: str, 
 
 def ijb_of_onnx(folder: Path, model: Path, image_path: str, target: str, scratch: Path) -> Path:
     """Evaluate with onnx_ijbc.py on a copy of the model: the script writes its results beside it."""
-    shutil.copy(model, scratch)
+    write_atomically(scratch / model.name, single_file(model))
     with opened(folder, hooks.IJB_OF_ONNX):
         script = importlib.import_module(hooks.IJB_OF_ONNX)
+        check_usual_input(model)
         script.main(Namespace(model_root=str(scratch), image_path=image_path, target=target))
     return scratch / f"{target}_result"
+
+
+def check_usual_input(model: Path) -> None:
+    """Raise ValueError for a file that needs another input than onnx_ijbc.py gives it."""
+    network = OnnxTeacher(model)
+    if not network.takes_usual_input:
+        raise ValueError(
+            f"{model} takes {network.input}, and onnx_ijbc.py feeds every file by InsightFace's rule: its embeddings would be "
+            "wrong; `aird evaluate` and `aird identify` feed it as it needs"
+        )
 
 
 def ijb_of_weights(folder: Path, model: Path, image_path: str, target: str, scratch: Path) -> Path:

@@ -130,8 +130,8 @@ def _checked(embeddings_ND, label_N, side: str) -> tuple[torch.Tensor, np.ndarra
     if label_N.shape != (len(embeddings_ND),) or not np.issubdtype(label_N.dtype, np.integer):
         raise ValueError(f"{side}: {len(embeddings_ND)} embeddings need integer labels (N,), got {label_N.dtype} {label_N.shape}")
     length_N = torch.linalg.vector_norm(embeddings_ND, dim=1).numpy()
-    # Negated, so that NaN fails too.
-    wrong = np.flatnonzero(~(length_N <= 1.001))
-    if len(wrong):
+    if len(wrong := np.flatnonzero(~np.isfinite(length_N))):
+        raise ValueError(f"{side}: embedding {wrong[0]} is not finite ({len(wrong)} of {len(length_N)} in all)")
+    if len(wrong := np.flatnonzero(length_N > 1.001)):
         raise ValueError(f"{side}: embedding {wrong[0]} has length {length_N[wrong[0]]:.4g}; L2-normalise the embeddings")
     return embeddings_ND, label_N

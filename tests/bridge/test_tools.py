@@ -58,6 +58,8 @@ def runs(drawn, tmp_path_factory):
     torch.save(build("mfn", 8).state_dict(), root / "mfn.pt")
     write_onnx(for_112_px(load_model(root / NATIVE)), root / "exported" / "exported.onnx", {})
     write_onnx(load_model(root / NATIVE), root / "small" / "small.onnx", {})
+    raw = {"input": {"mean": 0.0, "std": 1.0}}
+    write_onnx(for_112_px(load_model(root / NATIVE)), root / "raw" / "raw.onnx", raw)
     return root
 
 
@@ -180,6 +182,7 @@ def test_code_in_a_bin_is_not_executed(standin, runs, tmp_path, monkeypatch):
     [
         (NATIVE, ValueError, "is native16_0.05m with embeddings of .*`aird export` it and give the .onnx"),
         ("mfn.pt", ValueError, "is mfn with embeddings of 8 numbers; eval_ijbc.py supports r18"),
+        ("raw", ValueError, "takes .*mean=0.0.*feeds every file by InsightFace's rule: its embeddings would be wrong"),
         ("small", ValueError, "arcface_torch refuses the .onnx file: input-size"),
         ("", FileNotFoundError, "no model in .*neither a run"),
         ("none.pt", FileNotFoundError, "no model at"),

@@ -105,7 +105,7 @@ def test_mate_beyond_the_rank_is_a_miss():
         ({"label_P": [-1, -1], "label_G": [-1, -1]}, "none of the 2 probes has a mate"),
         ({"probes_PD": on_circle([])}, r"probe: embeddings must be .* shape \(0, 3\)"),
         ({"gallery_GD": np.eye(2)}, "3 wide, the gallery's 2"),
-        ({"gallery_GD": np.full((2, 3), np.nan)}, "gallery: embedding 0 has length nan"),
+        ({"gallery_GD": np.full((2, 3), np.nan)}, r"gallery: embedding 0 is not finite \(2 of 2 in all\)"),
         ({"probes_PD": 2 * np.eye(3)[:2]}, "length 2; L2-normalise"),
         ({"label_G": [1]}, "gallery: 2 embeddings need integer labels"),
         ({"label_P": ["a", "b"]}, "probe: 2 embeddings need integer labels"),
