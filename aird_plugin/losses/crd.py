@@ -23,8 +23,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from aird_plugin.losses.nce import init_nce_normaliser, nce_loss, reset_normaliser_cache
 from aird_plugin.losses.ranges import above, at_least
-from aird_plugin.losses.relation_contrast import init_nce_normaliser, nce_loss, reset_normaliser_cache
 from aird_plugin.losses.term import Needs, TermConfig
 
 SIDES = ("student", "teacher")

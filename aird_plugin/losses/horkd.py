@@ -77,23 +77,11 @@ class HORKDLoss(nn.Module):
         self.spec = spec
 
     def forward(self, inputs) -> torch.Tensor:
-        orders = {"first": _first, "second": _second, "third": _third, "high": _high}
-        weights = {name: getattr(self.spec, name) for name in ORDERS}
-        return sum(weights[name] * order(inputs) for name, order in orders.items() if weights[name])
-
-
-def _first(inputs) -> torch.Tensor:
-    return fkd_loss(inputs.student_BD, inputs.teacher_BD)
-
-
-def _second(inputs) -> torch.Tensor:
-    return distance_loss(*unit_embeddings(inputs))
-
-
-def _third(inputs) -> torch.Tensor:
-    return angle_loss(*unit_embeddings(inputs))
-
-
-def _high(inputs) -> torch.Tensor:
-    width = inputs.student_BD.shape[1]
-    return centroid_loss(inputs.student_cosine_GC, inputs.teacher_cosine_GC, width, inputs.shards)
+        cosines = (inputs.student_cosine_GC, inputs.teacher_cosine_GC)
+        orders = {
+            "first": lambda: fkd_loss(inputs.student_BD, inputs.teacher_BD),
+            "second": lambda: distance_loss(*unit_embeddings(inputs)),
+            "third": lambda: angle_loss(*unit_embeddings(inputs)),
+            "high": lambda: centroid_loss(*cosines, inputs.student_BD.shape[1], inputs.shards),
+        }
+        return sum(getattr(self.spec, name) * orders[name]() for name in ORDERS if getattr(self.spec, name))

@@ -27,9 +27,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from aird_plugin.losses.nce import info_nce_loss, init_nce_normaliser, nce_loss, reset_normaliser_cache
 from aird_plugin.losses.precision import at_least_float32
 from aird_plugin.losses.ranges import above, at_least
-from aird_plugin.losses.relation_contrast import info_nce_loss, init_nce_normaliser, nce_loss, reset_normaliser_cache
 from aird_plugin.losses.relation_mutual import mutual_relation_loss
 from aird_plugin.losses.relation_vectors import difference, relation, relation_cosines
 from aird_plugin.losses.term import Needs, TermConfig
