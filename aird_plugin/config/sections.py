@@ -25,7 +25,7 @@ class DataConfig:
     px: side of the LR image; 112 leaves it untouched. degradation: how images are downsampled and resized to the student's input
     (a name of data/degradation.py); the run's verification does the same. It may be a mixture, name -> weight, from which
     each image of a step draws one (data/mixture.py); the verification is then bicubic. mixup: 0, or alpha of Beta(alpha, alpha):
-    images are mixed in pairs, for teacher and student alike (data/mixup.py), on the online path and without identities.
+    images are mixed in pairs, for teacher and student alike, on the online path and without identities.
     blends: of each image this many blends with a random one are trained on too, as further images of the bank, without
     identities (data/blended_records.py): blends=3 trains on four times as many images. It needs labels=False.
     num_workers: processes that prepare batches; 0 prepares them in the training process (best with the bank).

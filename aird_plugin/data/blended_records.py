@@ -3,9 +3,9 @@
 From a few thousand identities a small student does not learn how the teacher embeds faces of other identities. A blend of two
 aligned faces is an image of neither identity, and plausible at small px (Hu et al. 2018, "Frankenstein: learning deep face
 representations using small data", TIP 27(1), with labels). Here teacher and student get the same blend, as in function matching
-(arXiv 2106.05237, section 3), so that no label is mixed. Unlike mixup within a batch (data/mixup.py) the blends are fixed images,
-which the bank holds. Half of them are turned to the side, and many lie at the edge of their photo: two things that frontal faces
-cut from large photos do not show.
+(arXiv 2106.05237, section 3), so that no label is mixed. Unlike mixup within a batch the blends are fixed images, which the bank
+holds. Half of them are turned to the side, and many lie at the edge of their photo: two things that frontal faces cut from large
+photos do not show.
 
 N = images before blending, K = blends of each, H = rows of pixels.
 """

@@ -12,7 +12,6 @@ from torch.utils.data import Dataset
 from aird_plugin.data.batch import Batch
 from aird_plugin.data.batches import Neighbours
 from aird_plugin.data.degradation import downsample
-from aird_plugin.data.mixup import mixed
 from aird_plugin.data.records import Records, decode_face
 from aird_plugin.data.sampler import MIXUP, BatchSampler
 from aird_plugin.data.views import jitter, mirror_odd
@@ -23,7 +22,7 @@ class OnlineSettings:
     """How a step's images are made, each downsampled to `px` and to every side of `also_px`.
 
     view_seed: of the jitter. with_hr: whether batches hold `hr_BHWC`. downsamples: False leaves the downsampling to the training
-    device, for which the batches hold `hr_BHWC` too. mixup: 0, or alpha of `data/mixup.py`: the HR images are mixed, then
+    device, for which the batches hold `hr_BHWC` too. mixup: 0, or alpha of `mixed`: the HR images are mixed, then
     downsampled, and the teacher embeds the mixtures too.
     """
 
@@ -71,3 +70,15 @@ class OnlineFaces(Dataset):
             hr_BHWC=torch.from_numpy(mirror_odd(hr_BHWC, views_B)) if settings.with_hr or not settings.downsamples else None,
         )
         return replace(batch, **self.neighbours.lookup(draw)) if self.neighbours else batch
+
+
+def mixed(images_BHWC: np.ndarray, alpha: float, rng: np.random.Generator) -> np.ndarray:
+    """Each image mixed with another one of the batch (function matching, arXiv 2106.05237, section 3). uint8 (B, H, W, 3).
+
+    for each image i:
+        share = a draw of Beta(alpha, alpha)
+        round(share * image i + (1 - share) * image of a random permutation's i-th place)
+    """
+    partner_B = rng.permutation(len(images_BHWC))
+    share_B111 = rng.beta(alpha, alpha, len(images_BHWC)).astype(np.float32)[:, None, None, None]
+    return np.rint(share_B111 * images_BHWC + (1 - share_B111) * images_BHWC[partner_B]).astype(np.uint8)

@@ -6,7 +6,7 @@ import torch
 
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.degradation import downsample
-from aird_plugin.data.mixup import mixed
+from aird_plugin.data.online_batches import mixed
 from aird_plugin.training.build import build_setup
 from aird_plugin.training.loop import compute_loss
 from aird_plugin.training.means import student_mean
