@@ -3,46 +3,34 @@
 N = images, G = gallery entries, P = probes.
 """
 
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 
 import numpy as np
-import torch
 
+from aird_plugin.data.blocks import decode_blocks
 from aird_plugin.data.identification import IdentificationSet, ImageFile, read_square
 from aird_plugin.data.image_files import UNREADABLE, Accounting
-from aird_plugin.data.loader import ahead
-from aird_plugin.data.readable_records import BLOCK, DECODERS
-from aird_plugin.utils.progress import progress
 
 UNENROLLED = "probes whose gallery images are all unreadable"
 
 
 def are_readable(images: list[ImageFile]) -> np.ndarray:
-    """Whether each image decodes, bool (N,), under a progress bar. Threads decode: they release the GIL.
+    """Whether each image decodes, bool (N,), under a progress bar.
 
     Raises FileNotFoundError for a missing file: the data set is incomplete.
     """
 
-    def readable(image: ImageFile) -> bool:
+    def readable(row: int) -> bool:
         try:
-            read_square([image], 1)
+            read_square([images[row]], 1)
         except FileNotFoundError:
             raise
         except (ValueError, OSError):
             return False
         return True
 
-    blocks = [range(start, min(start + BLOCK, len(images))) for start in range(0, len(images), BLOCK)]
-    found: list[bool] = []
-    with (
-        ThreadPoolExecutor(min(torch.get_num_threads(), DECODERS)) as pool,
-        closing(ahead(lambda rows: list(pool.map(readable, images[rows.start : rows.stop])), blocks)) as checked,
-    ):
-        for _, block in zip(progress(blocks, len(images), "checking the images", "images"), checked, strict=True):
-            found += block
-    return np.array(found, dtype=bool)
+    checked = decode_blocks(readable, range(len(images)), "checking the images")
+    return np.array([found for _, block in checked for found in block], dtype=bool)
 
 
 def without_unreadable(dataset: IdentificationSet, data: Path) -> IdentificationSet:

@@ -2,21 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 
-import torch
-
+from aird_plugin.data.blocks import decode_blocks
 from aird_plugin.data.image_files import first_names
-from aird_plugin.data.loader import ahead
 from aird_plugin.data.records import ReadableRecords, Records, StoredRecords, decode_face
 from aird_plugin.utils.files import write_atomically
-from aird_plugin.utils.progress import progress
-
-BLOCK = 256
-# Upper limit of decoding threads: more of them wait for the GIL.
-DECODERS = 16
 
 
 def skip_unreadable(records: StoredRecords, share: float, folder: str | Path) -> StoredRecords:
@@ -41,8 +32,7 @@ def skip_unreadable(records: StoredRecords, share: float, folder: str | Path) ->
 
 
 def unreadable_images(records: Records) -> Iterator[tuple[int, str]]:
-    """(row, why) of every image that does not decode to 112x112, under a progress bar. Threads decode: they release the GIL."""
-    blocks = [range(start, min(start + BLOCK, len(records))) for start in range(0, len(records), BLOCK)]
+    """(row, why) of every image that does not decode to 112x112, under a progress bar."""
 
     def problem(row: int) -> str | None:
         try:
@@ -51,10 +41,5 @@ def unreadable_images(records: Records) -> Iterator[tuple[int, str]]:
             return str(error)
         return None
 
-    with (
-        ThreadPoolExecutor(min(torch.get_num_threads(), DECODERS)) as pool,
-        closing(ahead(lambda rows: list(pool.map(problem, rows)), blocks)) as checked,
-    ):
-        steps = progress(blocks, len(records), "decoding every image", "images")
-        for rows, problems in zip(steps, checked, strict=True):
-            yield from ((row, why) for row, why in zip(rows, problems, strict=True) if why)
+    for rows, problems in decode_blocks(problem, range(len(records)), "decoding every image"):
+        yield from ((row, why) for row, why in zip(rows, problems, strict=True) if why)

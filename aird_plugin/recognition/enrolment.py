@@ -10,6 +10,7 @@ import numpy as np
 
 from aird_plugin.alignment.crop import template
 from aird_plugin.alignment.detections import Detections, ranked
+from aird_plugin.data.blocks import blocks_of
 from aird_plugin.data.constants import FACE_SIDE, IMAGE_KINDS
 from aird_plugin.data.image_files import UNREADABLE, Accounting, find_identities, first_names
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
@@ -83,8 +84,7 @@ def faces_of_photos(photos: Photos, analysis: TinyFaceAnalysis, aligned: bool = 
     files, found, usable = photos.files, photos.found, 0
     found.taken = 0
     gathered: dict[str, list] = {}
-    blocks = [range(start, min(start + PHOTOS_AT_ONCE, len(files))) for start in range(0, len(files), PHOTOS_AT_ONCE)]
-    for block in progress(blocks, len(files), "enrolling", "photos"):
+    for block in progress(blocks_of(range(len(files)), PHOTOS_AT_ONCE), len(files), "enrolling", "photos"):
         taken = list(_main_faces(files[block.start : block.stop], photos, analysis, aligned))
         analysis.embed([photo for _, photo, _ in taken], [[face] for _, _, face in taken])
         for name, _, face in taken:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from aird_plugin.alignment.crop import template
+from aird_plugin.data.blocks import blocks_of
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.images import resized
 from aird_plugin.data.pairs import distinct_faces, read_pairs
@@ -57,9 +58,8 @@ def measure(networks: list, hr: Any, pairs_file: str | Path, sides: tuple[int, .
 def embed_at(network: Any, images_UHWC: np.ndarray, px: int) -> np.ndarray:
     """L2-normalised embeddings (U, D) of 112 px RGB images as faces of px in frames."""
     rng = np.random.default_rng(SEED)
-    blocks = [range(start, min(start + BLOCK, len(images_UHWC))) for start in range(0, len(images_UHWC), BLOCK)]
     parts = []
-    for block in progress(blocks, len(images_UHWC), f"{network.name}, {px} px", "images"):
+    for block in progress(blocks_of(range(len(images_UHWC)), BLOCK), len(images_UHWC), f"{network.name}, {px} px", "images"):
         crops = [crop_at(image, px, network.side, rng) for image in images_UHWC[block.start : block.stop]]
         parts.append(network.embed(np.concatenate(crops)))
     return normalise(np.concatenate(parts))

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from aird_plugin.data.blocks import BLOCK
 from aird_plugin.data.online_batches import OnlineFaces
-from aird_plugin.data.readable_records import BLOCK
 from aird_plugin.evaluation.embed import eval_mode, full_precision
 from aird_plugin.models.training_means import TrainingMeans, write_means
 from aird_plugin.training.setup import TrainingSetup, student_input

@@ -27,7 +27,7 @@ from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.bank.files import Build
 from aird_plugin.data.bank.found import found_or_built
 from aird_plugin.data.bank.sharded import open_array
-from aird_plugin.data.readable_records import BLOCK
+from aird_plugin.data.blocks import BLOCK
 from aird_plugin.losses.bridge_distillation import BridgeDistillation, adapter_loss
 from aird_plugin.losses.term import Needs
 from aird_plugin.utils.progress import progress

@@ -9,6 +9,7 @@ import pytest
 from aird_plugin.__main__ import main
 from aird_plugin.bridge.host import refuse_skipping
 from aird_plugin.config.recipe import from_flat
+from aird_plugin.data import blocks
 from aird_plugin.data.bank import build
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.data.readable_records import skip_unreadable
@@ -157,7 +158,7 @@ def test_the_images_are_decoded_once(bad_rec, tmp_path, monkeypatch):
 def test_a_remedy_does_not_rebuild_the_rows_before(remedy, bad_rec, tmp_path, monkeypatch):
     """Mending the image rebuilt the bank from zero. The bank equals one that was built from the mended data alone."""
     keys, payloads, labels = bad_rec
-    monkeypatch.setattr(build, "BLOCK", 8)
+    monkeypatch.setattr(blocks, "BLOCK", 8)
     with pytest.raises(ValueError, match="record 21"):
         build_bank(from_flat(keys))
     decoded = []
@@ -178,7 +179,7 @@ def test_a_remedy_does_not_rebuild_the_rows_before(remedy, bad_rec, tmp_path, mo
 
 def test_an_image_that_changed_before_the_bad_one_is_built_again(bad_rec, tmp_path, monkeypatch):
     keys, payloads, labels = bad_rec
-    monkeypatch.setattr(build, "BLOCK", 8)
+    monkeypatch.setattr(blocks, "BLOCK", 8)
     with pytest.raises(ValueError, match="record 21"):
         build_bank(from_flat(keys))
     changed = [*payloads]

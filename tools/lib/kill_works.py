@@ -107,13 +107,14 @@ def run_result(out: Path) -> dict:
 
 
 def bank(inputs: Path, out: Path) -> None:
+    from aird_plugin.data import blocks
     from aird_plugin.data.bank import build
     from aird_plugin.data.bank.config import BankConfig
     from aird_plugin.data.records import open_records
     from aird_plugin.models.load import load_teacher
 
     # Several blocks, so that a killed build can resume.
-    build.BLOCK = 5
+    blocks.BLOCK = 5
     config, records = BankConfig(bank=str(out), bank_hard=12), open_records(str(inputs / "faces"))
     build.open_image_cache(config, records, 16)
     build.open_teacher_cache(config, records, load_teacher(str(inputs / "teacher.pt"), "native112_0.05m", "cpu"))
@@ -121,12 +122,13 @@ def bank(inputs: Path, out: Path) -> None:
 
 def bank_in_shards(inputs: Path, out: Path) -> None:
     """The bank in shards of seven images, by the ranks that the environment names."""
+    from aird_plugin.data import blocks
     from aird_plugin.data.bank import build
     from aird_plugin.data.bank.config import BankConfig
     from aird_plugin.data.records import open_records
     from aird_plugin.models.load import load_teacher
 
-    build.BLOCK = 3
+    blocks.BLOCK = 3
     config, records = BankConfig(bank=str(out), bank_hard=12, bank_shard_images=7), open_records(str(inputs / "faces"))
     build.open_image_cache(config, records, 16)
     build.open_teacher_cache(config, records, load_teacher(str(inputs / "teacher.pt"), "native112_0.05m", "cpu"))

@@ -10,6 +10,7 @@ import torch
 
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.batch import Batch
+from aird_plugin.data.blocks import blocks_of
 from aird_plugin.training.objective import LossDims, Objective
 from aird_plugin.training.setup import TrainingSetup
 from aird_plugin.training.student import build_student
@@ -25,8 +26,7 @@ def write_centers(path: Path, classes: int, width: int) -> None:
     """Write random class centers, normalised, float32 (classes, width)."""
     rng = np.random.default_rng(0)
     centers_CD = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(classes, width))
-    blocks = (range(first, min(first + ROWS_AT_ONCE, classes)) for first in range(0, classes, ROWS_AT_ONCE))
-    for block in progress(blocks, classes, "teacher's centers", "classes"):
+    for block in progress(blocks_of(range(classes), ROWS_AT_ONCE), classes, "teacher's centers", "classes"):
         rows_RD = rng.standard_normal((len(block), width), np.float32)
         centers_CD[block.start : block.stop] = rows_RD / np.linalg.norm(rows_RD, axis=1, keepdims=True)
     centers_CD.flush()

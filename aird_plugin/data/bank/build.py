@@ -1,8 +1,6 @@
 """Build the bank: one pass over the images per cache, resumable after a kill, with only a few blocks in memory."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -16,13 +14,11 @@ from aird_plugin.data.bank.growth import sources_entry
 from aird_plugin.data.bank.inputs import PART_FORMAT, image_cache_inputs, teacher_cache_inputs
 from aird_plugin.data.bank.sharded import open_array
 from aird_plugin.data.bank.shards import Plan
+from aird_plugin.data.blocks import blocks_of, decode_blocks
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import BICUBIC, downsample
-from aird_plugin.data.loader import ahead
-from aird_plugin.data.readable_records import BLOCK, DECODERS
 from aird_plugin.data.records import Records, as_stored, decode_face, where
 from aird_plugin.data.views import jitter
-from aird_plugin.utils.progress import progress
 from aird_plugin.utils.vectors import normalise
 
 # Inputs of the lists, which one teacher of an ensemble has not.
@@ -102,33 +98,17 @@ def open_image_cache(config: BankConfig, records: Records, px: int, degradation:
     return ImageCache(plan.folder, found_or_planned(plan, config))
 
 
-def blocks_of(rows: range) -> list[range]:
-    """The rows in blocks, of which only a few are in memory."""
-    return [rows[start : start + BLOCK] for start in range(0, len(rows), BLOCK)]
-
-
 def _jittered_blocks(records, config: BankConfig, rows: range, label: str) -> Iterator[tuple[range, np.ndarray]]:
-    """Yield blocks of rows with the HR image of every jitter. uint8 (rows, V/2, 112, 112, 3).
+    """Yield blocks of rows with the HR image of every jitter. uint8 (rows, V/2, 112, 112, 3)."""
 
-    Threads decode a block or two ahead of the consumer: Pillow releases the GIL.
-    """
-    jitters, blocks = config.views // 2, blocks_of(rows)
-
-    def jitters_of(row: int) -> list[np.ndarray]:
+    def jitters_of(row: int) -> np.ndarray:
         try:
             image_HWC = decode_face(records, row)
         except ValueError as error:
             raise ValueError(f"{error}. {BAD_IMAGE}") from error
-        return [jitter(image_HWC, row, number, config.view_seed) for number in range(jitters)]
+        return np.stack([jitter(image_HWC, row, number, config.view_seed) for number in range(config.views // 2)])
 
-    def decode_block(block: range) -> np.ndarray:
-        hr_RJHWC = np.empty((len(block), jitters, FACE_SIDE, FACE_SIDE, 3), np.uint8)
-        for index, images_JHWC in enumerate(pool.map(jitters_of, block)):
-            hr_RJHWC[index] = images_JHWC
-        return hr_RJHWC
-
-    with ThreadPoolExecutor(min(torch.get_num_threads(), DECODERS)) as pool, closing(ahead(decode_block, blocks)) as decoded:
-        yield from zip(progress(blocks, rows.stop, label, "images", initial=rows.start), decoded, strict=True)
+    yield from decode_blocks(jitters_of, rows, label, join=lambda images: np.stack(list(images)))
 
 
 def _embed_views(teacher, hr_RJHWC: np.ndarray, records: Records, rows: range) -> np.ndarray:

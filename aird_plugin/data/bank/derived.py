@@ -13,7 +13,7 @@ from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.bank.files import new_array
 from aird_plugin.data.bank.inputs import candidates_of
 from aird_plugin.data.bank.neighbors import Candidates, hard_lists, rows_by_label, same_identity_lists
-from aird_plugin.data.readable_records import BLOCK
+from aird_plugin.data.blocks import BLOCK
 from aird_plugin.data.records import Records
 from aird_plugin.utils.vectors import normalise
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from aird_plugin.data.bank.caches import TeacherCache
-from aird_plugin.data.readable_records import BLOCK
+from aird_plugin.data.blocks import BLOCK
 from aird_plugin.utils.vectors import normalise
 
 # A center of float32 sums against one of the bank's float16 embeddings: rounding leaves 1e-6.

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from aird_plugin.data.blocks import blocks_of
 from aird_plugin.data.constants import NO_IDENTITY
 from aird_plugin.data.device_array import fits
 from aird_plugin.data.streamed_sampler import ROUNDS, permuted
@@ -143,8 +144,7 @@ def hard_lists(
     columns_MD = torch.from_numpy(found.embeddings_MD)
     if fits(torch.device(device), columns_MD.nbytes):
         columns_MD = columns_MD.to(device)
-    blocks = (range(first, min(first + ROW_BLOCK, rows.stop)) for first in range(rows.start, rows.stop, ROW_BLOCK))
-    for block in progress(blocks, len(rows), "hard negatives", "images"):
+    for block in progress(blocks_of(rows, ROW_BLOCK), len(rows), "hard negatives", "images"):
         queries_RD = torch.from_numpy(embeddings_ND[block.start : block.stop]).to(device)
         own_R = _identities(label_N, np.asarray(block)).to(device)
         best, index = _nearest_impostors(queries_RD, own_R, columns_MD, label_N, candidates and found.row_M, length)

@@ -25,7 +25,7 @@ from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.bank.files import Build
 from aird_plugin.data.bank.found import found_or_built
 from aird_plugin.data.bank.sharded import open_array
-from aird_plugin.data.readable_records import BLOCK
+from aird_plugin.data.blocks import BLOCK, blocks_of
 from aird_plugin.utils.progress import progress
 
 PRIOR_FORMAT = "aird-bank-prior/1"
@@ -66,7 +66,7 @@ def open_prior_cache(config: BankConfig, low: ImageCache, encoder) -> PriorCache
         """Compute what is missing of the features. Returns the manifest."""
         count = len(low.low_NJHWC)
         build = Build(folder, inputs, {"features": ((count, config.views, *encoder.shape), np.float16)})
-        blocks = (range(start, min(start + BLOCK, count)) for start in range(build.rows_done, count, BLOCK))
+        blocks = blocks_of(range(build.rows_done, count))
         for rows in progress(blocks, count, "generative features", "images", initial=build.rows_done):
             build.arrays["features"][rows.start : rows.stop] = _encode_views(encoder, low.low_NJHWC[rows.start : rows.stop])
             build.advance(rows)

@@ -26,6 +26,7 @@ from aird_plugin.data.bank.growth import image_sum
 from aird_plugin.data.bank.inputs import MANIFEST
 from aird_plugin.data.bank.sharded import open_array, shard_name
 from aird_plugin.data.bank.shared_tasks import Task, read_result, run_tasks
+from aird_plugin.data.blocks import blocks_of
 from aird_plugin.data.records import Records
 from aird_plugin.utils.files import write_atomically
 
@@ -96,8 +97,7 @@ def shard_images(folder: Path, inputs: dict[str, Any], total: int, wanted: int) 
 
 def build_shards(plan: Plan, images: int) -> None:
     """Build what is missing of a cache in shards, together with all processes that do the same; return when it is complete."""
-    total = len(plan.records)
-    shards = [range(first, min(first + images, total)) for first in range(0, total, images)]
+    shards = blocks_of(range(len(plan.records)), images)
     folders = [plan.folder / shard_name(number) for number in range(len(shards))]
     pairs = list(zip(folders, shards, strict=True))
     run_tasks([_array_task(plan, *pair) for pair in pairs])

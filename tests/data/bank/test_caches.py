@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from aird_plugin.data.bank import build
+from aird_plugin.data import blocks
 from aird_plugin.data.bank.build import open_image_cache, open_teacher_cache
 from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.bank.files import Build
@@ -100,7 +100,7 @@ def test_reopening_computes_nothing(records, tmp_path):
 
 
 def test_an_interrupted_build_resumes(records, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "BLOCK", 3)
+    monkeypatch.setattr(blocks, "BLOCK", 3)
     whole = open_teacher_cache(config(tmp_path / "whole"), records, Teacher())
 
     with pytest.raises(KeyboardInterrupt):
@@ -115,7 +115,7 @@ def test_an_interrupted_build_resumes(records, tmp_path, monkeypatch):
 
 
 def test_an_interrupted_build_of_other_inputs_restarts(records, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "BLOCK", 3)
+    monkeypatch.setattr(blocks, "BLOCK", 3)
 
     with pytest.raises(KeyboardInterrupt):
         open_teacher_cache(config(tmp_path), records, Killed(12, "teacher-0"))
@@ -282,10 +282,10 @@ def test_a_failed_build_releases_the_lock(tmp_path):
 
 
 def test_files_do_not_depend_on_the_number_of_decoding_threads(records, tmp_path, monkeypatch):
-    monkeypatch.setattr(build, "BLOCK", 3)
+    monkeypatch.setattr(blocks, "BLOCK", 3)
     sums = []
     for threads in (1, 5):
-        monkeypatch.setattr(build.torch, "get_num_threads", lambda count=threads: count)
+        monkeypatch.setattr(blocks.torch, "get_num_threads", lambda count=threads: count)
         bank = config(tmp_path / str(threads))
         caches = open_image_cache(bank, records, 16), open_teacher_cache(bank, records, Teacher())
         sums.append([cache.manifest["crc32"] for cache in caches])

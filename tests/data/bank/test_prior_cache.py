@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from aird_plugin.data import blocks
 from aird_plugin.data.bank import prior_cache
 from aird_plugin.data.bank.build import open_image_cache
 from aird_plugin.data.bank.config import BankConfig
@@ -75,7 +76,7 @@ def test_reopening_computes_nothing(low, tmp_path):
 
 
 def test_an_interrupted_build_resumes(low, tmp_path, monkeypatch):
-    monkeypatch.setattr(prior_cache, "BLOCK", 3)
+    monkeypatch.setattr(blocks, "BLOCK", 3)
     uninterrupted = open_prior_cache(config(tmp_path / "whole"), low, Encoder())
 
     class Killed(Encoder):

@@ -13,7 +13,8 @@ import torch
 from filelock import FileLock
 from PIL import Image
 
-from aird_plugin.data.bank import build, shared_tasks
+from aird_plugin.data import blocks
+from aird_plugin.data.bank import shared_tasks
 from aird_plugin.data.bank.build import open_image_cache, open_teacher_cache
 from aird_plugin.data.bank.sharded import ShardedArray, map_array
 from aird_plugin.data.batches import BankFaces, Neighbours
@@ -27,7 +28,7 @@ ARRAYS = ("embeddings_NVD", "centers_CD", "same_NS", "hard_NK", "label_N")
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch):
-    monkeypatch.setattr(build, "BLOCK", 2)
+    monkeypatch.setattr(blocks, "BLOCK", 2)
     monkeypatch.setattr(shared_tasks, "POLL_S", 0.01)
 
 
