@@ -12,6 +12,7 @@ OUT/server/                with --server: the folder for InsightFace Server (112
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,6 @@ from torch import nn
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.evaluation.embed import embed
-from aird_plugin.export.beside import write_means_beside, write_thresholds
 from aird_plugin.export.card import model_card
 from aird_plugin.export.check import compare_insightface, compare_onnxruntime, resize_to_side
 from aird_plugin.export.contents import ExportOptions, ExportResult, VerifiedFile
@@ -27,10 +27,12 @@ from aird_plugin.export.graph import write_onnx, write_student
 from aird_plugin.export.manifests import check_server_input, write_package_manifest, write_server_folder
 from aird_plugin.export.origin import origin
 from aird_plugin.export.quantise import Int8Rejected, Quantised, compare_accuracy, quantise
+from aird_plugin.export.thresholds import write_thresholds
 from aird_plugin.models.file_formats import save_safetensors
 from aird_plugin.models.onnx_network import OnnxNetwork
 from aird_plugin.models.onnx_teacher import OnnxTeacher
-from aird_plugin.utils.files import new_folder, write_atomically
+from aird_plugin.models.training_means import TrainingMeans, write_means
+from aird_plugin.utils.files import file_sha256, new_folder, write_atomically
 from aird_plugin.utils.torch_files import state_sha256
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
@@ -83,6 +85,14 @@ def write_contents(
     if options.means:
         write_means_beside(partial, options.means, result.centered)
     return result, files[0]
+
+
+def write_means_beside(root: Path, means: TrainingMeans, in_graph: bool) -> None:
+    """means.json in each folder that holds exported files."""
+    beside = replace(means, student_D=None) if in_graph else means
+    for folder in (root, root / "native", root / "int8"):
+        if files := {file.name: file_sha256(file) for file in sorted(folder.glob("*.onnx"))}:
+            write_means(folder, beside, {"files": files})
 
 
 def write_networks(student: nn.Module, network: nn.Module, root: Path, name: str, provenance: dict) -> list[OnnxTeacher]:

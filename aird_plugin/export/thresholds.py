@@ -1,12 +1,37 @@
-"""Cosine thresholds per face size, measured on the exported file with InsightFace's preprocessing."""
+"""Cosine thresholds per face size, measured on the exported files: thresholds.json and the table of the card."""
 
+import json
 from pathlib import Path
 
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.evaluation.verification import operating_points
+from aird_plugin.export.contents import ExportOptions
+from aird_plugin.models.onnx_teacher import OnnxTeacher
+from aird_plugin.recognition.calibration import SECTION
+from aird_plugin.recognition.centring import center_hr, centered, is_centered
+from aird_plugin.recognition.measure import measure
+from aird_plugin.recognition.networks import Network, open_hr
+from aird_plugin.utils.files import write_atomically
 
 SIDES = (16, 24, 32, 48, 64, 112)
 DEGRADATION = "insightface-warp"
+
+
+def write_thresholds(root: Path, smallest: OnnxTeacher, wide: OnnxTeacher, weights: str, options: ExportOptions) -> dict:
+    """thresholds.json: the card's table of the 112 px file, and the section of `TinyFaceAnalysis`, of the smallest file.
+
+    Where the graphs subtract the student's training mean, the HR recogniser's is subtracted from its embeddings.
+    """
+    student = Network(smallest.path.stem, smallest, weights)
+    means = options.means if is_centered(student) else None
+    networks = [centered(student, None) if means else student]
+    if options.threshold_teacher:
+        hr = open_hr(options.threshold_teacher, "cpu", options.teacher_input)
+        networks.append(center_hr(hr, means) if means else hr)
+    table = threshold_table(wide, options.threshold_pairs) | {"sha256": wide.sha256, "weights": weights}
+    table[SECTION] = measure(networks, networks[-1], options.threshold_pairs)
+    write_atomically(root / "thresholds.json", json.dumps(table, indent=1).encode())
+    return table
 
 
 def threshold_table(network, pairs: str, sides: tuple[int, ...] = SIDES, device: str = "cpu") -> dict:
