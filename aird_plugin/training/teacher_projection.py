@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from aird_plugin.data.bank.caches import TeacherCache
 from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.bank.files import Build
-from aird_plugin.data.bank.found import found_or_built
+from aird_plugin.data.bank.open_or_build import open_or_build
 from aird_plugin.data.bank.sharded import open_array
 from aird_plugin.data.blocks import BLOCK
 from aird_plugin.losses.bridge_distillation import BridgeDistillation, adapter_loss
@@ -92,7 +92,7 @@ def open_projected_cache(config: BankConfig, terms: dict[str, Any], teacher: Tea
     def built():
         return _write(folder, inputs, teacher, *train_adapter(teacher, spec, width, device))
 
-    return ProjectedTeacherCache(teacher, folder, found_or_built(folder, inputs, built))
+    return ProjectedTeacherCache(teacher, folder, open_or_build(folder, inputs, built))
 
 
 def adapted_inputs(spec: BridgeDistillation, teacher: TeacherCache) -> dict[str, Any]:

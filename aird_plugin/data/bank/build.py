@@ -9,9 +9,9 @@ import torch
 from aird_plugin.data.bank.caches import ImageCache, TeacherCache
 from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.bank.derived import CentersAndLists, Labels
-from aird_plugin.data.bank.found import found_or_planned
 from aird_plugin.data.bank.growth import sources_entry
 from aird_plugin.data.bank.inputs import PART_FORMAT, image_cache_inputs, teacher_cache_inputs
+from aird_plugin.data.bank.open_or_build import open_or_build_plan
 from aird_plugin.data.bank.sharded import open_array
 from aird_plugin.data.bank.shards import Plan
 from aird_plugin.data.blocks import blocks_of, decode_blocks
@@ -41,7 +41,7 @@ def open_teacher_cache(config: BankConfig, records: Records, teacher, device: st
         {"teacher": teacher.describe(), **sources_entry(records)},
         CentersAndLists(config, records, teacher, device),
     )
-    return TeacherCache(plan.folder, found_or_planned(plan, config))
+    return TeacherCache(plan.folder, open_or_build_plan(plan, config))
 
 
 def _teacher_blocks(config: BankConfig, records, teacher, rows: range) -> Iterator[tuple[range, np.ndarray]]:
@@ -72,7 +72,7 @@ def open_part(config: BankConfig, records, teacher) -> Any:
         lambda rows: _teacher_blocks(config, records, teacher, rows),
         {"teacher": teacher.describe(), **sources_entry(records)},
     )
-    found_or_planned(plan, config)
+    open_or_build_plan(plan, config)
     return open_array(plan.folder, "embeddings")
 
 
@@ -95,7 +95,7 @@ def open_image_cache(config: BankConfig, records: Records, px: int, degradation:
         sources_entry(records),
         Labels(records),
     )
-    return ImageCache(plan.folder, found_or_planned(plan, config))
+    return ImageCache(plan.folder, open_or_build_plan(plan, config))
 
 
 def _jittered_blocks(records, config: BankConfig, rows: range, label: str) -> Iterator[tuple[range, np.ndarray]]:

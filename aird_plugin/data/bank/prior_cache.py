@@ -23,7 +23,7 @@ import numpy as np
 from aird_plugin.data.bank.caches import ImageCache
 from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.bank.files import Build
-from aird_plugin.data.bank.found import found_or_built
+from aird_plugin.data.bank.open_or_build import open_or_build
 from aird_plugin.data.bank.sharded import open_array
 from aird_plugin.data.blocks import BLOCK, blocks_of
 from aird_plugin.utils.progress import progress
@@ -75,7 +75,7 @@ def open_prior_cache(config: BankConfig, low: ImageCache, encoder) -> PriorCache
         build.save("spread", spread_C)
         return build.finish({"prior": encoder.describe()})
 
-    return PriorCache(folder, found_or_built(folder, inputs, build_cache))
+    return PriorCache(folder, open_or_build(folder, inputs, build_cache))
 
 
 def _encode_views(encoder, low_RJPPC: np.ndarray) -> np.ndarray:

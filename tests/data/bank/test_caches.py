@@ -14,8 +14,8 @@ from aird_plugin.data import blocks
 from aird_plugin.data.bank.build import open_image_cache, open_teacher_cache
 from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.bank.files import Build
-from aird_plugin.data.bank.found import found_or_built
 from aird_plugin.data.bank.inputs import read_manifest, teacher_cache_inputs
+from aird_plugin.data.bank.open_or_build import open_or_build
 from aird_plugin.data.degradation import downsample, get_degradation
 from aird_plugin.data.lowres import low_faces
 from aird_plugin.data.records import WithoutLabels, decode_face, open_records
@@ -260,16 +260,16 @@ def test_two_processes_build_a_cache_once(tmp_path, capsys):
         return Build(folder, {"a": 1}, {}).finish({"by": "the first"})
 
     with ThreadPoolExecutor(2) as pool:
-        first = pool.submit(found_or_built, folder, {"a": 1}, build)
+        first = pool.submit(open_or_build, folder, {"a": 1}, build)
         assert begun.wait(20)
-        second = pool.submit(found_or_built, folder, {"a": 1}, lambda: pytest.fail("built twice"))
+        second = pool.submit(open_or_build, folder, {"a": 1}, lambda: pytest.fail("built twice"))
         time.sleep(0.2)
         assert not second.done()
         go.set()
         assert first.result(20)["by"] == second.result(20)["by"] == "the first"
     assert f"another process builds {folder}; waiting" in capsys.readouterr().err
     with pytest.raises(ValueError, match="stale: a was 1, now 2"):
-        found_or_built(folder, {"a": 2}, build)
+        open_or_build(folder, {"a": 2}, build)
 
 
 def test_a_failed_build_releases_the_lock(tmp_path):
@@ -277,8 +277,8 @@ def test_a_failed_build_releases_the_lock(tmp_path):
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        found_or_built(tmp_path / "cache", {}, broken)
-    assert found_or_built(tmp_path / "cache", {}, lambda: {"inputs": {}}) == {"inputs": {}}
+        open_or_build(tmp_path / "cache", {}, broken)
+    assert open_or_build(tmp_path / "cache", {}, lambda: {"inputs": {}}) == {"inputs": {}}
 
 
 def test_files_do_not_depend_on_the_number_of_decoding_threads(records, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 
 from aird_plugin.data.bank import files
 from aird_plugin.data.bank.files import Build, check_sums, new_array, saved
-from aird_plugin.data.bank.found import found_or_built
+from aird_plugin.data.bank.open_or_build import open_or_build
 from aird_plugin.utils.files import checksum
 
 
@@ -22,7 +22,7 @@ def build(folder, rows: int = 4) -> dict:
 def test_an_unchanged_bank_opens(tmp_path):
     manifest = build(tmp_path / "bank")
     assert manifest["crc32"] == {name: checksum(tmp_path / "bank" / name) for name in ("x.npy", "y.npy")}
-    assert found_or_built(tmp_path / "bank", {"a": 1}, lambda: pytest.fail("built again")) == manifest
+    assert open_or_build(tmp_path / "bank", {"a": 1}, lambda: pytest.fail("built again")) == manifest
 
 
 @pytest.mark.parametrize("position", [0, 70, -1])
@@ -33,10 +33,10 @@ def test_a_flipped_bit_is_reported(tmp_path, position):
     data[position] ^= 4
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"y.npy is missing or damaged \(its bytes have changed since\); remove"):
-        found_or_built(tmp_path / "bank", {"a": 1}, pytest.fail)
+        open_or_build(tmp_path / "bank", {"a": 1}, pytest.fail)
     path.unlink()
     with pytest.raises(ValueError, match=r"y.npy is missing or damaged \(.*No such file"):
-        found_or_built(tmp_path / "bank", {"a": 1}, pytest.fail)
+        open_or_build(tmp_path / "bank", {"a": 1}, pytest.fail)
 
 
 def test_a_bank_without_checksums_opens(tmp_path):
