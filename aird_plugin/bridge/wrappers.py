@@ -12,7 +12,6 @@ from aird_plugin.training.deterministic import pin_kernels
 from aird_plugin.training.nonfinite import check_gradient
 from aird_plugin.training.optim import learning_rate
 from aird_plugin.training.run_log import terms_of
-from aird_plugin.training.setup import student_input
 from aird_plugin.utils.devices import autocast_dtype
 
 NEVER = 1 << 62
@@ -67,10 +66,10 @@ def get_model(original, run):
     """Replaces get_model by the bare student: upstream saves its state dict, and its tools must load that."""
     setup, recipe = run.setup, run.setup.recipe
 
-    def prepare_input(student, args):
+    def prepare_input(_, args):
         """Upsample and normalise uint8 LR images on the student's device; float inputs pass unchanged."""
         (images,) = args
-        return (student_input(student, images, setup.input_degradation),) if images.dtype == torch.uint8 else args
+        return (setup.network_input(images),) if images.dtype == torch.uint8 else args
 
     def make(name, **options):
         """Return the recipe's student, whatever the arguments."""

@@ -13,7 +13,7 @@ from aird_plugin.recognition.analysis import TinyFaceAnalysis
 from aird_plugin.recognition.enrolment import check_names, faces_of_photos, find_photos
 from aird_plugin.recognition.gallery_file import gallery_lock, read_arrays, write_arrays, write_vectors
 from aird_plugin.recognition.index import Index
-from aird_plugin.recognition.match import NO_FACE, Match, decide
+from aird_plugin.recognition.match import NO_FACE, Match, match_of
 from aird_plugin.recognition.networks import brief
 from aird_plugin.recognition.templates import Template, as_faces, check_faces, template_of
 from aird_plugin.utils.files import file_sha256
@@ -115,7 +115,7 @@ class Gallery:
             cosines_K, rows_K = next(found)
             candidates = [(names[row], float(cosine)) for row, cosine in zip(rows_K, cosines_K, strict=True) if row >= 0]
             best = self.templates[candidates[0][0]] if candidates else None
-            matches.append(decide(probe, best, candidates, far, self.analysis))
+            matches.append(match_of(probe, best, candidates, far, self.analysis))
         return matches
 
     def merge(self, other: "Gallery", replace: bool = False) -> None:

@@ -29,7 +29,7 @@ class Match(NamedTuple):
 NO_FACE = Match(None, None, None, None, "no face with an embedding", [], None, None)
 
 
-def decide(
+def match_of(
     probe: Template, best: Template | None, candidates: list[tuple[str, float]], far: float, analysis: TinyFaceAnalysis
 ) -> Match:
     """The match of a probe among its candidates, of which `best` is the first; "unknown" without one.

@@ -9,9 +9,6 @@ from torch import nn
 
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.bank.caches import ImageCache, TeacherCache
-from aird_plugin.data.batches import BankFaces
-from aird_plugin.data.multi_size import DrawnSizes
-from aird_plugin.data.online_batches import OnlineFaces
 from aird_plugin.data.records import Records
 from aird_plugin.diagnostics.checks import at_start
 from aird_plugin.diagnostics.diagnostic import Diagnostic
@@ -55,15 +52,11 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
     embedding_size = student.dim if isinstance(student, OnnxNetwork) else embedding_size
     maps = open_maps(recipe, student, teacher)
     encoder = open_encoder(recipe, device)
-    objective = build_objective(recipe, student, (embedding_size, len(records)), maps, encoder)
+    objective = build_objective(recipe, student, embedding_size, len(records), maps, encoder)
     check_teacher_fits(recipe, objective, teacher, embedding_size)
     check_resume_from(recipe, student, embedding_size)
     images, bank = open_bank(recipe, records, teacher, objective, device)
-    source: BankFaces | OnlineFaces | DrawnSizes | WithFeatures = build_source(
-        ordered, records, images, bank, objective, student.input_size, device
-    )
-    if encoder:
-        source = WithFeatures(source, open_features(recipe, records, encoder))
+    source = build_source(ordered, records, images, bank, objective, student.input_size, device)
     student = student.to(device, memory_format=torch.channels_last)
     metadata = run_metadata(recipe, records, teacher, student, embedding_size) | {"shuffle": ordered.data.shuffle}
     metadata |= {"prior": encoder.describe()} if encoder else {}
@@ -75,7 +68,7 @@ def build_setup(recipe: Recipe) -> TrainingSetup:
         bank=bank,
         student=student,
         objective=objective.to(device),
-        source=source,
+        source=WithFeatures(source, open_features(recipe, records, encoder)) if encoder else source,
         metadata=metadata,
         maps=maps,
         average=WeightAverage(student, recipe.schedule.weight_average) if recipe.schedule.weight_average else None,
@@ -93,10 +86,13 @@ def open_bank(
     return images, bank
 
 
-def build_objective(recipe: Recipe, student: nn.Module, sizes: tuple[int, int], maps: TeacherMaps | None, encoder) -> Objective:
-    """The terms with their parameters. sizes: embedding width, number of training images."""
+def build_objective(
+    recipe: Recipe, student: nn.Module, embedding_size: int, num_images: int, maps: TeacherMaps | None, encoder
+) -> Objective:
+    """The terms with their parameters."""
     dims = LossDims(
-        *sizes,
+        embedding_size,
+        num_images,
         recipe.head.num_classes,
         len(recipe.sizes.also_px),
         student_channels=tuple(shape[0] for shape in map_shapes(student)) if maps or encoder else (),

@@ -15,8 +15,8 @@ from aird_plugin.data.loader import loader
 from aird_plugin.diagnostics.ignored_keys import print_ignored_keys
 from aird_plugin.training.deterministic import deterministic
 from aird_plugin.training.gradient_diagnostics import diagnostics_due, gradient_diagnostics, without_diagnostics
+from aird_plugin.training.identity_loss import identity_loss
 from aird_plugin.training.means import write_training_means
-from aird_plugin.training.multi_size import all_inputs, identity_loss
 from aird_plugin.training.objective import build_loss_inputs
 from aird_plugin.training.optim import learning_rate
 from aird_plugin.training.resume_from import start_from_run
@@ -112,7 +112,7 @@ def compute_loss(state: TrainState, batch: Batch, step: int, batch_index: int) -
     torch.manual_seed((run.seed * 1_000_003 + batch_index) * 4096 + distributed.rank())
     autocast = torch.autocast(device, half, enabled=half is not None)
     with state.setup.record_feature_maps() as student_maps, autocast:
-        student_XD = state.network(all_inputs(state.setup, batch))
+        student_XD = state.network(state.setup.network_inputs(batch))
     epoch = step / state.setup.steps_per_epoch
     inputs = build_loss_inputs(student_XD, batch, state.head, batch_index, epoch, student_maps)
     out = state.setup.objective(inputs, identity=identity_loss(state.head, inputs, state.setup.recipe.sizes, batch_index))

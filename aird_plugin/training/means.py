@@ -16,7 +16,7 @@ from aird_plugin.data.blocks import BLOCK
 from aird_plugin.data.online_batches import OnlineFaces
 from aird_plugin.evaluation.embed import eval_mode, full_precision
 from aird_plugin.models.training_means import TrainingMeans, write_means
-from aird_plugin.training.setup import TrainingSetup, student_input
+from aird_plugin.training.setup import TrainingSetup
 from aird_plugin.training.teacher_projection import ProjectedTeacherCache
 from aird_plugin.utils import distributed
 from aird_plugin.utils.torch_files import state_sha256
@@ -49,7 +49,7 @@ def student_mean(setup: TrainingSetup) -> tuple[np.ndarray, int]:
     with eval_mode(student), torch.inference_mode(), full_precision():
         for number in range(sampler.batches_per_epoch):
             low_BHWC = setup.to_device(source[number]).images_BHWC
-            embeddings_BD = student(student_input(student, low_BHWC, setup.input_degradation))
+            embeddings_BD = student(setup.network_input(low_BHWC))
             total_D = total_D + F.normalize(embeddings_BD.double()).sum(0).cpu()
             images += len(low_BHWC)
             if images >= IMAGES:

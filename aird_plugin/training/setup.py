@@ -104,11 +104,15 @@ class TrainingSetup:
         mirrored_BD = self.bank.project(self.teacher.embed_torch(hr_BHWC.flip(2))).to(self.device)
         return F.normalize(target_BD.float()) + F.normalize(mirrored_BD.float())
 
+    def network_input(self, images_BHWC: torch.Tensor) -> torch.Tensor:
+        """LR images as the student's input: resized to its side as the degradation defines, then normalised. (B, 3, S, S)"""
+        return to_input(resize_to_network_torch(images_BHWC, self.student.input_size, self.input_degradation))
+
+    def network_inputs(self, batch: Batch) -> torch.Tensor:
+        """The inputs of a step: the images, followed by the same images at each additional size. (B + P * B, 3, S, S)"""
+        inputs = [self.network_input(images_BSSC) for images_BSSC in (batch.images_BHWC, *batch.also_PBSSC)]
+        return torch.cat(inputs) if len(inputs) > 1 else inputs[0]
+
     def record_feature_maps(self):
         """A context that records the student's feature maps in a list; empty where no term compares maps."""
         return recorded_maps(self.student) if self.objective.needs & {Needs.MAPS, Needs.GENERATIVE} else nullcontext(())
-
-
-def student_input(student: nn.Module, images_BHWC: torch.Tensor, degradation: str) -> torch.Tensor:
-    """LR images as the student's input: resized to its side as the degradation defines, then normalised."""
-    return to_input(resize_to_network_torch(images_BHWC, student.input_size, degradation))

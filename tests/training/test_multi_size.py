@@ -19,8 +19,8 @@ from aird_plugin.losses.magface import MagFace
 from aird_plugin.losses.octuplet import Octuplet
 from aird_plugin.losses.siamese import Siamese
 from aird_plugin.models.head import Head, HeadConfig
+from aird_plugin.training.identity_loss import identity_loss, size_margins
 from aird_plugin.training.loop import compute_loss, save, set_learning_rate, take_step, train
-from aird_plugin.training.multi_size import identity_loss, size_margins
 from aird_plugin.training.objective import LossDims, LossInputs, Objective, build_loss_inputs
 from aird_plugin.training.optim import learning_rate
 from aird_plugin.training.run_folder import write_or_verify_run

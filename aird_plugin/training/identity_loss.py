@@ -1,26 +1,17 @@
-"""One step over images of several sizes: the student's inputs, and the identity loss over its embeddings.
+"""The identity loss of a step: the head's, over the images at one size or at several.
 
-B, G = images on this rank, on all ranks; P = additional sizes; D = embedding width.
+G = images on all ranks.
 """
 
 import math
 
 import torch
 
-from aird_plugin.data.batch import Batch
 from aird_plugin.data.multi_size import SizesConfig
 from aird_plugin.models.head import Head
 from aird_plugin.models.no_head import NoHead
 from aird_plugin.training.objective import LossInputs
-from aird_plugin.training.setup import TrainingSetup, student_input
 from aird_plugin.utils import distributed
-
-
-def all_inputs(setup: TrainingSetup, batch: Batch) -> torch.Tensor:
-    """The images, followed by the same images at each additional size, as network inputs: (B + P * B, 3, S, S)."""
-    sizes = (batch.images_BHWC, *batch.also_PBSSC)
-    inputs = [student_input(setup.student, images_BSSC, setup.input_degradation) for images_BSSC in sizes]
-    return torch.cat(inputs) if len(inputs) > 1 else inputs[0]
 
 
 def identity_loss(head: Head | NoHead, inputs: LossInputs, sizes: SizesConfig, batch_index: int) -> torch.Tensor | None:
