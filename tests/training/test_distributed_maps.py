@@ -2,7 +2,6 @@
 
 import torch
 from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin.losses.askd import ASKD
 from aird_plugin.losses.at import AT
@@ -13,9 +12,8 @@ from aird_plugin.models.feature_maps import recorded_maps
 from aird_plugin.training.objective import LossDims, LossInputs, Objective
 from aird_plugin.utils import distributed
 from tests.exact import assert_equal_up_to_order, float64
+from tests.rank_step import FACES, in_ddp, losses_and_gradients_of, own_part
 from tests.ranks import on_ranks
-
-FACES = 8
 
 
 class Student(nn.Module):
@@ -37,23 +35,17 @@ def values_and_gradients() -> dict[str, torch.Tensor]:
     student = Student().to(memory_format=torch.channels_last)
     terms = {"at": AT(), "fitnet": FitNet(), "askd": ASKD(), "fskd": FSKD()}
     objective = Objective(terms, LossDims(5, student_channels=(4, 5), teacher_channels=(6, 5))).eval()
-    ranks, rank = distributed.world_size(), distributed.rank()
-    part = slice(rank * FACES // ranks, (rank + 1) * FACES // ranks)
-    images, *teacher_maps = (torch.randn(FACES, *shape)[part] for shape in ((3, 7, 7), (6, 7, 7), (5, 3, 3)))
-    network = DistributedDataParallel(student) if ranks > 1 else student
+    images, *teacher_maps = (torch.randn(FACES, *shape)[own_part()] for shape in ((3, 7, 7), (6, 7, 7), (5, 3, 3)))
     with recorded_maps(student) as maps:
-        student_BD = network(images.contiguous(memory_format=torch.channels_last))
-    shards = distributed.ClassShards() if ranks > 1 else SINGLE_SHARD
+        student_BD = in_ddp(student)(images.contiguous(memory_format=torch.channels_last))
+    shards = distributed.ClassShards() if distributed.world_size() > 1 else SINGLE_SHARD
     inputs = LossInputs(
         student_BD, torch.arange(len(images)), student_maps=tuple(maps), teacher_maps=tuple(teacher_maps), shards=shards
     )
     # A loss on the embedding keeps every parameter in DDP's graph, as the identity loss does.
     out = objective(inputs, identity=student_BD.square().mean())
     out["loss"].backward()
-    distributed.average_gradients(objective.parameters())
-    found = {f"loss/{name}": distributed.mean_over_ranks(value.detach()) for name, value in out.items()}
-    found |= {f"student/{name}": p.grad for name, p in student.named_parameters()}
-    return found | {f"objective/{name}": p.grad for name, p in objective.named_parameters()}
+    return losses_and_gradients_of(student, objective, out)
 
 
 def test_two_ranks_equal_one(tmp_path):

@@ -4,37 +4,28 @@ import json
 
 import pytest
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.losses.cosine import CosineRegression
 from aird_plugin.losses.instance import IID
 from aird_plugin.losses.relation import RID
-from aird_plugin.models.head import Head, HeadConfig
 from aird_plugin.training.gradient_diagnostics import gradient_diagnostics
 from aird_plugin.training.loop import train
 from aird_plugin.training.objective import LossDims, Objective, build_loss_inputs
 from aird_plugin.utils import distributed
 from tests.exact import float64
+from tests.rank_step import FACES, WIDTH, Batch, in_ddp, small_head, small_student
 from tests.ranks import on_ranks
-from tests.utils.test_distributed import CLASSES, FACES, WIDTH, Batch
 
 
 def setting(without_rid=False):
     """The network's output, the objective, its inputs and its result, on this rank's images."""
-    torch.manual_seed(1)
-    student = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, WIDTH))
-    centers = torch.randn(CLASSES, WIDTH, generator=torch.Generator().manual_seed(2))
-    head = Head(HeadConfig(CLASSES, margin_scale=8.0), WIDTH, centers, centers.flip(0), seed=4)
+    student, head, batch = small_student(), small_head(), Batch()
     terms = {"iid": IID(weight=3.0), "rid": RID(width=16, negatives=3), "align": CosineRegression()}
     objective = Objective(terms, LossDims(WIDTH), identity_weight=0.5)
-    ranks, rank = distributed.world_size(), distributed.rank()
-    count = FACES // ranks
-    batch = Batch(slice(rank * count, rank * count + count))
     if without_rid:
         batch.has_anchor_B = torch.zeros_like(batch.has_anchor_B)
-    output_BD = (DistributedDataParallel(student) if ranks > 1 else student)(batch.x)
+    output_BD = in_ddp(student)(batch.x)
     inputs = build_loss_inputs(output_BD, batch, head)
     return objective, output_BD, inputs, objective(inputs, head.loss(inputs.student_cosine_GC, inputs.label_G))
 

@@ -2,21 +2,18 @@
 
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin.losses.adaface import AdaFace
 from aird_plugin.losses.ccface import AdaptiveMargin, Consistency
 from aird_plugin.losses.magface import MagFace
 from aird_plugin.losses.rpcl import Arc, Cos, Mag
-from aird_plugin.models.head import Head, HeadConfig, margin_inputs
+from aird_plugin.models.head import margin_inputs
 from aird_plugin.training.objective import LossDims, Objective, build_loss_inputs
-from aird_plugin.utils import distributed
 from tests.exact import assert_equal_up_to_order, float64
+from tests.rank_step import WIDTH, Batch, in_ddp, losses_and_gradients_of, small_head, small_student
 from tests.ranks import on_ranks
 
-FACES, CLASSES, WIDTH, STEPS = 8, 7, 5, 2
+STEPS = 2
 # Every negative class counts as a rival, so that one too many changes the loss.
 SETTINGS = {
     "magface": (MagFace(l_a=0.1, u_a=5.0, lambda_g=3.0), {}),
@@ -29,31 +26,12 @@ SETTINGS = {
 }
 
 
-class Batch:
-    """Eight images, or one rank's part of them."""
-
-    anchor_BD = has_anchor_B = negative_BKD = negative_exists_BK = px_B = generative_BCHW = None
-    teacher_maps = ()
-
-    def __init__(self, part: slice):
-        generator = torch.Generator().manual_seed(0)
-        self.x = torch.randn(FACES, 6, generator=generator)[part]
-        self.teacher_BD = F.normalize(torch.randn(FACES, WIDTH, generator=generator))[part]
-        self.row_B = torch.arange(FACES)[part]
-        self.label_B = torch.tensor([0, 6, 3, 3, 1, 3, 2, 4])[part]
-
-
 def two_steps(name: str) -> dict[str, torch.Tensor]:
     """The second step on the same images: losses, gradients as the optimizer gets them, centers, the margin's buffers."""
     margin, keys = SETTINGS[name]
-    torch.manual_seed(1)
-    student = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, WIDTH))
-    centers = torch.randn(CLASSES, WIDTH, generator=torch.Generator().manual_seed(2))
-    head = Head(HeadConfig(CLASSES, margin_scale=8.0, **keys), WIDTH, centers, centers, seed=4, margin=margin)
+    student, head, batch = small_student(), small_head(margin, **keys), Batch(labels=(0, 6, 3, 3, 1, 3, 2, 4))
     objective = Objective({"consistency": Consistency(threshold=0.9)} if name == "ccface" else {}, LossDims(WIDTH))
-    ranks, rank = distributed.world_size(), distributed.rank()
-    network = DistributedDataParallel(student) if ranks > 1 else student
-    batch = Batch(slice(rank * FACES // ranks, (rank + 1) * FACES // ranks))
+    network = in_ddp(student)
     for _ in range(STEPS):
         network.zero_grad()
         head.zero_grad()
@@ -61,8 +39,7 @@ def two_steps(name: str) -> dict[str, torch.Tensor]:
         identity = head.loss(inputs.student_cosine_GC, inputs.label_G, inputs.student_BD, inputs.teacher_BD)
         out = objective(inputs, identity)
         out["loss"].backward()
-    found = {f"loss/{term}": distributed.mean_over_ranks(value.detach()) for term, value in out.items()}
-    found |= {f"student/{part}": p.grad for part, p in student.named_parameters()}
+    found = losses_and_gradients_of(student, objective, out)
     scalars = margin_inputs(frozenset({"norm", "teacher_width"}), inputs.student_BD.detach(), inputs.teacher_BD)
     found |= {"scalars/lengths": scalars[0], "scalars/agreement": scalars[1]}
     found |= {f"margin/{part}": value for part, value in head.margin.state_dict().items()}

@@ -6,8 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin.bridge.host import refuse_sizes
 from aird_plugin.config.recipe import from_flat
@@ -25,10 +23,9 @@ from aird_plugin.training.objective import LossDims, LossInputs, Objective, buil
 from aird_plugin.training.optim import learning_rate
 from aird_plugin.training.run_folder import write_or_verify_run
 from aird_plugin.training.state import build_state
-from aird_plugin.utils import distributed
 from tests.exact import assert_equal_up_to_order, float64
+from tests.rank_step import WIDTH, Batch, in_ddp, losses_and_gradients_of, small_head, small_student
 from tests.ranks import on_ranks
-from tests.utils.test_distributed import CLASSES, FACES, WIDTH, Batch
 
 OCTUPLET = {"octuplet": "aird_plugin.losses.octuplet:Octuplet"}
 SIAMESE = {"siamese": "aird_plugin.losses.siamese:Siamese"}
@@ -254,25 +251,18 @@ def test_arcface_torch_rejects_multi_size_recipes(keys, change, words):
 
 def losses_and_gradients() -> dict[str, torch.Tensor]:
     """One step on this rank's images: two additional sizes, every multi-size term, a margin per image."""
-    torch.manual_seed(1)
-    student = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, WIDTH))
-    centers = torch.randn(CLASSES, WIDTH, generator=torch.Generator().manual_seed(2))
-    head = Head(HeadConfig(CLASSES, margin_scale=8.0), WIDTH, centers)
-    ranks, rank = distributed.world_size(), distributed.rank()
-    network = DistributedDataParallel(student) if ranks > 1 else student
-    count = FACES // ranks
-    batch = Batch(slice(rank * count, rank * count + count))
-    batch.label_B = torch.tensor([0, 6, 3, 3, 1, 3, 2, 1])[rank * count : rank * count + count]
+    student, head, batch = small_student(), small_head(), Batch(labels=(0, 6, 3, 3, 1, 3, 2, 1))
     # No recipe sets both at once.
     sizes = SimpleNamespace(px_range=(8, 64), margin_small=0.1, identity_also=True)
-    inputs = build_loss_inputs(network(torch.cat([batch.x, batch.x.flip(1), 0.5 * batch.x.roll(1, 1)])), batch, head)
+    sizes_XD = in_ddp(student)(torch.cat([batch.x, batch.x.flip(1), 0.5 * batch.x.roll(1, 1)]))
+    inputs = build_loss_inputs(sizes_XD, batch, head)
     identity = identity_loss(head, inputs, sizes, 0)
-    out = Objective({"siamese": Siamese()}, LossDims(WIDTH, also=2))(inputs, identity)
+    objective = Objective({"siamese": Siamese()}, LossDims(WIDTH, also=2))
+    out = objective(inputs, identity)
     pair = replace(inputs, also_PBD=inputs.also_PBD[:1])
     out["octuplet"] = Objective({"octuplet": Octuplet()}, LossDims(WIDTH, also=1))(pair, identity)["octuplet"]
     (out["loss"] + out["octuplet"]).backward()
-    found = {f"loss/{name}": distributed.mean_over_ranks(value.detach()) for name, value in out.items()}
-    return found | {f"student/{name}": p.grad for name, p in student.named_parameters()}
+    return losses_and_gradients_of(student, objective, out)
 
 
 def test_two_ranks_equal_one(tmp_path):

@@ -9,9 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin.config.recipe import from_flat, load
 from aird_plugin.config.recipe_file import recipe_path
@@ -20,13 +18,11 @@ from aird_plugin.losses.fkd import FKD
 from aird_plugin.losses.horkd import HORKD
 from aird_plugin.losses.instance import IID
 from aird_plugin.losses.rkd import RKD
-from aird_plugin.models.head import Head, HeadConfig
 from aird_plugin.training.loop import train
 from aird_plugin.training.objective import LossDims, Objective, build_loss_inputs
-from aird_plugin.utils import distributed
 from tests.exact import assert_equal_up_to_order, float64
+from tests.rank_step import CLASSES, FACES, WIDTH, Batch, in_ddp, losses_and_gradients_of, small_head, small_student
 from tests.ranks import on_ranks
-from tests.utils.test_distributed import CLASSES, FACES, WIDTH, Batch
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 TERMS = {
@@ -41,31 +37,23 @@ STEPS = 3
 
 def steps(name: str) -> dict[str, torch.Tensor]:
     """Three batches on this rank's images: losses, the last gradients, and the buffers of the term."""
-    torch.manual_seed(1)
-    student = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, WIDTH))
-    centers = torch.randn(CLASSES, WIDTH, generator=torch.Generator().manual_seed(2))
-    head = Head(HeadConfig(CLASSES, margin_scale=8.0), WIDTH, centers, centers.flip(0), seed=4)
+    student, head = small_student(), small_head()
     objective = Objective({name: TERMS[name]}, LossDims(WIDTH, 2 * FACES, CLASSES))
     if name == "iid":
         left_out_ND = F.normalize(torch.randn(2 * FACES, WIDTH, generator=torch.Generator().manual_seed(3)))
         left_out_ND[::3] = 0
         objective.terms[name].set_left_out(left_out_ND, student_too=True)
-    ranks, rank = distributed.world_size(), distributed.rank()
-    network = DistributedDataParallel(student) if ranks > 1 else student
-    count = FACES // ranks
-    found = {}
+    network, losses = in_ddp(student), {}
     for step in range(STEPS):
-        batch = Batch(slice(rank * count, rank * count + count))
+        batch = Batch()
         batch.x, batch.row_B = batch.x + step, batch.row_B + 4 * step
         network.zero_grad()
         objective.zero_grad()
         inputs = build_loss_inputs(network(batch.x), batch, head, batch_index=step)
         out = objective(inputs, identity=head.loss(inputs.student_cosine_GC, inputs.label_G))
         out["loss"].backward()
-        found |= {f"loss/{key}/{step}": distributed.mean_over_ranks(value.detach()) for key, value in out.items()}
-    distributed.average_gradients(objective.parameters())
-    found |= {f"student/{key}": p.grad for key, p in student.named_parameters()}
-    found |= {f"objective/{key}": p.grad for key, p in objective.named_parameters()}
+        losses |= {f"{key}/{step}": value for key, value in out.items()}
+    found = losses_and_gradients_of(student, objective, losses)
     return found | {f"memory/{key}": value for key, value in objective.named_buffers()}
 
 

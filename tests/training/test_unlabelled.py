@@ -11,8 +11,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin.__main__ import main
 from aird_plugin.bridge.host import refuse_unlabelled
@@ -33,11 +31,10 @@ from aird_plugin.training.loop import resume, train
 from aird_plugin.training.objective import LossDims, Objective, build_loss_inputs
 from aird_plugin.training.state import build_state
 from aird_plugin.training.validation import has_high_side
-from aird_plugin.utils import distributed
 from tests.exact import assert_equal_up_to_order, float64
+from tests.rank_step import FACES, WIDTH, Batch, in_ddp, losses_and_gradients_of, small_student
 from tests.ranks import on_ranks
 from tests.skips import needs
-from tests.utils.test_distributed import FACES, WIDTH, Batch
 
 ROOT = Path(__file__).parents[2]
 
@@ -151,26 +148,22 @@ def test_labelled_run_takes_anchors_too(tiny_run, tmp_path):
 
 def one_step() -> dict[str, torch.Tensor]:
     """One step by three terms on this rank's images: the losses and the student's gradients."""
-    torch.manual_seed(1)
-    student = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, WIDTH))
+    student, batch = small_student(), Batch()
     objective = Objective({"align": CosineRegression(), "akl": AnchorKL(), "rkd": RKD()}, LossDims(WIDTH, FACES))
     views_NVD = np.random.default_rng(0).normal(size=(FACES, 2, WIDTH))
     set_anchors(objective, SimpleNamespace(embeddings_NVD=views_NVD), seed=0)
     objective.double()
-    ranks, rank = distributed.world_size(), distributed.rank()
-    network = DistributedDataParallel(student) if ranks > 1 else student
-    batch = Batch(slice(rank * FACES // ranks, (rank + 1) * FACES // ranks))
-    inputs = build_loss_inputs(network(batch.x), batch, NoHead())
+    inputs = build_loss_inputs(in_ddp(student)(batch.x), batch, NoHead())
     out = objective(inputs, identity=None)
     out["loss"].backward()
-    losses = {key: distributed.mean_over_ranks(value.detach()) for key, value in out.items()}
-    return losses | {key: p.grad for key, p in student.named_parameters()}
+    return losses_and_gradients_of(student, objective, out)
 
 
 def test_two_ranks_equal_one_in_losses_and_gradients(tmp_path):
     with float64():
         whole = one_step()
-    assert set(whole) >= {"loss", "align", "akl", "rkd"} and "identity" not in whole and whole["akl"] > 0
+    assert {"loss/loss", "loss/align", "loss/akl", "loss/rkd"} == {name for name in whole if name.startswith("loss/")}
+    assert whole["loss/akl"] > 0
     for part in on_ranks(one_step, tmp_path):
         assert_equal_up_to_order(part, whole)
 

@@ -7,64 +7,26 @@ from pathlib import Path
 import pytest
 import torch
 import torch.multiprocessing as mp
-from torch import nn
-from torch.nn import functional as F
-from torch.nn.parallel import DistributedDataParallel
 
 from aird_plugin.losses.instance import IID
 from aird_plugin.losses.relation import RID
-from aird_plugin.models.head import Head, HeadConfig
 from aird_plugin.training.objective import LossDims, Objective, build_loss_inputs
 from aird_plugin.utils import distributed
 from tests.exact import assert_equal_up_to_order, float64
+from tests.rank_step import NEGATIVES, WIDTH, Batch, in_ddp, losses_and_gradients_of, small_head, small_student
 from tests.ranks import free_port, on_ranks
-
-FACES, CLASSES, WIDTH, NEGATIVES = 8, 7, 5, 3
-
-
-class Batch:
-    """Eight images, or one rank's part of them."""
-
-    teacher_maps, generative_BCHW = (), None
-
-    def __init__(self, part: slice):
-        generator = torch.Generator().manual_seed(0)
-
-        def draw(*shape):
-            return F.normalize(torch.randn(*shape, generator=generator), dim=-1)
-
-        self.x = draw(FACES, 6)[part]
-        self.row_B = torch.arange(FACES)[part]
-        self.teacher_BD = draw(FACES, WIDTH)[part]
-        self.anchor_BD = draw(FACES, WIDTH)[part]
-        self.negative_BKD = draw(FACES, NEGATIVES, WIDTH)[part]
-        self.negative_exists_BK = torch.ones(FACES, NEGATIVES, dtype=torch.bool)[part]
-        self.has_anchor_B = torch.tensor([True, True, False, True, True, True, True, False])[part]
-        self.label_B = torch.tensor([0, 6, 3, 3, 1, 5, 2, 4])[part]
-        self.px_B = torch.tensor([8, 16, 31, 64, 9, 50, 12, 20])[part]
 
 
 def losses_and_gradients(sample_rate: float, variant: str, rid: dict[str, str]) -> dict[str, torch.Tensor]:
     """One step on this rank's images; gradients as the optimizer gets them, as dense tensors."""
-    torch.manual_seed(1)
-    student = nn.Sequential(nn.Linear(6, 9), nn.Tanh(), nn.Linear(9, WIDTH))
-    centers = torch.randn(CLASSES, WIDTH, generator=torch.Generator().manual_seed(2))
-    head = Head(HeadConfig(CLASSES, margin_scale=8.0, sample_rate=sample_rate), WIDTH, centers, centers, seed=4)
+    student, head, batch = small_student(), small_head(sample_rate=sample_rate), Batch()
     terms = {"iid": IID(variant=variant), "rid": RID(width=4, negatives=NEGATIVES, **rid)}
     objective = Objective(terms, LossDims(WIDTH))
-    ranks, rank = distributed.world_size(), distributed.rank()
-    network = DistributedDataParallel(student) if ranks > 1 else student
-    count = FACES // ranks
-    batch = Batch(slice(rank * count, rank * count + count))
-    inputs = build_loss_inputs(network(batch.x), batch, head)
+    inputs = build_loss_inputs(in_ddp(student)(batch.x), batch, head)
     out = objective(inputs, identity=head.loss(inputs.student_cosine_GC, inputs.label_G))
     out["loss"].backward()
-    distributed.average_gradients(objective.parameters())
-    found = {f"loss/{name}": distributed.mean_over_ranks(value.detach()) for name, value in out.items()}
-    found |= {f"student/{name}": p.grad for name, p in student.named_parameters()}
-    found |= {f"objective/{name}": p.grad for name, p in objective.named_parameters() if p.grad is not None}
-    head_grad = head.weight.grad.to_dense()
-    return found | {"head": head_grad, "shard": torch.tensor([head.shard.start, head.shard.stop])}
+    found = losses_and_gradients_of(student, objective, out)
+    return found | {"head": head.weight.grad.to_dense(), "shard": torch.tensor([head.shard.start, head.shard.stop])}
 
 
 RID_VARIANTS = (
