@@ -40,7 +40,7 @@ class Batch:
 
 
 def in_ddp(student: nn.Module) -> nn.Module:
-    """The network that a step calls: the student, in DDP on several ranks."""
+    """The network that a step calls: the student, in DDP on several ranks. Keep it until `backward`: DDP's hooks end with it."""
     return DistributedDataParallel(student) if distributed.world_size() > 1 else student
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 import aird_plugin
 from tests.recognition.conftest import write_export, write_hr
+from tests.runs import write_recipe
 from tests.skips import needs
 
 PAGE = (Path(__file__).parents[1] / "docs" / "api.md").read_text()
@@ -26,7 +27,7 @@ def workspace(tiny_run, pairs_file, tmp_path, monkeypatch):
     from aird_plugin.training.loop import train
 
     train(from_flat(tiny_run | {"output": str(tmp_path / "runs" / "student"), "num_epoch": 1}))
-    (tmp_path / "recipe.py").write_text(f"from easydict import EasyDict\n\nconfig = EasyDict({tiny_run!r})\n")
+    write_recipe(tmp_path / "recipe.py", tiny_run)
     shutil.copy(tiny_run["teacher"], tmp_path / "teacher.pt")
     shutil.copy(pairs_file, tmp_path / "pairs.bin")
     for shot in (1, 2):

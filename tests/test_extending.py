@@ -1,7 +1,6 @@
 """The code blocks of docs/extending.md run in order, on a tiny run."""
 
 import importlib
-import json
 import re
 import runpy
 import shlex
@@ -14,6 +13,7 @@ from aird_plugin.__main__ import main
 from aird_plugin.data.degradation import DEGRADATIONS
 from aird_plugin.losses.instance import IID
 from aird_plugin.models.registry import NETWORKS
+from tests.runs import metrics, write_recipe
 
 PAGE = (Path(__file__).parents[1] / "docs" / "extending.md").read_text()
 SECTIONS = dict(re.findall(r"^## (.*?)\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S))
@@ -27,7 +27,7 @@ def workspace(tiny_run, pairs_file, tmp_path, monkeypatch):
 
     keys = tiny_run | {"terms": {}, "num_epoch": 1}
     del keys["rid_negatives"]
-    (tmp_path / "recipe.py").write_text(f"from easydict import EasyDict\n\nconfig = EasyDict({keys!r})\n")
+    write_recipe(tmp_path / "recipe.py", keys)
     (tmp_path / "pairs.bin").write_bytes(Path(pairs_file).read_bytes())
     records, lines = open_records(tiny_run["rec"]), []
     for row, label in enumerate(records.labels):
@@ -64,7 +64,7 @@ def run_blocks(section: str, folder: Path) -> None:
 def test_section_runs(title, workspace):
     run_blocks(SECTIONS[title], workspace)
     (run,) = (workspace / "runs").glob("*/recipe.json")
-    logged = [json.loads(line) for line in (run.parent / "metrics.jsonl").read_text().splitlines()]
+    logged = metrics(run.parent)
     assert logged and all(line["loss"] > 0 for line in logged)
     assert title != "A loss" or all(line["l2"] > 0 for line in logged)
 

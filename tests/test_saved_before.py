@@ -16,6 +16,7 @@ import torch
 from aird_plugin.__main__ import main
 from aird_plugin.config.aliases import CLASSES, MODULES, PACKAGE, today
 from aird_plugin.config.recipe import load
+from tests.runs import metrics
 from tests.skips import needs
 
 ARCHIVE = Path(__file__).parent / "fixtures" / "version_0.1.0.zip"
@@ -49,7 +50,7 @@ def test_stopped_run_resumes_and_equals_the_uninterrupted_one(saved, capsys):
     assert [row["accuracy"] for row in now] == pytest.approx([row["accuracy"] for row in before], abs=5.0)
     # The existing bank is used, not rebuilt.
     assert bank == {path: path.stat().st_mtime_ns for path in (saved / "bank").rglob("*.npy")}
-    steps = [json.loads(line)["step"] for line in (saved / "run" / "metrics.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in metrics(saved / "run")]
     assert steps == [6]
 
 

@@ -18,6 +18,7 @@ from aird_plugin.models import build
 from aird_plugin.models.facebn import FaceBN
 from aird_plugin.models.load import load_model
 from aird_plugin.training.loop import train
+from tests.runs import weights
 
 
 @pytest.fixture
@@ -187,7 +188,7 @@ def test_a_bad_image_of_a_bin_and_of_a_rec_is_left_out_by_its_name(noise_faces, 
 def test_px_downsamples_the_images_first(run_folder, tiny_run, tmp_path):
     for name, more in (("unchanged", []), ("downsampled", ["--px", "8"])):
         assert main(["adapt", str(run_folder), tiny_run["rec"], "--out", str(tmp_path / name), *more]) == 0
-    one, other = (torch.load(tmp_path / name / "model.pt", weights_only=True) for name in ("unchanged", "downsampled"))
+    one, other = (weights(tmp_path / name) for name in ("unchanged", "downsampled"))
     assert not torch.equal(one["stages.0.0.1.running_var"], other["stages.0.0.1.running_var"])
 
 

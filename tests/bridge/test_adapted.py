@@ -1,7 +1,5 @@
 """The teacher projection (bridge distillation) inside arcface_torch: both readers provide projected teacher embeddings."""
 
-import json
-
 import pytest
 import torch
 
@@ -10,10 +8,7 @@ from aird_plugin.bridge.upstream_run import UpstreamRun
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.training.loop import train as train_embedded
 from aird_plugin.training.state import build_state
-
-
-def metrics(folder) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+from tests.runs import metrics
 
 
 @pytest.fixture(scope="module")

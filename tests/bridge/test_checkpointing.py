@@ -1,6 +1,5 @@
 """A killed and resumed run equals an uninterrupted one; runs resume in the other loop, in both directions."""
 
-import json
 import os
 import shutil
 import signal
@@ -18,22 +17,13 @@ from aird_plugin.config.recipe import from_flat
 from aird_plugin.training.loop import resume
 from aird_plugin.training.loop import train as train_embedded
 from aird_plugin.training.state import build_state
+from tests.runs import assert_same_to_the_bit, metrics, weights, write_recipe
 
 ROOT = Path(__file__).parents[2]
 
 
-def weights(folder) -> dict[str, torch.Tensor]:
-    return torch.load(Path(folder) / "model.pt", weights_only=True)
-
-
 def steps(folder) -> list[int]:
-    return [json.loads(line)["step"] for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-
-
-def assert_same_to_the_bit(one: dict, other: dict) -> None:
-    assert one.keys() == other.keys()
-    for name in one:
-        assert torch.equal(one[name], other[name]), name
+    return [line["step"] for line in metrics(folder)]
 
 
 def newest_checkpoint(folder) -> tuple[dict, dict]:
@@ -150,7 +140,7 @@ def test_ctrl_c_saves_and_the_same_command_resumes(bridge_run, tmp_path, checkou
     folder = tmp_path / "run"
     recipe = tmp_path / "tiny.py"
     keys = bridge_run | {"output": str(folder), "num_epoch": 60}
-    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
+    write_recipe(recipe, keys)
     command = [sys.executable, str(ROOT / "train.py"), str(recipe), "--arcface-torch", checkout]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     running = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -176,8 +166,7 @@ def test_two_ranks_under_torchrun_resume_on_one(bridge_run, checkout, tmp_path):
     """The whole program on two ranks; one rank resumes from their checkpoint with the class centers concatenated."""
     folder = tmp_path / "run"
     keys = bridge_run | {"output": str(folder), "batch_size": 4, "num_epoch": 2}
-    recipe = tmp_path / "tiny.py"
-    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
+    recipe = write_recipe(tmp_path / "tiny.py", keys)
     arguments = [str(ROOT / "train.py"), str(recipe), "--arcface-torch", checkout]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}

@@ -1,7 +1,5 @@
 """Feature-map losses inside arcface_torch equal the embedded loop's, work with both readers, and leave no forward hook."""
 
-import json
-
 import pytest
 
 from aird_plugin.bridge.host import train
@@ -9,6 +7,7 @@ from aird_plugin.bridge.upstream_run import UpstreamRun
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.models.feature_maps import stages_of
 from aird_plugin.training.loop import train as train_embedded
+from tests.runs import metrics
 
 TERMS = {"at": "aird_plugin.losses.at:AT", "fskd": "aird_plugin.losses.fskd:FSKD"}
 
@@ -17,10 +16,6 @@ TERMS = {"at": "aird_plugin.losses.at:AT", "fskd": "aird_plugin.losses.fskd:FSKD
 def keys(bridge_run) -> dict:
     rest = {key: value for key, value in bridge_run.items() if key != "rid_negatives"}
     return rest | {"terms": TERMS, "online": True, "num_epoch": 1, "lr": 0.002}
-
-
-def metrics(folder) -> list[dict]:
-    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
 
 
 def test_feature_map_losses_match_the_embedded_loop(keys, checkout, tmp_path, monkeypatch):

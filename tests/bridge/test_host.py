@@ -14,14 +14,7 @@ from aird_plugin.config.recipe import from_flat
 from aird_plugin.models import build
 from aird_plugin.utils import distributed
 from aird_plugin.utils.errors import Interrupted
-
-
-def weights(folder) -> dict[str, torch.Tensor]:
-    return torch.load(Path(folder) / "model.pt", weights_only=True)
-
-
-def metrics(folder) -> list[dict]:
-    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
+from tests.runs import metrics, weights
 
 
 def digest(folder) -> str:

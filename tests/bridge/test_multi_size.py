@@ -1,18 +1,15 @@
 """Multi-size keys inside arcface_torch: supported ones equal the embedded loop, the others are rejected before training."""
 
-import json
-from pathlib import Path
-
 import pytest
 
 from aird_plugin.bridge.host import train
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.training import loop
+from tests.runs import metrics
 
 
 def first_losses(folder) -> list[float]:
-    lines = [json.loads(line) for line in Path(folder, "metrics.jsonl").read_text().splitlines()]
-    return [line["loss"] for line in lines[:3]]
+    return [line["loss"] for line in metrics(folder)[:3]]
 
 
 @pytest.mark.parametrize("degradation", ["bicubic", "insightface-warp", {"bicubic": 1, "noise": 1}])

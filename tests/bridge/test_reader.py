@@ -14,6 +14,7 @@ from aird_plugin.data.lowres import low_faces
 from aird_plugin.data.recordio.face_records import FaceRecords
 from aird_plugin.data.recordio.writer import RecordWriter
 from aird_plugin.data.records import decode_face
+from tests.runs import metrics
 
 
 @pytest.fixture
@@ -86,7 +87,6 @@ def test_upstream_reader_restarts_the_epoch(bridge_run, checkout, tmp_path, batc
 
 def test_upstream_reader_after_a_stop_within_an_epoch(bridge_run, standin, tmp_path, batches):
     """The reader cannot resume within an epoch, so the schedule returns to the epoch's first step too."""
-    import json
     import shutil
 
     from aird_plugin.training.loop import train as train_embedded
@@ -97,8 +97,8 @@ def test_upstream_reader_after_a_stop_within_an_epoch(bridge_run, standin, tmp_p
     shutil.copytree(whole / "checkpoints" / "step_00000017", tmp_path / "run" / "checkpoints" / "step_00000017")
     folder = train(from_flat(keys | {"reader": "upstream"}), standin)
     assert [batch_index for batch_index, _, _ in batches] == list(range(12, 18))
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    rates = [json.loads(line)["lr"] for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    lines = metrics(folder)
+    rates = [line["lr"] for line in metrics(whole)]
     assert [line["step"] for line in lines] == list(range(13, 19)) and [line["lr"] for line in lines] == rates[12:]
 
 
@@ -144,14 +144,13 @@ def test_epoch_sampler_resumes_within_an_epoch():
 
 def test_gradient_acc_averages_batches(bridge_run, checkout, tmp_path):
     """gradient_acc=2 in both loops: the same steps, rates and losses; the gradient is the mean, not upstream's sum."""
-    import json
 
     from aird_plugin.training.loop import train as train_embedded
 
     keys = bridge_run | {"gradient_acc": 2, "batch_size": 4, "lr": 0.002, "num_epoch": 1}
     upstream = train(from_flat(keys | {"output": str(tmp_path / "upstream")}), checkout)
     embedded = train_embedded(from_flat(keys | {"output": str(tmp_path / "embedded")}))
-    one, other = ([json.loads(line) for line in (f / "metrics.jsonl").read_text().splitlines()] for f in (upstream, embedded))
+    one, other = (metrics(f) for f in (upstream, embedded))
     assert [line["step"] for line in one] == [line["step"] for line in other] == list(range(1, 7))
     for a, b in zip(one, other, strict=True):
         assert a["lr"] == b["lr"] and a["loss"] == pytest.approx(b["loss"], rel=2e-3)

@@ -1,12 +1,11 @@
 """The baseline losses inside arcface_torch equal the embedded loop's at every step."""
 
-import json
-
 import pytest
 
 from aird_plugin.bridge.host import train
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.training.loop import train as train_embedded
+from tests.runs import metrics
 
 TERMS = {
     "fkd": "aird_plugin.losses.fkd:FKD",
@@ -32,9 +31,9 @@ def keys(bridge_run, tmp_path):
 
 def test_baseline_losses_match_the_embedded_loop(keys, checkout, tmp_path):
     folders = train_embedded(from_flat(keys | {"output": str(tmp_path / "embedded")})), train(from_flat(keys), checkout)
-    metrics = [[json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in folders]
-    assert len(metrics[0]) == len(metrics[1]) == 6
-    for embedded, upstream in zip(*metrics, strict=True):
+    logs = [metrics(folder) for folder in folders]
+    assert len(logs[0]) == len(logs[1]) == 6
+    for embedded, upstream in zip(*logs, strict=True):
         for name in ("loss", *TERMS):
             assert upstream[name] == pytest.approx(embedded[name], rel=1e-3), f"{name} at step {embedded['step']}"
             assert embedded[name] > 0

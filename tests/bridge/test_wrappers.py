@@ -11,6 +11,7 @@ from aird_plugin.bridge.upstream_run import scale_gradient
 from aird_plugin.bridge.wrappers import autocast_training
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.training.loop import train as train_embedded
+from tests.runs import weights
 
 
 @pytest.mark.parametrize("change", [{"momentum": 0.5}, {"clip": 0.05}, {"clip": 0.0}, {"weight_decay": 0.3}])
@@ -19,7 +20,7 @@ def test_momentum_clipping_and_decay_match_the_embedded_loop(change, bridge_run,
     keys = bridge_run | {"num_epoch": 1, "lr": 1e-3} | change
     upstream = train(from_flat(keys | {"output": str(tmp_path / "upstream")}), checkout)
     embedded = train_embedded(from_flat(keys | {"output": str(tmp_path / "embedded")}))
-    one, other = (torch.load(folder / "model.pt", weights_only=True) for folder in (upstream, embedded))
+    one, other = (weights(folder) for folder in (upstream, embedded))
     for name, value in other.items():
         torch.testing.assert_close(one[name], value, rtol=1e-3, atol=2e-5, msg=lambda m, n=name: f"{n}: {m}")
 

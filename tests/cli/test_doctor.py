@@ -6,6 +6,7 @@ import pytest
 
 from aird_plugin.__main__ import main
 from aird_plugin.diagnostics.machine import EXTRAS
+from tests.runs import write_recipe
 
 STANDIN = Path(__file__).parents[1] / "bridge" / "standin"
 
@@ -53,14 +54,13 @@ def test_machine_only(capsys, monkeypatch):
 def test_recipe_inputs_are_opened(change, status, words, tiny_run, tmp_path, capsys):
     recipe = tmp_path / "recipe.py"
     keys = {key: value for key, value in tiny_run.items() if key != "rid_negatives" or "terms" not in change} | change
-    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
+    write_recipe(recipe, keys)
     assert main(["doctor", str(recipe)]) == status
     assert words in capsys.readouterr().out
 
 
 def test_overrides_are_checked_with_the_recipe(tiny_run, tmp_path, capsys):
-    recipe = tmp_path / "recipe.py"
-    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({tiny_run!r})\n")
+    recipe = write_recipe(tmp_path / "recipe.py", tiny_run)
     assert main(["doctor", str(recipe), "batch_size=6", f"teacher={tmp_path / 'gone.onnx'}"]) == 1
     text = capsys.readouterr().out
     assert f"{recipe} batch_size=6 teacher={tmp_path / 'gone.onnx'}: every key and value is known" in text

@@ -1,6 +1,5 @@
 """The command line: exit codes, one-line errors, help."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,22 +9,17 @@ import pytest
 from aird_plugin.__main__ import main, parse
 from aird_plugin.utils.errors import Interrupted, describe
 from aird_plugin.utils.package_recipes import copy_recipes
+from tests.runs import metrics, write_recipe
 
 ROOT = Path(__file__).parents[2]
 
 
-def write_recipe(folder: Path, keys: dict) -> Path:
-    path = folder / "tiny.py"
-    path.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
-    return path
-
-
 def test_train_script_writes_a_run_folder(tiny_run, tmp_path):
-    recipe = write_recipe(tmp_path, tiny_run | {"output": str(tmp_path / "run"), "num_epoch": 1})
+    recipe = write_recipe(tmp_path / "tiny.py", tiny_run | {"output": str(tmp_path / "run"), "num_epoch": 1})
     done = subprocess.run([sys.executable, str(ROOT / "train.py"), str(recipe), "frequent=2"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout == f"done: {tmp_path / 'run'}\n"
-    assert [json.loads(line)["step"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()] == [2, 4, 6]
+    assert [line["step"] for line in metrics(tmp_path / "run")] == [2, 4, 6]
     assert (tmp_path / "run" / "model.pt").exists()
 
 
@@ -64,7 +58,7 @@ def test_interruption_exits_with_130(monkeypatch, capsys):
 
 
 def test_bank_builds_the_caches(tiny_run, tmp_path, capsys):
-    recipe = write_recipe(tmp_path, tiny_run | {"bank": str(tmp_path / "bank")})
+    recipe = write_recipe(tmp_path / "tiny.py", tiny_run | {"bank": str(tmp_path / "bank")})
     assert main(["bank", str(recipe)]) == 0
     assert "48 images, 2 views, width 8" in capsys.readouterr().out
     assert (tmp_path / "bank" / "teacher-v2" / "manifest.json").exists()
@@ -130,7 +124,7 @@ def test_environment_variable_names_the_checkout(monkeypatch):
 
 
 def test_folder_without_checkout_is_a_one_line_error(tiny_run, tmp_path, capsys):
-    assert main(["train", str(write_recipe(tmp_path, tiny_run)), "--arcface-torch", str(tmp_path)]) == 1
+    assert main(["train", str(write_recipe(tmp_path / "tiny.py", tiny_run)), "--arcface-torch", str(tmp_path)]) == 1
     line = capsys.readouterr().err
     assert line.startswith("error: ") and "is no arcface_torch checkout" in line and line.count("\n") == 1
 

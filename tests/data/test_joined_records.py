@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.bank import build
@@ -11,6 +10,7 @@ from aird_plugin.data.recordio.writer import RecordWriter
 from aird_plugin.data.records import open_records
 from aird_plugin.training.bank import build_bank
 from aird_plugin.training.loop import train
+from tests.runs import assert_same_to_the_bit, weights
 from tools import make_rec
 
 
@@ -55,8 +55,7 @@ def test_a_run_has_the_bits_of_the_packed_set(sets, tiny_run, tmp_path):
     paths, _ = sets
     joined = train(from_flat(keys_of(tiny_run, tmp_path, paths, "joined")))
     packed = train(from_flat(keys_of(tiny_run, tmp_path, tiny_run["rec"], "packed")))
-    one, other = (torch.load(folder / "model.pt", weights_only=True) for folder in (joined, packed))
-    assert one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+    assert_same_to_the_bit(weights(joined), weights(packed))
 
 
 def test_a_further_set_builds_only_its_own_rows(sets, tiny_run, tmp_path, monkeypatch, capsys):

@@ -10,6 +10,7 @@ from aird_plugin.diagnostics import checks
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.training.bank import build_bank
 from aird_plugin.training.build import build_setup
+from tests.runs import write_recipe
 
 
 def leaking(tiny_run, tmp_path) -> dict:
@@ -49,8 +50,7 @@ def test_what_a_folder_holds_besides_is_a_warning_of_run_doctor_and_bank(folder_
     assert line in "".join(f"{text}\n" for text in build_bank(from_flat(folder_run)))
     setup = build_setup(from_flat(folder_run))
     assert setup.recipe.head.num_classes == 8 and line in capsys.readouterr().err
-    recipe = tmp_path / "recipe.py"
-    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({folder_run!r})\n")
+    recipe = write_recipe(tmp_path / "recipe.py", folder_run)
     assert main(["doctor", str(recipe)]) == 0 and line in capsys.readouterr().out
 
 
@@ -64,8 +64,7 @@ def test_implausible_teacher_cache_is_a_warning(tmp_path, tiny_run, capsys, monk
 
 
 def test_doctor_counts_warnings_and_exits_with_zero(tiny_run, tmp_path, capsys):
-    recipe = tmp_path / "recipe.py"
-    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({leaking(tiny_run, tmp_path)!r})\n")
+    recipe = write_recipe(tmp_path / "recipe.py", leaking(tiny_run, tmp_path))
     assert main(["doctor", str(recipe)]) == 0
     text = capsys.readouterr().out
     assert "WARNING 3 of 3 images" in text and "training and test set probably share identities" in text

@@ -9,6 +9,7 @@ from aird_plugin.config.recipe import from_flat, load
 from aird_plugin.diagnostics.ignored_keys import ignored_keys
 from aird_plugin.training.loop import train
 from aird_plugin.utils import devices
+from tests.runs import write_recipe
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 IID, RID = ({"terms": {name: f"aird_plugin.losses.{spec}"}} for name, spec in (("iid", "instance:IID"), ("rid", "relation:RID")))
@@ -130,8 +131,7 @@ def test_run_and_doctor_print_them(tiny_run, tmp_path, capsys):
     train(from_flat(keys))
     line = "WARNING warmup_epoch=2 covers all of num_epoch=1"
     assert capsys.readouterr().err.count(line) == 1
-    recipe = tmp_path / "recipe.py"
-    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
+    recipe = write_recipe(tmp_path / "recipe.py", keys)
     assert main(["doctor", str(recipe), "reader=upstream"]) == 0
     text = capsys.readouterr().out
     assert line in text and "WARNING reader='upstream' has no effect here" in text

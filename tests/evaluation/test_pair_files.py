@@ -8,6 +8,7 @@ from aird_plugin.data.pairs import read_pairs, write_pairs
 from aird_plugin.evaluation import embed
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.training.loop import train
+from tests.runs import write_recipe
 
 
 @pytest.fixture(scope="module")
@@ -63,8 +64,7 @@ def test_the_file_is_named_before_anything_is_embedded(words, name, bad, run_fol
 @pytest.mark.parametrize("name", WHY)
 def test_start_of_a_run_and_doctor_name_it(name, bad, tiny_run, tmp_path, capsys):
     keys = tiny_run | {"val_targets": (str(bad / f"{name}.bin"),), "output": str(tmp_path / "out")}
-    recipe = tmp_path / "recipe.py"
-    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
+    recipe = write_recipe(tmp_path / "recipe.py", keys)
     line = f"val_targets={bad}/{name}.bin (verification pairs): {WHY[name].partition(': ')[2]}"
     assert main(["train", str(recipe)]) == 1 and line in capsys.readouterr().err
     assert main(["doctor", str(recipe)]) == 1 and f"ERROR   {line}" in capsys.readouterr().out

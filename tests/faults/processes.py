@@ -7,17 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
-import torch
+from tests.runs import ROOT, assert_same_to_the_bit, weights
 
-ROOT = Path(__file__).parents[2]
 PATIENCE_S = 120
-
-
-def recipe_file(folder: Path, keys: dict) -> Path:
-    path = folder / "recipe.py"
-    path.write_text(f"from easydict import EasyDict\n\nconfig = EasyDict({keys!r})\n")
-    return path
 
 
 def start(recipe: Path, *words: str, before: str = "", **environment: str) -> subprocess.Popen:
@@ -56,14 +48,7 @@ def lines(folder: Path) -> list[dict]:
     return [{key: value for key, value in json.loads(line).items() if key != "samples_per_s"} for line in whole]
 
 
-def weights(folder: Path) -> dict[str, np.ndarray]:
-    return {name: x.numpy() for name, x in torch.load(folder / "model.pt", weights_only=True).items()}
-
-
 def assert_equals_uninterrupted(folder: Path, uninterrupted: Path) -> None:
     """The same weights and the same log."""
     assert lines(folder) == lines(uninterrupted)
-    found, expected = weights(folder), weights(uninterrupted)
-    assert found.keys() == expected.keys()
-    for name, value in expected.items():
-        np.testing.assert_array_equal(found[name], value, err_msg=name)
+    assert_same_to_the_bit(weights(folder), weights(uninterrupted))

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.processes import ROOT, assert_equals_uninterrupted, recipe_file
+from tests.faults.processes import ROOT, assert_equals_uninterrupted
+from tests.runs import write_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -39,7 +40,7 @@ def assert_one_line(text: str, *words: str) -> None:
 
 def test_run_resumes_after_a_full_disk(tiny_keys, uninterrupted, tmp_path):
     disk, kept = tmp_path / "disk", tmp_path / "kept"
-    recipe = recipe_file(tmp_path, tiny_keys | {"output": str(disk / "run")})
+    recipe = write_recipe(tmp_path / "recipe.py", tiny_keys | {"output": str(disk / "run")})
     done = on_disk(
         f"""
         {AIRD} train {recipe} 2> {tmp_path}/full && exit 7
@@ -60,7 +61,7 @@ def test_run_resumes_after_a_full_disk(tiny_keys, uninterrupted, tmp_path):
 
 def test_bank_checks_free_space_before_building(tiny_keys, tmp_path):
     disk = tmp_path / "disk"
-    recipe = recipe_file(tmp_path, tiny_keys | {"bank": str(disk / "bank"), "output": str(tmp_path / "run")})
+    recipe = write_recipe(tmp_path / "recipe.py", tiny_keys | {"bank": str(disk / "bank"), "output": str(tmp_path / "run")})
     done = on_disk(
         f"""
         {AIRD} bank {recipe} 2> {tmp_path}/full && exit 7
@@ -105,7 +106,7 @@ def test_outputs_are_written_completely_or_not_at_all(uninterrupted, pairs_file,
 
 def test_read_only_run_folder_is_reported_before_the_first_step(tiny_keys, tmp_path):
     disk = tmp_path / "disk"
-    recipe = recipe_file(tmp_path, tiny_keys | {"output": str(disk / "run")})
+    recipe = write_recipe(tmp_path / "recipe.py", tiny_keys | {"output": str(disk / "run")})
     done = on_disk(f"mount -o remount,ro {disk}\n{AIRD} train {recipe}", disk, "10m")
     assert done.returncode == 1
     assert_one_line(done.stderr, "Read-only file system")

@@ -12,6 +12,7 @@ import torch.distributed as dist
 
 from aird_plugin.utils import rank_failure
 from tests.ranks import free_port
+from tests.runs import write_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -37,8 +38,7 @@ def start(recipe: Path, rank: int, port: int) -> subprocess.Popen:
 def test_unresponsive_rank_is_named_by_the_others(tiny_run, tmp_path, number):
     folder, port = tmp_path / "run", free_port()
     keys = tiny_run | {"output": str(folder), "batch_size": 4, "num_epoch": 2000, "save_steps": 5}
-    recipe = tmp_path / "tiny.py"
-    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
+    recipe = write_recipe(tmp_path / "tiny.py", keys)
     ranks = [start(recipe, rank, port) for rank in range(2)]
     try:
         deadline = time.monotonic() + 120

@@ -5,7 +5,8 @@ import time
 
 import pytest
 
-from tests.faults.processes import assert_equals_uninterrupted, recipe_file, slowly, start, wait_for_step
+from tests.faults.processes import assert_equals_uninterrupted, slowly, start, wait_for_step
+from tests.runs import write_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -20,7 +21,7 @@ ENDLESS = (
 
 def test_sigterm_during_steps_saves(tiny_keys, uninterrupted, tmp_path):
     folder = tmp_path / "run"
-    recipe = recipe_file(tmp_path, tiny_keys | {"output": str(folder), "save_steps": 100})
+    recipe = write_recipe(tmp_path / "recipe.py", tiny_keys | {"output": str(folder), "save_steps": 100})
     run = start(recipe, before=slowly())
     wait_for_step(run, folder, 5)
     stop(run)
@@ -32,7 +33,7 @@ def test_sigterm_during_steps_saves(tiny_keys, uninterrupted, tmp_path):
 def test_sigterm_during_validation_saves(tiny_keys, uninterrupted, tmp_path, pairs_file):
     folder = tmp_path / "run"
     keys = tiny_keys | {"output": str(folder), "val_targets": (pairs_file,), "verbose": 5, "save_steps": 100}
-    recipe = recipe_file(tmp_path, keys)
+    recipe = write_recipe(tmp_path / "recipe.py", keys)
     run = start(recipe, before=ENDLESS)
     assert run.stdout.readline() == "verifying\n"
     stop(run, "stopped at step 5 of 18")
@@ -44,7 +45,7 @@ def test_sigterm_during_validation_saves(tiny_keys, uninterrupted, tmp_path, pai
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_second_signal_exits_at_once(tiny_keys, tmp_path, number):
     folder = tmp_path / "run"
-    run = start(recipe_file(tmp_path, tiny_keys | {"output": str(folder)}), before=slowly(30))
+    run = start(write_recipe(tmp_path / "recipe.py", tiny_keys | {"output": str(folder)}), before=slowly(30))
     wait_until_steps_begin(folder)
     run.send_signal(number)
     time.sleep(0.5)

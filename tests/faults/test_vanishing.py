@@ -1,13 +1,13 @@
 """Files that are removed or truncated while a run has them mapped; and clock jumps."""
 
-import json
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
-from tests.faults.processes import assert_equals_uninterrupted, recipe_file, slowly, start, wait_for_step
+from tests.faults.processes import assert_equals_uninterrupted, slowly, start, wait_for_step
+from tests.runs import metrics, write_recipe
 
 pytestmark = pytest.mark.slow
 
@@ -16,7 +16,7 @@ def test_removed_bank_does_not_affect_a_running_run(tiny_keys, uninterrupted, tm
     """Linux keeps a removed file as long as it is mapped."""
     bank, folder = tmp_path / "bank", tmp_path / "run"
     shutil.copytree(tiny_keys["bank"], bank)
-    run = start(recipe_file(tmp_path, tiny_keys | {"bank": str(bank), "output": str(folder)}), before=slowly())
+    run = start(write_recipe(tmp_path / "recipe.py", tiny_keys | {"bank": str(bank), "output": str(folder)}), before=slowly())
     wait_for_step(run, folder, 4)
     shutil.rmtree(bank)
     assert run.wait(120) == 0, run.communicate()
@@ -28,8 +28,8 @@ def test_truncated_records_end_the_run_and_it_resumes(tiny_keys, tmp_path):
     rec, folder, whole = tmp_path / "faces", tmp_path / "run", tmp_path / "whole"
     shutil.copytree(tiny_keys["rec"], rec)
     keys = tiny_keys | {"rec": str(rec), "online": True, "bank": str(tmp_path / "bank")}
-    assert start(recipe_file(tmp_path, keys | {"output": str(whole)})).wait(120) == 0
-    recipe = recipe_file(tmp_path, keys | {"output": str(folder)})
+    assert start(write_recipe(tmp_path / "recipe.py", keys | {"output": str(whole)})).wait(120) == 0
+    recipe = write_recipe(tmp_path / "recipe.py", keys | {"output": str(folder)})
     run = start(recipe, before=slowly())
     wait_for_step(run, folder, 4)
     records = (rec / "train.rec").read_bytes()
@@ -51,9 +51,9 @@ JUMPING = (
 
 def test_clock_jumps_change_nothing(tiny_keys, uninterrupted, tmp_path):
     folder = tmp_path / "run"
-    run = start(recipe_file(tmp_path, tiny_keys | {"output": str(folder)}), before=JUMPING)
+    run = start(write_recipe(tmp_path / "recipe.py", tiny_keys | {"output": str(folder)}), before=JUMPING)
     _, error = run.communicate(timeout=120)
     assert run.returncode == 0, error
     assert_equals_uninterrupted(folder, uninterrupted)
-    rows = (folder / "metrics.jsonl").read_text().splitlines()
-    assert rows and all(json.loads(line)["samples_per_s"] > 0 for line in rows)
+    rows = metrics(folder)
+    assert rows and all(row["samples_per_s"] > 0 for row in rows)

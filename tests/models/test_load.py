@@ -13,6 +13,7 @@ from aird_plugin.models import build, registry
 from aird_plugin.models.find import run_folder
 from aird_plugin.models.from_weights import embedding_width
 from aird_plugin.models.load import load_initial_weights, load_model, load_teacher
+from tests.runs import write_recipe
 from tests.skips import needs
 
 
@@ -108,7 +109,7 @@ def test_registered_network_trains_evaluates_and_exports(user_network, tiny_run,
     from aird_plugin.__main__ import main
 
     keys = tiny_run | {"network": user_network, "output": str(tmp_path / "run"), "num_epoch": 1, "bank": str(tmp_path / "bank")}
-    (tmp_path / "recipe.py").write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
+    write_recipe(tmp_path / "recipe.py", keys)
     assert main(["train", str(tmp_path / "recipe.py")]) == 0
     assert main(["evaluate", str(tmp_path / "run"), "--pairs", pairs_file, "--px", "16"]) == 0
     assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "tiny"), "--faces", tiny_run["rec"]]) == 0

@@ -19,6 +19,7 @@ from aird_plugin.prior.samples import sample
 from aird_plugin.prior.state import build_state
 from aird_plugin.utils import distributed
 from aird_plugin.utils.errors import Interrupted
+from tests.runs import metrics, write_recipe
 from tests.skips import needs
 
 
@@ -28,7 +29,7 @@ def weights(folder):
 
 def test_run_folder_holds_prior_metrics_and_samples(prior_recipe):
     folder = training.train(prior_recipe())
-    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    lines = metrics(folder)
     assert [line["step"] for line in lines] == [3, 6, 9, 12] and lines[-1]["loss"] < lines[0]["loss"]
     assert json.loads((folder / "recipe.json").read_text())["recipe"]["prior_side"] == 32
     grid = np.asarray(Image.open(folder / "samples.png"))
@@ -65,7 +66,7 @@ def test_resumed_run_equals_an_uninterrupted_one(prior_recipe, tmp_path, monkeyp
     cut = training.train(prior_recipe(output=str(tmp_path / "cut")))
     for name, value in weights(whole).items():
         torch.testing.assert_close(weights(cut)[name], value, rtol=0, atol=0)
-    losses = [[json.loads(x)["loss"] for x in (f / "metrics.jsonl").read_text().splitlines()] for f in (whole, cut)]
+    losses = [[line["loss"] for line in metrics(f)] for f in (whole, cut)]
     assert losses[0][-1] == pytest.approx(losses[1][-1])
 
 
@@ -127,8 +128,7 @@ def test_two_ranks_equal_one(prior_keys, tmp_path):
 
 
 def test_train_command_trains_a_prior_and_rejects_arcface_torch(prior_keys, tmp_path, capsys):
-    recipe = tmp_path / "recipe.py"
-    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({prior_keys!r})\n")
+    recipe = write_recipe(tmp_path / "recipe.py", prior_keys)
     assert main(["train", str(recipe), "num_epoch=1"]) == 0
     assert "done: " in capsys.readouterr().out
     assert main(["train", str(recipe), "--arcface-torch", str(tmp_path)]) == 1
@@ -136,8 +136,7 @@ def test_train_command_trains_a_prior_and_rejects_arcface_torch(prior_keys, tmp_
 
 
 def test_bank_of_a_prior_is_built_in_advance(prior_keys, tmp_path, capsys):
-    recipe = tmp_path / "recipe.py"
-    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({prior_keys | {'bank': str(tmp_path / 'bank')}!r})\n")
+    recipe = write_recipe(tmp_path / "recipe.py", prior_keys | {"bank": str(tmp_path / "bank")})
     assert main(["bank", str(recipe)]) == 0
     output = capsys.readouterr().out
     for side in (16, 32):

@@ -10,7 +10,8 @@ import pytest
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.training.bank import build_bank
 from aird_plugin.utils.errors import MissingInputs
-from tests.faults.processes import PATIENCE_S, ROOT, recipe_file
+from tests.faults.processes import PATIENCE_S, ROOT
+from tests.runs import write_recipe
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_missing_inputs_are_named_before_any_work(keys, tmp_path):
 
 @pytest.mark.slow
 def test_ranks_of_torchrun_build_one_bank(keys, tmp_path):
-    recipe = recipe_file(tmp_path, keys | {"bank_shard_images": 16})
+    recipe = write_recipe(tmp_path / "recipe.py", keys | {"bank_shard_images": 16})
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "aird_plugin", "bank"]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     done = subprocess.run([*command, str(recipe)], env=env, capture_output=True, text=True, timeout=PATIENCE_S)

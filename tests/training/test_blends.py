@@ -17,7 +17,8 @@ from aird_plugin.training.build import build_setup
 from aird_plugin.training.data import open_faces
 from aird_plugin.training.loop import train
 from aird_plugin.utils.vectors import normalise
-from tests.training.test_unlabelled import assert_same_weights, lines, unlabelled
+from tests.runs import assert_same_to_the_bit, metrics, weights
+from tests.training.test_unlabelled import unlabelled
 
 
 def keys_of(tiny_run, tmp_path, **more) -> dict:
@@ -47,8 +48,8 @@ def test_bank_holds_the_teacher_on_the_blends(tiny_run, tmp_path):
 def test_bank_and_online_path_give_the_same_losses(tiny_run, tmp_path):
     banked = train(from_flat(keys_of(tiny_run, tmp_path)))
     online = train(from_flat(keys_of(tiny_run, tmp_path, online=True, output=str(tmp_path / "online"))))
-    assert lines(online)[0]["align"] == pytest.approx(lines(banked)[0]["align"], abs=2e-3)
-    assert lines(online)[0]["akl"] == pytest.approx(lines(banked)[0]["akl"], rel=2e-2)
+    assert metrics(online)[0]["align"] == pytest.approx(metrics(banked)[0]["align"], abs=2e-3)
+    assert metrics(online)[0]["akl"] == pytest.approx(metrics(banked)[0]["akl"], rel=2e-2)
 
 
 def test_bank_grows_by_blends_and_the_run_has_the_bits_of_a_new_one(tiny_run, tmp_path, monkeypatch, capsys):
@@ -59,7 +60,7 @@ def test_bank_grows_by_blends_and_the_run_has_the_bits_of_a_new_one(tiny_run, tm
     assert set(decoded) == set(range(96, 144))
     assert "96 images are kept, 48 of further training sets are added" in capsys.readouterr().err
     fresh = train(from_flat(keys_of(tiny_run, tmp_path, bank=str(tmp_path / "other"), output=str(tmp_path / "fresh"))))
-    assert_same_weights(grown, fresh)
+    assert_same_to_the_bit(weights(grown), weights(fresh))
 
 
 def test_labelled_bank_grows_by_blends(tiny_run, tmp_path):
@@ -108,7 +109,7 @@ def test_resumed_run_is_bit_identical(tiny_run, tmp_path):
     (tmp_path / "again" / "checkpoints").mkdir(parents=True)
     first.rename(tmp_path / "again" / "checkpoints" / first.name)
     again = train(from_flat(keys_of(tiny_run, tmp_path, num_epoch=2, output=str(tmp_path / "again"))))
-    assert_same_weights(again, whole)
+    assert_same_to_the_bit(weights(again), weights(whole))
 
 
 def test_bank_without_labels_searches_no_neighbours(tiny_run, tmp_path, monkeypatch):

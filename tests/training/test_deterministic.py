@@ -9,6 +9,7 @@ import torch
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.training.deterministic import WORKSPACE, deterministic, pin_kernels
 from aird_plugin.training.loop import train
+from tests.runs import assert_same_to_the_bit, weights
 
 
 def flags() -> tuple:
@@ -37,17 +38,16 @@ def test_the_mode_is_set_and_restored(workspace, monkeypatch):
 
 
 def test_the_mode_changes_no_bit_on_a_cpu(tiny_run, tmp_path):
-    recorded, before, weights = [], flags(), []
+    recorded, before, folders = [], flags(), []
     for enabled in (False, True):
         keys = {"output": str(tmp_path / str(enabled)), "num_epoch": 1, "deterministic": enabled}
         recipe = from_flat(tiny_run | keys)
         hook = torch.nn.modules.module.register_module_forward_hook(lambda *args: recorded.append(flags()[0]))
-        folder = train(recipe)
+        folders.append(train(recipe))
         hook.remove()
-        weights.append(torch.load(folder / "model.pt", weights_only=True))
         assert all(recorded) is enabled and recorded
         recorded.clear()
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert_same_to_the_bit(*map(weights, folders))
     assert flags() == before
 
 

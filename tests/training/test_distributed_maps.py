@@ -36,8 +36,9 @@ def values_and_gradients() -> dict[str, torch.Tensor]:
     terms = {"at": AT(), "fitnet": FitNet(), "askd": ASKD(), "fskd": FSKD()}
     objective = Objective(terms, LossDims(5, student_channels=(4, 5), teacher_channels=(6, 5))).eval()
     images, *teacher_maps = (torch.randn(FACES, *shape)[own_part()] for shape in ((3, 7, 7), (6, 7, 7), (5, 3, 3)))
+    network = in_ddp(student)
     with recorded_maps(student) as maps:
-        student_BD = in_ddp(student)(images.contiguous(memory_format=torch.channels_last))
+        student_BD = network(images.contiguous(memory_format=torch.channels_last))
     shards = distributed.ClassShards() if distributed.world_size() > 1 else SINGLE_SHARD
     inputs = LossInputs(
         student_BD, torch.arange(len(images)), student_maps=tuple(maps), teacher_maps=tuple(teacher_maps), shards=shards

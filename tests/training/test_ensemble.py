@@ -10,6 +10,7 @@ from aird_plugin.__main__ import main
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.models import build
 from aird_plugin.training.build import build_setup
+from tests.runs import write_recipe
 
 
 @pytest.fixture
@@ -36,7 +37,7 @@ def test_bank_and_online_path_give_the_same_embeddings(keys, join, width):
 
 
 def test_run_of_an_ensemble_and_its_evaluation(keys, pairs_file, tmp_path, capsys):
-    (tmp_path / "recipe.py").write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
+    write_recipe(tmp_path / "recipe.py", keys)
     assert main(["train", str(tmp_path / "recipe.py")]) == 0
     metadata = json.loads((tmp_path / "run" / "recipe.json").read_text())
     assert metadata["teacher"]["kind"] == "ensemble" and len(metadata["teacher"]["teachers"]) == 2

@@ -1,6 +1,5 @@
 """Runs whose terms use intermediate feature maps: they learn, resume, and reject recipes they cannot run."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from aird_plugin.training.loop import compute_loss, take_step, train
 from aird_plugin.training.objective import LossDims
 from aird_plugin.training.state import build_state
 from aird_plugin.utils import devices
+from tests.runs import metrics, weights
 
 TERMS = {
     "at": "aird_plugin.losses.at:AT",
@@ -31,7 +31,7 @@ def keys(tiny_run, tmp_path) -> dict:
 
 def test_run_learns_and_resumes_from_its_checkpoint(keys, tmp_path):
     folder = train(from_flat(keys))
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = metrics(folder)
     assert len(rows) == 18 and set(TERMS) < set(rows[0])
     for name in TERMS:
         assert rows[-1][name] < rows[0][name], name
@@ -44,7 +44,7 @@ def test_run_learns_and_resumes_from_its_checkpoint(keys, tmp_path):
     other.mkdir(parents=True)
     older.rename(other / older.name)
     again = train(from_flat(keys | {"output": str(tmp_path / "again")}))
-    whole, resumed = (torch.load(place / "model.pt", weights_only=True) for place in (folder, again))
+    whole, resumed = (weights(place) for place in (folder, again))
     for name, value in whole.items():
         assert torch.equal(resumed[name], value), name
 

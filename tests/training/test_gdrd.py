@@ -12,6 +12,7 @@ from aird_plugin.config.recipe import from_flat, load
 from aird_plugin.config.recipe_file import recipe_path
 from aird_plugin.training.build import build_setup
 from aird_plugin.training.loop import train
+from tests.runs import metrics, weights
 from tests.skips import needs
 
 STANDIN = Path(__file__).parents[1] / "bridge" / "standin"
@@ -43,16 +44,8 @@ def stage_one(stage_one_keys):
     return train(from_flat(stage_one_keys))
 
 
-def weights(folder):
-    return torch.load(Path(folder) / "model.pt", weights_only=True)
-
-
-def lines(folder):
-    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-
-
 def test_stage_one_trains_on_the_features_alone(stage_one):
-    rows = lines(stage_one)
+    rows = metrics(stage_one)
     assert rows[-1]["gen"] < 0.8 * rows[0]["gen"] and rows[0]["loss"] == pytest.approx(rows[0]["gen"])
     prior = json.loads((stage_one / "recipe.json").read_text())["prior"]
     assert prior["timestep"] == 100 and len(prior["prior"]) == 64
@@ -69,7 +62,7 @@ def test_batch_holds_the_prior_features_of_its_images(stage_one_keys, stage_one)
 
 def test_stage_one_needs_no_recognition_teacher(stage_one_keys, tmp_path):
     keys = stage_one_keys | {"teacher": None, "teacher_network": None, "head_init": "random", "embedding_size": 8}
-    assert lines(train(from_flat(keys | {"output": str(tmp_path), "num_epoch": 1})))[-1]["gen"] > 0
+    assert metrics(train(from_flat(keys | {"output": str(tmp_path), "num_epoch": 1})))[-1]["gen"] > 0
 
 
 def test_stage_two_trains_the_head_alone(stage_one, tiny_run, tmp_path):
@@ -77,7 +70,7 @@ def test_stage_two_trains_the_head_alone(stage_one, tiny_run, tmp_path):
     before, after = weights(stage_one), weights(train(from_flat(keys)))
     moved = {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])}
     assert moved == {"fc", "features"}
-    rows = lines(tmp_path)
+    rows = metrics(tmp_path)
     assert rows[-1]["loss"] < rows[0]["loss"] and {"iid", "rid", "identity"} <= set(rows[0])
 
 

@@ -1,7 +1,5 @@
 """Norms and directions of the terms' gradients: against a loop, on two ranks, and in metrics.jsonl."""
 
-import json
-
 import pytest
 import torch
 
@@ -16,6 +14,7 @@ from aird_plugin.utils import distributed
 from tests.exact import float64
 from tests.rank_step import FACES, WIDTH, Batch, in_ddp, small_head, small_student
 from tests.ranks import on_ranks
+from tests.runs import metrics
 
 
 def setting(without_rid=False):
@@ -79,8 +78,7 @@ def test_two_ranks_equal_one(tmp_path):
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_every_nth_line_has_them(tiny_run, tmp_path, accumulate):
     keys = {"output": str(tmp_path), "num_epoch": 2, "frequent": 1, "gradient_diagnostics": 2, "gradient_acc": accumulate}
-    lines = (train(from_flat(tiny_run | keys)) / "metrics.jsonl").read_text().splitlines()
-    found = [json.loads(line) for line in lines]
+    found = metrics(train(from_flat(tiny_run | keys)))
     assert ["iid_gradient_to_teacher" in line for line in found] == [line["step"] % 2 == 0 for line in found]
     assert all(-1 <= line["rid_gradient_to_identity"] <= 1 for line in found[1::2])
     assert len(found) == 12 // accumulate

@@ -22,22 +22,9 @@ from aird_plugin.training.loop import compute_loss, resume, take_step, train
 from aird_plugin.training.state import build_state
 from aird_plugin.training.validation import evaluate_run
 from tests.exact import assert_equal_up_to_order
+from tests.runs import assert_same_to_the_bit, metrics, train_on_two_ranks, weights, write_recipe
 
 ROOT = Path(__file__).parents[2]
-
-
-def weights(folder) -> dict[str, torch.Tensor]:
-    return torch.load(Path(folder) / "model.pt", weights_only=True)
-
-
-def lines(folder) -> list[dict]:
-    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-
-
-def assert_same_to_the_bit(one, other):
-    assert one.keys() == other.keys()
-    for name in one:
-        assert torch.equal(one[name], other[name]), name
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +36,7 @@ def uninterrupted(tiny_run, tmp_path_factory):
 def test_run_folder_holds_the_documented_files(uninterrupted):
     files = {path.name for path in uninterrupted.iterdir()}
     assert files == {"recipe.json", "model.pt", "means.json", "checkpoints", "metrics.jsonl", "tensorboard"}
-    rows = lines(uninterrupted)
+    rows = metrics(uninterrupted)
     assert [line["step"] for line in rows] == list(range(1, 19))
     assert set(rows[0]) == {"step", "epoch", "lr", "loss", "identity", "iid", "rid", "align", "samples_per_s"}
     for line in rows:
@@ -69,7 +56,7 @@ def test_checkpoint_holds_provenance(uninterrupted):
 
 
 def test_loss_falls(uninterrupted):
-    rows = lines(uninterrupted)
+    rows = metrics(uninterrupted)
     assert rows[-1]["align"] < 0.95 * rows[0]["align"]
 
 
@@ -114,7 +101,7 @@ def test_resume_after_sigkill_is_bit_identical(uninterrupted, tiny_run, tmp_path
     done = train(from_flat(tiny_run | {"output": str(folder), "frequent": 1, "save_steps": 2}))
     assert_same_to_the_bit(weights(done), weights(uninterrupted))
     drop = {"samples_per_s"}
-    logs = [[{k: v for k, v in line.items() if k not in drop} for line in lines(f)] for f in (done, uninterrupted)]
+    logs = [[{k: v for k, v in line.items() if k not in drop} for line in metrics(f)] for f in (done, uninterrupted)]
     assert logs[0] == logs[1]
 
 
@@ -297,7 +284,7 @@ def test_speed_is_that_of_the_steps_without_verification_and_checkpoints(tiny_ru
     monkeypatch.setattr(run_log, "time", SimpleNamespace(monotonic=lambda: now[0]))
     keys = {"output": str(tmp_path / "run"), "val_targets": (pairs_file,), "verbose": 3, "save_steps": 2, "frequent": 4}
     train(from_flat(tiny_run | keys))
-    rows = lines(tmp_path / "run")
+    rows = metrics(tmp_path / "run")
     assert now[0] > 5000 and len(rows) > 1 and {row["samples_per_s"] for row in rows} == {tiny_run["batch_size"]}
 
 
@@ -314,17 +301,13 @@ def test_two_ranks_under_torchrun_resume_on_one(tiny_run, tmp_path, pairs_file):
     folder = tmp_path / "run"
     keys = tiny_run | {"output": str(folder), "batch_size": 4, "num_epoch": 2, "frequent": 1}
     keys |= {"val_targets": (pairs_file,), "verbose": 5}
-    recipe = tmp_path / "tiny.py"
-    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(ROOT / "train.py")]
-    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, str(recipe)], env=env, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
+    recipe = write_recipe(tmp_path / "tiny.py", keys)
+    done = train_on_two_ranks(recipe)
     assert done.stdout.count("done: ") == 1 and "Warning" not in done.stderr
     assert len(json.loads((folder / "evaluation.json").read_text())) == 2
     last = max((folder / "checkpoints").iterdir())
     assert {path.name for path in last.iterdir()} == {"shared.pt", "head_0.pt", "head_1.pt"}
-    assert [line["step"] for line in lines(folder)] == list(range(1, 13))
+    assert [line["step"] for line in metrics(folder)] == list(range(1, 13))
     state = build_state(from_flat(keys | {"batch_size": 8}))
     assert resume(state) == 12
     parts = [torch.load(last / f"head_{rank}.pt", weights_only=True)["weight"] for rank in range(2)]

@@ -1,6 +1,5 @@
 """Whole runs of the native loop with margins and heads other than the default."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ from aird_plugin.config.recipe import from_flat
 from aird_plugin.training import loop
 from aird_plugin.training.loop import compute_loss, resume, train
 from aird_plugin.training.state import build_state
+from tests.runs import metrics
 
 CCFACE = {
     "centers": "frozen",
@@ -43,10 +43,6 @@ def checkpoint_of(folder) -> dict:
     return {name: torch.load(path / f"{name}.pt", weights_only=True) for name in ("shared", "head_0")}
 
 
-def lines(folder) -> list[dict]:
-    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-
-
 def break_at(monkeypatch, number: int) -> None:
     take_step = loop.take_step
 
@@ -72,7 +68,7 @@ def test_resumed_run_is_bit_identical(name, keys_of, tmp_path, monkeypatch):
         assert found["shared"][part].keys() == expected["shared"][part].keys()
         for key, value in expected["shared"][part].items():
             assert torch.equal(found["shared"][part][key], value), key
-    assert [line["identity"] for line in lines(done)] == [line["identity"] for line in lines(whole)]
+    assert [line["identity"] for line in metrics(done)] == [line["identity"] for line in metrics(whole)]
     assert bool(expected["shared"]["margin"]) == (name == "adaface")
 
 
@@ -80,7 +76,7 @@ def test_resumed_run_is_bit_identical(name, keys_of, tmp_path, monkeypatch):
 def test_loss_falls_and_only_trainable_centers_move(name, keys_of):
     recipe = from_flat(keys_of(name, num_epoch=6))
     first = build_state(recipe).head.weight.detach().clone()
-    rows = lines(train(recipe))
+    rows = metrics(train(recipe))
     early, late = (sum(line["loss"] for line in part) for part in (rows[:6], rows[-6:]))
     # CCFace's margin grows with the agreement of student and teacher, and so does the identity loss.
     assert late < early or name == "ccface"
@@ -99,7 +95,7 @@ def test_frozen_centers_stay_under_momentum_and_decay(keys_of, optimizer):
 
 
 def test_share_of_confident_images_is_logged(keys_of):
-    rows = lines(train(from_flat(keys_of("ccface", num_epoch=1))))
+    rows = metrics(train(from_flat(keys_of("ccface", num_epoch=1))))
     assert all(0 < line["consistency_share"] <= 1 and line["consistency"] > 0 for line in rows)
     for line in rows:
         assert line["loss"] == pytest.approx(line["identity"] + line["consistency"], rel=1e-5)

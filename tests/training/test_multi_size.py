@@ -26,6 +26,7 @@ from aird_plugin.training.state import build_state
 from tests.exact import assert_equal_up_to_order, float64
 from tests.rank_step import WIDTH, Batch, in_ddp, losses_and_gradients_of, small_head, small_student
 from tests.ranks import on_ranks
+from tests.runs import assert_same_to_the_bit, weights
 
 OCTUPLET = {"octuplet": "aird_plugin.losses.octuplet:Octuplet"}
 SIAMESE = {"siamese": "aird_plugin.losses.siamese:Siamese"}
@@ -211,9 +212,8 @@ def test_resumed_multi_size_run_is_bit_identical(keys, tmp_path, more):
         take_step(state, [state.setup.source[step]], step)
     save(state, 5)
     resumed = train(recipe)
-    weights = [torch.load(folder / "model.pt", weights_only=True) for folder in (whole, resumed)]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    assert any((state.setup.student.state_dict()[name] != value).any() for name, value in weights[0].items())
+    assert_same_to_the_bit(weights(resumed), weights(whole))
+    assert any((state.setup.student.state_dict()[name] != value).any() for name, value in weights(whole).items())
 
 
 @pytest.mark.parametrize(
@@ -254,7 +254,8 @@ def losses_and_gradients() -> dict[str, torch.Tensor]:
     student, head, batch = small_student(), small_head(), Batch(labels=(0, 6, 3, 3, 1, 3, 2, 1))
     # No recipe sets both at once.
     sizes = SimpleNamespace(px_range=(8, 64), margin_small=0.1, identity_also=True)
-    sizes_XD = in_ddp(student)(torch.cat([batch.x, batch.x.flip(1), 0.5 * batch.x.roll(1, 1)]))
+    network = in_ddp(student)
+    sizes_XD = network(torch.cat([batch.x, batch.x.flip(1), 0.5 * batch.x.roll(1, 1)]))
     inputs = build_loss_inputs(sizes_XD, batch, head)
     identity = identity_loss(head, inputs, sizes, 0)
     objective = Objective({"siamese": Siamese()}, LossDims(WIDTH, also=2))

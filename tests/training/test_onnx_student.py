@@ -26,6 +26,7 @@ from tests.skips import needs
 onnx = needs("onnx")
 needs("onnxruntime")
 from tests.models.onnx_variants import write_variant  # noqa: E402
+from tests.runs import assert_same_to_the_bit, metrics, weights, write_recipe  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,7 @@ def test_the_teachers_file_is_the_default_start(run, keys):
 
 def test_the_loss_falls(keys, tmp_path):
     done = train(from_flat(keys | {"num_epoch": 6, "output": str(tmp_path / "run")}))
-    align = [json.loads(line)["align"] for line in (done / "metrics.jsonl").read_text().splitlines()]
+    align = [line["align"] for line in metrics(done)]
     assert np.mean(align[-6:]) < 0.8 * np.mean(align[:6])
 
 
@@ -82,9 +83,7 @@ def test_a_stopped_run_resumes_to_the_same_bits(run, keys, tmp_path, monkeypatch
     with pytest.raises(Interrupted):
         train(from_flat(keys | output))
     monkeypatch.undo()
-    resumed = torch.load(train(from_flat(keys | output)) / "model.pt", weights_only=True)
-    whole = torch.load(run / "model.pt", weights_only=True)
-    assert resumed.keys() == whole.keys() and all(torch.equal(resumed[name], whole[name]) for name in whole)
+    assert_same_to_the_bit(weights(train(from_flat(keys | output))), weights(run))
 
 
 def test_a_run_does_not_resume_from_another_file(keys, tmp_path):
@@ -165,8 +164,7 @@ def test_two_ranks_equal_one(keys, tmp_path):
 
 
 def test_doctor_opens_the_file_as_a_student(keys, tmp_path, capsys):
-    recipe = tmp_path / "own.py"
-    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
+    recipe = write_recipe(tmp_path / "own.py", keys)
     main(["doctor", str(recipe)])
     assert "teacher.onnx: trainable, " in capsys.readouterr().out
 
@@ -176,7 +174,7 @@ def test_doctor_feeds_the_student_as_the_recipe_states(keys, tmp_path, capsys):
     write_variant(keys["teacher"], file, "two embeddings")
     recipe = tmp_path / "own.py"
     own = keys | {"student_init": str(file), "student_input": {"output": "features"}}
-    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({own!r})\n")
+    write_recipe(recipe, own)
     main(["doctor", str(recipe)])
     out = capsys.readouterr().out
     assert "two.onnx: trainable, " in out and "outputs that can be the embedding" not in out

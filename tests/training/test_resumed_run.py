@@ -2,13 +2,13 @@ import json
 import shutil
 
 import pytest
-import torch
 
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.training.loop import train
 from aird_plugin.training.optim import ScheduleConfig
 from aird_plugin.training.resumed_run import check_same_start, longer_run
 from aird_plugin.training.run_folder import read_metadata, write_or_verify_run
+from tests.runs import assert_same_to_the_bit, weights
 
 OTHER = {"sha256": "0" * 64, "file": "other.pt"}
 
@@ -49,8 +49,7 @@ def test_raised_num_epoch_goes_on_as_a_run_of_that_length(tiny_run, tmp_path, ca
     done = train(from_flat(longer | {"num_epoch": 3}))
     said = capsys.readouterr().err
     assert "num_epoch was 2, now 3" in said and "milestones (1,) stay, and the learning rate is 0.005 from epoch 2 on" in said
-    one, other = (torch.load(folder / "model.pt", weights_only=True) for folder in (done, whole))
-    assert all(torch.equal(one[name], other[name]) for name in other)
+    assert_same_to_the_bit(weights(done), weights(whole))
     assert read_metadata(done)["earlier"][0]["num_epoch"] == 2
     with pytest.raises(ValueError, match="num_epoch was 3, now 2. Use another output="):
         train(from_flat(longer | {"num_epoch": 2}))

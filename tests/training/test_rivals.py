@@ -1,6 +1,5 @@
 """Losses of the compared methods in whole runs: their recipes, two ranks, resuming."""
 
-import json
 import math
 import shutil
 from dataclasses import replace
@@ -23,6 +22,7 @@ from aird_plugin.training.objective import LossDims, Objective, build_loss_input
 from tests.exact import assert_equal_up_to_order, float64
 from tests.rank_step import CLASSES, FACES, WIDTH, Batch, in_ddp, losses_and_gradients_of, small_head, small_student
 from tests.ranks import on_ranks
+from tests.runs import metrics
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 TERMS = {
@@ -114,7 +114,7 @@ def test_resumed_run_with_crd_memories_is_bit_identical(tiny_run, tmp_path):
     ]
     assert "terms.crd.teacher_memory_NR" in saved[0]
     assert all(torch.equal(value, saved[1][key]) for key, value in saved[0].items())
-    last = [json.loads((f / "metrics.jsonl").read_text().splitlines()[-1])["crd"] for f in (whole, again)]
+    last = [metrics(folder)[-1]["crd"] for folder in (whole, again)]
     assert last[0] == last[1] > 0
 
 

@@ -12,7 +12,8 @@ from aird_plugin.data.streamed_sampler import StreamedSampler
 from aird_plugin.training import shuffle
 from aird_plugin.training.loop import train
 from aird_plugin.training.shuffle import build_sampler, with_shuffle
-from tests.faults.processes import lines, weights
+from tests.faults.processes import lines
+from tests.runs import assert_same_to_the_bit, weights
 
 
 def chosen(keys: dict, images: int) -> str:
@@ -60,5 +61,4 @@ def test_a_stopped_run_of_a_streamed_order_equals_the_uninterrupted_one(tiny_run
         train(from_flat(keys | {"output": str(tmp_path / "stopped"), "num_epoch": epochs}))
     train(from_flat(keys | {"output": str(tmp_path / "whole"), "num_epoch": 2}))
     assert lines(tmp_path / "stopped") == lines(tmp_path / "whole")
-    found, expected = weights(tmp_path / "stopped"), weights(tmp_path / "whole")
-    assert all((found[name] == expected[name]).all() for name in expected)
+    assert_same_to_the_bit(weights(tmp_path / "stopped"), weights(tmp_path / "whole"))

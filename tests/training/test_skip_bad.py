@@ -17,6 +17,7 @@ from aird_plugin.data.recordio.face_records import write_face_records
 from aird_plugin.data.records import open_records
 from aird_plugin.training.bank import build_bank
 from aird_plugin.training.loop import train
+from tests.runs import write_recipe
 
 
 def torn(payload: bytes) -> bytes:
@@ -43,8 +44,7 @@ def keys_of(tiny_run, tmp_path) -> dict:
 
 
 def recipe_file(keys: dict, tmp_path: Path) -> str:
-    file = tmp_path / "recipe.py"
-    file.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys!r})\n")
+    file = write_recipe(tmp_path / "recipe.py", keys)
     return str(file)
 
 

@@ -1,6 +1,5 @@
 """The projected teacher cache: what the projection learns, and that stale or half-written arrays are never read."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from aird_plugin.training.loop import train
 from aird_plugin.training.state import build_state
 from aird_plugin.training.teacher_projection import ProjectedTeacherCache, open_projected_cache, projected_width, train_adapter
 from aird_plugin.training.validation import eval_specs
+from tests.runs import metrics
 
 CPU = torch.device("cpu")
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -215,7 +215,7 @@ def test_student_learns_from_the_projected_teacher(run, pairs_file, width):
     assert np.array_equal(state.setup.source[0].teacher_BD.numpy(), expected_BD) and expected_BD.shape == (8, width or 8)
     # The teacher itself embeds the HR side only at its own width.
     assert {spec.protocol for spec in eval_specs(state.setup)} == ({"lr-lr"} if width else {"lr-lr", "lr-hr"})
-    rows = [json.loads(line) for line in (train(recipe) / "metrics.jsonl").read_text().splitlines()]
+    rows = metrics(train(recipe))
     assert rows[-1]["adapted"] < 0.9 * rows[0]["adapted"]
     assert rows[0]["loss"] == pytest.approx(0.1 * rows[0]["identity"] + 4 * rows[0]["adapted"], rel=1e-5)
 

@@ -14,7 +14,8 @@ from aird_plugin.config.recipe import from_flat, load
 from aird_plugin.training import run_log, tracker
 from aird_plugin.training.loop import train
 from aird_plugin.training.tracker import Tracker
-from tests.faults.processes import recipe_file, slowly, start, wait_for_step
+from tests.faults.processes import slowly, start, wait_for_step
+from tests.runs import metrics, write_recipe
 from tests.skips import needs
 
 KEY = "0123456789abcdef" * 3
@@ -70,16 +71,12 @@ def wandb(monkeypatch):
     return package
 
 
-def lines(folder) -> list[dict]:
-    return [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()]
-
-
 def test_every_line_of_the_log_and_the_models_reach_wandb(tiny_run, wandb, tmp_path):
     keys = {"using_wandb": True, "wandb_key": KEY, "wandb_entity": "lab", "wandb_project": "tiny faces", "notes": "first"}
     keys |= {"suffix_run_name": "a b", "save_artifacts": True, "output": str(tmp_path / "run"), "frequent": 4, "num_epoch": 2}
     train(from_flat(tiny_run | keys))
     (run,), (options,) = wandb.runs, wandb.starts
-    assert run.lines == lines(tmp_path / "run") and len(run.lines) == 3 and run.axis == ("*", "step") and run.exit_code == 0
+    assert run.lines == metrics(tmp_path / "run") and len(run.lines) == 3 and run.axis == ("*", "step") and run.exit_code == 0
     assert [(one.name, one.type) for one in run.models] == [("run_a-b_E1", "model"), ("run_a-b_Final", "model")]
     assert run.models[1].bytes == (tmp_path / "run" / "model.pt").read_bytes()
     expected = {"entity": "lab", "project": "tiny faces", "name": "run_a b", "notes": "first", "resume": None}
@@ -99,7 +96,7 @@ def test_every_line_of_the_log_and_the_models_reach_wandb(tiny_run, wandb, tmp_p
 def test_a_failing_tracker_ends_no_run(broken, words, tiny_run, wandb, tmp_path, capsys):
     wandb.broken = broken
     train(from_flat(tiny_run | {"using_wandb": True, "output": str(tmp_path), "frequent": 3, "num_epoch": 1}))
-    assert len(lines(tmp_path)) == 2 and (tmp_path / "model.pt").exists()
+    assert len(metrics(tmp_path)) == 2 and (tmp_path / "model.pt").exists()
     text = capsys.readouterr().err
     assert words in text and text.count("WARNING wandb") == 1
 
@@ -139,7 +136,7 @@ def test_only_rank_0_logs(wandb, tmp_path, monkeypatch):
 def test_the_key_is_neither_stored_nor_shown(tmp_path):
     recipe = from_flat(MINIMAL | {"using_wandb": True, "wandb_key": KEY})
     assert recipe.tracker.wandb_key == KEY and KEY not in repr(recipe) and KEY not in json.dumps(recipe.flat())
-    path = recipe_file(tmp_path, MINIMAL)
+    path = write_recipe(tmp_path / "recipe.py", MINIMAL)
     assert load(path, ["wandb_key=12e5"]).tracker.wandb_key == "12e5"
     with pytest.raises(ValueError, match="wandb_key is a str or None; got a value that is not shown"):
         from_flat(MINIMAL | {"wandb_key": 123456789})
@@ -184,7 +181,7 @@ def test_real_wandb_offline_over_a_kill(tiny_run, tmp_path):
     needs("wandb")
     keys = {"using_wandb": True, "wandb_key": KEY, "wandb_project": "p", "wandb_resume": True, "save_artifacts": True}
     keys |= {"frequent": 1, "save_steps": 2, "output": str(tmp_path / "run"), "notes": "mine"}
-    recipe = recipe_file(tmp_path, tiny_run | keys)
+    recipe = write_recipe(tmp_path / "recipe.py", tiny_run | keys)
     environment = {"WANDB_MODE": "offline", "WANDB_DATA_DIR": str(tmp_path), "WANDB_CACHE_DIR": str(tmp_path)}
     run = start(recipe, before=slowly(0.2), **environment)
     wait_for_step(run, tmp_path / "run", 5)
@@ -197,7 +194,7 @@ def test_real_wandb_offline_over_a_kill(tiny_run, tmp_path):
     run_id = json.loads((tmp_path / "run" / "wandb.json").read_text())["id"]
     assert len(folders) == 2 and all(folder.name.endswith(run_id) for folder in folders)
     logged = history(folders[1])
-    assert logged == lines(tmp_path / "run")[-len(logged) :] and 12 <= len(logged) < 18
+    assert logged == metrics(tmp_path / "run")[-len(logged) :] and 12 <= len(logged) < 18
     (begun,) = (record.run for record in records(folders[1]) if record.WhichOneof("record_type") == "run")
     assert begun.run_id == run_id and begun.project == "p" and begun.notes == "mine" and begun.display_name == "run"
     kinds = [record.request.WhichOneof("request_type") for record in records(folders[1])]

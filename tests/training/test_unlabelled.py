@@ -1,10 +1,7 @@
 """Runs without labels: a flat folder of crops, or a labelled set with labels=False."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -34,6 +31,7 @@ from aird_plugin.training.validation import has_high_side
 from tests.exact import assert_equal_up_to_order, float64
 from tests.rank_step import FACES, WIDTH, Batch, in_ddp, losses_and_gradients_of, small_student
 from tests.ranks import on_ranks
+from tests.runs import assert_same_to_the_bit, metrics, train_on_two_ranks, weights, write_recipe
 from tests.skips import needs
 
 ROOT = Path(__file__).parents[2]
@@ -64,20 +62,8 @@ def finished(tiny_run, crops, pairs_file, tmp_path_factory) -> Path:
     return train(from_flat(unlabelled(tiny_run, **keys, val_targets=(pairs_file,))))
 
 
-def lines(run: Path) -> list[dict]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return torch.load(run / "model.pt", weights_only=True)
-
-
-def assert_same_weights(one: Path, other: Path) -> None:
-    assert all(torch.equal(value, weights(other)[name]) for name, value in weights(one).items())
-
-
 def test_flat_folder_trains_verifies_and_logs_no_identity_loss(finished):
-    rows = lines(finished)
+    rows = metrics(finished)
     assert set(rows[0]) == {"step", "epoch", "lr", "loss", "align", "akl", "samples_per_s"}
     assert rows[-1]["align"] < 0.9 * rows[0]["align"] and 0 < rows[-1]["akl"] < rows[0]["akl"]
     assert all(row["loss"] == pytest.approx(8 * row["align"] + row["akl"], rel=1e-5) for row in rows)
@@ -92,20 +78,20 @@ def test_recipe_json_states_that_the_run_had_no_labels(finished):
 
 def test_labels_false_equals_a_flat_folder_of_the_same_images(finished, tiny_run, tmp_path):
     run = train(from_flat(unlabelled(tiny_run, bank=str(tmp_path / "bank"), output=str(tmp_path / "run"))))
-    assert_same_weights(run, finished)
+    assert_same_to_the_bit(weights(run), weights(finished))
 
 
 def test_keys_of_class_centers_and_margins_do_not_matter(finished, tiny_run, tmp_path):
     head = {"head_init": "random", "margin": "aird_plugin.losses.adaface:AdaFace", "sample_rate": 0.5, "num_classes": 7}
     run = train(from_flat(unlabelled(tiny_run, bank=str(tmp_path / "bank"), output=str(tmp_path / "run"), **head)))
-    assert_same_weights(run, finished)
+    assert_same_to_the_bit(weights(run), weights(finished))
     assert json.loads((run / "recipe.json").read_text())["recipe"]["head_init"] == "teacher"
 
 
 def test_online_path_gives_the_same_losses(finished, tiny_run, tmp_path):
     """Embeddings of the bank are float16: 2^-11 on each, against 1 - cos of about 0.5."""
     run = train(from_flat(unlabelled(tiny_run, online=True, num_epoch=1, bank=str(tmp_path), output=str(tmp_path / "run"))))
-    first = [rows[0] for rows in (lines(run), lines(finished))]
+    first = [rows[0] for rows in (metrics(run), metrics(finished))]
     assert first[0]["align"] == pytest.approx(first[1]["align"], abs=2e-3)
     assert first[0]["akl"] == pytest.approx(first[1]["akl"], rel=2e-2)
 
@@ -115,8 +101,8 @@ def test_resumed_run_is_bit_identical(finished, tiny_run, crops, tmp_path):
     shutil.copytree(last, tmp_path / "run" / "checkpoints" / last.name)
     keys = {"rec": str(crops), "bank": str(finished.parent / "bank"), "output": str(tmp_path / "run"), "labels": True}
     again = train(from_flat(unlabelled(tiny_run, **keys)))
-    assert [row["step"] for row in lines(again)] == [18]
-    assert_same_weights(again, finished)
+    assert [row["step"] for row in metrics(again)] == [18]
+    assert_same_to_the_bit(weights(again), weights(finished))
 
 
 def test_a_labelled_and_an_unlabelled_run_share_one_bank(tiny_run, tmp_path):
@@ -142,7 +128,7 @@ def test_anchors_are_the_mean_views_of_random_images(tiny_run):
 
 def test_labelled_run_takes_anchors_too(tiny_run, tmp_path):
     keys = unlabelled(tiny_run, labels=True, identity_weight=1.0, num_epoch=1, output=str(tmp_path / "run"))
-    row = lines(train(from_flat(keys)))[-1]
+    row = metrics(train(from_flat(keys)))[-1]
     assert row["loss"] == pytest.approx(row["identity"] + 8 * row["align"] + row["akl"], rel=1e-5)
 
 
@@ -153,7 +139,8 @@ def one_step() -> dict[str, torch.Tensor]:
     views_NVD = np.random.default_rng(0).normal(size=(FACES, 2, WIDTH))
     set_anchors(objective, SimpleNamespace(embeddings_NVD=views_NVD), seed=0)
     objective.double()
-    inputs = build_loss_inputs(in_ddp(student)(batch.x), batch, NoHead())
+    network = in_ddp(student)
+    inputs = build_loss_inputs(network(batch.x), batch, NoHead())
     out = objective(inputs, identity=None)
     out["loss"].backward()
     return losses_and_gradients_of(student, objective, out)
@@ -171,14 +158,10 @@ def test_two_ranks_equal_one_in_losses_and_gradients(tmp_path):
 def test_two_ranks_under_torchrun_resume_on_one(tiny_run, crops, tmp_path, pairs_file):
     keys = {"rec": str(crops), "labels": True, "bank": str(tmp_path / "bank"), "output": str(tmp_path / "run"), "num_epoch": 1}
     keys = unlabelled(tiny_run, **keys, val_targets=(pairs_file,), verbose=3)
-    recipe = tmp_path / "flat.py"
-    recipe.write_text(f"from easydict import EasyDict\nconfig = EasyDict({keys | {'batch_size': 4}!r})\n")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", str(ROOT / "train.py")]
-    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([*command, str(recipe)], env=env, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr
+    recipe = write_recipe(tmp_path / "flat.py", keys | {"batch_size": 4})
+    train_on_two_ranks(recipe)
     assert len(json.loads((tmp_path / "run" / "evaluation.json").read_text())) == 2
-    assert [row["step"] for row in lines(tmp_path / "run")] == list(range(1, 7))
+    assert [row["step"] for row in metrics(tmp_path / "run")] == list(range(1, 7))
     assert resume(build_state(from_flat(keys))) == 6
 
 

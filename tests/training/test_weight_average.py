@@ -16,6 +16,7 @@ from aird_plugin.training.state import build_state
 from aird_plugin.training.weight_average import WeightAverage
 from aird_plugin.utils.errors import Interrupted
 from tests.models.onnx_files import network, write_network
+from tests.runs import assert_same_to_the_bit, weights
 
 
 def slow_average(values: list[float], decay: float) -> float:
@@ -81,7 +82,7 @@ def test_averaged_student_is_verified_and_saved_and_a_resumed_run_equals_an_unbr
     whole = train(from_flat(keys | {"output": str(tmp_path / "whole")}))
     state = build_state(from_flat(keys | {"output": str(tmp_path / "whole")}))
     assert state.run_state.resume(state.setup.recipe.run) == state.setup.total_steps
-    saved = torch.load(whole / "model.pt", weights_only=True)
+    saved = weights(whole)
     for name, value in state.setup.average.averaged.state_dict().items():
         assert torch.equal(saved[name], value)
     assert any(not torch.equal(saved[name], value) for name, value in state.setup.student.named_parameters())
@@ -93,8 +94,7 @@ def test_averaged_student_is_verified_and_saved_and_a_resumed_run_equals_an_unbr
     stop_after(broken, 2)
     assert not (tmp_path / "broken" / "evaluation.json").exists()
     train(from_flat(broken))
-    again = torch.load(tmp_path / "broken" / "model.pt", weights_only=True)
-    assert all(torch.equal(saved[name], again[name]) for name in saved)
+    assert_same_to_the_bit(weights(tmp_path / "broken"), saved)
     rows = [json.loads((tmp_path / run / "evaluation.json").read_text()) for run in ("whole", "broken")]
     assert [row["auc"] for row in rows[0]] == [row["auc"] for row in rows[1]]
 
