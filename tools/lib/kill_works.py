@@ -106,7 +106,7 @@ def run_result(out: Path) -> dict:
     }
 
 
-def bank(inputs: Path, out: Path) -> None:
+def bank(inputs: Path, out: Path, block: int = 5, **keys: int) -> None:
     from aird_plugin.data import blocks
     from aird_plugin.data.bank import build
     from aird_plugin.data.bank.config import BankConfig
@@ -114,24 +114,15 @@ def bank(inputs: Path, out: Path) -> None:
     from aird_plugin.models.load import load_teacher
 
     # Several blocks, so that a killed build can resume.
-    blocks.BLOCK = 5
-    config, records = BankConfig(bank=str(out), bank_hard=12), open_records(str(inputs / "faces"))
+    blocks.BLOCK = block
+    config, records = BankConfig(bank=str(out), bank_hard=12, **keys), open_records(str(inputs / "faces"))
     build.open_image_cache(config, records, 16)
     build.open_teacher_cache(config, records, load_teacher(str(inputs / "teacher.pt"), "native112_0.05m", "cpu"))
 
 
 def bank_in_shards(inputs: Path, out: Path) -> None:
     """The bank in shards of seven images, by the ranks that the environment names."""
-    from aird_plugin.data import blocks
-    from aird_plugin.data.bank import build
-    from aird_plugin.data.bank.config import BankConfig
-    from aird_plugin.data.records import open_records
-    from aird_plugin.models.load import load_teacher
-
-    blocks.BLOCK = 3
-    config, records = BankConfig(bank=str(out), bank_hard=12, bank_shard_images=7), open_records(str(inputs / "faces"))
-    build.open_image_cache(config, records, 16)
-    build.open_teacher_cache(config, records, load_teacher(str(inputs / "teacher.pt"), "native112_0.05m", "cpu"))
+    bank(inputs, out, block=3, bank_shard_images=7)
 
 
 def check_bank(out: Path) -> None:
