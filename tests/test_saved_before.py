@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from aird_plugin.__main__ import main
-from aird_plugin.config.aliases import CLASSES, MODULES, PACKAGE, today
+from aird_plugin.config.aliases import CLASSES, MODULES, PACKAGE, current_name
 from aird_plugin.config.recipe import load
 from tests.runs import metrics
 from tests.skips import needs
@@ -102,7 +102,7 @@ def test_every_old_class_path_has_a_current_class(saved):
     terms = load("recipe.py").terms
     assert [type(spec).__name__ for spec in terms.values()] == ["IID", "RID", "CosineRegression"]
     for old in CLASSES:
-        module, _, name = today(PACKAGE + old).partition(":")
+        module, _, name = current_name(PACKAGE + old).partition(":")
         assert hasattr(__import__(module, fromlist=[name]), name)
     assert set(MODULES) <= {old.partition(":")[0] for old in CLASSES}
-    assert today("my_module:MyTerm") == "my_module:MyTerm" and today(None) is None
+    assert current_name("my_module:MyTerm") == "my_module:MyTerm" and current_name(None) is None

@@ -20,7 +20,7 @@ from aird_plugin.utils.threads import bound_spinning
 bound_spinning()
 
 from aird_plugin.data.images import SIGNATURES
-from aird_plugin.data.pairs import first_places, read_pairs
+from aird_plugin.data.pairs import first_indices, read_pairs
 from aird_plugin.data.records import open_records
 from aird_plugin.utils.counts import counted, counted_identities
 from aird_plugin.utils.files import naming, write_atomically
@@ -67,7 +67,7 @@ def unpack_records(source: str, out: Path) -> str:
 def unpack_pairs(source: str, out: Path) -> str:
     """Write each distinct image once, numbered by its first place, and the list of pairs. Returns a summary."""
     pairs = read_pairs(source)
-    face_2N = first_places(pairs.images)
+    face_2N = first_indices(pairs.images)
     deep = len(str(len(face_2N)))
     names = {}
     out.mkdir(parents=True, exist_ok=True)

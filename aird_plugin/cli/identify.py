@@ -151,8 +151,8 @@ def gallery_rows(args: argparse.Namespace, student, teacher, specs: list, device
     rows = []
     [means] = load_means([args.model], [student], teacher, specs)
     for identification_set in identification_sets:
-        place = (args.data, args.layout, teacher, args.batch, device, means)
-        evaluator = GalleryEvaluator(student, identification_set, *place)
+        settings = (args.data, args.layout, teacher, args.batch, device, means)
+        evaluator = GalleryEvaluator(student, identification_set, *settings)
         rows += [evaluator.evaluate(spec, pooling=args.pool) | {"merge": args.merge} for spec in specs]
         warn(evaluator.copies())
     return rows, [walk for identification_set in identification_sets for walk in identification_set.walks]

@@ -26,24 +26,24 @@ PACKAGE = "aird_plugin.losses."
 CENTERS = {"head_frozen": "frozen", "head_adaptive": "adaptive"}
 
 
-def today(place: object) -> object:
+def current_name(class_path: object) -> object:
     """The current name of a `module:Class`; any other value is returned unchanged."""
-    old = place.removeprefix(PACKAGE) if isinstance(place, str) and place.startswith(PACKAGE) else None
+    old = class_path.removeprefix(PACKAGE) if isinstance(class_path, str) and class_path.startswith(PACKAGE) else None
     if old not in CLASSES:
-        return place
+        return class_path
     module = old.partition(":")[0]
     return f"{PACKAGE}{MODULES.get(module, module)}:{CLASSES[old]}"
 
 
-def today_in(config: dict) -> dict:
+def with_current_names(config: dict) -> dict:
     """Flat recipe keys with the current names of terms and margin, and `centers` for the two keys that it replaced.
 
     Raises ValueError for old keys that contradict one another or `centers`.
     """
     config = with_centers(config)
     terms = config.get("terms")
-    named = {"terms": {name: today(place) for name, place in terms.items()}} if isinstance(terms, dict) else {}
-    return config | named | ({"margin": today(config["margin"])} if "margin" in config else {})
+    named = {"terms": {name: current_name(class_path) for name, class_path in terms.items()}} if isinstance(terms, dict) else {}
+    return config | named | ({"margin": current_name(config["margin"])} if "margin" in config else {})
 
 
 def with_centers(config: dict) -> dict:

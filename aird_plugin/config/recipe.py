@@ -21,7 +21,7 @@ from typing import Any
 
 from torch.nn import ModuleDict
 
-from aird_plugin.config.aliases import today_in
+from aird_plugin.config.aliases import with_current_names
 from aird_plugin.config.bridge_section import SECRETS, UPSTREAM_KEYS, BridgeConfig
 from aird_plugin.config.recipe_file import read_config
 from aird_plugin.config.run_section import RunConfig
@@ -90,7 +90,7 @@ def load(path: str | Path, overrides: list[str] | tuple[str, ...] = ()) -> Recip
     Raises ValueError for an unknown key (naming the nearest), a value of a wrong type or outside its range.
     """
     changes = dict(parse_override(override) for override in overrides)
-    return from_flat(without_replaced(today_in(dict(read_config(path))), today_in(changes)))
+    return from_flat(without_replaced(with_current_names(dict(read_config(path))), with_current_names(changes)))
 
 
 def parse_override(text: str) -> tuple[str, Any]:
@@ -109,9 +109,9 @@ def parse_override(text: str) -> tuple[str, Any]:
 
 def from_flat(config: dict[str, Any]) -> Recipe:
     """Flat keys -> sections and term specs, all checked."""
-    config = {key: expand_user(value) if key in PATH_KEYS else value for key, value in today_in(config).items()}
+    config = {key: expand_user(value) if key in PATH_KEYS else value for key, value in with_current_names(config).items()}
     terms = _of_type("terms", config.pop("terms", {}), dict)
-    term_types = {name: import_spec(f"terms[{name!r}]", place, "term") for name, place in terms.items()}
+    term_types = {name: import_spec(f"terms[{name!r}]", class_path, "term") for name, class_path in terms.items()}
     for name in term_types:
         if not isinstance(name, str) or not name.isidentifier() or name in NOT_TERMS or hasattr(ModuleDict, name):
             raise ValueError(f"config.terms: {name!r} cannot name a term, it means something else here; choose another word")

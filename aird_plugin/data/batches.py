@@ -23,18 +23,18 @@ class Neighbours:
 
     The anchor is an image of the same identity, drawn from the precomputed list. For an identity with a single image it is
     another view of that image (lone_faces="view"), or the image has no relation term (lone_faces="skip"). Negatives are in the
-    anchor's view. place: None, or the device that holds the arrays.
+    anchor's view. device: None, or the device that holds the arrays.
     """
 
-    def __init__(self, bank: TeacherCache, negatives: int, lone_faces: str, place: torch.device | None = None):
+    def __init__(self, bank: TeacherCache, negatives: int, lone_faces: str, device: torch.device | None = None):
         available = bank.hard_NK.shape[1]
         if negatives > available:
             raise ValueError(
                 f"{negatives} negatives requested, but the bank lists {available}; build it with bank_hard={negatives}"
             )
         self.bank, self.lone_faces = bank, lone_faces
-        self.embeddings = DeviceArray(bank.embeddings_NVD, place)
-        self.hard = DeviceArray(bank.hard_NK[:, None, :negatives], place)
+        self.embeddings = DeviceArray(bank.embeddings_NVD, device)
+        self.hard = DeviceArray(bank.hard_NK[:, None, :negatives], device)
 
     def lookup(self, draw: BatchIndices) -> dict[str, torch.Tensor]:
         """Return the four neighbor fields of a batch. Embeddings stay float16, as in the bank."""
@@ -64,7 +64,7 @@ class Neighbours:
 class BankFaces(Dataset):
     """Batches from the bank, without decoding or a teacher forward. also: the image caches of further sizes.
 
-    place: None, or the device that holds the bank; batches are then built on it, and only their indices are copied to it.
+    device: None, or the device that holds the bank; batches are then built on it, and only their indices are copied to it.
     flip_mean: whether an image's teacher embedding is the sum over the view and its mirror image, not normalised, in float32.
     """
 
@@ -75,17 +75,17 @@ class BankFaces(Dataset):
         teacher: TeacherCache | None,
         neighbours: Neighbours | None,
         also: tuple[ImageCache, ...] = (),
-        place: torch.device | None = None,
+        device: torch.device | None = None,
         flip_mean: bool = False,
     ):
         self.flip_mean = flip_mean
-        self.sampler, self.neighbours, self.on_device = sampler, neighbours, place is not None
-        self.label = DeviceArray(low.label_N[:, None], place)
-        self.low, *self.also = (DeviceArray(cache.low_NJHWC, place) for cache in (low, *also))
+        self.sampler, self.neighbours, self.on_device = sampler, neighbours, device is not None
+        self.label = DeviceArray(low.label_N[:, None], device)
+        self.low, *self.also = (DeviceArray(cache.low_NJHWC, device) for cache in (low, *also))
         self.embeddings = None
         if teacher is not None:
             # `neighbours` holds this very array, so the device stores it once.
-            self.embeddings = neighbours.embeddings if neighbours else DeviceArray(teacher.embeddings_NVD, place)
+            self.embeddings = neighbours.embeddings if neighbours else DeviceArray(teacher.embeddings_NVD, device)
 
     def __getitem__(self, number: int) -> Batch:
         draw = self.sampler.indices(number)

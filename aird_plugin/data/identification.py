@@ -14,7 +14,7 @@ from aird_plugin.data.constants import IMAGE_KINDS, NO_IDENTITY
 from aird_plugin.data.image_files import LOOSE, Accounting, find_identities, find_images
 from aird_plugin.data.images import FILE_FORMATS, FORMATS, decode
 from aird_plugin.data.lowres import to_square
-from aird_plugin.data.pairs import first_places, identities_of, read_pairs
+from aird_plugin.data.pairs import first_indices, identities_of, read_pairs
 
 
 class ImageFile(NamedTuple):
@@ -142,8 +142,8 @@ def read_scface(folder: Path) -> list[IdentificationSet]:
     crop them first. Raises FileNotFoundError and ValueError for missing parts.
     """
     mugshots = [folder / f"mugshot_frontal_{kind}_all" for kind in ("cropped", "original")]
-    place = next((place for place in mugshots if place.is_dir()), mugshots[0])
-    gallery, gallery_labels, *walks = _numbered(place, r"(\d{3})_frontal")
+    gallery_folder = next((one for one in mugshots if one.is_dir()), mugshots[0])
+    gallery, gallery_labels, *walks = _numbered(gallery_folder, r"(\d{3})_frontal")
     datasets = []
     for distance in (1, 2, 3):
         cameras = folder / f"surveillance_cameras_distance_{distance}"
@@ -167,7 +167,7 @@ def _numbered(folder: Path, pattern: str) -> tuple[list[ImageFile], np.ndarray, 
 def bin_identities(path: Path) -> tuple[list[ImageFile], np.ndarray]:
     """Read the distinct images of a verification file and their identities (`identities_of`). Raises as `read_pairs` does."""
     pairs = read_pairs(path)
-    face_2N = first_places(pairs.images)
+    face_2N = first_indices(pairs.images)
     distinct = np.unique(face_2N)
     images = [ImageFile(f"{path}, pair {index // 2}, image {index % 2}", pairs.images[index]) for index in distinct.tolist()]
     return images, identities_of(face_2N, pairs.same)[distinct]

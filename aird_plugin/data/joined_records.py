@@ -99,7 +99,7 @@ def source_prints(records: Any) -> list[str]:
 def read_identity_map(path: str, sources: Sequence[Any]) -> np.ndarray:
     """The joint label of each label of all sources, int (C,), numbered by first appearance.
 
-    Each line is `source,label,identity`: the place of the source in `rec`, from 0; its label, or in a folder of images the name
+    Each line is `source,label,identity`: the index of the source in `rec`, from 0; its label, or in a folder of images the name
     of the subfolder; and any text. Labels with the same text are one identity; those not listed stay as they are. Raises
     ValueError naming the line that fits no source or label, or gives a label another identity than a line before.
     """
@@ -109,8 +109,8 @@ def read_identity_map(path: str, sources: Sequence[Any]) -> np.ndarray:
         if row[0].startswith("#"):
             continue
         try:
-            place, label, identity = (part.strip() for part in row)
-            key = (index_of(place, len(sources)), label_of(label, sources[int(place)]))
+            index, label, identity = (part.strip() for part in row)
+            key = (index_of(index, len(sources)), label_of(label, sources[int(index)]))
         except ValueError as error:
             raise ValueError(
                 f"{path} line {number}: found {row}; a line is source,label,identity, with a source from 0 to "
@@ -118,12 +118,12 @@ def read_identity_map(path: str, sources: Sequence[Any]) -> np.ndarray:
             ) from error
         if named.setdefault(key, identity) != identity:
             raise ValueError(
-                f"{path} line {number}: label {label} of source {place} is {identity}, and {named[key]} in line {line_of[key]}; "
+                f"{path} line {number}: label {label} of source {index} is {identity}, and {named[key]} in line {line_of[key]}; "
                 "give all labels of an identity one text"
             )
         line_of.setdefault(key, number)
     numbers: dict[Any, int] = {}
-    both = ((place, label) for place, source in enumerate(sources) for label in range(source.num_classes))
+    both = ((index, label) for index, source in enumerate(sources) for label in range(source.num_classes))
     return np.array([numbers.setdefault(named.get(key, key), len(numbers)) for key in both])
 
 

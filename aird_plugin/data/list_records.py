@@ -38,8 +38,8 @@ class ListRecords(ImageFiles):
         names: list[str] = []
         first: dict[Path, tuple[str, int]] = {}
         for number, row in rows:
-            place, name = self._path_and_label(number, row)
-            image = path.parent / place
+            image_path, name = self._path_and_label(number, row)
+            image = path.parent / image_path
             if not image.is_file():
                 raise ValueError(
                     f"{path} line {number}: no image at {image}; paths are relative to the list's folder, or absolute"
@@ -51,10 +51,10 @@ class ListRecords(ImageFiles):
             names.append(name)
         if not names:
             raise ValueError(f"{path} lists no image; a line is {self.line_of(path)}")
-        numbers = whole_numbers(names, lambda place: f"{path} line {rows[place][0]}")
+        numbers = whole_numbers(names, lambda index: f"{path} line {rows[index][0]}")
         self.names = [] if numbers else sorted(set(names))
-        places = {name: place for place, name in enumerate(self.names)}
-        self.labels = np.array(numbers or [places[name] for name in names])
+        label_of = {name: index for index, name in enumerate(self.names)}
+        self.labels = np.array(numbers or [label_of[name] for name in names])
         self.num_classes = int(self.labels.max()) + 1
         self.left_out = Accounting(path, len(self))
 
@@ -82,13 +82,13 @@ class ListRecords(ImageFiles):
 
 
 def whole_numbers(names: list[str], where: Callable[[int], str]) -> list[int] | None:
-    """The names as labels; None where one is another text. ValueError, which begins with `where(place)`, for other numbers."""
+    """The names as labels; None where one is another text. ValueError, which begins with `where(index)`, for other numbers."""
     if not all(NUMBER.fullmatch(name) for name in names):
         return None
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         if not LABEL.fullmatch(name) or int(name.partition(".")[0]) >= 1 << 31:
             raise ValueError(
-                f"{where(place)}: label {name} is no whole number from 0 to 2**31 - 1, as the others are; leave out images "
+                f"{where(index)}: label {name} is no whole number from 0 to 2**31 - 1, as the others are; leave out images "
                 "without identity"
             )
     return [int(name.partition(".")[0]) for name in names]

@@ -48,9 +48,9 @@ def _two_lists(content) -> tuple[list, np.ndarray]:
         raise ValueError(f"it holds a {type(images).__name__} and a {type(flags).__name__}, not two lists")
     if len(images) != 2 * len(flags) or not flags:
         raise ValueError(f"it has {len(images)} images for {len(flags)} flags")
-    for place, flag in enumerate(flags):
+    for index, flag in enumerate(flags):
         if not isinstance(flag, bool | int | float) or flag not in (0, 1):
-            raise ValueError(f"flag {place} is {_brief(flag)}, neither true nor false")
+            raise ValueError(f"flag {index} is {_brief(flag)}, neither true nor false")
     return list(images), np.array(flags, bool)
 
 
@@ -60,12 +60,12 @@ def _files(images) -> list[bytes]:
     A repeated element is converted once; otherwise a small file could fill the memory.
     """
     known: dict[int, bytes] = {}
-    for place, image in enumerate(images):
+    for index, image in enumerate(images):
         if id(image) in known:
             continue
         content = image.file_bytes() if isinstance(image, PickledArray) else image
         if not isinstance(content, bytes | bytearray) or not content:
-            raise ValueError(f"image {place} (pair {place // 2}) is {_brief(content)}, not bytes of an image file")
+            raise ValueError(f"image {index} (pair {index // 2}) is {_brief(content)}, not bytes of an image file")
         known[id(image)] = bytes(content)
     return [known[id(image)] for image in images]
 
@@ -84,22 +84,22 @@ def write_pairs(path: str | Path, images: Sequence[bytes], same: Iterable[bool])
     same = [bool(flag) for flag in same]
     if len(images) != 2 * len(same) or not same:
         raise ValueError(f"got {len(images)} images for {len(same)} flags; a pair has two images and one flag")
-    for place, image in enumerate(images):
+    for index, image in enumerate(images):
         if not isinstance(image, bytes) or not image:
-            raise ValueError(f"image {place} must be the bytes of an image file, got {_brief(image)}")
+            raise ValueError(f"image {index} must be the bytes of an image file, got {_brief(image)}")
     write_atomically(path, lambda file: pickle.dump((list(images), same), file, protocol=3))
 
 
-def first_places(images: list[bytes]) -> np.ndarray:
+def first_indices(images: list[bytes]) -> np.ndarray:
     """For each image, the index of the first image with the same bytes. int (len(images),)."""
     first: dict[bytes, int] = {}
-    return np.array([first.setdefault(image, place) for place, image in enumerate(images)])
+    return np.array([first.setdefault(image, index) for index, image in enumerate(images)])
 
 
 def identities_of(face_2N: np.ndarray, same_N: np.ndarray) -> np.ndarray:
     """Assign an identity to each image, int (2N,): the connected components of the "same" pairs.
 
-    face_2N: equal numbers are the same image (`first_places`). A file lists only some pairs of an identity, so images that no
+    face_2N: equal numbers are the same image (`first_indices`). A file lists only some pairs of an identity, so images that no
     pair connects count as two identities even if they are one.
     """
     identity_of = connected_components(np.unique(face_2N).tolist(), face_2N.reshape(-1, 2)[same_N].tolist())
@@ -132,22 +132,22 @@ def distinct_faces(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     Square images of another size are resized to 112 px by Pillow's bicubic (upstream's load_bin: cv2's bicubic). Raises
     ValueError naming the pair for an image that is unreadable or not square.
     """
-    place_U, face_2N = np.unique(first_places(pairs.images), return_inverse=True)
-    images_UHWC = np.empty((len(place_U), FACE_SIDE, FACE_SIDE, 3), np.uint8)
-    for image_HWC, place in zip(images_UHWC, place_U.tolist(), strict=True):
-        image_HWC[:] = _decode_square(pairs.images[place], place)
+    index_U, face_2N = np.unique(first_indices(pairs.images), return_inverse=True)
+    images_UHWC = np.empty((len(index_U), FACE_SIDE, FACE_SIDE, 3), np.uint8)
+    for image_HWC, index in zip(images_UHWC, index_U.tolist(), strict=True):
+        image_HWC[:] = _decode_square(pairs.images[index], index)
     return images_UHWC, face_2N
 
 
 def check_images(pairs: Pairs) -> None:
     """Decode each distinct image and forget it. Raises what `distinct_faces` raises."""
-    for place in np.unique(first_places(pairs.images)).tolist():
-        _decode_square(pairs.images[place], place)
+    for index in np.unique(first_indices(pairs.images)).tolist():
+        _decode_square(pairs.images[index], index)
 
 
-def _decode_square(image: bytes, place: int) -> np.ndarray:
-    """Decode the image at a place of the .bin, and resize it to 112 px. ValueError names its pair."""
-    where = f"pair {place // 2}, {'second' if place % 2 else 'first'} image"
+def _decode_square(image: bytes, index: int) -> np.ndarray:
+    """Decode the image at an index of the .bin, and resize it to 112 px. ValueError names its pair."""
+    where = f"pair {index // 2}, {'second' if index % 2 else 'first'} image"
     image_HWC = decode(image, where)
     height, width = image_HWC.shape[:2]
     if height != width:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from aird_plugin.data.constants import NO_IDENTITY
-from aird_plugin.data.pairs import first_places, pair_faces, read_pairs
+from aird_plugin.data.pairs import first_indices, pair_faces, read_pairs
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.diagnostics.near_copies import IMPOSTOR_QUANTILE, MAX_COPIES, copy_cosine, first_listed, impostor_limit
 from aird_plugin.utils.progress import progress
@@ -56,7 +56,7 @@ def check_shared_identities(bank, teacher, target: str, seed: int = 0) -> list[D
     """
     rng = np.random.default_rng(seed)
     pairs = read_pairs(target)
-    distinct = np.unique(first_places(pairs.images))
+    distinct = np.unique(first_indices(pairs.images))
     chosen = rng.permutation(distinct)[:QUERIES]
     images_QHWC = pair_faces(pairs._replace(images=[pairs.images[index] for index in chosen]))
     test_QD = normalise(teacher.embed(images_QHWC))

@@ -51,16 +51,16 @@ def warning_of_probes(data: IdentificationSet) -> str:
     """What is wrong with an identification set where more than 0.5% of the mated probes are gallery images; else ""."""
     mated = np.flatnonzero((data.probe_labels >= 0) & np.isin(data.probe_labels, data.gallery_labels))
     mates = np.flatnonzero((data.gallery_labels >= 0) & np.isin(data.gallery_labels, data.probe_labels))
-    probe_PE, mirrored_PE = signatures_of_files([data.probes[place] for place in mated])
-    gallery_GE, _ = signatures_of_files([data.gallery[place] for place in mates])
+    probe_PE, mirrored_PE = signatures_of_files([data.probes[probe] for probe in mated])
+    gallery_GE, _ = signatures_of_files([data.gallery[mate] for mate in mates])
     copies: list[tuple[int, int]] = []
     mate_labels = data.gallery_labels[mates]
     entries = {label: np.flatnonzero(mate_labels == label) for label in np.unique(mate_labels).tolist()}
-    for row, place in enumerate(mated.tolist()):
-        own = entries[int(data.probe_labels[place])]
+    for row, probe in enumerate(mated.tolist()):
+        own = entries[int(data.probe_labels[probe])]
         likeness = np.maximum(gallery_GE[own] @ probe_PE[row], gallery_GE[own] @ mirrored_PE[row])
         if likeness.max() > COPY_CORRELATION:
-            copies.append((place, int(mates[own[likeness.argmax()]])))
+            copies.append((probe, int(mates[own[likeness.argmax()]])))
     if len(copies) <= MAX_COPIES * len(mated):
         return ""
     probe, entry = copies[0]

@@ -81,7 +81,7 @@ class Translator:
             return
         function = operator(node.op_type, self.opset)
         names = parameter_names(function)
-        args = [self.argument(node, names[min(place, len(names) - 1)], name) for place, name in enumerate(node.input)]
+        args = [self.argument(node, names[min(index, len(names) - 1)], name) for index, name in enumerate(node.input)]
         options = attributes(node)
         if node.op_type == "Reshape" and self.info.fixed_batch == 1 and args[1][:1] == [1]:
             args[1] = [self.batch, *args[1][1:]]
@@ -91,8 +91,8 @@ class Translator:
         if len(args) < 2 and "split" not in options:
             options["num_outputs"] = len(node.output)
         parts = self.graph.call_function(function, tuple(args), options)
-        for place, name in enumerate(node.output):
-            self.values[name] = self.graph.call_function(python.getitem, (parts, place))
+        for index, name in enumerate(node.output):
+            self.values[name] = self.graph.call_function(python.getitem, (parts, index))
 
     def name_new_nodes(self, origin: str) -> None:
         """Note on the fx nodes that were added last which node of the file they are from."""

@@ -20,7 +20,7 @@ class Reader(NamedTuple):
     """An input of a node, and the stored tensor behind it."""
 
     node: Any
-    place: int
+    input_index: int
     stored: str
 
 
@@ -34,7 +34,7 @@ def separate(model: Any, values: Mapping[str, np.ndarray] | None = None) -> None
         before = arrays[reader.stored]
         if values is None or not _stays(name, reader.stored, before, values):
             _add_tensor(model, name, before)
-            reader.node.input[reader.place] = name
+            reader.node.input[reader.input_index] = name
     read = {name for node in model.graph.node for name in node.input}
     for stored in {reader.stored for reader in readers.values()} - read:
         for kept in (model.graph.initializer, model.graph.input):
@@ -59,24 +59,24 @@ def shared_readers(model: Any) -> dict[str, Reader]:
     for node in model.graph.node:
         if node.op_type != "BatchNormalization":
             continue
-        for place, part in enumerate(PARTS, start=1):
-            reader, shared = _reader(node, place, copies, counts)
+        for input_index, part in enumerate(PARTS, start=1):
+            reader, shared = _reader(node, input_index, copies, counts)
             if shared and reader.stored in stored:
                 found[_new_name(f"{node.name or node.output[0]}.{part}", taken | found.keys())] = reader
     return found
 
 
-def _reader(node: Any, place: int, copies: Mapping[str, Any], counts: Mapping[str, int]) -> tuple[Reader, bool]:
+def _reader(node: Any, input_index: int, copies: Mapping[str, Any], counts: Mapping[str, int]) -> tuple[Reader, bool]:
     """What to rewire for a BatchNorm input, and whether others read its tensor: an Identity node of its own keeps its name."""
-    name = node.input[place]
+    name = node.input[input_index]
     while counts[name] == 1 and name in copies:
-        node, place = copies[name], 0
+        node, input_index = copies[name], 0
         name = node.input[0]
     shared = counts[name] > 1
     while name in copies:
         name = copies[name].input[0]
         shared = shared or counts[name] > 1
-    return Reader(node, place, name), shared
+    return Reader(node, input_index, name), shared
 
 
 def _new_name(name: str, taken: Set[str]) -> str:

@@ -182,5 +182,5 @@ def _check_frame(img: np.ndarray) -> None:
 
 def _runs(keys: list) -> list[tuple[int, int]]:
     """(start, stop) of each run of equal keys."""
-    starts = [place for place, key in enumerate(keys) if not place or key != keys[place - 1]]
+    starts = [index for index, key in enumerate(keys) if not index or key != keys[index - 1]]
     return list(zip(starts, [*starts[1:], len(keys)], strict=True))

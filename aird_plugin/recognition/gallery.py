@@ -181,7 +181,7 @@ class Gallery:
 
     def _write(self, path: Path) -> None:
         networks = list(self.analysis.networks.values())
-        number = {network.identity: place for place, network in enumerate(networks)}
+        number = {network.identity: index for index, network in enumerate(networks)}
         templates = list(self.templates.values())
         arrays = {
             "templates": self.templates_ND,

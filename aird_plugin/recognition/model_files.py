@@ -24,11 +24,11 @@ def find_sources(name: str | Path | Sequence[str | Path], root: str | Path) -> l
     names = [name] if isinstance(name, str | Path) else list(name)
     found = []
     for one in names:
-        places = [Path(one).expanduser(), Path(root).expanduser() / "models" / one]
-        place = next((place for place in places if place.exists()), None)
-        if place is None:
-            raise FileNotFoundError(f"no models at {places[0]} nor at {places[1]}; {GIVE}")
-        found.append(place)
+        paths = [Path(one).expanduser(), Path(root).expanduser() / "models" / one]
+        path = next((path for path in paths if path.exists()), None)
+        if path is None:
+            raise FileNotFoundError(f"no models at {paths[0]} nor at {paths[1]}; {GIVE}")
+        found.append(path)
     return found
 
 

@@ -136,8 +136,8 @@ def _check_coordinates(models: Models) -> None:
         problem = foreign_teacher(student.model.path, student.model, models.hr.model) if models.hr else ""
         if problem:
             raise ValueError(f"{problem}. Leave one of the two out")
-    places = [(student.model.path, student.model) for student in models.students]
-    for number, place in enumerate(places[1:], 1):
-        if not models.hr and not any(share_coordinates(place, earlier) for earlier in places[:number]):
-            teachers = {str(path): named(recorded_metadata(path, network).get("teacher") or {}) for path, network in places}
+    opened = [(student.model.path, student.model) for student in models.students]
+    for number, one in enumerate(opened[1:], 1):
+        if not models.hr and not any(share_coordinates(one, earlier) for earlier in opened[:number]):
+            teachers = {str(path): named(recorded_metadata(path, network).get("teacher") or {}) for path, network in opened}
             raise ValueError(f"the students were trained in the coordinates of different teachers ({teachers}); use one of them")

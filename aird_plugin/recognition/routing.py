@@ -27,13 +27,13 @@ def find_limits(models: Models, calibration: Calibration, given: Mapping[str, fl
     models.students.sort(key=lambda student: (given.get(student.name, student.side), student.side))
     networks = models.networks
     limits: dict[str, float] = {}
-    for place in reversed(range(len(networks) - 1)):
-        name, larger = networks[place].name, networks[place + 1 :]
-        crossing = _crossing(networks[place], larger, calibration)
+    for number in reversed(range(len(networks) - 1)):
+        name, larger = networks[number].name, networks[number + 1 :]
+        crossing = _crossing(networks[number], larger, calibration)
         if crossing is not None and name not in given:
             # A larger student that is nowhere better than the networks on both sides of it embeds no face.
             limits = {other: px if other in given else max(px, crossing) for other, px in limits.items()}
-        default = crossing if crossing is not None else _default(networks[place], larger, limits, larger[0] is models.hr)
+        default = crossing if crossing is not None else _default(networks[number], larger, limits, larger[0] is models.hr)
         limits[name] = float(given.get(name, default))
     limits = dict(reversed(limits.items()))
     if list(limits.values()) != sorted(limits.values()):

@@ -50,9 +50,9 @@ def gather(folders: list[str], options: ReportOptions, command: str, device: str
     for pairs_file in options.pairs:
         evaluator = PairEvaluator(None, pairs_file, teacher, BATCH, device)
         notes += [f"{copies}." for copies in [evaluator.copies()] if copies]
-        place = (evaluator.pairs_file, evaluator.pairs_sha256)
+        pairs = (evaluator.pairs_file, evaluator.pairs_sha256)
         students = [model for model in models if model.name != TEACHER_NAME]
-        notes += [f"{text}." for model in students if (text := adapted_to(model.path, model.network, *place))]
+        notes += [f"{text}." for model in students if (text := adapted_to(model.path, model.network, *pairs))]
         file_results, embeddings = _evaluate(evaluator, models, sides, options)
         results += file_results
         focus = focus or _focus(evaluator, models, embeddings, sides[0], options)
@@ -116,8 +116,8 @@ def _focus(
     for model in with_batchnorm(models):
         side = input_side(model.network)
         images_2NSSC = DegradedFaces(evaluator.images_UHWC, evaluator.face_2N, px, side, options.degradation)
-        place = (KEEP["full"], BATCH, evaluator.device, options.include_bn1d)
-        shifts.append(measure_batchnorm_shift(model.name, model.network, images_2NSSC, *place))
+        settings = (KEEP["full"], BATCH, evaluator.device, options.include_bn1d)
+        shifts.append(measure_batchnorm_shift(model.name, model.network, images_2NSSC, *settings))
     cosines = {n: (e[0::2] * e[1::2]).sum(axis=1) for n, e in embeddings.items()}
     students = {name: cosine_N for name, cosine_N in cosines.items() if name != TEACHER_NAME}
     images = DegradedFaces(evaluator.images_UHWC, evaluator.face_2N)

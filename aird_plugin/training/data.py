@@ -66,12 +66,12 @@ def check_blends(recipe: Recipe, records: Records) -> None:
 
 def open_stored(recipe: Recipe, reread: bool) -> Any:
     """The training set that the recipe names. Of a large one rank 0 writes an index, from which the next start opens it."""
-    place = (recipe.bank.bank, recipe.data.rec, recipe.data.identity_map)
-    if not reread and recipe.bridge.reader != "upstream" and (indexed := open_indexed(*place)):
+    bank, rec, identity_map = recipe.bank.bank, recipe.data.rec, recipe.data.identity_map
+    if not reread and recipe.bridge.reader != "upstream" and (indexed := open_indexed(bank, rec, identity_map)):
         return indexed
-    stored = open_records(*place[1:])
+    stored = open_records(rec, identity_map)
     if distributed.launched_rank() == 0:
-        write_index(place[0], stored, *place[1:])
+        write_index(bank, stored, rec, identity_map)
     return stored
 
 

@@ -5,7 +5,7 @@ import json
 import sys
 from typing import Any
 
-from aird_plugin.config.aliases import today_in
+from aird_plugin.config.aliases import with_current_names
 from aird_plugin.config.recipe import Recipe, from_flat
 from aird_plugin.models.teacher_input import TeacherInput
 from aird_plugin.training.optim import ScheduleConfig, learning_rate
@@ -70,7 +70,7 @@ def earlier_starts(recipe: Recipe, saved: dict, metadata: dict) -> list[dict]:
 
 def former_recipe(saved: dict) -> dict:
     """A saved recipe in today's names. A run of an older version had the defaults of keys that are newer."""
-    return json.loads(json.dumps(from_flat({"rec": "-", "output": "-"}).flat())) | today_in(saved)
+    return json.loads(json.dumps(from_flat({"rec": "-", "output": "-"}).flat())) | with_current_names(saved)
 
 
 def check_same_recipe(before: dict, now: dict, output: str) -> None:

@@ -20,7 +20,7 @@ from aird_plugin.data.pairs import (
     Pairs,
     connected_components,
     distinct_faces,
-    first_places,
+    first_indices,
     identities_of,
     pair_faces,
     read_pairs,
@@ -369,8 +369,8 @@ def test_real_files(aird_data, name, count):
     assert images.shape == (20, 112, 112, 3) and images.std() > 20
 
 
-def test_first_places():
-    assert first_places([b"a", b"b", b"a", b"c", b"b"]).tolist() == [0, 1, 0, 3, 1]
+def test_first_indices():
+    assert first_indices([b"a", b"b", b"a", b"c", b"b"]).tolist() == [0, 1, 0, 3, 1]
 
 
 def test_connected_components_are_transitive():

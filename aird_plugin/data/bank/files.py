@@ -168,11 +168,11 @@ def some_files(folder: Path, names: list[str]) -> list[str]:
         return names
     limit = SAMPLED_AT_START / distributed.launched_ranks()
     chosen, total = [name for name in names if not size[name]], 0
-    for place in np.random.default_rng().permutation(len(names)):
+    for number in np.random.default_rng().permutation(len(names)):
         # At least one, however large it is.
-        if total < limit and size[names[place]]:
-            chosen.append(names[place])
-            total += size[names[place]]
+        if total < limit and size[names[number]]:
+            chosen.append(names[number])
+            total += size[names[number]]
     return chosen
 
 

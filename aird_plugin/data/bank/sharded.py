@@ -47,8 +47,8 @@ class ShardedArray:
             if first == slice(None):
                 return ShardedArray([part[(first, *rest)] for part in self.parts])
             return self._slice(range(*first.indices(len(self))), rest)
-        arrays = [place for place, other in enumerate(rest) if isinstance(other, np.ndarray)]
-        row_X, *others = np.broadcast_arrays(first, *(rest[place] for place in arrays))
+        arrays = [axis for axis, other in enumerate(rest) if isinstance(other, np.ndarray)]
+        row_X, *others = np.broadcast_arrays(first, *(rest[axis] for axis in arrays))
         flat = [other.ravel() for other in others]
         found = self._gather(row_X.ravel(), rest, dict(zip(arrays, flat, strict=True)))
         return found.reshape(*row_X.shape, *found.shape[1:])
@@ -62,12 +62,12 @@ class ShardedArray:
         return np.concatenate(parts)
 
     def _gather(self, row_I: np.ndarray, rest: list, arrays: dict[int, np.ndarray]) -> np.ndarray:
-        """Rows one by one. arrays: place in `rest` -> an index of each row."""
+        """Rows one by one. arrays: position in `rest` -> an index of each row."""
         part_I = row_I // self.part_rows
         found: np.ndarray | None = None
         for number in np.unique(part_I) if len(row_I) else [0]:
             chosen = np.flatnonzero(part_I == number)
-            here = [arrays[place][chosen] if place in arrays else other for place, other in enumerate(rest)]
+            here = [arrays[axis][chosen] if axis in arrays else other for axis, other in enumerate(rest)]
             values = self.parts[number][(row_I[chosen] - number * self.part_rows, *here)]
             if found is None:
                 found = np.empty((len(row_I), *values.shape[1:]), self.dtype)

@@ -1,7 +1,7 @@
 """data/realworld.py for a batch: four rounds, in each of which every image takes the next step of its own order.
 
 Without a seed all draws are those of the one-image form, seeded by the image's bytes and made on the CPU. With a seed each
-image's parameters come from the seed and its place, and the noise from the device's generator: other draws, same distributions.
+image's parameters come from the seed and its index, and the noise from the device's generator: other draws, same distributions.
 """
 
 from typing import NamedTuple
@@ -35,7 +35,7 @@ def realworld_each(images_BHWC: torch.Tensor, px_B: np.ndarray, seed: int | None
         plans = [draw_plan(image_rng(image, int(px)), int(px)) for image, px in zip(images_BHWC.cpu().numpy(), px_B, strict=True)]
         generator = None
     else:
-        plans = [draw_plan(np.random.default_rng((seed, place)), int(px), sample=False) for place, px in enumerate(px_B)]
+        plans = [draw_plan(np.random.default_rng((seed, index)), int(px), sample=False) for index, px in enumerate(px_B)]
         generator = torch.Generator(images_BHWC.device).manual_seed(seed)
     order_B4 = np.stack([plan.order for plan in plans])
     full_BHWC, size = images_BHWC.clone(), int(px_B.max())

@@ -69,7 +69,7 @@ def test_batches_from_shards_equal_those_from_one_file(records, tmp_path):
         bank, low = open_teacher_cache(keys, records, Teacher()), open_image_cache(keys, records, 16)
         for place in (None, torch.device("cpu")):
             neighbours = Neighbours(bank, 3, "view", place)
-            source = BankFaces(BatchSampler(10, 4, 5, seed=1), low, bank, neighbours, place=place)
+            source = BankFaces(BatchSampler(10, 4, 5, seed=1), low, bank, neighbours, device=place)
             batches.append([source[number] for number in range(4)])
     for other in batches[:3]:
         for found, expected in zip(other, batches[3], strict=True):
