@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from aird_plugin.losses.margin import margin_logits, softmax_loss
 from aird_plugin.losses.precision import at_least_float32
-from aird_plugin.losses.ranges import above, angles, at_least
+from aird_plugin.losses.ranges import above, angles, at_least, one_shape
 from aird_plugin.losses.term import Needs, TermConfig
 
 
@@ -43,10 +43,7 @@ def adapter_loss(
     restored_BD: the projected embeddings in the teacher's width: unchanged, or decoded. The teacher gets no gradient.
     Raises ValueError where shapes do not match.
     """
-    if restored_BD.shape != teacher_BD.shape:
-        raise ValueError(
-            f"restored and teacher must have one shape; got {tuple(restored_BD.shape)} and {tuple(teacher_BD.shape)}"
-        )
+    one_shape("restored and teacher", restored_BD, teacher_BD)
     cosine_BC = F.normalize(adapted_BE, dim=1) @ F.normalize(centers_CE, dim=1).T
     identity = softmax_loss(margin_logits(cosine_BC, label_B, (1.0, spec.margin, 0.0), spec.scale), label_B)
     compactness = 1 - cosine_BC.gather(1, label_B[:, None]).mean()
@@ -60,11 +57,7 @@ def mimic_loss(student_BE: torch.Tensor, adapted_BE: torch.Tensor) -> torch.Tens
     No gradient reaches the projected embeddings. Half precision is computed in float32.
     Raises ValueError where the shapes differ.
     """
-    if student_BE.shape != adapted_BE.shape:
-        raise ValueError(
-            "Bridge Distillation needs embeddings of one width; "
-            f"got student {tuple(student_BE.shape)}, adapted {tuple(adapted_BE.shape)}"
-        )
+    one_shape("Bridge Distillation: student's and projected embeddings", student_BE, adapted_BE)
     student_BE = F.normalize(at_least_float32(student_BE), dim=1)
     adapted_BE = F.normalize(adapted_BE.detach().to(student_BE.dtype), dim=1)
     return (adapted_BE - student_BE).square().sum(1).mean()

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from aird_plugin.losses.ranges import at_least
+from aird_plugin.losses.ranges import at_least, one_shape
 from aird_plugin.losses.term import Needs, TermConfig
 
 
@@ -22,7 +22,7 @@ def cosine_regression_loss(student_BD: torch.Tensor, teacher_BD: torch.Tensor) -
 
     Raises ValueError where the shapes differ.
     """
-    _same_shape(student_BD, teacher_BD)
+    one_shape("cosine regression: embeddings of student and teacher", student_BD, teacher_BD)
     return (1 - F.cosine_similarity(student_BD, teacher_BD.detach(), dim=1)).mean()
 
 
@@ -32,17 +32,9 @@ def huber_regression_loss(student_BD: torch.Tensor, teacher_BD: torch.Tensor, be
     Its gradient is that of distance^2 / (2 bend) for distances far below `bend` (above 0), of the distance itself far above.
     No gradient reaches the teacher. Raises ValueError where the shapes differ.
     """
-    _same_shape(student_BD, teacher_BD)
+    one_shape("cosine regression: embeddings of student and teacher", student_BD, teacher_BD)
     difference_BD = F.normalize(student_BD) - F.normalize(teacher_BD.detach())
     return ((difference_BD.square().sum(1) + bend**2).sqrt() - bend).mean()
-
-
-def _same_shape(student_BD: torch.Tensor, teacher_BD: torch.Tensor) -> None:
-    if student_BD.shape != teacher_BD.shape:
-        raise ValueError(
-            "cosine regression needs embeddings of one width; "
-            f"got student {tuple(student_BD.shape)}, teacher {tuple(teacher_BD.shape)}"
-        )
 
 
 @dataclass(frozen=True)

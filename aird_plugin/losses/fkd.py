@@ -17,6 +17,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from aird_plugin.losses.precision import at_least_float32
+from aird_plugin.losses.ranges import one_shape
 from aird_plugin.losses.term import Needs, TermConfig
 
 
@@ -25,11 +26,7 @@ def fkd_loss(student_BD: torch.Tensor, teacher_BD: torch.Tensor) -> torch.Tensor
 
     Raises ValueError where the shapes differ.
     """
-    if student_BD.shape != teacher_BD.shape:
-        raise ValueError(
-            "feature regression needs embeddings of one width; "
-            f"got student {tuple(student_BD.shape)}, teacher {tuple(teacher_BD.shape)}"
-        )
+    one_shape("F-KD: embeddings of student and teacher", student_BD, teacher_BD)
     direction_BD = F.normalize(at_least_float32(teacher_BD).detach(), dim=1)
     return F.mse_loss(student_BD, math.sqrt(student_BD.shape[1]) * direction_BD)
 

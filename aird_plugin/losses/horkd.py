@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from aird_plugin.losses.fkd import fkd_loss
-from aird_plugin.losses.ranges import at_least
+from aird_plugin.losses.ranges import at_least, one_shape
 from aird_plugin.losses.rkd import angle_loss, distance_loss, unit_embeddings
 from aird_plugin.losses.sharding import SINGLE_SHARD
 from aird_plugin.losses.term import Needs, TermConfig
@@ -35,11 +35,7 @@ def centroid_loss(
     width: of the embedding. Cosines to random centers have magnitude 1 / sqrt(width), so that the loss is of order 1, like the
     first order. No gradient reaches the teacher. Raises ValueError where the shapes differ.
     """
-    if student_cosine_GC.shape != teacher_cosine_GC.shape:
-        raise ValueError(
-            f"student and teacher cosines must have one shape; got {tuple(student_cosine_GC.shape)} "
-            f"and {tuple(teacher_cosine_GC.shape)}"
-        )
+    one_shape("student and teacher cosines", student_cosine_GC, teacher_cosine_GC)
     square_GC = (student_cosine_GC - teacher_cosine_GC.detach()) ** 2
     classes_G = shards.sum(square_GC.new_full((len(square_GC),), square_GC.shape[1]))
     return width * (shards.sum(square_GC.sum(1)) / classes_G).mean()

@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from aird_plugin.losses.divergence import decoupled, divergence
 from aird_plugin.losses.precision import at_least_float32
-from aird_plugin.losses.ranges import above, at_least
+from aird_plugin.losses.ranges import above, at_least, one_shape
 from aird_plugin.losses.sharding import SINGLE_SHARD, check_labels, is_target
 from aird_plugin.losses.term import Needs, TermConfig
 
@@ -48,11 +48,7 @@ def instance_loss(
     """
     if variant not in VARIANTS:
         raise ValueError(f"iid_variant is one of {', '.join(VARIANTS)}; got {variant!r}")
-    if student_logits_BC.shape != teacher_logits_BC.shape:
-        raise ValueError(
-            f"student and teacher logits must have one shape; got {tuple(student_logits_BC.shape)} "
-            f"and {tuple(teacher_logits_BC.shape)}"
-        )
+    one_shape("student and teacher logits", student_logits_BC, teacher_logits_BC)
     check_labels(student_logits_BC, label_B)
     student_BC = at_least_float32(student_logits_BC)
     teacher_BC = at_least_float32(teacher_logits_BC)

@@ -1,4 +1,4 @@
-"""Checks of the numbers in a spec or a section of a recipe. A value that is not finite fails each of them."""
+"""Checks of the numbers in a spec or a section of a recipe, which no value that is not finite passes, and of a loss's shapes."""
 
 import math
 from typing import Any
@@ -37,6 +37,12 @@ def angles(spec: Any, *keys: str) -> None:
         value = getattr(spec, key)
         if not 0 <= value <= math.pi / 2:
             raise ValueError(f"{key} must be an angle in radians, 0 to pi / 2 = 1.5708; got {value!r}")
+
+
+def one_shape(what: str, first: Any, second: Any) -> None:
+    """Raise ValueError where two tensors differ in shape. what: their names."""
+    if first.shape != second.shape:
+        raise ValueError(f"{what} must have one shape; got {tuple(first.shape)} and {tuple(second.shape)}")
 
 
 def _finite(value: float) -> str:

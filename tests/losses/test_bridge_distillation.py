@@ -65,7 +65,7 @@ def test_degenerate_batches_stay_finite():
 
 
 def test_different_widths_are_rejected():
-    with pytest.raises(ValueError, match=r"student \(2, 3\), adapted \(2, 4\)"):
+    with pytest.raises(ValueError, match=r"one shape; got \(2, 3\) and \(2, 4\)"):
         mimic_loss(torch.zeros(2, 3), torch.zeros(2, 4))
     with pytest.raises(ValueError, match=r"one shape; got \(2, 3\) and \(2, 4\)"):
         adapter_loss(
