@@ -24,12 +24,6 @@ def check_views(views: int) -> int:
     return views
 
 
-def view_of(image_HWC: np.ndarray, row: int, view: int, seed: int = 0) -> np.ndarray:
-    """Return view `view` of the image in `row`. uint8 (112, 112, 3) -> uint8 (112, 112, 3)."""
-    jittered_HWC = jitter(image_HWC, row, view // 2, seed)
-    return np.ascontiguousarray(jittered_HWC[:, ::-1]) if view % 2 else jittered_HWC
-
-
 def mirror_odd(images_BHWC: np.ndarray, views_B: np.ndarray) -> np.ndarray:
     """Mirror the images of odd views in place, and return all."""
     odd_B = views_B % 2 == 1

@@ -19,7 +19,13 @@ from aird_plugin.data.bank.open_or_build import open_or_build
 from aird_plugin.data.degradation import downsample, get_degradation
 from aird_plugin.data.lowres import low_faces
 from aird_plugin.data.records import WithoutLabels, decode_face, open_records
-from aird_plugin.data.views import view_of
+from aird_plugin.data.views import jitter
+
+
+def view_of(image_HWC, row, view):
+    """A view by its definition: jitter view // 2, mirrored where the view is odd."""
+    jittered_HWC = jitter(image_HWC, row, view // 2)
+    return np.ascontiguousarray(jittered_HWC[:, ::-1]) if view % 2 else jittered_HWC
 
 
 class Teacher:
