@@ -27,7 +27,8 @@ class DataConfig:
     each image of a step draws one (data/mixture.py); the verification is then bicubic. mixup: 0, or alpha of Beta(alpha, alpha):
     images are mixed in pairs, for teacher and student alike, on the online path and without identities.
     blends: of each image this many blends with a random one are trained on too, as further images of the bank, without
-    identities (data/blended_records.py): blends=3 trains on four times as many images. It needs labels=False.
+    identities (data/blended_records.py): blends=3 trains on four times as many images. It needs labels=False. turned, cut: the
+    shares of the blends that are turned to the side, and that lie at the edge of their photo, each 0 to 1.
     num_workers: processes that prepare batches; 0 prepares them in the training process (best with the bank).
     shuffle: the order of an epoch. "permutation" holds 16 bytes for each image on every rank; "streamed" computes the rows of a
     batch when it is due (data/streamed_sampler.py); "auto" is "streamed" above 16.8 million images. A resumed run keeps its own.
@@ -42,6 +43,8 @@ class DataConfig:
     num_workers: int = 0
     mixup: float = 0.0
     blends: int = 0
+    turned: float = 0.0
+    cut: float = 0.0
     shuffle: str = "auto"
 
     def __post_init__(self):
@@ -57,6 +60,12 @@ class DataConfig:
         for key in ("num_image", "num_workers", "mixup", "blends"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key} must be 0 or more; got {getattr(self, key)!r}")
+        for key in ("turned", "cut"):
+            share = getattr(self, key)
+            if not 0 <= share <= 1:
+                raise ValueError(f"{key} is a share of the blends, 0 to 1; got {share!r}")
+            if share and not self.blends:
+                raise ValueError(f"{key}={share!r} is a share of the blends, of which there are none; set blends")
 
     @property
     def places(self) -> tuple[str, ...]:

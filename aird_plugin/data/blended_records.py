@@ -4,8 +4,8 @@ From a few thousand identities a small student does not learn how the teacher em
 aligned faces is an image of neither identity, and plausible at small px (Hu et al. 2018, "Frankenstein: learning deep face
 representations using small data", TIP 27(1), with labels). Here teacher and student get the same blend, as in function matching
 (arXiv 2106.05237, section 3), so that no label is mixed. Unlike mixup within a batch the blends are fixed images, which the bank
-holds. Half of them are turned to the side, and many lie at the edge of their photo: two things that frontal faces cut from large
-photos do not show.
+holds. A share of them may be turned to the side, or lie at the edge of their photo: frontal faces cut from large photos show
+neither.
 
 N = images before blending, K = blends of each, H = rows of pixels.
 """
@@ -18,15 +18,14 @@ import numpy as np
 
 from aird_plugin.data.constants import FACE_SIDE, NO_IDENTITY
 from aird_plugin.data.joined_records import Source
-from aird_plugin.data.photo_edges import PhotoEdges, cut_face, draw_edges
+from aird_plugin.data.photo_edges import WHOLE, PhotoEdges, cut_face, draw_edges
 from aird_plugin.data.turned_faces import MAX_YAW, turn_face
 
 # Fingerprints of banks contain it: another draw or another way of blending needs another version.
-VERSION = "mean-or-seam, turned, cut/2"
+VERSION = "mean-or-seam/1"
 # With a smaller share of the image a face would hardly show.
 LEAST_SHARE = 0.3
 SEAM_PROBABILITY = 1 / 3
-TURN_PROBABILITY = 1 / 2
 # Rows of the 112 px template between which a seam is drawn, from above the eyes (row 52) to between nose tip (72) and mouth (92),
 # and the height of the transition across it.
 SEAM_ROWS, SEAM_WIDTH = (35.0, 80.0), 16.0
@@ -40,18 +39,18 @@ class Blend(NamedTuple):
     second: int
     mirrored: bool
     share_H: np.ndarray
-    yaw: int
-    edges: PhotoEdges
+    yaw: int = 0
+    edges: PhotoEdges = WHOLE
 
 
-def draw_blend(row: int, images: int) -> Blend:
-    """The blend in `row`, N to N * (1 + K) - 1; a function of `row` and `images` (N) alone, so that banks on disk stay valid.
+def draw_blend(row: int, images: int, turned: float = 0.0, cut: float = 0.0) -> Blend:
+    """The blend in `row`, N to N * (1 + K) - 1; a function of `row`, `images` (N) and the shares alone: banks on disk stay valid.
 
     first  = row mod N; second = any of the N images, in half of the blends mirrored
     share  = one of 0.3 to 0.7 for the whole image, or (in a third of the blends) falling linearly from 1 to 0 across a seam of
              16 px, in half of those rising from 0 to 1
-    yaw    = 0, or (in half of the blends) any whole degree of -80 to 80
-    edges  = those of `draw_edges`
+    yaw    = any whole degree of -80 to 80 in the share `turned` of the blends, else 0
+    edges  = those of `draw_edges` in the share `cut`
     """
     rng = np.random.default_rng((row, images))
     second, mirrored = int(rng.integers(images)), bool(rng.integers(2))
@@ -60,8 +59,11 @@ def draw_blend(row: int, images: int) -> Blend:
         share_H = 1 - share_H if rng.integers(2) else share_H
     else:
         share_H = np.full(FACE_SIDE, rng.uniform(LEAST_SHARE, 1 - LEAST_SHARE))
-    yaw = int(rng.integers(-MAX_YAW, MAX_YAW + 1)) if rng.random() < TURN_PROBABILITY else 0
-    return Blend(row % images, second, mirrored, share_H, yaw, draw_edges(rng))
+    # Another stream, so that the shares change no other draw.
+    rng = np.random.default_rng((row, images, 1))
+    is_turned, is_cut = rng.random(2) < (turned, cut)
+    yaw, edges = int(rng.integers(-MAX_YAW, MAX_YAW + 1)), draw_edges(rng)
+    return Blend(row % images, second, mirrored, share_H, yaw if is_turned else 0, edges if is_cut else WHOLE)
 
 
 def make_blend(blend: Blend, first_HWC: np.ndarray, second_HWC: np.ndarray) -> np.ndarray:
@@ -85,12 +87,12 @@ class BlendedRecords:
 
     num_classes = 0
 
-    def __init__(self, stored: Any, blends: int):
-        self.stored, self.blends, self.path = stored, blends, stored.path
+    def __init__(self, stored: Any, blends: int, turned: float = 0.0, cut: float = 0.0):
+        self.stored, self.blends, self.shares, self.path = stored, blends, (turned, cut), stored.path
         self.labels = np.full(len(self), NO_IDENTITY)
         self.left_out = stored.left_out
-        digest = stored.fingerprint()
-        passes = [hashlib.sha256(f"{digest} {VERSION} {number}".encode()).hexdigest() for number in range(1, blends + 1)]
+        made = f"{stored.fingerprint()} {VERSION}" + (f" turned {turned} cut {cut}" if any(self.shares) else "")
+        passes = [hashlib.sha256(f"{made} {number}".encode()).hexdigest() for number in range(1, blends + 1)]
         self.sources = [stored, *map(Source, passes)]
 
     def __len__(self) -> int:
@@ -101,27 +103,28 @@ class BlendedRecords:
         blended and the bytes of both files."""
         if row < len(self.stored):
             return self.stored.payload(row)
-        blend = draw_blend(row, len(self.stored))
-        numbers = np.array([blend.mirrored, *blend.share_H, blend.yaw, *blend.edges], "<f8")
-        return (
-            VERSION.encode()
-            + numbers.tobytes()
-            + bytes(self.stored.payload(blend.first))
-            + bytes(self.stored.payload(blend.second))
-        )
+        blend = self.blend(row)
+        blending = f"{VERSION} {blend.mirrored} ".encode() + blend.share_H.astype("<f8").tobytes()
+        if any(self.shares):
+            blending += np.array([blend.yaw, *blend.edges], "<f8").tobytes()
+        return blending + bytes(self.stored.payload(blend.first)) + bytes(self.stored.payload(blend.second))
+
+    def blend(self, row: int) -> Blend:
+        """How the image of a row is blended, row N or more."""
+        return draw_blend(row, len(self.stored), *self.shares)
 
     def face(self, row: int, decode_stored: Callable[[Any, int], np.ndarray]) -> np.ndarray:
         """The image of a row, uint8 (112, 112, 3). decode_stored: (records, row) -> the image of a row of `stored`."""
         if row < len(self.stored):
             return decode_stored(self.stored, row)
-        blend = draw_blend(row, len(self.stored))
+        blend = self.blend(row)
         return make_blend(blend, decode_stored(self.stored, blend.first), decode_stored(self.stored, blend.second))
 
     def where(self, row: int) -> str:
         """The file, or the record file and key, of a row; of a blend, which images it blends."""
         if row < len(self.stored):
             return self.stored.where(row)
-        blend = draw_blend(row, len(self.stored))
+        blend = self.blend(row)
         return f"blend of {self.stored.where(blend.first)} and {self.stored.where(blend.second)}"
 
     def fingerprint(self) -> str:

@@ -41,7 +41,7 @@ def open_faces(recipe: Recipe, reread: bool = False) -> tuple[Records, Recipe]:
         records = WithoutLabels(as_stored(records))
     if recipe.data.blends:
         check_blends(recipe, records)
-        records = BlendedRecords(as_stored(records), recipe.data.blends)
+        records = BlendedRecords(as_stored(records), recipe.data.blends, recipe.data.turned, recipe.data.cut)
     if not records.num_classes:
         return records, without_labels(recipe)
     classes = recipe.head.num_classes or records.num_classes
