@@ -2,7 +2,8 @@
 
     python tools/draw_blends_picture.py [--out docs/pictures/blends.jpg]
 
-The first row are drawn faces of eight identities; below each stand two blends that a training set of these images would have.
+The first row are drawn faces of eight identities; below each stand two blends that a training set of these images would have with
+turned=0.5 and cut=0.5.
 """
 
 import argparse
@@ -30,7 +31,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=OUT, help="default: docs/pictures/blends.jpg")
     args = expand_arguments(parser.parse_args())
     faces = [draw_person(label, 0) for label in range(FACES)]
-    blends = [draw_blend(row, FACES) for row in range(FACES, FACES * (1 + BLENDS))]
+    blends = [draw_blend(row, FACES, turned=0.5, cut=0.5) for row in range(FACES, FACES * (1 + BLENDS))]
     images = np.stack([*faces, *(make_blend(blend, faces[blend.first], faces[blend.second]) for blend in blends)])
     side = images.shape[1]
     grid = images.reshape(1 + BLENDS, FACES, side, side, 3).swapaxes(1, 2).reshape((1 + BLENDS) * side, FACES * side, 3)

@@ -27,7 +27,7 @@ WHOLE = PhotoEdges(0.0, np.inf, np.inf, np.inf, np.inf)
 
 
 def draw_edges(rng: np.random.Generator) -> PhotoEdges:
-    """A rotation of up to 40 degrees; one edge, and each of the others with a probability of 0.3, 25 to 75 px from the middle."""
+    """A rotation of up to 40 degrees; one edge, and each of the others with a probability of 0.3; 25 to 75 px from the middle."""
     degrees, present_4 = rng.uniform(-MAX_DEGREES, MAX_DEGREES), rng.random(4) < EDGE_PROBABILITY
     present_4[rng.integers(4)] = True
     return PhotoEdges(degrees, *np.where(present_4, rng.uniform(*DISTANCES, 4), np.inf).tolist())

@@ -127,8 +127,10 @@ def provenance(metadata: dict) -> str:
         source_text = f"`{adapted['source']}`, keep {adapted['keep']}"
         adapted_text = f"BatchNorm statistics adapted to {adapted['faces']:,} unlabelled images ({source_text}).\n\n"
     skipped = f", {records['skipped']:,} unreadable ones left out" if records.get("skipped") else ""
-    blends = metadata["recipe"].get("blends", 0)
-    blended = f", with {blends} blends of each with other images" if blends else ""
+    recipe = metadata["recipe"]
+    blends, shares = recipe.get("blends", 0), {key: recipe.get(key) for key in ("turned", "cut")}
+    made = "".join(f", {share:.0%} of them {key}" for key, share in shares.items() if share)
+    blended = f", with {blends} blends of each with other images{made}" if blends else ""
     versions = ", ".join(f"{name} {version}" for name, version in metadata["versions"].items())
     return (
         f"Training images: {records['faces']:,} from `{name_of(records['path'])}`{skipped}{blended} "

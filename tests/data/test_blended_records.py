@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aird_plugin.data.blended_records import LEAST_SHARE, BlendedRecords, draw_blend, mean_faces
-from aird_plugin.data.photo_edges import cut_face
+from aird_plugin.data.photo_edges import WHOLE, cut_face
 from aird_plugin.data.records import decode_face, open_records, originals, skipped_images
 from aird_plugin.data.turned_faces import turn_face
 
@@ -50,29 +50,43 @@ def test_draws_are_means_or_seams_with_any_partner():
     assert 0.4 < np.mean([share_H[0] for share_H in seams]) < 0.6
 
 
-def test_half_of_the_draws_are_turned():
-    yaw_B = np.array([draw_blend(row, 50).yaw for row in range(50, 3050)])
-    assert 0.45 < np.mean(yaw_B != 0) < 0.53
-    assert {yaw_B.min(), yaw_B.max()} == {-80, 80} and abs(yaw_B.mean()) < 2
+def test_shares_are_turned_and_cut_and_change_no_other_draw():
+    rows = range(50, 3050)
+    plain, some = [draw_blend(row, 50) for row in rows], [draw_blend(row, 50, turned=0.5, cut=0.2) for row in rows]
+    assert all(blend.yaw == 0 and blend.edges == WHOLE for blend in plain)
+    assert [blend[:3] for blend in some] == [blend[:3] for blend in plain]
+    assert all(np.array_equal(one.share_H, other.share_H) for one, other in zip(some, plain, strict=True))
+    yaw_B = np.array([blend.yaw for blend in some])
+    assert 0.45 < np.mean(yaw_B != 0) < 0.53 and {yaw_B.min(), yaw_B.max()} == {-80, 80} and abs(yaw_B.mean()) < 2
+    assert 0.17 < np.mean([blend.edges != WHOLE for blend in some]) < 0.23
+    more = [draw_blend(row, 50, turned=0.9) for row in rows]
+    assert all(one.yaw in (0, other.yaw) for one, other in zip(some, more, strict=True))
 
 
-def test_draws_of_banks_on_disk_stay():
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ({}, "b622ea04508382362e42f8252dd24e98fabb2d42b14591aaf318b931ddfebe61"),
+        ({"turned": 0.5, "cut": 0.5}, "d3c8456a4c202dfc6e2ea0dc7c8512a69e8eb1963146c710a8e018fe95d4f7c2"),
+    ],
+)
+def test_draws_of_banks_on_disk_stay(shares, expected):
     """A change of the draws, also one by NumPy, needs another VERSION: complete banks hold the blends as they were drawn."""
     digest = hashlib.sha256()
     for row in range(50, 550):
-        blend = draw_blend(row, 50)
+        blend = draw_blend(row, 50, **shares)
         numbers = [blend.first, blend.second, blend.mirrored, *blend.share_H, blend.yaw, *blend.edges]
         digest.update(np.round(numbers, 9).astype("<f8").tobytes())
-    assert digest.hexdigest() == "2c7c9439ef66d53a1b27b4bb1b49f7191e78f4dbd1097f4d23dddbd4141f4bcc"
+    assert digest.hexdigest() == expected
 
 
 def test_rows_are_the_images_and_then_their_blends(stored):
-    records = BlendedRecords(stored, 2)
+    records = BlendedRecords(stored, 2, turned=0.5, cut=0.5)
     images = len(stored)
     assert len(records) == 3 * images and records.num_classes == 0 and (records.labels == -1).all()
     assert np.array_equal(decode_face(records, 5), decode_face(stored, 5)) and records.payload(5) == stored.payload(5)
     for row in (images, images + 7, 3 * images - 1):
-        blend = draw_blend(row, images)
+        blend = draw_blend(row, images, 0.5, 0.5)
         first, second = decode_face(stored, row % images), decode_face(stored, blend.second)
         second = second[:, ::-1] if blend.mirrored else second
         expected = cut_face(turn_face(mean_faces(first, second, blend.share_H), blend.yaw), blend.edges)
@@ -87,7 +101,16 @@ def test_rows_of_fewer_blends_stay_when_there_are_more(stored):
     prints = [source.fingerprint() for source in more.sources]
     assert prints[:2] == [source.fingerprint() for source in few.sources] and len(set(prints)) == 4
     assert prints[0] == stored.fingerprint()
-    assert len({stored.fingerprint(), few.fingerprint(), more.fingerprint()}) == 3
+    turned = BlendedRecords(stored, 1, turned=0.5)
+    assert len({records.fingerprint() for records in (stored, few, more, turned)}) == 4
+
+
+def test_payload_of_a_blend_follows_how_it_is_made(stored):
+    rows = range(len(stored), 2 * len(stored))
+    payloads = [
+        [BlendedRecords(stored, 1, **shares).payload(row) for row in rows] for shares in ({}, {"turned": 1.0}, {"cut": 1.0})
+    ]
+    assert all(len(set(same_row)) == 3 for same_row in zip(*payloads, strict=True))
 
 
 def test_payload_of_a_blend_follows_its_sources(stored, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.bank import build, derived
+from aird_plugin.data.blended_records import draw_blend, make_blend
 from aird_plugin.data.degradation import downsample
 from aird_plugin.data.records import decode_face
 from aird_plugin.diagnostics import leaks
@@ -76,6 +77,8 @@ def test_recipe_json_counts_the_images_and_states_the_blends(tiny_run, tmp_path)
     metadata = json.loads((train(from_flat(keys_of(tiny_run, tmp_path))) / "recipe.json").read_text())
     assert metadata["records"]["faces"] == 48 and metadata["recipe"]["blends"] == 2
     assert "48 from `faces/train.rec`, with 2 blends of each with other images (sha256" in provenance(metadata)
+    shares = {"recipe": metadata["recipe"] | {"turned": 0.25, "cut": 0.5}}
+    assert "with 2 blends of each with other images, 25% of them turned, 50% of them cut (sha256" in provenance(metadata | shares)
     plain = train(from_flat(keys_of(tiny_run, tmp_path, blends=0, bank=str(tmp_path / "b"), output=str(tmp_path / "plain"))))
     assert json.loads((plain / "recipe.json").read_text())["records"] == metadata["records"]
 
@@ -85,6 +88,21 @@ def test_labels_are_refused(tiny_run, tmp_path):
         build_setup(from_flat(tiny_run | {"blends": 2, "bank": str(tmp_path)}))
     with pytest.raises(ValueError, match="blends must be 0 or more; got -1"):
         from_flat(keys_of(tiny_run, tmp_path, blends=-1))
+    with pytest.raises(ValueError, match="turned is a share of the blends, 0 to 1; got 1.5"):
+        from_flat(keys_of(tiny_run, tmp_path, turned=1.5))
+    with pytest.raises(ValueError, match="cut=0.5 is a share of the blends, of which there are none; set blends"):
+        from_flat(keys_of(tiny_run, tmp_path, blends=0, cut=0.5))
+
+
+def test_run_trains_on_turned_and_cut_blends(tiny_run, tmp_path):
+    keys = keys_of(tiny_run, tmp_path, turned=1.0, cut=1.0)
+    records, _ = open_faces(from_flat(keys))
+    blend = draw_blend(60, 48, turned=1.0, cut=1.0)
+    images = [decode_face(records, row) for row in (blend.first, blend.second)]
+    assert blend.yaw and np.array_equal(decode_face(records, 60), make_blend(blend, *images))
+    setup = build_setup(from_flat(keys))
+    expected = normalise(setup.teacher.embed(decode_face(records, 60)[None]))[0]
+    np.testing.assert_allclose(setup.bank.embeddings_NVD[60, 0], expected, atol=1e-3)
 
 
 def test_doctor_checks_each_image_once(tiny_run, tmp_path, pairs_file, monkeypatch):
