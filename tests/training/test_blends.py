@@ -94,6 +94,12 @@ def test_labels_are_refused(tiny_run, tmp_path):
         from_flat(keys_of(tiny_run, tmp_path, blends=0, cut=0.5))
 
 
+def test_bank_of_other_shares_is_named(tiny_run, tmp_path):
+    build_setup(from_flat(keys_of(tiny_run, tmp_path)))
+    with pytest.raises(ValueError, match="is stale: records was .* Set another bank=FOLDER"):
+        build_setup(from_flat(keys_of(tiny_run, tmp_path, turned=0.5)))
+
+
 def test_run_trains_on_turned_and_cut_blends(tiny_run, tmp_path):
     keys = keys_of(tiny_run, tmp_path, turned=1.0, cut=1.0)
     records, _ = open_faces(from_flat(keys))
