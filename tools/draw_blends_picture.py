@@ -13,6 +13,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from aird_plugin.utils.threads import bound_spinning
+
+bound_spinning()
+
 import numpy as np
 from PIL import Image
 

@@ -128,7 +128,7 @@ def group(runs: list[Run]) -> list[Method]:
     """Group runs that differ only in the seed and in keys that do not change the weights, in the given order.
 
     Runs of one recipe whose files had other contents are different methods. Raises ValueError for a folder given twice, and for
-    two runs of one recipe with one seed: they would stand for two seeds, without a spread.
+    two finished runs of one recipe with one seed: they would stand for two seeds, without a spread.
     """
     if len({os.path.realpath(run.folder) for run in runs}) < len(runs):
         raise ValueError("a run folder is given twice; give each folder once")
@@ -136,7 +136,7 @@ def group(runs: list[Run]) -> list[Method]:
     for run in runs:
         groups.setdefault(run.key(), []).append(run)
     for first, second in itertools.chain.from_iterable(itertools.combinations(runs, 2) for runs in groups.values()):
-        if first.seed == second.seed:
+        if first.seed == second.seed and first.finished and second.finished:
             raise ValueError(
                 f"{first.folder} and {second.folder} are runs of one recipe with the same seed, {first.seed}: they would count "
                 "as two seeds; leave one out, or train one with another seed"
