@@ -106,9 +106,8 @@ class UpstreamReader:
 
     def _batch(self, image_B3HW: torch.Tensor, label_B: torch.Tensor, batch_index: int) -> Batch:
         setup = self.run.setup
-        hr_BHWC = (
-            (image_B3HW.to(setup.device) * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-        )
+        hr_B3HW = image_B3HW.to(setup.device)
+        hr_BHWC = (hr_B3HW * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous()
         data = setup.recipe.data
         low_BHWC = downsample_torch(hr_BHWC, data.px, data.degradation)
         batch = setup.add_teacher_outputs(Batch(images_BHWC=low_BHWC, label_B=label_B, hr_BHWC=hr_BHWC))

@@ -104,7 +104,10 @@ def nodes_of(graph):
 
 
 def sort_nodes(graph: Any) -> None:
-    """Put each node behind those whose outputs it takes, in place: converters to float16 append nodes at the end."""
+    """Put each node behind those whose outputs it takes, in place: converters to float16 append nodes at the end.
+
+    Raises ValueError for nodes that take each other's outputs.
+    """
     nodes = list(graph.node)
     maker = {name: place for place, node in enumerate(nodes) for name in node.output if name}
     inner = [[part for attribute in node.attribute for part in (attribute.g, *attribute.graphs)] for node in nodes]
@@ -113,9 +116,13 @@ def sort_nodes(graph: Any) -> None:
         for node, parts in zip(nodes, inner, strict=True)
     ]
     order: dict[int, None] = {}
+    edges = sum(map(len, inputs))
     for place in range(len(nodes)):
         waiting = [place]
         while waiting:
+            # Without a circle, each edge is waited for once.
+            if len(waiting) > edges + 1:
+                raise ValueError(f"its node with the output {nodes[waiting[-1]].output[0]!r} takes that output itself")
             before = [maker[name] for name in inputs[waiting[-1]] if name in maker and maker[name] not in order]
             if before:
                 waiting += before

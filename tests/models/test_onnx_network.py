@@ -364,3 +364,16 @@ def test_only_an_onnx_file_or_run_starts_an_onnx_student(tmp_path):
     torch.save(network("mbf").state_dict(), tmp_path / "mbf.pt")
     with pytest.raises(ValueError, match="starts from an .onnx file"):
         load_onnx_student(tmp_path / "mbf.pt")
+
+
+def test_nodes_that_take_each_others_outputs_are_refused():
+    onnx = pytest.importorskip("onnx")
+    from aird_plugin.models.onnx_file import sort_nodes
+
+    names = (("a", "b"), ("b", "c"), ("c", "a"))
+    nodes = [onnx.helper.make_node("Relu", [first], [second]) for first, second in names]
+    with pytest.raises(ValueError, match="its node with the output '[abc]' takes that output itself"):
+        sort_nodes(onnx.helper.make_graph(nodes, "circle", [], []))
+    chain = onnx.helper.make_graph(nodes[1::-1], "chain", [], [])
+    sort_nodes(chain)
+    assert [node.output[0] for node in chain.node] == ["b", "c"]
