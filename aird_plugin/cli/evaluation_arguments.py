@@ -172,12 +172,12 @@ def with_skipped(rows: list[dict], models: dict[str, str]) -> list[dict]:
 
 def write_rows(file: str | None, rows: list[dict], device, models: dict[str, Any]) -> None:
     """Write the rows with their provenance as JSON, if a file is given. models: name -> path, None for an absent network."""
-    from aird_plugin.models.find import model_files
+    from aird_plugin.models.find import model_hashes
     from aird_plugin.utils.files import write_atomically
     from aird_plugin.utils.provenance import stamped
 
     if file:
-        rows = stamped(rows, device, model_files(models))
+        rows = stamped(rows, device, model_hashes(models))
         write_atomically(Path(file), json.dumps(rows, indent=1).encode())
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aird_plugin.models.file_formats import SUFFIXES, unreadable_format
+from aird_plugin.models.onnx_file import weights_sha256
 from aird_plugin.utils.json_files import read_object
 
 MODEL_FILE = "model.pt"
@@ -36,17 +37,17 @@ def find_model(path: str | Path, what: str = "model") -> ModelFile:
     return ModelFile(path, None)
 
 
-def model_files(models: Mapping[str, Any]) -> dict[str, Path]:
-    """Name -> weight file of each model; names without a model are left out. Raises what `find_model` raises.
+def model_hashes(models: Mapping[str, Any]) -> dict[str, str]:
+    """Name -> SHA-256 of each model's weights; names without a model are left out. Raises what `find_model` raises.
 
     A model is a path, or several: the second is listed as "NAME 2".
     """
-    files = {}
+    hashes = {}
     for name, model in models.items():
         paths = [] if model is None else list(model) if isinstance(model, tuple | list) else [model]
         for number, path in enumerate(paths):
-            files[f"{name} {number + 1}" if number else name] = find_model(path).file
-    return files
+            hashes[f"{name} {number + 1}" if number else name] = weights_sha256(find_model(path).file)
+    return hashes
 
 
 def run_folder(path: str | Path) -> Path:

@@ -51,13 +51,9 @@ def provenance(device: str | torch.device = "cpu") -> dict:
     }
 
 
-def stamped(rows: list[dict], device: str | torch.device, models: dict) -> list[dict]:
-    """Result rows, each with `made`: this process's provenance, and the SHA-256 of every model file by name.
-
-    models: name -> its weight file.
-    """
-    sums = {name: file_sha256(file) for name, file in models.items()}
-    made = provenance(device) | {"sha256": sums}
+def stamped(rows: list[dict], device: str | torch.device, hashes: dict[str, str]) -> list[dict]:
+    """Result rows, each with `made`: this process's provenance, and the SHA-256 of every model's weights by name."""
+    made = provenance(device) | {"sha256": hashes}
     return [row | {"made": made} for row in rows]
 
 

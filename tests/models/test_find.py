@@ -1,10 +1,13 @@
 """Where the weights of a model lie, for every kind of path; that they load is tested in test_load.py."""
 
+import hashlib
 import json
 
+import numpy as np
 import pytest
 
-from aird_plugin.models.find import find_model, model_files, run_folder, skipped_images
+from aird_plugin.models.find import find_model, model_hashes, run_folder, skipped_images
+from tests.skips import needs
 
 
 def write_run(folder, recipe):
@@ -39,12 +42,25 @@ def test_what_holds_no_model_is_refused_with_what_may_be_given(tmp_path):
         find_model(tmp_path / "model.tflite")
 
 
-def test_files_of_several_models_are_numbered(tmp_path):
-    for name in ("a.onnx", "b.onnx", "c.pt"):
-        (tmp_path / name).write_bytes(b"x")
-    teachers = (tmp_path / "a.onnx", tmp_path / "b.onnx")
-    found = model_files({"student": tmp_path / "c.pt", "teacher": teachers, "prior": None})
-    assert found == {"student": tmp_path / "c.pt", "teacher": teachers[0], "teacher 2": teachers[1]}
+def test_hashes_of_several_models_are_numbered(tmp_path):
+    files = [tmp_path / name for name in ("a.pt", "b.pt", "c.pt")]
+    for file in files:
+        file.write_text(file.name)
+    hashes = model_hashes({"student": files[2], "teacher": files[:2], "prior": None})
+    first, second, third = (hashlib.sha256(file.read_bytes()).hexdigest() for file in files)
+    assert hashes == {"student": third, "teacher": first, "teacher 2": second}
+
+
+def test_the_hash_of_a_graph_is_that_of_its_external_weights_too(tmp_path):
+    onnx = needs("onnx")
+    path, weight = tmp_path / "a.onnx", onnx.numpy_helper.from_array(np.ones((2, 2), np.float32), "w")
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], [weight]))
+    onnx.save(model, path, save_as_external_data=True, location="w.bin", size_threshold=0)
+    before = model_hashes({"teacher": path})
+    weights = bytearray((tmp_path / "w.bin").read_bytes())
+    weights[0] ^= 1
+    (tmp_path / "w.bin").write_bytes(weights)
+    assert model_hashes({"teacher": path}) != before
 
 
 @pytest.mark.parametrize(("records", "count"), [({"skipped": 3}, 3), ({}, 0), (None, 0)])

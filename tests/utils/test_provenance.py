@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aird_plugin.models.find import model_files
+from aird_plugin.models.find import model_hashes
 from aird_plugin.utils import provenance as module
 from aird_plugin.utils.files import file_sha256
 from aird_plugin.utils.provenance import code_state, git, provenance, stamped, tree_hash
@@ -122,16 +122,16 @@ def test_provenance_is_plain_and_anonymous():
         assert not name or f'"{name}' not in text and f"{name}/" not in text
 
 
-def test_rows_hold_hashes_of_their_input_files(tmp_path):
+def test_rows_hold_hashes_of_their_models(tmp_path):
     (tmp_path / "run").mkdir()
-    for name in ("run/model.pt", "teacher.onnx"):
+    for name in ("run/model.pt", "teacher.pt"):
         (tmp_path / name).write_text(name)
     (tmp_path / "run" / "recipe.json").write_text('{"network": "r18"}')
     rows = [{"accuracy": 1}, {"accuracy": 2}]
-    models = {"student": tmp_path / "run", "teacher": str(tmp_path / "teacher.onnx"), "none": None}
-    [one, _] = stamped(rows, "cpu", model_files(models))
+    models = {"student": tmp_path / "run", "teacher": str(tmp_path / "teacher.pt"), "none": None}
+    [one, _] = stamped(rows, "cpu", model_hashes(models))
     assert one["accuracy"] == 1 and rows == [{"accuracy": 1}, {"accuracy": 2}]
     assert one["made"]["sha256"] == {
         "student": file_sha256(tmp_path / "run" / "model.pt"),
-        "teacher": file_sha256(tmp_path / "teacher.onnx"),
+        "teacher": file_sha256(tmp_path / "teacher.pt"),
     }
