@@ -21,8 +21,15 @@ def warp_torch(images_BSSC: torch.Tensor) -> torch.Tensor:
     check_faces(images_BSSC)
     dtype = torch.float64 if images_BSSC.device.type == "cpu" else torch.float32
     weights_TS = torch.from_numpy(bilinear_weights(images_BSSC.shape[1], FACE_SIDE)).to(images_BSSC.device, dtype)
-    columns = torch.einsum("bhwc,tw->bhtc", images_BSSC.to(dtype), weights_TS)
-    grey = torch.einsum("bhtc,rh->brtc", columns, weights_TS)
+    return warped(images_BSSC, weights_TS)
+
+
+def warped(images_BSSC: torch.Tensor, weights_TS: torch.Tensor) -> torch.Tensor:
+    """Columns, then rows, by the same weights, rounded once. uint8 (B, S, S, 3) -> uint8 (B, T, T, 3)."""
+    # Autocast would round weights and grey levels to half precision, which changes whole grey levels.
+    with torch.autocast(images_BSSC.device.type, enabled=False):
+        columns = torch.einsum("bhwc,tw->bhtc", images_BSSC.to(weights_TS.dtype), weights_TS)
+        grey = torch.einsum("bhtc,rh->brtc", columns, weights_TS)
     return torch.floor(grey + 0.5).clamp_(0, 255).to(torch.uint8)
 
 

@@ -14,7 +14,7 @@ from aird_plugin.data.degradation import (
     resize_to_network_torch,
 )
 from aird_plugin.data.lowres import RESIZE, low_faces, resize_faces
-from aird_plugin.data.warp import bilinear_weights, warp_torch
+from aird_plugin.data.warp import bilinear_weights, warp_torch, warped
 from tests.skips import needs
 
 NAMES = list(DEGRADATIONS)
@@ -97,6 +97,16 @@ def test_warp_matches_pillow_bilinear_and_commutes_with_the_flip(images):
     assert np.abs(upsampled.astype(int) - pillow).max() <= 1
     mirrored = warp_torch(torch.from_numpy(small[:, :, ::-1].copy())).numpy()
     np.testing.assert_array_equal(mirrored, upsampled[:, :, ::-1])
+
+
+def test_autocast_does_not_change_the_warp(images):
+    """In float32, as on a GPU, where a step upsamples its images inside the student's autocast."""
+    small = torch.from_numpy(downsample(images, 16))
+    weights = torch.from_numpy(bilinear_weights(16, 112)).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        under_autocast = warped(small, weights)
+    assert torch.equal(under_autocast, warped(small, weights))
+    assert (under_autocast.int() - warp_torch(small).int()).abs().max() <= 1
 
 
 @pytest.mark.parametrize("px", [16, 23, 32])
