@@ -54,6 +54,12 @@ def test_loss_equals_authors_code(embeddings, arc, cos, total, weighted):
         assert softmax_loss(logits, label).item() == pytest.approx(expected, rel=1e-4)
 
 
+def test_student_and_center_that_both_disagree_do_not_count_as_agreement():
+    """The cosine of center and teacher counts from 0: the product of two negative ones would keep the center."""
+    away, teacher = torch.tensor([[-1.0, 0.0]]), torch.tensor([[1.0, 0.0]])
+    torch.testing.assert_close(moved_centers(away, torch.tensor([0]), away, teacher), teacher, rtol=0, atol=1e-5)
+
+
 def test_agreement_keeps_center_and_disagreement_replaces_it():
     center, teacher = torch.tensor([[1.0, 0.0]]), torch.tensor([[0.0, 5.0]])
     label = torch.tensor([0])
