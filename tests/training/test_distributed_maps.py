@@ -49,6 +49,43 @@ def values_and_gradients() -> dict[str, torch.Tensor]:
     return losses_and_gradients_of(student, objective, out)
 
 
+class StudentWithEmbedding(Student):
+    """A layer after the maps, as every student has."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(5, 4)
+
+    def forward(self, x_B3HW):
+        return self.fc(super().forward(x_B3HW))
+
+
+def second_step_without_labels() -> dict[str, torch.Tensor]:
+    """Values and gradients of the second of two steps of a run without labels, whose only term compares maps."""
+    torch.manual_seed(1)
+    student, objective = StudentWithEmbedding(), Objective({"at": AT()}, LossDims(4))
+    images, *teacher_maps = (torch.randn(FACES, *shape)[own_part()] for shape in ((3, 7, 7), (6, 7, 7), (5, 3, 3)))
+    network, out = in_ddp(student), {}
+    for _ in range(2):
+        student.zero_grad()
+        with recorded_maps(student) as maps:
+            student_BD = network(images)
+        no_label_B = torch.full((len(images),), -1)
+        inputs = LossInputs(student_BD, no_label_B, student_maps=tuple(maps), teacher_maps=tuple(teacher_maps))
+        out = objective(inputs, identity=None)
+        out["loss"].backward()
+    return losses_and_gradients_of(student, objective, out)
+
+
+def test_two_ranks_equal_one_without_a_loss_on_the_embedding(tmp_path):
+    """DDP waits for a gradient of every layer, also of those after the maps."""
+    with float64():
+        whole = second_step_without_labels()
+    for part in on_ranks(second_step_without_labels, tmp_path):
+        assert_equal_up_to_order(part, whole)
+    assert whole["student/stages.0.weight"].abs().sum() > 0 and not whole["student/fc.weight"].any()
+
+
 def test_two_ranks_equal_one(tmp_path):
     with float64():
         whole = values_and_gradients()
