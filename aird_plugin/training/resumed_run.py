@@ -46,6 +46,8 @@ STARTED_WITH = {
     "records": ("sha256", "with other training images"),
     "prior": ("prior", "with another prior"),
 }
+# With the number of ranks, the images of a step.
+STEP_KEYS = ("batch_size", "gradient_acc")
 # Recorded at each start; a resumed run keeps those of earlier starts under `earlier`.
 OF_A_START = ("versions", "code", "machine", "time", "world_size")
 
@@ -57,11 +59,12 @@ def earlier_starts(recipe: Recipe, saved: dict, metadata: dict) -> list[dict]:
     learning rate does then. Raises ValueError where the saved run is another one, naming what differs.
     """
     before = former_recipe(saved["recipe"])
-    check_same_recipe(before, json.loads(json.dumps(metadata["recipe"])), recipe.run.output)
     if recipe.run.deterministic:
         check_reproducible(saved, metadata)
+    same_steps = check_same_steps(before, saved, metadata, recipe.run.output)
+    check_same_recipe(before | same_steps, json.loads(json.dumps(metadata["recipe"])), recipe.run.output)
     check_same_start(saved, metadata, recipe.run.output)
-    start = {key: saved[key] for key in OF_A_START if key in saved}
+    start = {key: saved[key] for key in OF_A_START if key in saved} | {key: before[key] for key in same_steps}
     if is_longer(before.get("num_epoch"), metadata["recipe"]["num_epoch"]):
         start["num_epoch"] = before["num_epoch"]
         print(longer_run(recipe.schedule, before["num_epoch"], before["milestones"]), file=sys.stderr)
@@ -71,6 +74,28 @@ def earlier_starts(recipe: Recipe, saved: dict, metadata: dict) -> list[dict]:
 def former_recipe(saved: dict) -> dict:
     """A saved recipe in today's names. A run of an older version had the defaults of keys that are newer."""
     return json.loads(json.dumps(from_flat({"rec": "-", "output": "-"}).flat())) | with_current_names(saved)
+
+
+def check_same_steps(before: dict, saved: dict, metadata: dict, output: str) -> dict:
+    """The present values of `STEP_KEYS` where another number of ranks takes as many images in a step; {} for the same number.
+
+    Steps count the learning rate, the order of the images and the length of a run. Raises ValueError where a step of the other
+    number of ranks has more or fewer images: the run would end early, or go through a part of its schedule again.
+    """
+    was, is_now = saved.get("world_size"), metadata["world_size"]
+    # Older versions recorded no number of ranks.
+    if type(was) is not int or was == is_now:
+        return {}
+    now = {key: metadata["recipe"][key] for key in STEP_KEYS}
+    images, images_now = (ranks * keys["batch_size"] * keys["gradient_acc"] for ranks, keys in ((was, before), (is_now, now)))
+    if images != images_now:
+        raise ValueError(
+            f"{output} took {images} images a step, on {was} rank(s); {is_now} rank(s) with batch_size={now['batch_size']} and "
+            f"gradient_acc={now['gradient_acc']} take {images_now}, and learning rate, order of the images and end of the run "
+            f"count steps. Set batch_size or gradient_acc so that a step has {images} images, or start from its weights: another "
+            f"output= with resume_from={output}"
+        )
+    return now
 
 
 def check_same_recipe(before: dict, now: dict, output: str) -> None:

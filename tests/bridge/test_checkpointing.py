@@ -178,6 +178,7 @@ def test_two_ranks_under_torchrun_resume_on_one(bridge_run, checkout, tmp_path):
     shards = [torch.load(last / f"head_{rank}.pt", weights_only=True)["weight"] for rank in range(2)]
     state = build_state(from_flat(keys))
     assert resume(state) == 12 and torch.equal(state.head.weight, torch.cat(shards))
-    alone = subprocess.run([sys.executable, *arguments], env=env, capture_output=True, text=True, timeout=200)
-    assert alone.returncode == 0, alone.stderr
+    alone = [sys.executable, *arguments, "batch_size=8", "num_epoch=4"]
+    result = subprocess.run(alone, env=env, capture_output=True, text=True, timeout=200)
+    assert result.returncode == 0, result.stderr
     assert steps(folder) == list(range(1, 25))

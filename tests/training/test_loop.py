@@ -312,3 +312,7 @@ def test_two_ranks_under_torchrun_resume_on_one(tiny_run, tmp_path, pairs_file):
     assert resume(state) == 12
     parts = [torch.load(last / f"head_{rank}.pt", weights_only=True)["weight"] for rank in range(2)]
     assert torch.equal(state.head.weight, torch.cat(parts))
+    with pytest.raises(ValueError, match="took 8 images a step, on 2 rank"):
+        train(from_flat(keys))
+    train(from_flat(keys | {"batch_size": 8, "num_epoch": 3}))
+    assert [(line["step"], line["epoch"]) for line in metrics(folder)][-1] == (18, 3.0)

@@ -78,6 +78,30 @@ def test_milestones_may_be_added_with_a_raised_num_epoch(run, tiny_run, tmp_path
     assert "the milestones (0.5, 2) were (0.5, 9), and the learning rate is 0.005 from epoch 1 on, until a milestone" in said
 
 
+@pytest.mark.parametrize("fits", [{"batch_size": 16}, {"gradient_acc": 2}])
+def test_another_number_of_ranks_takes_as_many_images_in_a_step(run, tmp_path, fits):
+    """With half of the images in each step, half of the schedule would come again; with twice as many, the run would end."""
+    shutil.copytree(run, tmp_path / "run")
+    metadata = read_metadata(run)
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(metadata | {"world_size": 2}))
+
+    def go_on(**change) -> dict:
+        now = metadata | {"recipe": metadata["recipe"] | {"output": str(tmp_path / "run")} | change}
+        write_or_verify_run(from_flat(now["recipe"]), now)
+        return now
+
+    assert metadata["recipe"]["batch_size"] == 8
+    words = "took 16 images a step, on 2 rank.*; 1 rank.* with batch_size=8 and gradient_acc=1 take 8, .* resume_from="
+    with pytest.raises(ValueError, match=words):
+        go_on()
+    with pytest.raises(ValueError, match="lr was 0.05, now 0.1"):
+        go_on(**fits, lr=0.1)
+    last_start = go_on(**fits)["earlier"][-1]
+    assert [last_start[key] for key in ("world_size", "batch_size", "gradient_acc")] == [2, 8, 1]
+    with pytest.raises(ValueError, match=f"{next(iter(fits))} was"):
+        go_on()
+
+
 def test_line_on_a_stretched_schedule():
     said = longer_run(ScheduleConfig(schedule="cosine", lr=0.1, num_epoch=4), 2)
     assert (
