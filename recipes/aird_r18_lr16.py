@@ -3,8 +3,8 @@
     torchrun train.py recipes/aird_r18_lr16.py
 
 Requires CASIA-WebFace as RecordIO (InsightFace's "CASIA-Webface" package) and an arcface_torch R50, both under $AIRD_DATA. Batch
-size and learning rates are the paper's; the values it does not state (35 epochs, SGD 0.9, weight decay 5e-4, s=64, m=0.5, flips,
-bf16) are this project's choice. FaceBN's gamma of 0.1 is the paper's.
+size and learning rates are the paper's; the values it does not state (35 epochs, SGD 0.9, weight decay 5e-4, a gradient norm of
+at most 5, s=64, m=0.5, flips, bf16) are this project's choice. FaceBN's gamma of 0.1 is the paper's.
 
 RID is its mutual variant, the relation of an image to the others as a distribution, which gains where the published form does not
 (docs/aird.md); `ablations/aird_r18_lr16_published.py` has RID as published.
