@@ -39,3 +39,18 @@ def test_frozen_parameters_stay_out_of_the_optimizer():
     for name in ("sgd", "adamw"):
         optimizer = build_optimizer(ScheduleConfig(optimizer=name), [free, frozen])
         assert optimizer.param_groups[0]["params"] == [free]
+
+
+@pytest.mark.parametrize(("name", "gradient", "expected"), [("sgd", 0.5, 0.872551), ("adamw", 0.0, 0.999**2)])
+def test_two_steps_by_hand_of_weights_biases_and_batchnorms(name, gradient, expected):
+    """lr 0.1, momentum 0.5, weight decay 0.01 on all. SGD: v = 0.51, w = 0.949; v = 0.255 + 0.50949, w = 0.872551."""
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    schedule = ScheduleConfig(optimizer=name, lr=0.1, momentum=0.5, weight_decay=0.01)
+    optimizer = build_optimizer(schedule, network.parameters())
+    for parameter in network.parameters():
+        torch.nn.init.ones_(parameter)
+        parameter.grad = torch.full_like(parameter, gradient)
+    for _ in range(2):
+        optimizer.step()
+    for parameter in network.parameters():
+        torch.testing.assert_close(parameter.detach(), torch.full_like(parameter, expected))
