@@ -90,3 +90,19 @@ def test_a_loss_scaler_skips_the_nonfinite_step_alone(tiny_run, tmp_path):
     assert not all(map(torch.equal, weights(), before))
     with pytest.raises(FloatingPointError, match="step 1: .*iid=nan.* This step updated no weight; lower lr"):
         state.guard.raise_if_nonfinite()
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_the_clipped_gradient_is_the_unscaled_one(tiny_run, tmp_path, scaled):
+    """A hundredth of the free gradient, also where a loss scaler multiplied it by 65,536."""
+
+    def gradients(clip: float) -> torch.Tensor:
+        state = build_state(from_flat(tiny_run | {"output": str(tmp_path / "run"), "clip": clip}))
+        state.scaler = torch.amp.GradScaler("cpu", enabled=scaled)
+        take_step(state, [state.setup.source[0]], 0)
+        return torch.cat([p.grad.flatten() for p in state.setup.student.parameters() if p.requires_grad])
+
+    free = gradients(0.0)
+    clip = 0.01 * free.norm().item()
+    torch.testing.assert_close(gradients(clip), 0.01 * free, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(gradients(1.01 * free.norm().item()), free, rtol=1e-3, atol=1e-6)
