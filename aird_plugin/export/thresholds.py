@@ -23,12 +23,15 @@ def write_thresholds(root: Path, smallest: OnnxTeacher, wide: OnnxTeacher, weigh
     Where the graphs subtract the student's training mean, the HR recogniser's is subtracted from its embeddings.
     """
     student = Network(smallest.path.stem, smallest, weights)
-    means = options.means if is_centered(student) else None
+    in_graph = is_centered(student)
+    means = options.means if in_graph else None
     networks = [centered(student, None) if means else student]
     if options.threshold_teacher:
         hr = open_hr(options.threshold_teacher, "cpu", options.teacher_input)
         networks.append(center_hr(hr, means) if means else hr)
     table = threshold_table(wide, options.threshold_pairs) | {"sha256": wide.sha256, "weights": weights}
+    # The weights do not tell whether a file subtracts its mean, and its cosines are others.
+    table["training_centre"] = in_graph
     table[SECTION] = measure(networks, networks[-1], options.threshold_pairs)
     write_atomically(root / "thresholds.json", json.dumps(table, indent=1).encode())
     return table

@@ -6,7 +6,7 @@ from typing import Any
 
 from aird_plugin.evaluation.verification import supports
 from aird_plugin.models.find import find_model
-from aird_plugin.models.recorded import weights_of
+from aird_plugin.models.recorded import recorded_metadata, weights_of
 from aird_plugin.utils.files import file_sha256, is_same
 
 EXPECTED = "the thresholds.json of `aird export --thresholds PAIRS`"
@@ -39,12 +39,13 @@ def check_owner(path: str, table: dict, model: str, network: Any) -> str:
     """Compare the hashes of a thresholds.json with those of the model; a remark where they cannot be compared, else "".
 
     A new export records the weights, which run folder, exported files and int8 files share; older ones the 112 px file alone.
-    Raises ValueError where the thresholds are of another model.
+    Raises ValueError where the thresholds are of another model, or of these weights with or without the training mean.
     """
     file, weights = find_model(model).file, weights_of(model, network)
     hashes = {"sha256": file_sha256(file) if file.suffix == ".onnx" else None, "weights": weights}
     same = {key: is_same(table.get(key), present) for key, present in hashes.items()}
     if True in same.values():
+        check_centring(path, table, model, network)
         return ""
     # Where older exports record the 112 px file alone, its native and int8 versions lie beside it.
     beside = Path(path).resolve().parent in file.resolve().parents
@@ -54,6 +55,18 @@ def check_owner(path: str, table: dict, model: str, network: Any) -> str:
     raise ValueError(
         f"{path} belongs to another model (sha256 {table[key][:16]}, that of {model} is {str(hashes[key])[:16]}): its "
         "thresholds mean nothing for this one. Give its own (`aird export RUN --thresholds PAIRS`), or measure with --pairs"
+    )
+
+
+def check_centring(path: str, table: dict, model: str, network: Any) -> None:
+    """Raise ValueError where one of two files of the same weights subtracts the training mean. Older tables do not record it."""
+    centered = bool(recorded_metadata(model, network).get("training_centre"))
+    if table.get("training_centre", centered) == centered:
+        return
+    does, does_not = (model, path) if centered else (path, model)
+    raise ValueError(
+        f"{path} holds thresholds of other cosines than those of {model}: the weights are the same, but {does} is of an export "
+        f"with --training-centre, and {does_not} is not. Give the thresholds of its own export, or measure with --pairs"
     )
 
 

@@ -101,6 +101,14 @@ def test_thresholds_of_another_model_are_refused(exported):
         check_owner("thresholds.json", table, other, load_model(other))
 
 
+def test_thresholds_of_these_weights_with_the_training_mean_are_refused(exported):
+    """Its cosines are others. Tables of older exports do not record it."""
+    (run, _), table = exported
+    assert check_owner("thresholds.json", table | {"training_centre": False}, run, load_model(run)) == ""
+    with pytest.raises(ValueError, match=f"thresholds.json is of an export with --training-centre, and {run} is not"):
+        check_owner("thresholds.json", table | {"training_centre": True}, run, load_model(run))
+
+
 def test_older_thresholds_beside_a_run_are_a_remark(exported):
     """They record the 112 px file alone, which a run folder does not hold."""
     (run, _), table = exported

@@ -9,6 +9,7 @@ import pytest
 from aird_plugin import Gallery
 from aird_plugin.__main__ import main
 from aird_plugin.config.recipe import from_flat
+from aird_plugin.export.thresholds_file import check_owner, read_thresholds
 from aird_plugin.models.load import load_model
 from aird_plugin.models.training_means import TrainingMeans, read_means, write_means
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
@@ -63,6 +64,17 @@ def test_thresholds_are_those_of_the_networks_as_they_are_opened(models, pairs_f
     assert written["entries"] == expected["entries"]
     analysis = TinyFaceAnalysis([models / "hr.onnx", models / "centered"])
     assert analysis.calibration.rows
+
+
+@pytest.mark.parametrize(("own", "other"), [("plain", "centered"), ("centered", "plain")])
+def test_thresholds_of_the_other_export_of_the_weights_are_refused(models, own, other):
+    """The run and both exports have the same weights, and not the same cosines."""
+    path = models / own / "thresholds.json"
+    for file in sorted((models / own).rglob("*.onnx")) + [models / "run"] * (own == "plain"):
+        assert check_owner(str(path), read_thresholds(path), str(file), load_model(file)) == ""
+    for file in sorted((models / other).rglob("*.onnx")) + [models / "run"] * (own == "centered"):
+        with pytest.raises(ValueError, match="the weights are the same, but .* is of an export with --training-centre"):
+            check_owner(str(path), read_thresholds(path), str(file), load_model(file))
 
 
 def test_gallery_of_the_uncentered_networks_is_refused(models, tmp_path):
