@@ -28,7 +28,7 @@ def model_card(name: str, metadata: dict, rows: list[dict], result, wide: OnnxTe
         CENTERED if result.centered else "",
         *thresholds,
         "## Accuracy",
-        accuracy(rows),
+        accuracy(rows, result.centered),
         "## Provenance",
         provenance(metadata),
         "## Licence, use and limits",
@@ -90,14 +90,14 @@ def int8_table(int8: list) -> str:
     """Each int8 file with its accuracy beside that of fp32; empty without int8 files."""
     if not int8:
         return ""
-    lines = ["| int8 file | input | pairs | px | accuracy | fp32 |", "|---|---|---|---|---|---|"]
+    lines = ["| int8 file | input | pairs | px | LR-LR accuracy, per cent | fp32 |", "|---|---|---|---|---|---|"]
     for one in int8:
         lines.append(f"| `{one.file}` | {one.side} px | {one.pairs} | {one.px} | {one.accuracy:.2f} | {one.accuracy_fp32:.2f} |")
     return "\n".join(lines)
 
 
-def accuracy(rows: list[dict]) -> str:
-    """The run's verification results."""
+def accuracy(rows: list[dict], centered: bool = False) -> str:
+    """The run's verification results. centered: the exported files subtract the training mean, which the run's rows do not."""
     if not rows:
         return "The run has no verification results (`val_targets`); evaluate the model with `aird evaluate` before use."
     lines = ["| pairs | px | protocol | HR model | FaceBN | accuracy, per cent | 95% interval |", "|" + "---|" * 7]
@@ -107,14 +107,24 @@ def accuracy(rows: list[dict]) -> str:
             f"| {Path(row['pairs']).name} ({row['n_pairs']} pairs) | {row['px']} | {row['protocol']} | {row['high_side'] or '-'} "
             f"| {row['facebn'] or '-'} | {row['accuracy']:.2f} | {low:.2f}-{high:.2f} |"
         )
-    return "\n".join(
-        [
-            *lines,
-            "",
-            "Accuracy is not an operating point: choose a threshold on images of your own cameras, for the "
-            "false-accept rate that your application allows.",
-        ]
-    )
+    degradations = ", ".join(dict.fromkeys(str(row.get("degradation", "bicubic")) for row in rows))
+    notes = [
+        f"Degradation: {degradations}. An embedding is that of the image plus that of its mirror image; `get_feat` embeds the "
+        "image alone.",
+        UNCENTERED if centered else "",
+        OPERATING_POINT,
+    ]
+    return "\n".join([*lines, "", " ".join(note for note in notes if note)])
+
+
+UNCENTERED = (
+    "These figures are of the network before the training mean was subtracted: those of the files differ, most of all in LR-HR. "
+    "Measure them with `aird evaluate RUN --training-centre`."
+)
+OPERATING_POINT = (
+    "Accuracy is not an operating point: choose a threshold on images of your own cameras, for the false-accept rate that your "
+    "application allows."
+)
 
 
 def provenance(metadata: dict) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aird_plugin.export.card import summary
+from aird_plugin.export.card import accuracy, summary
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,18 @@ def test_summary_of_a_mixture_names_degradations_and_not_versions():
     resize = "mixture of bicubic: pillow-bicubic-antialias/1; blur: pillow-bicubic-antialias/1, blur/1"
     metadata = {"network": "onnx", "parameters": 9, "embedding_size": 4, "px": 16, "resize": resize, "recipe": recipe}
     assert summary(metadata).endswith("Degradations, with their weights: bicubic 3, blur 1.5.")
+
+
+ROW = {"pairs": "lfw.bin", "n_pairs": 9, "px": 16, "protocol": "lr-hr", "high_side": "teacher", "facebn": None, "accuracy": 77.5}
+ROW |= {"ci95": [70, 80]}
+
+
+def test_accuracy_states_how_it_was_measured():
+    """A file's own features, without the mirror image and warped up by FaceAnalysis, have another accuracy."""
+    text = accuracy([ROW | {"degradation": "insightface-warp"}])
+    assert "Degradation: insightface-warp." in text and "plus that of its mirror image" in text and "training mean" not in text
+    assert "Degradation: bicubic." in accuracy([ROW])
+
+
+def test_accuracy_beside_centered_files_is_said_to_be_of_the_uncentered_network():
+    assert "before the training mean was subtracted: those of the files differ" in accuracy([ROW], centered=True)
