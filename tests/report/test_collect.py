@@ -116,10 +116,19 @@ def test_commands_state_how_the_teacher_is_fed_and_joined(make_run, tmp_path, re
     assert [args.teacher, fed if len(fed) > 1 else fed[0], args.teacher_join] == words
 
 
-def test_command_of_the_teacher_itself_states_its_input():
+@pytest.mark.parametrize("file", ["t.onnx", "t.pt"])
+def test_command_of_the_teacher_itself_states_its_input(file):
     row = {"pairs": "lfw.bin", "px": 16, "protocol": "lr-lr", "high_side": None}
-    [(_, command)] = commands([EvalResult("teacher", None, "t.onnx", "t.onnx", row, teacher_input={"color": "bgr"})])
+    [(_, command)] = commands([EvalResult("teacher", None, file, file, row, teacher_input={"color": "bgr"})])
     assert parse_input("--input", parse(shlex.split(command)[1:]).input) == {"color": "bgr"}
+
+
+def test_command_of_a_run_as_the_teacher_states_no_input(make_run):
+    """`aird evaluate` refuses one."""
+    run, row = make_run("t"), {"pairs": "lfw.bin", "px": 16, "protocol": "lr-lr", "high_side": None}
+    for path in (run, f"{run}/model.pt"):
+        [(_, command)] = commands([EvalResult("teacher", None, path, path, row, teacher_input={"color": "bgr"})])
+        assert "--input" not in command
 
 
 def test_students_adapted_to_the_test_file_are_noted(make_run, pairs_file):

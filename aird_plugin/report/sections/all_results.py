@@ -2,8 +2,8 @@
 
 import json
 import shlex
-from pathlib import Path
 
+from aird_plugin.models.find import RUN_FILE, run_folder
 from aird_plugin.report.data import TEACHER_NAME, EvalResult, ReportData
 from aird_plugin.report.html import Section, missing, paragraph, table
 
@@ -62,7 +62,9 @@ def _command(sides: list[list[EvalResult]]) -> str:
     arguments += ["--protocol", *(row["protocol"] for row in rows), *_options(first.row)]
     high_side = next((str(row["high_side"]) for row in rows if row.get("high_side")), None)
     arguments += ["--high-side", high_side] if high_side else []
-    if first.name == TEACHER_NAME and first.teacher_input and Path(first.model_path).suffix == ".onnx":
+    # `aird evaluate` states no input of a run.
+    is_run = (run_folder(first.model_path) / RUN_FILE).is_file()
+    if first.name == TEACHER_NAME and first.teacher_input and not is_run:
         arguments += ["--input", json.dumps(first.teacher_input)]
     return shlex.join(arguments + (teacher_words(first) if high_side == "teacher" else []))
 
