@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aird_plugin.data.degradation import BICUBIC
 from aird_plugin.evaluation.comparison import short_names
 from aird_plugin.evaluation.verification import wilson_interval
 from aird_plugin.report.charts import TEACHER, SeriesStyle, series_style
@@ -161,6 +162,11 @@ class ReportData:
             for result in self.results
             if result.plain and all((result.row | {"name": result.name}).get(key) == value for key, value in spec.items())
         ]
+
+    def degradation_of(self, **spec) -> str:
+        """The degradations of these results for a title, " (blur)"; "" for bicubic alone, that of the published figures."""
+        names = list(dict.fromkeys(str(result.row.get("degradation", BICUBIC)) for result in self.find(**spec)))
+        return "" if names == [BICUBIC] else f" ({', '.join(names)})"
 
     def summaries(self, **spec) -> list[MethodSummary]:
         """Every method with results for one evaluation, best first."""

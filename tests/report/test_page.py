@@ -102,6 +102,30 @@ def test_files_of_one_name_have_headings_of_their_own(report, make_run, pairs_fi
     assert all(f"LR-LR at 16 px, {name}" in html and f"<td>{name}</td>" in html for name in names)
 
 
+def test_headings_name_a_degradation_other_than_bicubic(report, make_run, pairs_file):
+    """Its accuracies are points below those at the same px of other pages."""
+    run = make_run("a")
+    html = report(run, "--pairs", pairs_file, "--px", "16", "24", "--degradation", "blur", "--no-faces")
+    headings = (
+        "LR-LR at 16 px (blur), chained",
+        "LR-LR (blur), chained: accuracy in per cent",
+        "LR-LR at 16 px (blur)</caption>",
+    )
+    assert [heading for heading in headings if heading not in html] == []
+    assert "LR-LR at 16 px, chained" in report(run, "--pairs", pairs_file, "--px", "16", "--no-faces")
+
+
+def test_summary_of_recorded_rows_is_at_the_px_of_the_training(report, make_run):
+    """In arcface_torch's loop the first row is of HR images, at which another method may be the best."""
+    folders = [make_run("good"), make_run("bad", lr=1.0)]
+    for folder, hr, lr in zip(folders, (90.0, 99.0), (80.0, 60.0), strict=True):
+        row = {"pairs": "lfw.bin", "protocol": "lr-lr", "n_pairs": 100, "ci95": [50, 100]}
+        rows = [row | {"px": 112, "accuracy": hr}, row | {"px": 16, "accuracy": lr}]
+        (Path(folder) / "evaluation.json").write_text(json.dumps(rows))
+    [card] = re.findall(r'<ul class="cards">.*?</ul>', report(*folders))
+    assert "LR-LR at 16 px, lfw" in card and "80.00%" in card and "112" not in card
+
+
 def test_figures_have_a_table_of_their_numbers(full):
     for section in re.findall(r"<section.*?</section>", full, re.S):
         assert "<table>" in section or 'class="verdicts"' in section, section[:200]

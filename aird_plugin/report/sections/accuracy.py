@@ -54,13 +54,18 @@ def _lines(data: ReportData, spec: dict, sides: list[int]) -> str:
             chart.point(
                 x, s.mean, style, f"{name} at {x / offset:.0f} px: {format_score(s)}%, 95% interval {s.low:.2f} to {s.high:.2f}"
             )
-    title = f"{spec['protocol'].upper()}, {data.file_names[spec['pairs']]}"
+    title = _title(data, spec)
     return figure(chart.svg(f"{title}: accuracy against the side of the LR image, one line per method"), title)
+
+
+def _title(data: ReportData, spec: dict) -> str:
+    """Title of evaluations at several px."""
+    return f"{spec['protocol'].upper()}{data.degradation_of(**spec)}, {data.file_names[spec['pairs']]}"
 
 
 def _table(data: ReportData, spec: dict, sides: list[int]) -> str:
     found = {(s.name, px): s for px in sides for s in data.summaries(px=px, **spec)}
     rows = [[name, *(format_score(found[name, px]) if (name, px) in found else None for px in sides)] for name in data.names]
-    title = f"{spec['protocol'].upper()}, {data.file_names[spec['pairs']]}"
+    title = _title(data, spec)
     caption = f"{title}: accuracy in per cent, ± standard deviation over seeds"
     return table(["Method", *(f"{px} px" for px in sides)], rows, caption)

@@ -80,5 +80,6 @@ def _effect(data: ReportData) -> str:
         adapted = next((result.row["accuracy"] for result in own if result.row["facebn"]), None)
         centered = next((result.row["accuracy"] for result in own if result.row["centre"]), None)
         rows.append([shift.name, plain, adapted, centered])
+    degradation = data.degradation_of(pairs=data.focus.pairs, px=data.focus.px, protocol="lr-lr")
     head = ["Method (first seed)", "as trained", "FaceBN, full", "centered"]
-    return table(head, rows, f"Accuracy in per cent, LR-LR at {data.focus.px} px")
+    return table(head, rows, f"Accuracy in per cent, LR-LR at {data.focus.px} px{degradation}")

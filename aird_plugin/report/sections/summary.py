@@ -30,18 +30,23 @@ def section(data: ReportData) -> Section:
 
 
 def headline_specs(data: ReportData) -> list[dict]:
-    """One spec per protocol: the first pairs file at the px in focus, or at the first px with results."""
+    """One spec per protocol: the first pairs file at the px in focus.
+
+    Without a focus: at the px of the first run's training. arcface_torch's loop verifies on HR images too, and first.
+    """
     if not data.evaluated():
         return []
     first = data.evaluated()[0][0]
-    px = data.focus.px if data.focus else next(result.row["px"] for result in data.results if result.row["pairs"] == first)
+    sides = [result.row["px"] for result in data.results if result.row["pairs"] == first]
+    trained = [run.metadata.get("px") for method in data.methods for run in method.runs]
+    px = data.focus.px if data.focus else next((px for px in trained if px in sides), sides[0])
     specs = [{"pairs": pairs, "px": px, "protocol": protocol} for pairs, protocol in data.evaluated() if pairs == first]
     return [spec for spec in specs if data.find(**spec)]
 
 
 def spec_title(data: ReportData, spec: dict) -> str:
-    """Title of an evaluation, such as "LR-LR at 16 px, lfw_split"."""
-    return f"{spec['protocol'].upper()} at {spec['px']} px, {data.file_names[spec['pairs']]}"
+    """Title of an evaluation, such as "LR-LR at 16 px, lfw_split", or "LR-LR at 16 px (blur), lfw_split"."""
+    return f"{spec['protocol'].upper()} at {spec['px']} px{data.degradation_of(**spec)}, {data.file_names[spec['pairs']]}"
 
 
 def first_scores(data: ReportData, spec: dict) -> list[tuple[str, EvalResult]]:
