@@ -53,7 +53,10 @@ def brief(identity: str) -> str:
 
 
 class Models(NamedTuple):
-    """What was found. hr or students, or both; every network embeds into the same coordinates, of width `dim`."""
+    """What was found. hr or students, or both; every network embeds into the same coordinates, of width `dim`.
+
+    students: by ascending side, so that without an HR recogniser the largest is the last of the networks and stands for it.
+    """
 
     detector: Path | None
     hr: Network | None
@@ -89,7 +92,7 @@ def open_models(
     students = [_open_student(file, device, inputs) for file, kind, _ in found if kind == STUDENT]
     hr_file = hr_file_of([(file, is_named) for file, kind, is_named in found if kind == RECOGNITION])
     hr = open_hr(hr_file, device, inputs.get(hr_file.stem)) if hr_file else None
-    students = list({student.identity: student for student in students}.values())
+    students = sorted({student.identity: student for student in students}.values(), key=lambda student: student.side)
     if not students and not hr:
         raise ValueError(f"no recogniser in {', '.join(map(str, sources))}; {GIVE}")
     names = [network.name for network in (*students, *([hr] if hr else []))]

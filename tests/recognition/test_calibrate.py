@@ -112,6 +112,20 @@ def test_students_and_hr_are_measured_together(pack, pairs, tmp_path):
     assert measured.calibration.threshold(*sides, 0.01).cosine is None
 
 
+def test_largest_student_embeds_the_untouched_faces_where_there_is_no_hr_recogniser(hr, pairs, tmp_path):
+    # The larger one is named first, and comes first by name too.
+    students = [tmp_path / "a_large", tmp_path / "b_small"]
+    for folder, side in zip(students, (32, 16), strict=True):
+        write_export(folder, hr, seed=side, side=side)
+        (folder / "thresholds.json").unlink()
+    file = tmp_path / "t.json"
+    assert calibrate(pairs, *students, more=("--out", file)) == 0
+    analysis = TinyFaceAnalysis(students, thresholds=file)
+    small, large = (network.identity for network in analysis.models.networks)
+    assert (small, large, "lr-hr") in analysis.calibration.rows
+    assert analysis.calibration.crossing(small, large) is not None
+
+
 def test_thresholds_of_another_model_are_refused(hr, pairs):
     assert calibrate(pairs, hr) == 0
     write_hr(needs("onnx"), hr, seed=9)
