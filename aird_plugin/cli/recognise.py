@@ -41,12 +41,11 @@ def run(args: argparse.Namespace) -> int:
     Raises ValueError, OSError or ImportError before any frame is read if the run is not possible, ValueError if no frame can be
     read, and Interrupted after Ctrl-C; then the files hold the frames so far.
     """
-    from aird_plugin.recognition.frame_store import FrameStore
     from aird_plugin.recognition.frames import FrameSource
     from aird_plugin.recognition.gallery import Gallery
-    from aird_plugin.recognition.recognise import check_tracker, collect, decide, settings_of
-    from aird_plugin.utils.counts import counted
-    from aird_plugin.utils.errors import Interrupted
+    from aird_plugin.recognition.output import TABLE
+    from aird_plugin.recognition.recognise import check_tracker, settings_of
+    from aird_plugin.utils.writer_lock import WriterLock
 
     if not 0 < args.far < 1:
         raise ValueError(f"--far must be above 0 and below 1, got {args.far}")
@@ -57,8 +56,25 @@ def run(args: argparse.Namespace) -> int:
     gallery = Gallery.load(args.gallery, analysis)
     if not len(gallery):
         raise ValueError(f"{args.gallery} has no identity; enrol somebody with `aird enrol`")
-    if out:
-        open_out(out, source.path, settings_of(source, analysis, args.score))
+    if not out:
+        process(source, analysis, gallery, args)
+        return 0
+    open_out(out, source.path, settings_of(source, analysis, args.score))
+    lock = WriterLock(out / TABLE)
+    try:
+        process(source, analysis, gallery, args, out)
+    finally:
+        lock.release()
+    return 0
+
+
+def process(source, analysis, gallery, args: argparse.Namespace, out: Path | None = None) -> None:
+    """Recognise the faces, write the files into `out` if there is one, and print the result. Raises as `run`."""
+    from aird_plugin.recognition.frame_store import FrameStore
+    from aird_plugin.recognition.recognise import collect, decide
+    from aird_plugin.utils.counts import counted
+    from aird_plugin.utils.errors import Interrupted
+
     quiet = args.json and not out
     if not quiet:
         print(describe(analysis))
@@ -73,7 +89,6 @@ def run(args: argparse.Namespace) -> int:
     if not finished:
         again = "; the same command resumes" if out else ""
         raise Interrupted(f"stopped after {counted(result.n_frames, 'frame')}{again}")
-    return 0
 
 
 def open_out(out: Path, source: Path, settings: dict) -> None:

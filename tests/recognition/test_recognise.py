@@ -11,6 +11,7 @@ from aird_plugin.recognition import recognise
 from aird_plugin.recognition.frame_store import FrameFaces
 from aird_plugin.recognition.frames import FrameSource
 from aird_plugin.recognition.tracking import numbered, one_each, track_faces
+from aird_plugin.utils.writer_lock import WriterLock
 from tests.recognition.commands import command, table
 from tests.skips import needs
 
@@ -68,6 +69,18 @@ def test_ctrl_c_keeps_what_is_done_and_the_rerun_resumes(frames, gallery, pack, 
     )
     assert command(frames, gallery, pack, "--out", out, "--no-tracks") == 0
     assert seen == [[0, 1], [2, 3], [4]] and len(table(out)) == 6
+
+
+def test_one_process_at_a_time_writes_an_output(frames, gallery, pack, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert command(frames, gallery, pack, "--out", out, "--no-tracks") == 0
+    before = {file.name: file.stat().st_mtime_ns for file in out.iterdir()}
+    lock = WriterLock(out / "faces.csv")
+    assert command(frames, gallery, pack, "--out", out, "--no-tracks", "--json") == 1
+    lock.release()
+    assert "another process writes" in capsys.readouterr().err
+    assert {file.name: file.stat().st_mtime_ns for file in out.iterdir()} == before
+    assert command(frames, gallery, pack, "--out", out, "--no-tracks") == 0 and not (out / "faces.csv.lock").exists()
 
 
 def test_photo_prints_json_lines(frames, gallery, pack, capsys):
