@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "input",
         metavar="INPUT",
-        help="a video (or animated image), a folder of frames (read in the order of their names), or a photo",
+        help="a video (or animated image), a folder of frames (in the order of their names, frame_2 before frame_10), or a photo",
     )
     add("--gallery", metavar="FILE", required=True, help="a gallery of `aird enrol`, made with the same models")
     add("--far", metavar="F", type=float, default=0.01, help="false-accept rate of one comparison. default: 0.01")

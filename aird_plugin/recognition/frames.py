@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +36,9 @@ class Frame(NamedTuple):
 
 
 class FrameSource:
-    """The frames of `path`, in order. kind: photo, folder or video. total: their number, by a video's header; None if unknown.
+    """The frames of `path`, in order, those of a folder in that of their names (`in_order`).
+
+    kind: photo, folder or video. total: their number, by a video's header; None if unknown.
 
     An animated GIF, PNG or WebP is a video; in a folder its first frame alone is read.
 
@@ -51,7 +54,8 @@ class FrameSource:
         self.animated = False
         if self.path.is_dir():
             self.kind = FOLDER
-            self.files, found = find_images(self.path)
+            images, found = find_images(self.path)
+            self.files = sorted(images, key=lambda file: in_order(self.name_of(file)))
             if not self.files:
                 line = found.line()
                 raise ValueError(f"{self.path} has no frame ({IMAGE_KINDS})" + (f". {line}" if line else ""))
@@ -137,6 +141,14 @@ class FrameSource:
         if not capture.isOpened():
             raise ValueError(f"{self.path} is neither an image ({IMAGE_KINDS}) nor a video that OpenCV can read")
         return capture
+
+
+def in_order(name: str) -> list[list[str | int]]:
+    """A key that sorts names of frames with their numbers as numbers: tracks need frame_2 before frame_10."""
+    return [
+        [int(part) if number % 2 else part for number, part in enumerate(re.split(r"([0-9]+)", folder))]
+        for folder in name.split("/")
+    ]
 
 
 def _header(capture: Any) -> tuple[int | None, float]:

@@ -42,6 +42,16 @@ def test_two_frames_that_swap_their_names_are_another_input(tmp_path):
     assert FrameSource(tmp_path).describe() != before
 
 
+def test_frames_follow_the_numbers_in_their_names(tmp_path):
+    names = ["a/9.jpg", "a/10.jpg", "a b/1.jpg", "frame_1.jpg", "frame_2.jpg", "frame_2b.jpg", "frame_010.jpg", "frame_100.jpg"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(encode_jpeg(np.zeros((8, 8, 3), np.uint8)))
+    source = FrameSource(tmp_path)
+    assert [source.name_of(file) for file in source.files] == names
+    assert [frame.name for frame in source.read(3)] == names[3:]
+
+
 def test_output_folder_of_an_earlier_version_resumes(frames, gallery, pack, tmp_path):
     out = tmp_path / "out"
     assert command(frames, gallery, pack, "--out", out, "--no-tracks", "--no-faces") == 0
