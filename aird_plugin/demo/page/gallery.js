@@ -48,8 +48,13 @@ function rename(before, name) {
 }
 
 function enrolShown() {
-  photo.full.faces.forEach((face, number) => {
-    if (face.embedding) people.set(`Person ${number + 1}`, [asEnrolled(face)]);
+  const known = new Set([...people.values()].flat().map((face) => face.embedding));
+  photo.full.faces.forEach((face, place) => {
+    if (!face.embedding || known.has(face.embedding)) return;
+    // The name of a face of an earlier photo is that face's.
+    let number = place + 1;
+    while (people.has(`Person ${number}`)) number++;
+    people.set(`Person ${number}`, [asEnrolled(face)]);
   });
   changed();
 }

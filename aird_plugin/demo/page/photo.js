@@ -52,6 +52,8 @@ const recognise = oneAtATime(async () => {
   try {
     if (!photo.full) {
       const response = await askPhoto(file, 1, enrolled());
+      // Of an earlier photo, gallery or rate: the run that waits asks anew.
+      if (turn !== photo.turn) return;
       photo.full = {...response, faces: fromLeft(response)};
     }
     const response = share === 1 ? photo.full : await askPhoto(file, share, enrolled());
