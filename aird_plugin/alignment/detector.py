@@ -51,7 +51,7 @@ class Detector:
         self.file = Path(file)
         session = onnxruntime.SessionOptions()
         session.intra_op_num_threads = threads or usable_cores()
-        # One session for inputs of all sizes: InsightFace 2 keeps one per size, 60 MB each with SCRFD-500M at 640 to 1,920 px.
+        # One session for inputs of all sizes: InsightFace 2 keeps one per size, 60 to 70 MB with SCRFD-500M.
         # InsightFace's files state the output shapes of 640 px, and onnxruntime warns of every output of another size.
         session.log_severity_level = ERRORS
         try:
