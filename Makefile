@@ -18,13 +18,13 @@ $(SET_UP): setup.py constraints.txt
 quickstart: $(SET_UP)   ## draw images, train a teacher and three 16 px students, compare: 10 to 15 minutes on two cores
 	$(RUN) tools/quickstart.py
 
-test: lint              ## lint, and every test that needs no minutes, on all cores
+test: lint              ## lint, and all tests but the slow ones, on up to 8 cores
 	$(TESTS) -m 'not slow'
 
 test-all: lint          ## also the slow ones, on real images where AIRD_DATA names them
 	$(TESTS)
 
-test-cpus: $(SET_UP)    ## the numeric tests as other processors compute them; SHORT=1 for the one furthest from the default
+test-cpus: $(SET_UP)    ## the numeric tests with other CPU instruction sets; SHORT=1 for the one furthest from the default
 	$(RUN) tools/cpu_settings.py $(if $(SHORT),--short)
 
 lint: $(SET_UP)         ## style, format, types
@@ -32,10 +32,10 @@ lint: $(SET_UP)         ## style, format, types
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench-methods: $(SET_UP)   ## every method for two epochs on real faces (AIRD_DATA), one seed, on one table; resumable
+bench-methods: $(SET_UP)   ## all methods, two epochs and one seed each, on real faces (AIRD_DATA), in one table; resumable
 	$(RUN) tools/bench_methods.py runs/bench-methods --seeds 0 --set num_epoch=2
 
-bench: $(SET_UP)        ## what is promised of speed and memory, as ratios of one run; WITH="--arcface-torch DIR ..." adds rows; resumable
+bench: $(SET_UP)        ## the speed and memory targets as ratios of one run; WITH="--arcface-torch DIR ..." adds rows; resumable
 	$(RUN) tools/bench.py runs/bench $(WITH)
 
 pictures: $(SET_UP)     ## the charts of docs/pictures from the rows beside them, and faces at falling sizes by the quickstart's models
@@ -52,7 +52,7 @@ lock: $(SET_UP)         ## constraints-hashed.txt from constraints.txt; asks the
 	$(VENV)/bin/uv pip compile --quiet setup.py $(EXTRAS:%=--extra %) --constraints constraints.txt --generate-hashes --universal \
 		--python-version 3.11 --no-annotate --no-emit-index-url --no-emit-find-links --custom-compile-command 'make lock' -o constraints-hashed.txt
 
-audit: $(SET_UP)        ## known holes in what constraints-hashed.txt names; fails too where the service does not answer
+audit: $(SET_UP)        ## known vulnerabilities of the packages in constraints-hashed.txt; fails if the service does not answer
 	$(RUN) -m pip install --quiet --disable-pip-version-check pip-audit
 	$(VENV)/bin/pip-audit --strict --disable-pip --require-hashes -r constraints-hashed.txt
 

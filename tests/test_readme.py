@@ -73,6 +73,15 @@ def test_command_names_all_that_a_user_without_our_data_needs(line, tmp_path, mo
     check_inputs(load(recipe, [f"{key}={value}" for key, value in typed.items()]))
 
 
+def test_a_student_beside_a_pack_was_taught_by_that_packs_recogniser():
+    """`TinyFaceAnalysis` refuses a student in other coordinates than those of the HR recogniser."""
+    lines = [line for line, _ in COMMANDS]
+    exports = dict(re.match(r"aird export (\S+) --out (\S+)", line).groups()[::-1] for line in lines if "aird export" in line)
+    teachers = {line.partition("output=")[2]: line for line in lines if line.startswith("aird train") and "output=" in line}
+    beside = {tuple(found) for line in lines for found in re.findall(r"--models (\w+) (\w+)", line)}
+    assert beside and all(f"/models/{pack}/" in teachers.get(exports[student], "") for pack, student in beside)
+
+
 def anchors(page: Path) -> set[str]:
     """The fragments by which GitHub links to a page's headings: lower case, without punctuation, hyphens for blanks."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(), re.M)

@@ -30,15 +30,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--points",
         metavar="FILE",
-        help="landmark file instead of a detector: a CSV of path,x1,y1,...,x5,y5, or CelebA's list",
+        help="landmark file instead of a detector: a CSV of path,x1,y1,...,x5,y5 in photo pixels, or CelebA's list",
     )
     add("--detector", metavar="FILE", help="InsightFace detector. default: the largest under ~/.insightface/models")
     add("--score", metavar="F", type=float, default=0.5, help="detection threshold, 0 to 1. default: 0.5")
     add("--det-size", metavar="N", type=int, default=640, help="resize photos to fit N px for the detector. default: 640")
     add("--all", action="store_true", help="crop every face; names end in _0 (the one --pick would take), _1, ...")
-    add("--pick", choices=PICKS, default=PROMINENT, help="of several faces: large and central, or largest, or most central one")
-    add("--workers", metavar="N", type=int, help="processes. default: one per core, fewer for few photos")
-    add("--min-px", metavar="N", type=int, default=1, help="skip faces whose crop spans fewer pixels of the photo. default: 1")
+    add(
+        "--pick",
+        choices=PICKS,
+        default=PROMINENT,
+        help="which of several faces: the large and central, the largest, or the most central one. default: prominent",
+    )
+    add("--workers", metavar="N", type=int, help="number of processes. default: one per core, fewer for few photos")
+    add(
+        "--min-px", metavar="N", type=int, default=1, help="skip faces whose crop has fewer photo pixels along a side. default: 1"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,10 +8,10 @@ from typing import Any
 from aird_plugin.cli.model_arguments import add_network_arguments, read_inputs
 
 EPILOG = """\
-PAIRS is an InsightFace .bin of images of people whom the networks were not trained on: 1,000 impostor pairs support a
-false-accept rate of 1%, 10,000 one of 0.1%. Each image is made small, and cropped as a face of a frame is. The file, by default
-NAME.thresholds.json beside the HR recogniser, records the hashes of the networks; `aird enrol`, `aird recognise` and
-TinyFaceAnalysis read it there, or where --thresholds names it. tools/make_bin.py writes PAIRS from photos.
+PAIRS is an InsightFace .bin with images of people whom the networks were not trained on; tools/make_bin.py writes one from
+aligned crops. 1,000 impostor pairs support a false-accept rate of 1%, 10,000 one of 0.1%. Each image is downsampled to each px
+and cropped as a face of a frame is. The file records the hashes of the networks; `aird enrol`, `aird recognise` and
+TinyFaceAnalysis read it beside the recogniser, or where --thresholds names it.
 """
 SMALLEST_PX = 4
 
@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog, add = EPILOG, parser.add_argument
     add("pairs", metavar="PAIRS", help="pairs of aligned images, an InsightFace .bin")
     add_network_arguments(parser)
-    add("--px", metavar="N", type=int, nargs="+", help="face sizes to measure. default: 12 16 24 32 48 64")
-    add("--out", metavar="FILE", type=Path, help="file to write, .json. default: beside the HR recogniser")
+    add("--px", metavar="N", type=int, nargs="+", help="face sizes to measure, in pixels, 4 to 112. default: 12 16 24 32 48 64")
+    add("--out", metavar="FILE", type=Path, help="file to write, .json. default: NAME.thresholds.json beside the HR recogniser")
 
 
 def run(args: argparse.Namespace) -> int:

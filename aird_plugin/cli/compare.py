@@ -20,14 +20,19 @@ SETTINGS = ("pairs", "px", "degradation", "protocol", "facebn", "keep", "include
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `aird compare`."""
-    parser.add_argument("models", metavar="MODEL", nargs="+", help="run folders, .onnx or bare .pt files; each two are compared")
+    parser.add_argument(
+        "models",
+        metavar="MODEL",
+        nargs="+",
+        help="run folders, exported folders, .onnx or bare .pt files; every two are compared",
+    )
     add_pair_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Test for each two of several models whether their difference in accuracy is significant.
+    """Test for every two of several models whether their accuracies on the same pairs differ significantly.
 
-    Prints accuracies and a sentence for each two, writes JSON. Raises ValueError or FileNotFoundError before any image is
+    Prints accuracies and a sentence for every two, writes JSON. Raises ValueError or FileNotFoundError before any image is
     embedded if an evaluation is not possible.
     """
     from aird_plugin.evaluation.comparison import add_conclusions, compare_models, short_names

@@ -12,14 +12,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `aird demo`."""
     add = parser.add_argument
     add("model", metavar="MODEL", help="the student: a run folder, an exported folder, an .onnx file, or a bare .pt file")
-    add("--teacher", metavar="FILE", help="also show the teacher, .onnx or .pt; in photos it embeds the large faces")
-    add("--gallery", metavar="PATH", help="name the faces of photos: folder (ID/photo.jpg or ID.jpg) or file of `aird enrol`")
+    add(
+        "--teacher",
+        metavar="FILE",
+        help="also show the teacher, .onnx or .pt; in photos it embeds the large faces. default: none",
+    )
+    add(
+        "--gallery",
+        metavar="PATH",
+        help="gallery whose names the page shows: a folder (ID/photo.jpg or ID.jpg) or a file of `aird enrol`",
+    )
     for flag, options in INPUT_FLAGS.items():
         add(flag, **options)
     add("--thresholds", metavar="FILE", help="thresholds.json of the student. default: that of the exported folder")
-    add("--pairs", metavar="FILE", help="measure the thresholds of student and teacher on this .bin, behind the page")
+    add("--pairs", metavar="FILE", help="measure the thresholds of student and teacher on this .bin while the page is served")
     add("--detector", metavar="FILE", help="InsightFace detector. default: the largest under ~/.insightface/models")
-    add("--network", metavar="NAME", help="architecture of a bare .pt file, for example native16_1m")
+    add("--network", metavar="NAME", help="architecture of a bare .pt file, for example native16_1m. default: by its keys")
     add("--host", metavar="ADDRESS", default="127.0.0.1", help="address to listen on. default: 127.0.0.1, this machine only")
     add("--port", metavar="N", type=int, default=8112, help="port; 0 picks a free one. default: 8112")
 

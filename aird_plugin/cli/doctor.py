@@ -13,15 +13,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_arguments(parser, optional="also check this recipe's inputs")
     add_checkout_argument(parser)
     add = parser.add_argument
-    add("--teacher", metavar="FILE", help="only compare the ways to feed this teacher, .onnx or .pt, on --pairs or --rec")
+    add(
+        "--teacher",
+        metavar="FILE",
+        help="only compare the ways to feed this teacher, .onnx or .pt, on --pairs or --rec; exit code 1 if another is better",
+    )
     add("--teacher-input", **INPUT_FLAGS["--teacher-input"])
-    add("--network", metavar="NAME", help="architecture of a bare .pt teacher, for example native112_0.5m")
+    add("--network", metavar="NAME", help="architecture of a bare .pt teacher, for example native112_0.5m. default: by its keys")
     add("--pairs", metavar="FILE", help="labelled images for --teacher: an InsightFace verification file (.bin)")
     add("--rec", metavar="DIR", help="labelled images for --teacher: a training set, or one subfolder per identity")
-    add("--gpu", action="store_true", help="compare this machine's GPU with the CPU, on drawn faces, and measure its speed")
-    add("--fake", action="store_true", help="with --gpu: follow every recipe with CUDA tensors without data; needs no GPU")
-    add("--only", metavar="CHECK", nargs="+", default=(), help="with --gpu: only these checks")
-    add("--minutes", metavar="M", type=float, default=10.0, help="with --gpu: begin no check after this time. default: 10")
+    add(
+        "--gpu",
+        action="store_true",
+        help="compare this machine's GPU with the CPU, on drawn faces, and measure its speed; exit code 2 without a GPU",
+    )
+    add("--fake", action="store_true", help="with --gpu: run every recipe's forward on CUDA tensors without data; needs no GPU")
+    add(
+        "--only",
+        metavar="CHECK",
+        nargs="+",
+        default=(),
+        help="with --gpu: only these checks of docs/benchmarks/gpu.md. default: all",
+    )
+    add(
+        "--minutes", metavar="M", type=float, default=10.0, help="with --gpu: begin no check after this many minutes. default: 10"
+    )
 
 
 def run(args: argparse.Namespace) -> int:

@@ -17,10 +17,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `aird enrol`."""
     parser.epilog, add = EPILOG, parser.add_argument
     add("folder", metavar="FOLDER", help="photos of each identity")
-    add("--out", metavar="GALLERY", required=True, help="gallery file, .npz; made, or added to")
+    add("--out", metavar="GALLERY", required=True, help="gallery file, .npz; created, or extended if it exists")
     add_model_arguments(parser)
     add("--aligned", action="store_true", help="the images are aligned crops: no detector runs")
-    add("--replace", action="store_true", help="replace identities that are enrolled already, instead of an error")
+    add("--replace", action="store_true", help="replace identities that are enrolled already. default: an error")
     add("--export", metavar="FILE", help="also write ids and float32 vectors of the whole gallery to this .npz")
 
 

@@ -18,7 +18,7 @@ SETTINGS = ("pairs", "px", "degradation", "protocol", "high_side", "facebn", "ke
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `aird evaluate`."""
-    parser.add_argument("model", metavar="MODEL", help="a run folder, an .onnx file, or a bare .pt file")
+    parser.add_argument("model", metavar="MODEL", help="a run folder, an exported folder, an .onnx file, or a bare .pt file")
     add_pair_arguments(parser)
 
 

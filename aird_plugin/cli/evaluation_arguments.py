@@ -18,13 +18,19 @@ DEFAULTS = {"degradation": ["bicubic"], "protocol": ["lr-lr"]}
 def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of an evaluation on files of pairs."""
     add = parser.add_argument
-    add("--pairs", metavar="FILE", nargs="+", help="InsightFace verification files (.bin)")
-    add("--px", metavar="N", nargs="+", type=int, help="sides of LR images; 112: not downsampled")
+    add("--pairs", metavar="FILE", nargs="+", help="InsightFace verification files (.bin). default: those of --recipe")
+    add(
+        "--px",
+        metavar="N",
+        nargs="+",
+        type=int,
+        help="sides of the LR images in pixels, 4 to 112; 112: no downsampling. default: that of --recipe",
+    )
     add(
         "--recipe",
         metavar="RECIPE",
         help="evaluate as this recipe does at the end of training: its val_targets, px, degradation and protocols, and with "
-        "a FaceBN mode also centred and with FaceBN; command-line options override the recipe",
+        "a FaceBN mode also centered and with FaceBN; command-line options override the recipe",
     )
     for flag, options in FLAGS.items():
         add(flag, **options)

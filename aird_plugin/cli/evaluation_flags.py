@@ -20,9 +20,13 @@ FLAGS = {
         "default: the student if it takes 112 px images, else the teacher",
     ),
     "--teacher": dict(
-        metavar="FILE", action=OneOrSeveral, help="the teacher, .onnx or .pt, for the HR side; given several times: an ensemble"
+        metavar="FILE",
+        action=OneOrSeveral,
+        help="the teacher, for the HR side: a run folder, .onnx or .pt; several times: an ensemble. default: none",
     ),
-    "--teacher-join": dict(metavar="HOW", default="mean", help="join of several teachers: mean or concat. default: mean"),
+    "--teacher-join": dict(
+        metavar="HOW", default="mean", help="how to join several teachers' embeddings: mean or concat. default: mean"
+    ),
     **INPUT_FLAGS,
     "--teacher-input": INPUT_FLAGS["--teacher-input"] | dict(action=OneOrSeveral),
     "--facebn": dict(
@@ -33,19 +37,21 @@ FLAGS = {
     "--keep": dict(
         metavar="F",
         type=float,
-        help="FaceBN: weight of the old statistics, 0 to 1. default: 0.9, of full 0.1; the paper prints 0.1",
+        help="FaceBN: weight of the old statistics, 0 to 1. default: 0.9, with full 0.1; the paper has 0.1",
     ),
     "--include-bn1d": dict(
-        action="store_true", help="FaceBN: adapt BatchNorm1d too, the embedding layer's; the paper says all layers"
+        action="store_true", help="adapt BatchNorm1d (the embedding layer's) too, as the paper's \"all layers\" says"
     ),
-    "--order": dict(metavar="O", default="file", help="order of the images over the batches: file, or a seed to shuffle"),
+    "--order": dict(
+        metavar="O", default="file", help="order of the images in FaceBN's batches: file, or a seed to shuffle. default: file"
+    ),
     "--centre": dict(action="store_true", help="subtract the mean embedding of each side: the control to FaceBN"),
     "--training-centre": dict(
         action="store_true",
-        help="subtract the student's mean embedding over its training images, the teacher's from the teacher's; uses no test "
-        "image. For models with a means.json",
+        help="subtract the mean embedding over the training images, of student and teacher each its own; uses no test image. "
+        "Needs the run's means.json",
     ),
     "--batch": dict(metavar="N", type=int, default=96, help="images per batch, for FaceBN. default: 96"),
-    "--network": dict(metavar="NAME", help="architecture of a bare .pt file, for example native16_1m"),
-    "--json": dict(metavar="FILE", help="write the rows to this file, with all digits"),
+    "--network": dict(metavar="NAME", help="architecture of a bare .pt file, for example native16_1m. default: by its keys"),
+    "--json": dict(metavar="FILE", help="also write the rows to this file, with all digits"),
 }

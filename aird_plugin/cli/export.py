@@ -25,8 +25,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("run", metavar="RUN", help="a run folder (recipe.json, model.pt), or the model.pt in it")
     add("--out", metavar="DIR", required=True, help="output folder; its name is the model's name")
-    add("--faces", metavar="PATH", help="images for the check of each file: a .bin, a .rec or a folder. default: the run's own")
-    add("--count", metavar="N", type=int, help="number of these images. default: 128, with --int8 512")
+    add(
+        "--faces",
+        metavar="PATH",
+        help="images on which each file is checked: a .bin, a .rec or a folder. default: the run's training images",
+    )
+    add("--count", metavar="N", type=int, help="number of images for the check. default: 128, with --int8 512")
     add("--thresholds", metavar="PAIRS", help="also measure the cosine threshold per px and false-accept rate on this .bin")
     add(
         "--teacher",
@@ -40,11 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--training-centre",
         action="store_true",
-        help="subtract the student's mean embedding over its training images in the graph; means.json holds the teacher's, for "
-        "HR images that it embeds",
+        help="make the graph subtract the student's mean embedding over its training images; means.json has the teacher's mean, "
+        "to subtract from its embeddings of HR images",
     )
     add("--safetensors", action="store_true", help="also write the student's weights as model.safetensors")
-    add("--int8", metavar="PAIRS", help="also write int8 files, calibrated on the images and evaluated on this .bin")
+    add("--int8", metavar="PAIRS", help="also write int8 files, calibrated on the images of the check and evaluated on this .bin")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -49,11 +49,13 @@ LAYOUTS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `aird identify`."""
     add = parser.add_argument
-    add("model", metavar="MODEL", help="a run folder, an .onnx file, or a bare .pt file")
+    add("model", metavar="MODEL", help="a run folder, an exported folder, an .onnx file, or a bare .pt file")
     add("data", metavar="DATA", help="the folder or file of the data set")
     layouts = "; ".join(f"{name}: {files}" for name, files in LAYOUTS.items())
     add("--layout", required=True, choices=LAYOUTS, help=f"layout of DATA. {layouts}")
-    add("--px", metavar="N", nargs="+", type=int, help="downsample the probes to these sides. default: no downsampling")
+    add(
+        "--px", metavar="N", nargs="+", type=int, help="downsample the probes to these sides, in pixels. default: no downsampling"
+    )
     add(
         "--protocol",
         metavar="P",
@@ -66,14 +68,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         nargs="?",
         const="",
-        help="add the images below DIR to the gallery; for a .bin, without DIR, its identities with a single image",
+        help="add the images below DIR to the gallery; of a .bin, without DIR, its identities with a single image. default: none",
     )
     add(
         "--merge",
         metavar="COSINE",
         type=float,
         help="for a .bin, whose pairs may split an identity into several: join identities whose HR images have a cosine above "
-        "this by the teacher",
+        "this by the teacher. default: join none",
     )
     add(
         "--pool",

@@ -20,7 +20,9 @@ class OneOrSeveral(argparse.Action):
 
 INPUT_FLAGS: dict[str, dict[str, Any]] = {
     "--teacher-input": dict(metavar="HOW", help=f"how the teacher is fed: {FORM}. default: by its file (docs/teacher.md)"),
-    "--input": dict(metavar="HOW", help="the same for MODEL: an .onnx file, or a bare .pt file by color, mean and std"),
+    "--input": dict(
+        metavar="HOW", help="how MODEL is fed, in the form of --teacher-input: an .onnx file; a bare .pt by color, mean and std"
+    ),
 }
 
 

@@ -14,17 +14,22 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="MODEL",
         nargs="+",
         default=["buffalo_l"],
-        help="an InsightFace pack (name or folder), folders of `aird export`, .onnx files: a detector, the HR recogniser, "
-        "students in its coordinates. default: buffalo_l",
+        help="an InsightFace pack (name or folder), folders of `aird export` or .onnx files, which hold a detector, the HR "
+        "recogniser and students of it. default: buffalo_l",
     )
     add(
         "--model-input",
         metavar="MODEL=HOW",
         action="append",
         default=[],
-        help=f"how a network is fed, where its file does not show it, for example w600k_r50=color=bgr. {FORM}",
+        help=f"how a network is fed, for example w600k_r50=color=bgr: {FORM}. default: by its file",
     )
-    add("--root", metavar="DIR", default="~/.insightface", help="the folder of models/PACK. default: ~/.insightface")
+    add(
+        "--root",
+        metavar="DIR",
+        default="~/.insightface",
+        help="the folder whose models/ holds the packs. default: ~/.insightface",
+    )
     add("--device", metavar="NAME", choices=("cpu", "cuda"), default="cpu", help="cpu or cuda. default: cpu")
 
 

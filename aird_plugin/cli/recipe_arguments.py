@@ -4,7 +4,7 @@ import argparse
 import os
 
 RECIPE_HELP = "a recipe file, for example recipes/quickstart/quickstart.py"
-OVERRIDE_HELP = "recipe keys to override, as key=value with Python literals: lr=0.1 views=8 terms={}"
+OVERRIDE_HELP = "recipe keys to override, with Python literals as values: lr=0.1 views=8 terms={}"
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser, optional: str = "") -> None:
@@ -15,5 +15,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser, optional: str = "") ->
 
 def add_checkout_argument(parser: argparse.ArgumentParser) -> None:
     """Add --arcface-torch; its default is the environment variable ARCFACE_TORCH."""
-    help_text = "run inside this checkout of arcface_torch, or of the InsightFace repository (default: $ARCFACE_TORCH)"
+    help_text = (
+        "use the loop of this checkout of arcface_torch, or of InsightFace's repository. default: $ARCFACE_TORCH, else none"
+    )
     parser.add_argument("--arcface-torch", metavar="DIR", default=os.environ.get("ARCFACE_TORCH"), help=help_text)

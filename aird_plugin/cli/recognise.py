@@ -10,11 +10,12 @@ SETTINGS = "recognise.json"
 EPILOG = """\
 Faces are detected, embedded by the network for their size, and joined to tracks; each track is pooled into one template and
 named if its cosine is above the threshold measured for its px, else unknown. Without measured thresholds there is no decision.
---far is the false-accept rate of ONE comparison: with N identities in the gallery an unenrolled identity is named up
+--far is the false-accept rate of ONE comparison: with N identities in the gallery, an identity that is not enrolled is named up
 to N times as often.
-With --out the same command resumes an interrupted run, and another --far or gallery of the same models decides anew without
-reading the faces again. --out holds embeddings, which are biometric data. Recognising people without their knowledge is unlawful
-in many places: docs/recognise.md. Needs `pip install aird_plugin[insightface,video]`; photos do not need `video`.
+With --out the same command resumes an interrupted run, and a changed --far or gallery (of the same models) decides anew without
+detecting and embedding the faces again. --out holds embeddings, which are biometric data. Recognising people without their
+knowledge is unlawful in many places: docs/recognise.md. Needs `pip install aird_plugin[insightface,video]`; photos do not need
+`video`.
 """
 
 
@@ -28,7 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--gallery", metavar="FILE", required=True, help="a gallery of `aird enrol`, made with the same models")
     add("--far", metavar="F", type=float, default=0.01, help="false-accept rate of one comparison. default: 0.01")
-    add("--out", metavar="DIR", help="write faces.csv and annotated frames or video here; resumable")
+    add(
+        "--out",
+        metavar="DIR",
+        help="write faces.csv and annotated frames or video here; resumable. default: print a summary only",
+    )
     add("--json", action="store_true", help="also write faces.jsonl; without --out print JSON lines instead of a summary")
     add("--no-faces", action="store_true", help="write no image and no video")
     add("--no-tracks", action="store_true", help="decide on each face alone, for a folder of unrelated photos")

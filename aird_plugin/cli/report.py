@@ -26,16 +26,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         type=int,
         default=[],
-        help="sides of LR images; the detailed sections use the first. default: the px of the runs' training",
+        help="sides of the LR images in pixels; the detailed sections use the first. default: the px of the runs' training",
     )
-    add("--teacher", metavar="FILE", help="also evaluate the teacher, .onnx or .pt; it can embed the HR side of LR-HR")
+    add(
+        "--teacher",
+        metavar="FILE",
+        help="also evaluate the teacher, .onnx or .pt; it can embed the HR side of LR-HR. default: none",
+    )
     add("--teacher-input", **INPUT_FLAGS["--teacher-input"])
     add("--high-side", metavar="MODEL", help="model for the HR images of LR-HR: student or teacher. default: as `aird evaluate`")
     add(
         "--degradation",
         metavar="NAME",
         default="bicubic",
-        help="degradation, as in `aird evaluate`. default: bicubic",
+        help="how HR images become LR, a name of `aird evaluate --degradation`. default: bicubic",
     )
     add("--include-bn1d", **FLAGS["--include-bn1d"])
     add("--no-faces", action="store_true", help="omit the images of the hardest pairs, so that the file shows no faces")
@@ -57,8 +61,10 @@ def run(args: argparse.Namespace) -> int:
     out = Path(args.out)
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; give the file to write, for example {out / 'report.html'}")
-    if not args.pairs and (args.px or args.teacher or args.high_side or args.include_bn1d):
-        raise ValueError("--px, --teacher, --high-side and --include-bn1d need verification files; give them with --pairs")
+    evaluated = args.px, args.teacher, args.high_side, args.include_bn1d, args.degradation != "bicubic"
+    if not args.pairs and any(evaluated):
+        flags = "--px, --teacher, --high-side, --degradation and --include-bn1d"
+        raise ValueError(f"{flags} need verification files; give them with --pairs")
     if args.high_side not in (None, *HIGH_SIDES):
         raise ValueError(f"--high-side must be one of {', '.join(HIGH_SIDES)}, got {args.high_side!r}")
     for file in args.pairs:

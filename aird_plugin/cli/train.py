@@ -12,7 +12,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train a student, or a prior where the recipe sets prior_side. Rank 0 prints the run folder."""
+    """Train a student, or a diffusion prior where the recipe sets prior_side. After Ctrl-C the same command resumes."""
     from aird_plugin.config.recipe import load
     from aird_plugin.utils.distributed import launched_rank
 

@@ -13,7 +13,7 @@ UPSTREAM_KEYS = frozenset({"dali", "dali_aug", "interclass_filtering_threshold"}
 class BridgeConfig:
     """Recipe keys that matter only inside an arcface_torch checkout (`--arcface-torch DIR`).
 
-    reader: "bank" takes batches from the bank, in the order of the native loop; "upstream" keeps arcface_torch's own reader (with
+    reader: "bank" takes batches from the bank, in the embedded loop's order; "upstream" keeps arcface_torch's own reader (with
     DALI, if upstream={"dali": True}), downsamples its images in the step and runs the teacher on each. keep_mxnet: where mxnet is
     installed, arcface_torch reads with it instead of our reader under mxnet's names. gradient_compression: arcface_torch
     averages the student's gradients over ranks in float16 regardless of fp16; False keeps their dtype. save_all_states:

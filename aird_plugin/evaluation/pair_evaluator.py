@@ -27,7 +27,12 @@ from aird_plugin.utils.vectors import normalise
 def evaluate(
     student, pairs_file: str | Path, px: int, protocol: str, high_side=None, teacher=None, batch=96, device="cpu", **options
 ) -> dict:
-    """The row of one evaluation. options: further fields of `EvalSpec`. Use a `PairEvaluator` for several rows of one file."""
+    """The JSON row of one evaluation; a `PairEvaluator`, which takes and raises the same, gives several rows of one file.
+
+    px: side of the LR images in pixels; 112: no downsampling. protocol: "lr-lr" or "lr-hr". high_side: "student" or "teacher"
+    embeds the HR images of "lr-hr"; None for the student if it takes 112 px images, else the teacher. options: further fields
+    of `EvalSpec`. The row's accuracies are in per cent, `auc` and `tar` in 0..1.
+    """
     spec = EvalSpec(px, protocol, high_side, **options)
     return PairEvaluator(student, pairs_file, teacher, batch, device).evaluate(spec)
 
@@ -43,6 +48,7 @@ class PairEvaluator:
 
     student, teacher: nn.Module, or an object with `embed(images) -> (N, D)` such as a Teacher.
     batch: images per batch under FaceBN, with both flips of each; without FaceBN no result depends on the batch.
+    device: the device of an nn.Module.
     flip: False leaves the mirrored image out of the embedding.
     means: the student's training means, for centre="training".
 

@@ -97,7 +97,10 @@ class RID(TermConfig):
 
 
 class RelationLoss(nn.Module):
-    """R_t, R_ts and the contrastive loss between them. The seed alone determines the initial weights."""
+    """RID in the variant of `spec`, with its networks R_t and R_ts if it has any; their initial weights depend on the seed alone.
+
+    embedding_size: width D of student and teacher embeddings. `forward` takes a `LossInputs` and returns a scalar.
+    """
 
     def __init__(self, embedding_size: int, spec: RID = RID(), seed: int = 0):
         super().__init__()

@@ -26,7 +26,9 @@ CENTERS = ("trained", "frozen", "adaptive")
 class HeadConfig:
     """Recipe keys of the head.
 
-    margin_list: (m1, m2, m3) of cos(m1 * angle + m2) - m3. margin_scale: the scale s of the cosines (arcface_torch: 64).
+    num_classes: number of identities; 0 takes as many as the data have. margin_list: (m1, m2, m3) of cos(m1 * angle + m2) - m3,
+    m2 in radians. margin_gradient: "exact", or "upstream", arcface_torch's straight-through gradient of that margin.
+    margin_scale: the scale s of the cosines (arcface_torch: 64).
     sample_rate: fraction of classes sampled in each step, 1 for all; a class that is not sampled keeps its center and its
     momentum (see docs/scale.md). head_init: "teacher" initialises with the teacher's class centers, so that student and
     teacher share one embedding space; "random" with a small normal.

@@ -94,7 +94,7 @@ def at_px(teacher: Teacher, px: int) -> Teacher:
 def load_teacher(
     path: str | Path, network: str | None = None, device: str | torch.device = "cpu", teacher_input: Any = None
 ) -> Teacher:
-    """Open a teacher (KINDS): arcface_torch weights, a recognition .onnx, or an aird run.
+    """Open a teacher (KINDS): weights of a known network, a recognition .onnx, or an aird run.
 
     network: name of the architecture; required for a bare .pt whose keys do not identify it, checked for every other .pt.
     teacher_input: how it is fed (`TeacherInput`, or its dict); None for the rules.

@@ -170,7 +170,7 @@ def resume(state: TrainState) -> int:
 
 
 def finish(state: TrainState) -> Path:
-    """Write the training means, run the last verification, into evaluation.json; returns the run folder."""
+    """Write student and training means, and the last verification to evaluation.json; returns the run folder."""
     write_student(state.setup)
     write_training_means(state.setup)
     if state.setup.recipe.run.val_targets:

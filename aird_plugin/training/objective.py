@@ -1,4 +1,4 @@
-"""The training objective: the identity loss plus weighted named terms. The native loop and arcface_torch share this module.
+"""The training objective: the identity loss plus weighted named terms. The embedded loop and arcface_torch share this module.
 
 No loss is imported here; a recipe names them (`config.terms`). A term is a module `LossInputs -> scalar`, built by a frozen spec
 with `weight`, `warmup_epochs`, `needs` and `build(dims)`.

@@ -16,11 +16,12 @@ OPTIMIZERS = ("sgd", "adamw")
 class ScheduleConfig:
     """Recipe keys of the optimizer and its schedule.
 
-    batch_size is per rank, and the learning rate is not scaled with the number of ranks (as arcface_torch). schedule: "step"
-    multiplies by `decay` at each of `milestones` (epochs, from 0); "poly" falls linearly to 0, as in arcface_torch's train_v2;
-    "cosine" ends at 0. warmup_epoch: linear from 0. gradient_acc: batches whose mean gradient makes one step. clip: largest norm
-    of the student's gradient, 0 for none. weight_average: decay of a moving average of the student's weights, which is then the
-    student that is verified and saved in model.pt; 0 for none, 0.99 averages about the last 100 steps.
+    batch_size: images per rank; as in arcface_torch, lr is not scaled with the number of ranks. optimizer: "sgd", with
+    momentum, or "adamw". schedule: "step" multiplies lr by `decay` at each of `milestones` (epochs, from 0); "poly" falls
+    linearly to 0, as in arcface_torch's train_v2; "cosine" ends at 0. warmup_epoch: epochs in which lr rises linearly from 0.
+    gradient_acc: batches whose mean gradient makes one step. clip: largest norm of the student's gradient, 0 for none.
+    weight_average: decay of a moving average of the student's weights, which is then the student that is verified and saved in
+    model.pt; 0 for none, 0.99 averages about the last 100 steps.
     """
 
     batch_size: int = 96

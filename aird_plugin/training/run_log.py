@@ -101,7 +101,7 @@ def gradients_of(line: dict) -> dict[str, float]:
 
 
 class RunLog:
-    """metrics.jsonl, a progress bar, TensorBoard and Weights & Biases of the native loop. Only rank 0 writes."""
+    """metrics.jsonl, a progress bar, TensorBoard and Weights & Biases of the embedded loop. Only rank 0 writes."""
 
     def __init__(self, setup: Any, first: int):
         self.setup, self.first = setup, first

@@ -1,4 +1,4 @@
-"""The state in a checkpoint: of the native loop, of arcface_torch, and of the training of a prior."""
+"""The state in a checkpoint: of the embedded loop, of arcface_torch, and of the training of a prior."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Validation during training: val_targets at the recipe's px, in its protocols. Used by the native loop and arcface_torch."""
+"""Validation during training: val_targets at the recipe's px, in its protocols. Used by the embedded loop and arcface_torch."""
 
 import io
 import json

@@ -1,4 +1,4 @@
-"""AIRD on real faces in minutes on a CPU: 15,553 images, a MobileFaceNet teacher, a native 16 px student of 1 M parameters.
+"""AIRD as published, in minutes on a CPU: 15,553 images, a MobileFaceNet teacher, a native 16 px student of 1 M parameters.
 
     python train.py recipes/ablations/faces15k_small_lr16.py
 

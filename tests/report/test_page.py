@@ -234,6 +234,7 @@ def test_no_faces_omits_images(report, make_run, pairs_file):
     ("arguments", "message"),
     [
         (["--px", "16"], "need verification files"),
+        (["--degradation", "blur"], "need verification files"),
         (["--pairs", "none.bin"], "no pairs file at none.bin"),
         (["--pairs", "{pairs}", "--px", "3"], "px"),
         (["--pairs", "{pairs}", "--high-side", "me"], "--high-side must be one of"),

@@ -15,14 +15,15 @@ from aird_plugin.data.views import check_views
 class BankConfig:
     """Recipe keys of the bank and of the views it holds.
 
-    views: views per image, flip times jitter; 2 is the paper's flip. bank_same, bank_hard: lengths of the lists of images of the
-    same identity and of hard negatives. online: decode, downsample and run the teacher in every step instead (RID still takes
-    its lists from the bank). bank_on: where the bank is held during training. "device": copied to the training device;
-    "memory": mapped from disk; "auto": on a GPU if it takes at most half of the free memory, else "memory". Batches are equal.
-    bank_searched: the hard negatives of a larger set are searched among so many random images, of another among all; a bank that
-    exists with lists over all images serves too (docs/scale.md).
-    bank_shard_images: a larger set is stored in shards of so many images, which several processes build at once (docs/scale.md);
-    a bank that exists keeps its shards. Multiples of 1,024 give the same bytes as one file.
+    bank: its folder. views: views per image, flip times jitter; 2 is the image and its mirror image. view_seed: seed of the
+    jitter. bank_same, bank_hard: lengths of the lists of images of the same identity and of hard negatives. online: decode,
+    downsample and run the teacher in every step instead (RID still takes its lists from the bank). bank_on: where the bank is
+    held during training. "device": copied to the training device; "memory": mapped from disk; "auto": on a GPU if it takes at
+    most half of the free memory, else "memory". The batches are the same.
+    bank_searched: a set of more images searches hard negatives among so many random ones, a smaller set among all; a bank that
+    has lists over all images is kept (docs/scale.md).
+    bank_shard_images: a set of more images is stored in shards of so many, which several processes build at once
+    (docs/scale.md); an existing bank keeps its shards. Multiples of 1,024 give the same bytes as one file.
     skip_bad: the largest share of the images that may be left out because they are unreadable; 0 stops at the first one.
     """
 
