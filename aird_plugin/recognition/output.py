@@ -48,9 +48,10 @@ def summary(result: Recognition) -> str:
     for track, match in enumerate(result.matches):
         by_name.setdefault(match.name or "no decision", []).append(track)
     for name, tracks in sorted(by_name.items(), key=lambda item: -len(item[1])):
-        best = max(result.matches[track].cosine or -1.0 for track in tracks)
+        cosines = [cosine for track in tracks if (cosine := result.matches[track].cosine) is not None]
+        highest = f", highest cosine {max(cosines):.3f}" if cosines else ""
         n_faces = sum(result.n_faces[track] for track in tracks)
-        lines.append(f"  {name}: {counted(len(tracks), 'track')}, {counted(n_faces, 'face')}, highest cosine {best:.3f}")
+        lines.append(f"  {name}: {counted(len(tracks), 'track')}, {counted(n_faces, 'face')}{highest}")
     shown = [f"no decision: {reason}" for reason in result.reasons[:REASONS_SHOWN]]
     return "\n".join([*lines, *shown, *(["..."] if len(result.reasons) > REASONS_SHOWN else [])])
 

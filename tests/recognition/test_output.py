@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from aird_plugin.data.images import encode_jpeg
-from aird_plugin.recognition.match import Match
+from aird_plugin.recognition.match import NO_FACE, Match
 from aird_plugin.recognition.output import json_lines, summary
 from aird_plugin.recognition.recognise import FaceRow, Recognition
 from tests.recognition.commands import command
@@ -44,6 +44,11 @@ def test_summary_of_a_photo_with_one_face():
     match = Match("ann", 0.5, 0.2, 0.01, "", [("ann", 0.5)], 40.0, "hr")
     lines = summary(Recognition([FaceRow(0, "a.jpg", 0, 0.0, 0.0, 9.0, 9.0, 40.0, "hr", "ann", 0.5, 0.2)], [match], [1], 1, []))
     assert lines.splitlines() == ["1 frame: 1 face in 1 track", "  ann: 1 track, 1 face, highest cosine 0.500"]
+
+
+def test_summary_gives_no_cosine_where_no_face_was_embedded():
+    row = FaceRow(0, "a.jpg", 0, 0.0, 0.0, 9.0, 9.0, 40.0, "", "", float("nan"), None)
+    assert summary(Recognition([row], [NO_FACE], [1], 1, [])).splitlines()[1] == "  no decision: 1 track, 1 face"
 
 
 def test_name_that_is_not_utf_8_in_files(folder, gallery, pack, tmp_path, capsys):
