@@ -37,7 +37,6 @@ from aird_plugin.utils.progress import progress
 from aird_plugin.utils.terminal import print_any_name
 from tools.lib.packing_filters import Dropped, drop_duplicates, drop_listed, drop_small, drop_unlike
 
-
 # Options that only one kind of source has; beside another they would do nothing.
 FOLDERS_OWN = ("size", "resize", "skip_bad")
 MERGES_OWN = ("identity_map", "drop", "drop_duplicates", "teacher", "least_cosine", "least_images", "account")

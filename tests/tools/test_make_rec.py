@@ -111,7 +111,7 @@ def test_impossible_requests_are_rejected(make_rec, folder, tmp_path, capsys):
         ("FOLDER OUT --drop-duplicates", "--drop-duplicates has no effect here; OUT --merge FOLDER has it for a folder too"),
         (
             "FOLDER OUT --least-images 2 --identity-map joins.csv",
-            "--identity-map, --least-images has no effect here; OUT --merge",
+            "--identity-map, --least-images has no effect here; OUT",
         ),
         ("OUT --merge FOLDER --resize --size 64", "--size, --resize has no effect here"),
         ("--synthetic OUT --skip-bad --account list.csv", "--skip-bad, --account has no effect here"),
