@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from aird_plugin.models.onnx_values import constant_array
+
 # Operations that select channels: a Slice with step -1 or a Gather swaps RGB and BGR, as do parts in another order.
 SELECTIONS = ("Slice", "Gather", "Split")
 # Operations that leave values in their range.
@@ -102,11 +104,15 @@ class _Constants:
     """The values of a graph's constants by name. Weights in external files, and large ones, are left out."""
 
     def __init__(self, graph: Any) -> None:
+        from onnx import numpy_helper
+
         self.tensors: dict[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
         self.copies = {node.output[0]: node.input[0] for node in graph.node if node.op_type in COPIES}
         for node in graph.node:
             if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
                 self.tensors[node.output[0]] = node.attribute[0].t
+            elif node.op_type == "Constant" and node.attribute and node.attribute[0].name.startswith("value_float"):
+                self.tensors[node.output[0]] = numpy_helper.from_array(constant_array(node.attribute[0]))
 
     def value(self, name: str) -> np.ndarray | None:
         """The stored tensor of this name, None where the graph computes it."""

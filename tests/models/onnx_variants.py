@@ -103,6 +103,17 @@ def gathered_inside(model):
     return in_front(model, nodes, constants)
 
 
+def numbers_in_attributes(model):
+    """Raw input, whose mean and std are Constant nodes with a number in the place of a tensor."""
+    nodes = lambda old: [  # noqa: E731
+        helper.make_node("Constant", [], ["m"], value_float=127.5),
+        helper.make_node("Constant", [], ["s"], value_floats=[127.5]),
+        helper.make_node("Sub", ["image", "m"], ["x"]),
+        helper.make_node("Div", ["x", "s"], [old]),
+    ]
+    return in_front(model, nodes)
+
+
 def channel_by_channel(model):
     """Raw input, of which each channel is normalised by itself."""
     constants = {"m": np.float32([127.5]), "axis": np.int64([1])} | {str(end): np.int64([end]) for end in range(4)}
@@ -258,6 +269,7 @@ VARIANTS = {
     "raw, divided by 255": (divided_by_255, None),
     "raw, BatchNorm": (batchnorm_inside, None),
     "raw, channels in order": (gathered_inside, None),
+    "raw, numbers in attributes": (numbers_in_attributes, None),
     "raw, channel by channel": (channel_by_channel, None),
     "raw, clipped and resized": (clipped_and_resized, None),
     "0..1": (unit_range, None),
