@@ -37,6 +37,10 @@ from aird_plugin.utils.progress import progress
 from aird_plugin.utils.terminal import print_any_name
 from tools.lib.packing_filters import Dropped, drop_duplicates, drop_listed, drop_small, drop_unlike
 
+# Options that only one kind of source has; beside another they would do nothing.
+FOLDERS_OWN = ("size", "resize", "skip_bad")
+MERGES_OWN = ("identity_map", "drop", "drop_duplicates", "teacher", "least_cosine", "least_images", "account")
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run with the arguments of the command line. Returns the exit status."""
@@ -45,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
     print_any_name()
     if [args.synthetic, args.folder is not None, args.merge is not None].count(True) != 1:
         parser.error("give FOLDER OUT, or OUT --merge SET SET ..., or --synthetic OUT")
+    reject_ignored(parser, args)
     names, found = [], Accounting(Path(args.folder or "."))
     try:
         if args.merge:
@@ -101,6 +106,15 @@ def argument_parser() -> argparse.ArgumentParser:
     synthetic.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the identities (0)")
     synthetic.add_argument("--workers", type=int, default=os.cpu_count(), help="drawing processes (one per core)")
     return parser
+
+
+def reject_ignored(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Stop at an option that the given kind of source does not have."""
+    without = (*(() if args.folder else FOLDERS_OWN), *(() if args.merge else MERGES_OWN))
+    ignored = [f"--{key.replace('_', '-')}" for key in without if getattr(args, key) != parser.get_default(key)]
+    if ignored:
+        remedy = "" if args.merge or args.synthetic else "; OUT --merge FOLDER has it for a folder too"
+        parser.error(f"{', '.join(ignored)} has no effect here{remedy}")
 
 
 def folder_items(args, names: list, found: Accounting):

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from easydict import EasyDict
 
+from aird_plugin.config.aliases import current_name
+from aird_plugin.config.specs import fields_of, import_spec
 from aird_plugin.utils.paths import expand_user
 
 # Subfolders of a tree of recipes.
@@ -29,11 +31,11 @@ def base(file: str, name: str) -> EasyDict:
 
 
 def drop_terms(config: EasyDict, *names: str) -> None:
-    """Remove terms and their keys from a recipe, for ablations."""
+    """Remove terms and their keys from a recipe, for ablations. Keys of others stay: `align_also_weight` is none of `align`."""
     for name in names:
+        for field in fields_of(import_spec(f"terms[{name!r}]", current_name(config.terms[name]), "term")):
+            config.pop(f"{name}_{field}", None)
         del config.terms[name]
-        for key in [key for key in config if key.startswith(f"{name}_")]:
-            del config[key]
 
 
 def read_config(path: str | Path) -> EasyDict:

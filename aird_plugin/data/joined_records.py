@@ -110,6 +110,8 @@ def read_identity_map(path: str, sources: Sequence[Any]) -> np.ndarray:
             continue
         try:
             index, label, identity = (part.strip() for part in row)
+            if not identity:
+                raise ValueError(row)
             key = (index_of(index, len(sources)), label_of(label, sources[int(index)]))
         except ValueError as error:
             raise ValueError(

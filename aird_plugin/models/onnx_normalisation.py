@@ -4,8 +4,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-# Operations that move values and do not change them; a Slice with step -1 swaps RGB and BGR.
-MOVES = ("Identity", "Cast", "Transpose", "Slice", "Dropout")
+from aird_plugin.models.onnx_values import constant_array
+
+# Operations that select channels: a Slice with step -1 or a Gather swaps RGB and BGR, as do parts in another order.
+SELECTIONS = ("Slice", "Gather", "Split")
+# Operations that leave values in their range.
+MOVES = (
+    *SELECTIONS,
+    *("Identity", "Cast", "Transpose", "Dropout", "Concat", "Reshape", "Squeeze", "Unsqueeze", "Resize", "Upsample", "Pad"),
+    *("Clip", "QuantizeLinear", "DequantizeLinear"),
+)
+# Operations that hand on a constant: exporters store equal tensors, such as mean and std of 0.5, once.
+COPIES = ("Identity", "Cast", "QuantizeLinear", "DequantizeLinear")
+# Operations on the image's shape, beside those on the image.
+OF_THE_SHAPE = ("Shape", "Size")
 # Operations of a network that works on its input as it comes.
 FIRST_LAYERS = ("Conv", "Gemm", "MatMul", "GlobalAveragePool", "AveragePool", "MaxPool")
 # A constant of more values than an image is a weight.
@@ -46,8 +58,10 @@ def leading_affine(model, input_name: str) -> tuple[Affine | None, str | None]:
     constants = _Constants(graph)
     scale, shift, changed, batchnorm, name = 1.0, 0.0, False, False, input_name
     while True:
-        following = users.get(name, [])
-        node = following[0] if len(following) == 1 else None
+        following = [node for node in users.get(name, []) if node.op_type not in OF_THE_SHAPE]
+        # Of channels that are treated one by one, the first stands for all.
+        is_one = len(following) == 1 or (following and all(node.op_type in SELECTIONS for node in following))
+        node = following[0] if is_one else None
         step = _step(node, name, constants) if node is not None else None
         if step is None:
             break
@@ -63,7 +77,8 @@ def leading_affine(model, input_name: str) -> tuple[Affine | None, str | None]:
 def _step(node, name: str, constants: "_Constants") -> tuple[float, float] | None:
     """(scale, shift) of a node that maps its input x to scale * x + shift; None for another node."""
     if node.op_type in MOVES:
-        return (1.0, 0.0)
+        # The image may be any of a Concat's inputs, and is the first of the others.
+        return (1.0, 0.0) if node.input[0] == name or node.op_type == "Concat" else None
     if node.op_type == "BatchNormalization":
         gamma, beta, mean, var = (constants.value(one) for one in node.input[1:5])
         if any(one is None for one in (gamma, beta, mean, var)):
@@ -89,15 +104,22 @@ class _Constants:
     """The values of a graph's constants by name. Weights in external files, and large ones, are left out."""
 
     def __init__(self, graph: Any) -> None:
+        from onnx import numpy_helper
+
         self.tensors: dict[str, Any] = {tensor.name: tensor for tensor in graph.initializer}
+        self.copies = {node.output[0]: node.input[0] for node in graph.node if node.op_type in COPIES}
         for node in graph.node:
             if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
                 self.tensors[node.output[0]] = node.attribute[0].t
+            elif node.op_type == "Constant" and node.attribute and node.attribute[0].name.startswith("value_float"):
+                self.tensors[node.output[0]] = numpy_helper.from_array(constant_array(node.attribute[0]))
 
     def value(self, name: str) -> np.ndarray | None:
         """The stored tensor of this name, None where the graph computes it."""
         from onnx import numpy_helper
 
+        while name in self.copies and name not in self.tensors:
+            name = self.copies[name]
         tensor = self.tensors.get(name)
         if tensor is None or tensor.external_data or int(np.prod(list(tensor.dims), dtype=np.int64)) > LARGEST_CONSTANT:
             return None

@@ -165,6 +165,20 @@ def test_variant_recipe_leaves_its_base_unchanged(tmp_path):
     assert base(str(two), "one").lr == 0.5
 
 
+def test_a_dropped_term_takes_no_key_of_others_along(tmp_path):
+    """Keys of a term whose name begins with the dropped one's, and of a section."""
+    cosine = "aird_plugin.losses.cosine:CosineRegression"
+    lines = [
+        "from aird_plugin.recipe import drop_terms",
+        f"terms = {{'embedding': {cosine!r}, 'embedding_2': {cosine!r}}}",
+        "config = edict(rec='faces', output='out', terms=terms, embedding_size=64, embedding_weight=3.0, embedding_2_weight=7.0)",
+        "drop_terms(config, 'embedding')",
+    ]
+    recipe = load(write(tmp_path, "ablation", "\n".join(lines)))
+    assert list(recipe.terms) == ["embedding_2"] and recipe.terms["embedding_2"].weight == 7.0
+    assert recipe.student.embedding_size == 64
+
+
 def test_missing_recipe_error_names_the_nearest(tmp_path):
     write(tmp_path, "quickstart", "config = edict()")
     with pytest.raises(ValueError, match="did you mean .*quickstart.py"):

@@ -89,7 +89,7 @@ def test_a_list_joins_identities(sets, tmp_path):
     assert [packed.payload(row) for row in range(48)] == [records.payload(row) for row in order]
 
 
-@pytest.mark.parametrize("line", ["3,0,ann", "0,3,ann", "0,0", "one,0,ann", "1,person_9,ann"])
+@pytest.mark.parametrize("line", ["3,0,ann", "0,3,ann", "0,0", "0,1, ", "one,0,ann", "1,person_9,ann"])
 def test_a_line_that_fits_nothing_is_named(line, sets, tmp_path):
     joins = tmp_path / "joins.csv"
     joins.write_text(f"0,0,ann\n{line}\n")

@@ -81,6 +81,67 @@ def unit_range(model):
     )
 
 
+def unit_range_of_one_tensor(model):
+    """Input in 0..1, whose mean and std are equal and stored once, as PyTorch's exporter does."""
+    constants = {"half": np.float32([0.5])}
+    nodes = lambda old: [  # noqa: E731
+        helper.make_node("Identity", ["half"], ["std"]),
+        helper.make_node("Sub", ["image", "half"], ["x"]),
+        helper.make_node("Div", ["x", "std"], [old]),
+    ]
+    return in_front(model, nodes, constants)
+
+
+def gathered_inside(model):
+    """Raw input, whose channels are put in order by an index before they are normalised: PyTorch's x[:, [2, 1, 0]]."""
+    constants = {"order": np.int64([0, 1, 2]), "m": np.float32([127.5])}
+    nodes = lambda old: [  # noqa: E731
+        helper.make_node("Gather", ["image", "order"], ["x"], axis=1),
+        helper.make_node("Sub", ["x", "m"], ["y"]),
+        helper.make_node("Div", ["y", "m"], [old]),
+    ]
+    return in_front(model, nodes, constants)
+
+
+def numbers_in_attributes(model):
+    """Raw input, whose mean and std are Constant nodes with a number in the place of a tensor."""
+    nodes = lambda old: [  # noqa: E731
+        helper.make_node("Constant", [], ["m"], value_float=127.5),
+        helper.make_node("Constant", [], ["s"], value_floats=[127.5]),
+        helper.make_node("Sub", ["image", "m"], ["x"]),
+        helper.make_node("Div", ["x", "s"], [old]),
+    ]
+    return in_front(model, nodes)
+
+
+def channel_by_channel(model):
+    """Raw input, of which each channel is normalised by itself."""
+    constants = {"m": np.float32([127.5]), "axis": np.int64([1])} | {str(end): np.int64([end]) for end in range(4)}
+    channels = [
+        [
+            helper.make_node("Slice", ["image", str(channel), str(channel + 1), "axis"], [f"x{channel}"]),
+            helper.make_node("Sub", [f"x{channel}", "m"], [f"y{channel}"]),
+            helper.make_node("Div", [f"y{channel}", "m"], [f"z{channel}"]),
+        ]
+        for channel in range(3)
+    ]
+    joined = lambda old: [*sum(channels, []), helper.make_node("Concat", ["z0", "z1", "z2"], [old], axis=1)]  # noqa: E731
+    return in_front(model, joined, constants)
+
+
+def clipped_and_resized(model):
+    """Raw input, clipped and resized by its own shape before it is normalised."""
+    constants = {"low": np.float32(0), "high": np.float32(255), "m": np.float32([127.5])}
+    nodes = lambda old: [  # noqa: E731
+        helper.make_node("Clip", ["image", "low", "high"], ["x"]),
+        helper.make_node("Shape", ["x"], ["sides"]),
+        helper.make_node("Resize", ["x", "", "", "sides"], ["y"], mode="linear"),
+        helper.make_node("Sub", ["y", "m"], ["z"]),
+        helper.make_node("Div", ["z", "m"], [old]),
+    ]
+    return in_front(model, nodes, constants)
+
+
 def imagenet(model):
     """The network takes (x - mean) / std with ImageNet's: undone inside."""
     std, mean = np.float32([58.395, 57.12, 57.375]), np.float32([123.675, 116.28, 103.53])
@@ -207,7 +268,12 @@ VARIANTS = {
     "raw, scaled then shifted": (scaled_then_shifted, None),
     "raw, divided by 255": (divided_by_255, None),
     "raw, BatchNorm": (batchnorm_inside, None),
+    "raw, channels in order": (gathered_inside, None),
+    "raw, numbers in attributes": (numbers_in_attributes, None),
+    "raw, channel by channel": (channel_by_channel, None),
+    "raw, clipped and resized": (clipped_and_resized, None),
     "0..1": (unit_range, None),
+    "0..1, one tensor": (unit_range_of_one_tensor, None),
     "nhwc": (nhwc, None),
     "float16": (half_input, None),
     "uint8": (uint8_input, None),

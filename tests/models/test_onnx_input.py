@@ -67,7 +67,13 @@ def test_what_no_file_shows_has_to_be_stated(plain, tmp_path, noise_faces, name)
         ("raw, scaled then shifted", "raw"),
         ("raw, divided by 255", "raw"),
         ("raw, BatchNorm", "raw"),
+        ("raw, channels in order", "raw"),
+        ("raw, numbers in attributes", "raw"),
+        ("raw, channel by channel", "raw"),
+        ("raw, clipped and resized", "raw"),
         ("0..1", "unit"),
+        ("0..1, one tensor", "unit"),
+        ("bgr", "centred"),
         ("nhwc", "centred"),
     ],
 )

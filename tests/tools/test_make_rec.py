@@ -105,6 +105,25 @@ def test_impossible_requests_are_rejected(make_rec, folder, tmp_path, capsys):
     assert "need at least one identity and one image, got 0 identities" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("FOLDER OUT --drop-duplicates", "--drop-duplicates has no effect here; OUT --merge FOLDER has it for a folder too"),
+        (
+            "FOLDER OUT --least-images 2 --identity-map joins.csv",
+            "--identity-map, --least-images has no effect here; OUT",
+        ),
+        ("OUT --merge FOLDER --resize --size 64", "--size, --resize has no effect here"),
+        ("--synthetic OUT --skip-bad --account list.csv", "--skip-bad, --account has no effect here"),
+    ],
+)
+def test_options_of_another_kind_of_source_are_refused(make_rec, folder, tmp_path, capsys, arguments, message):
+    places = {"FOLDER": str(folder), "OUT": str(tmp_path / "out")}
+    with pytest.raises(SystemExit):
+        make_rec([places.get(word, word) for word in arguments.split()])
+    assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_runs_as_a_command(folder, tmp_path):
     done = subprocess.run(
         [sys.executable, str(SCRIPT), str(folder), str(tmp_path / "out")],

@@ -106,7 +106,8 @@ class Build:
         write_atomically(self.folder / STATE, json.dumps({"inputs": self.inputs, "rows_done": rows_done}).encode())
 
     def save(self, name: str, array: np.ndarray) -> None:
-        np.save(self.folder / f"{name}.npy", array, allow_pickle=False)
+        """Write an array; a run that has the folder open while another adds images to it keeps the former file."""
+        write_atomically(self.folder / f"{name}.npy", partial(np.save, arr=array, allow_pickle=False))
 
     def finish(self, metadata: dict[str, Any], keep_sums: bool = False) -> dict[str, Any]:
         """Write the manifest after all files are on disk; this completes the folder. keep_sums: of the images, in an own file."""

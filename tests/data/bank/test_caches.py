@@ -17,6 +17,7 @@ from aird_plugin.data.bank.files import Build
 from aird_plugin.data.bank.inputs import read_manifest, teacher_cache_inputs
 from aird_plugin.data.bank.open_or_build import open_or_build
 from aird_plugin.data.degradation import downsample, get_degradation
+from aird_plugin.data.joined_records import JoinedRecords
 from aird_plugin.data.lowres import low_faces
 from aird_plugin.data.records import WithoutLabels, decode_face, open_records
 from aird_plugin.data.views import jitter
@@ -69,6 +70,22 @@ def test_embeddings_match_the_teacher_on_every_view(records, tmp_path):
         expected = Teacher().embed(view_of(records.images[row], row, view)[None])[0]
         expected /= np.linalg.norm(expected)
         np.testing.assert_allclose(bank.embeddings(np.array([row]), np.array([view]))[0], expected, atol=1e-3)
+
+
+def test_an_open_bank_stays_as_it_is_while_another_run_adds_a_training_set(memory_records, tmp_path):
+    first, second = memory_records(), memory_records()
+    for one, name in ((first, "a"), (second, "b")):
+        one.fingerprint, one.where, one.left_out = lambda name=name: name, str, SimpleNamespace(left_out={})
+    names = ("embeddings_NVD", "centers_CD", "same_NS", "hard_NK", "label_N")
+    bank = open_teacher_cache(config(tmp_path), first, Teacher())
+    images = open_image_cache(config(tmp_path), first, 16)
+    before = {name: np.array(getattr(open_teacher_cache(config(tmp_path), first, Teacher()), name)) for name in names}
+    both = JoinedRecords([first, second])
+    assert len(open_teacher_cache(config(tmp_path), both, Teacher()).label_N) == 20
+    assert len(open_image_cache(config(tmp_path), both, 16).label_N) == 20
+    for name in names:
+        np.testing.assert_array_equal(getattr(bank, name), before[name], err_msg=name)
+    np.testing.assert_array_equal(images.label_N, first.labels)
 
 
 def test_lr_images_match_the_reference_resize_of_every_view(records, tmp_path):
