@@ -72,16 +72,11 @@ def table(section: dict[str, Any], names: dict[str, str]) -> str:
     """The thresholds as text: a line for each network, px and measured false-accept rate."""
     from aird_plugin.cli.tables import aligned
 
-    head = [
-        "network",
-        "px",
-        "FAR",
-        *(f"{words}: cosine, genuine accepted" for words in ("both at px", "against an untouched face")),
-    ]
-    lines, protocols = [head], ("lr-lr", "lr-hr")
+    sides = {"lr-lr": "both at px", "lr-hr": "against an untouched face"}
+    lines = [["network", "px", "FAR", *(f"{words}: cosine, genuine accepted" for words in sides.values())]]
     entries = {(entry["network"], entry["protocol"]): entry["rows"] for entry in section["entries"]}
     for network, name in names.items():
-        for rows in zip(*(entries[network, protocol] for protocol in protocols), strict=True):
+        for rows in zip(*(entries[network, protocol] for protocol in sides), strict=True):
             for points in zip(*(row["points"] for row in rows), strict=True):
                 if any(point["cosine"] is not None for point in points):
                     cells = [

@@ -34,7 +34,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add those, and --limit, --thresholds, --score and --det-size."""
+    """Add the options of `add_network_arguments`, and --limit, --thresholds, --score and --det-size."""
     add_network_arguments(parser)
     add = parser.add_argument
     add(
