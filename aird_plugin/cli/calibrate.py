@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     networks = open_models(find_sources(args.models, args.root), args.device, read_inputs(args.model_input)).networks
     out = args.out or beside(networks[-1].model.path)
     check_place(out)
-    section = measure(networks, networks[-1], args.pairs, sides)
+    section = measure(networks, args.pairs, sides)
     write_section(out, section)
     print(table(section, {network.identity: network.name for network in networks}))
     print(f"{out}: thresholds of {', '.join(network.name for network in networks)}")

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,6 +50,11 @@ class Network:
 def brief(identity: str) -> str:
     """The first digits of an identity, and of its mark where it is centered."""
     return "+".join(part[:16] for part in identity.split("+"))
+
+
+def listed(networks: Iterable[Network]) -> str:
+    """Networks for a message: the name and the brief identity of each."""
+    return ", ".join(f"{network.name} ({brief(network.identity)})" for network in networks)
 
 
 class Models(NamedTuple):
