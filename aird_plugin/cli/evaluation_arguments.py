@@ -121,13 +121,13 @@ def load_networks(args: argparse.Namespace, models: list[str], specs: list[EvalS
     given = parse_input("--input", args.input)
     found = [find_model(model) for model in models]
     onnx = [one.file.suffix == ".onnx" for one in found]
-    # A run is fed as it was trained. Of several models, --input is that of the .onnx files, where there are any.
+    # A run is fed as it was trained. With several models, --input is for the .onnx files, if there are any.
     fed = onnx if any(onnx) else [one.network is None for one in found]
     if given is not None and not any(fed):
         raise ValueError(f"--input states how an .onnx or a bare .pt is fed, and {', '.join(models)} is a run; leave it out")
     students = []
     for model, one, takes_input in zip(models, found, fed, strict=True):
-        # Of several models, --network is that of the bare .pt files.
+        # With several models, --network is for the bare .pt files.
         network = None if len(models) > 1 and one.network else args.network
         students.append(load_model(model, network, device, given if takes_input else None))
     teacher = open_teachers(args, device)

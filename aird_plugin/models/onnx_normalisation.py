@@ -6,7 +6,7 @@ import numpy as np
 
 # Operations that move values and do not change them; a Slice with step -1 swaps RGB and BGR.
 MOVES = ("Identity", "Cast", "Transpose", "Slice", "Dropout")
-# Operations of a network that works on its input as it comes.
+# First operations of a network that does not normalise its input.
 FIRST_LAYERS = ("Conv", "Gemm", "MatMul", "GlobalAveragePool", "AveragePool", "MaxPool")
 # A constant of more values than an image is a weight.
 LARGEST_CONSTANT = 3 * 112 * 112

@@ -22,7 +22,7 @@ from aird_plugin.utils.vectors import normalise
 
 SIDES = (12, 16, 24, 32, 48, 64)
 BLOCK = 64
-# A face of a frame begins between two pixels. Whole pixels of the 112 px image, shifted before it is downsampled, are such parts.
+# Faces in a frame do not begin on whole pixels: the 112 px image is shifted by whole pixels before it is downsampled.
 SEED = 0
 
 

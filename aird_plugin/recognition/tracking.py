@@ -104,7 +104,7 @@ def numbered(raw: list[np.ndarray]) -> list[list[int]]:
     for tracks_F in raw:
         own = []
         for track in tracks_F.tolist():
-            # Only the library's own numbers come again.
+            # A face without a track, -1, gets a number of its own.
             number = known.setdefault(track, count) if track >= 0 else count
             own.append(number)
             count += number == count
