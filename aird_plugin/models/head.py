@@ -76,8 +76,8 @@ class HeadConfig:
 
 @dataclass(frozen=True)
 class ClassCosines:
-    """Cosines of all ranks' images to this rank's classes; label -1 where the class is in another rank's shard. None each in a
-    run without labels (`NoHead`), the teacher's also without a teacher."""
+    """Cosines of all ranks' images to this rank's classes; label -1 where the class is in another rank's shard. All are None
+    in a run without labels (`NoHead`), the teacher's also without a teacher."""
 
     student_GC: Tensor | None
     teacher_GC: Tensor | None

@@ -36,7 +36,7 @@ class Frame(NamedTuple):
 
 
 class FrameSource:
-    """The frames of `path`, in order, those of a folder in that of their names (`in_order`).
+    """The frames of `path`, in order; those of a folder in the order of their names (`in_order`).
 
     kind: photo, folder or video. total: their number, by a video's header; None if unknown.
 

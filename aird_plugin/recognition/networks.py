@@ -58,7 +58,7 @@ def listed(networks: Iterable[Network]) -> str:
 
 
 class Models(NamedTuple):
-    """What was found. hr or students, or both; every network embeds into the same coordinates, of width `dim`.
+    """The detector and the opened networks: hr, students or both. All embed into the same coordinates, of one width.
 
     students: by ascending side, so that without an HR recogniser the largest is the last of the networks and stands for it.
     """
