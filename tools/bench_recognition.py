@@ -21,6 +21,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from aird_plugin.utils.threads import bound_spinning
 
 bound_spinning()
@@ -38,6 +40,7 @@ from aird_plugin.recognition.index import Index
 from aird_plugin.recognition.networks import Network, open_models
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.vectors import normalise
+from tools.lib.ratios import in_turns
 
 FACES = (1, 10, 50)
 PX = 16
@@ -105,7 +108,7 @@ def bench_networks(args: argparse.Namespace) -> None:
         calls[f"crops, {student.side} px"] = functools.partial(face_crops, frame_HWC, *face_sizes(points_F52), student.side)
         calls[name] = functools.partial(student.embed, own)
         calls[f"{name}, one by one"] = functools.partial(one_by_one, student, own)
-    took = in_turns(calls, args.turns)
+    took = median_ms(calls, args.turns)
     print(f"{count} faces, one thread, median of {args.turns}\n\n| | ms | / detection |\n|---|---|---|")
     for name, ms in took.items():
         print(f"| {name} | {ms:.2f} | {ms / took['detection']:.3f} |")
@@ -133,7 +136,7 @@ def time_faces(frame_HWC: np.ndarray, count: int, networks: tuple, indexes: dict
         "loop": lambda: [mbf.get(frame_HWC, face) for face in faces],
     }
     calls |= {name: functools.partial(index.search, e_FD, 5) for name, index in indexes.items()}
-    return in_turns(calls, turns)
+    return median_ms(calls, turns)
 
 
 def open_all(args: argparse.Namespace, folder: Path):
@@ -181,16 +184,10 @@ def places(frame_HWC: np.ndarray, count: int) -> np.ndarray:
     return template() * (PX / 112) @ turn_F22 + (rng.uniform(0, 1, (count, 1, 2)) * limit + PX / 2)
 
 
-def in_turns(calls: dict[str, Callable], turns: int) -> dict[str, float]:
-    """The median time of each call in ms; a first turn warms up."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(turns + 1):
-        for name, call in calls.items():
-            started = time.process_time()
-            call()
-            if turn:
-                times[name].append(1000 * (time.process_time() - started))
-    return {name: statistics.median(own) for name, own in times.items()}
+def median_ms(calls: dict[str, Callable], turns: int) -> dict[str, float]:
+    """The median processor time of each call in ms."""
+    seconds = in_turns(calls, turns, clock=time.process_time)
+    return {name: 1000 * statistics.median(own) for name, own in seconds.items()}
 
 
 def units(count: int, width: int, seed: int) -> np.ndarray:

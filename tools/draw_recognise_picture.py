@@ -105,7 +105,7 @@ def open_analysis(detector: str, models: Sequence[str]) -> TinyFaceAnalysis:
     networks = analysis.models.networks
     with tempfile.TemporaryDirectory() as folder:
         write_drawn_pairs(Path(folder) / "drawn.bin")
-        analysis.calibration = Calibration(measure(networks, networks[-1], Path(folder) / "drawn.bin", SIDES)["entries"])
+        analysis.calibration = Calibration(measure(networks, Path(folder) / "drawn.bin", SIDES)["entries"])
     return analysis
 
 

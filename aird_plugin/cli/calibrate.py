@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     networks = open_models(find_sources(args.models, args.root), args.device, read_inputs(args.model_input)).networks
     out = args.out or beside(networks[-1].model.path)
     check_place(out)
-    section = measure(networks, networks[-1], args.pairs, sides)
+    section = measure(networks, args.pairs, sides)
     write_section(out, section)
     print(table(section, {network.identity: network.name for network in networks}))
     print(f"{out}: thresholds of {', '.join(network.name for network in networks)}")
@@ -72,16 +72,11 @@ def table(section: dict[str, Any], names: dict[str, str]) -> str:
     """The thresholds as text: a line for each network, px and measured false-accept rate."""
     from aird_plugin.cli.tables import aligned
 
-    head = [
-        "network",
-        "px",
-        "FAR",
-        *(f"{words}: cosine, genuine accepted" for words in ("both at px", "against an untouched face")),
-    ]
-    lines, protocols = [head], ("lr-lr", "lr-hr")
+    sides = {"lr-lr": "both at px", "lr-hr": "against an untouched face"}
+    lines = [["network", "px", "FAR", *(f"{words}: cosine, genuine accepted" for words in sides.values())]]
     entries = {(entry["network"], entry["protocol"]): entry["rows"] for entry in section["entries"]}
     for network, name in names.items():
-        for rows in zip(*(entries[network, protocol] for protocol in protocols), strict=True):
+        for rows in zip(*(entries[network, protocol] for protocol in sides), strict=True):
             for points in zip(*(row["points"] for row in rows), strict=True):
                 if any(point["cosine"] is not None for point in points):
                     cells = [

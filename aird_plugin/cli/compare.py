@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     if len(args.models) < 2:
         raise ValueError(f"a comparison needs two models or more, got {args.models[0]} alone")
     files, specs = pair_specs(args)
-    # What is given twice would count as two tests.
+    # A file or setting given twice would count as two tests.
     files, specs = list({Path(file).resolve(): file for file in files}.values()), list(dict.fromkeys(specs))
     device, rows, names = pick_device(), [], short_names(args.models, taken="teacher")
     students, teacher = load_networks(args, args.models, specs, device)

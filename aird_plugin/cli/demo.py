@@ -39,11 +39,21 @@ def run(args: argparse.Namespace) -> int:
     Raises ValueError, OSError or ImportError for bad input, where it takes longer to find after serving has begun.
     """
     check(args)
-    inputs = parse_input("--input", args.input), parse_input("--teacher-input", args.teacher_input, args.teacher)
     from aird_plugin.demo.app import DemoOptions, in_background, is_loopback, open_demo
 
-    files = args.thresholds, args.pairs, args.detector, args.gallery
-    options = DemoOptions(args.model, args.network, args.teacher, *files, args.host, args.port, *inputs)
+    options = DemoOptions(
+        model=args.model,
+        network=args.network,
+        teacher=args.teacher,
+        thresholds=args.thresholds,
+        pairs=args.pairs,
+        detector=args.detector,
+        gallery=args.gallery,
+        host=args.host,
+        port=args.port,
+        model_input=parse_input("--input", args.input),
+        teacher_input=parse_input("--teacher-input", args.teacher_input, args.teacher),
+    )
     log = functools.partial(print, flush=True)
     with open_demo(options) as server:
         if not is_loopback(args.host):

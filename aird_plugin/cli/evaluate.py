@@ -10,7 +10,7 @@ from aird_plugin.cli.evaluation_arguments import (
     with_skipped,
     write_rows,
 )
-from aird_plugin.cli.tables import aligned, figure, interval, pair_names, settings, shown
+from aird_plugin.cli.tables import aligned, figure, interval, pair_names, setting_cells
 from aird_plugin.utils.warning import warn
 
 SETTINGS = ("pairs", "px", "degradation", "protocol", "high_side", "facebn", "keep", "order", "batch", "centre")
@@ -57,9 +57,8 @@ def table(rows: list[dict]) -> str:
 
 def _cells(row: dict) -> list[str]:
     """A row of the printed table."""
-    row = row | shown(row)
     return [
-        *settings(row, SETTINGS),
+        *setting_cells(row, SETTINGS),
         figure(row["accuracy"], 2),
         figure(row["accuracy_std"], 2),
         interval(row["ci95"]),

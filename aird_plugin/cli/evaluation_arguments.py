@@ -60,9 +60,6 @@ def pair_specs(args: argparse.Namespace) -> tuple[list[str], list[EvalSpec]]:
     chosen = {key: default if getattr(args, key) is None else getattr(args, key) for key, default in chosen.items()}
     if not chosen["pairs"] or not chosen["px"]:
         raise ValueError("name the pairs (--pairs FILE.bin) and their sizes (--px 16), or a --recipe with val_targets")
-    for file in chosen["pairs"]:
-        if not Path(file).is_file():
-            raise FileNotFoundError(f"no pairs file at {file}; give the path of an InsightFace .bin")
     check_pairs_files(chosen["pairs"])
     specs = combinations(base_specs(args, recipe), chosen["px"], chosen["degradation"], chosen["protocol"])
     return list(chosen["pairs"]), specs
@@ -124,15 +121,15 @@ def load_networks(args: argparse.Namespace, models: list[str], specs: list[EvalS
     given = parse_input("--input", args.input)
     found = [find_model(model) for model in models]
     onnx = [one.file.suffix == ".onnx" for one in found]
-    # A run is fed as it was trained. Of several models, --input is that of the .onnx files, where there are any.
+    # A run is fed as it was trained. With several models, --input is for the .onnx files, if there are any.
     fed = onnx if any(onnx) else [one.network is None for one in found]
     if given is not None and not any(fed):
         raise ValueError(f"--input states how an .onnx or a bare .pt is fed, and {', '.join(models)} is a run; leave it out")
-    stated = [{"model_input": given} if given is not None and one else {} for one in fed]
-    # Of several models, --network is that of the bare .pt files.
-    named = [None if len(models) > 1 and one.network else args.network for one in found]
-    columns = zip(models, named, stated, strict=True)
-    students = [load_model(model, network, device, **one) for model, network, one in columns]
+    students = []
+    for model, one, takes_input in zip(models, found, fed, strict=True):
+        # With several models, --network is for the bare .pt files.
+        network = None if len(models) > 1 and one.network else args.network
+        students.append(load_model(model, network, device, given if takes_input else None))
     teacher = open_teachers(args, device)
     high_sides = {check_eval_spec(student, teacher, spec) for student, spec in itertools.product(students, specs)}
     if "teacher" in high_sides:

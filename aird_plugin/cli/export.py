@@ -12,7 +12,7 @@ from aird_plugin.utils.warning import warn
 if TYPE_CHECKING:
     from aird_plugin.export.contents import ExportResult
 
-# What may lie beside the networks, for the output.
+# Files that may lie beside the networks, described for the output.
 BESIDE = {
     "thresholds.json": "the cosine threshold of each px and false-accept rate",
     "means.json": "the means that --training-centre subtracts",

@@ -14,7 +14,7 @@ from aird_plugin.cli.evaluation_arguments import (
 )
 from aird_plugin.cli.evaluation_flags import FLAGS
 from aird_plugin.cli.input_arguments import INPUT_FLAGS
-from aird_plugin.cli.tables import aligned, figure, interval, print_left_out, settings, shown
+from aird_plugin.cli.tables import aligned, figure, interval, print_left_out, setting_cells
 from aird_plugin.utils.warning import warn
 
 SHARED = (
@@ -153,8 +153,7 @@ def gallery_rows(args: argparse.Namespace, student, teacher, specs: list, device
     rows = []
     [means] = load_means([args.model], [student], teacher, specs)
     for identification_set in identification_sets:
-        settings = (args.data, args.layout, teacher, args.batch, device, means)
-        evaluator = GalleryEvaluator(student, identification_set, *settings)
+        evaluator = GalleryEvaluator(student, identification_set, args.data, args.layout, teacher, args.batch, device, means)
         rows += [evaluator.evaluate(spec, pooling=args.pool) | {"merge": args.merge} for spec in specs]
         warn(evaluator.copies())
     return rows, [walk for identification_set in identification_sets for walk in identification_set.walks]
@@ -170,7 +169,7 @@ def table(rows: list[dict]) -> str:
         ranks = [figure(row[key], 2) for key in ("rank5", "rank20", "map")]
         tpirs = [figure(row["tpir"][rate], 4) for rate in rates]
         counts = [str(row.get(key, 0)) for key in counts_shown]
-        cells = settings(row | shown(row), SETTINGS)
+        cells = setting_cells(row, SETTINGS)
         lines.append([name, *cells, figure(row["rank1"], 2), interval(row["ci95"]), *ranks, *tpirs, *counts])
     return aligned(lines)
 
@@ -182,5 +181,5 @@ def draws_table(rows: list[dict]) -> str:
     lines = [["data", *keys, "accuracy", "std", "draws", *skipped]]
     for row in rows:
         figures = [figure(row["accuracy"], 2), figure(row["accuracy_std"], 2), str(len(row["draws"]))]
-        lines.append([Path(row["data"]).name, *settings(row | shown(row), keys), *figures, *(str(row[key]) for key in skipped)])
+        lines.append([Path(row["data"]).name, *setting_cells(row, keys), *figures, *(str(row[key]) for key in skipped)])
     return aligned(lines)

@@ -67,7 +67,7 @@ def _pair(flag: str, part: str) -> tuple[str, Any]:
         raise ValueError(f"{flag}: {part!r} is not key=value; an example is {flag} color=bgr,mean=127.5,std=128")
     try:
         return key, ast.literal_eval(value)
-    # All that literal_eval may raise.
+    # Everything that literal_eval can raise.
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return key, value
 

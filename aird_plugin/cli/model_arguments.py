@@ -1,9 +1,12 @@
 """The options with which `aird enrol`, `recognise` and `calibrate` open detector and networks. Heavy imports are inside."""
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aird_plugin.cli.input_arguments import FORM, parse_input
+
+if TYPE_CHECKING:
+    from aird_plugin.recognition.analysis import TinyFaceAnalysis
 
 
 def add_network_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +37,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add those, and --limit, --thresholds, --score and --det-size."""
+    """Add the options of `add_network_arguments`, and --limit, --thresholds, --score and --det-size."""
     add_network_arguments(parser)
     add = parser.add_argument
     add(
@@ -59,8 +62,8 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def open_analysis(args: argparse.Namespace, detect: bool = True) -> Any:
-    """The `TinyFaceAnalysis` of these options, prepared. Raises ValueError, FileNotFoundError or ImportError.
+def open_analysis(args: argparse.Namespace, detect: bool = True) -> "TinyFaceAnalysis":
+    """The analysis of these options, prepared. Raises ValueError, FileNotFoundError or ImportError.
 
     detect: False leaves out the detector, for aligned crops.
     """
@@ -109,7 +112,7 @@ def read_inputs(words: list[str]) -> dict[str, dict[str, Any]]:
     return inputs
 
 
-def describe(analysis: Any) -> str:
+def describe(analysis: "TinyFaceAnalysis") -> str:
     """One line on networks and limits."""
     from aird_plugin.recognition.routing import describe_sizes
 

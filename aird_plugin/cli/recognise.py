@@ -103,7 +103,7 @@ def open_out(out: Path, source: Path, settings: dict) -> None:
 
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
         raise ValueError(f"--out {out} lies within {source}: the next run would read what is written as frames; name another")
-    # Output folders of earlier versions state the size of the input alone.
+    # Output folders of earlier versions state only the size of the input.
     keep_settings(out, SETTINGS, settings, {STATS: settings[STATS]})
 
 

@@ -67,14 +67,17 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError(f"{flags} need verification files; give them with --pairs")
     if args.high_side not in (None, *HIGH_SIDES):
         raise ValueError(f"--high-side must be one of {', '.join(HIGH_SIDES)}, got {args.high_side!r}")
-    for file in args.pairs:
-        if not Path(file).is_file():
-            raise FileNotFoundError(f"no pairs file at {file}; give the path of an InsightFace .bin")
     check_pairs_files(args.pairs)
-    pairs, px = (tuple(dict.fromkeys(values)) for values in (args.pairs, args.px))
-    given = parse_input("--teacher-input", args.teacher_input, args.teacher)
-    faces, bn1d = not args.no_faces, args.include_bn1d
-    options = ReportOptions(pairs, px, args.teacher, args.high_side, args.degradation, faces, given, bn1d)
+    options = ReportOptions(
+        pairs=tuple(dict.fromkeys(args.pairs)),
+        px=tuple(dict.fromkeys(args.px)),
+        teacher=args.teacher,
+        high_side=args.high_side,
+        degradation=args.degradation,
+        faces=not args.no_faces,
+        teacher_input=parse_input("--teacher-input", args.teacher_input, args.teacher),
+        include_bn1d=args.include_bn1d,
+    )
     data = gather(args.runs, options, command_line(args), pick_device())
     write_atomically(out, page(data).encode(errors="replace"))
     print(f"{out}: {out.stat().st_size / 1024:.0f} kB")
@@ -84,9 +87,8 @@ def run(args: argparse.Namespace) -> int:
 def command_line(args: argparse.Namespace) -> str:
     """The command that reproduces the report."""
     arguments = ["aird", "report", *args.runs, "--out", args.out]
-    for flag, values in (("--pairs", args.pairs), ("--px", map(str, args.px))):
-        values = list(values)
-        arguments += [flag, *values] if values else []
+    for flag, values in (("--pairs", args.pairs), ("--px", args.px)):
+        arguments += [flag, *map(str, values)] if values else []
     for flag, value in (("--teacher", args.teacher), ("--teacher-input", args.teacher_input), ("--high-side", args.high_side)):
         arguments += [flag, value] if value else []
     arguments += ["--degradation", args.degradation] if args.degradation != "bicubic" else []

@@ -32,12 +32,9 @@ def print_left_out(*walks) -> None:
             print(line)
 
 
-def shown(row: dict) -> dict[str, str]:
-    """The cells of a row's centring (yes: by the mean of the test images) and of its FaceBN, with "+bn1d" for BatchNorm1d too."""
-    cells = {"centre": {True: "yes", False: "no"}.get(row["centre"], str(row["centre"]))}
-    return cells | ({"facebn": f"{row['facebn']}+bn1d"} if row["include_bn1d"] else {})
-
-
-def settings(row: dict, keys: tuple[str, ...]) -> list[str]:
-    """The row's values of these keys, - for None."""
+def setting_cells(row: dict, keys: tuple[str, ...]) -> list[str]:
+    """The row's values of these keys, - for None. centre: "yes" for the mean of the test images; facebn: "+bn1d" if that too."""
+    row = row | {"centre": {True: "yes", False: "no"}.get(row["centre"], row["centre"])}
+    if row["include_bn1d"]:
+        row["facebn"] = f"{row['facebn']}+bn1d"
     return ["-" if row[key] is None else str(row[key]) for key in keys]

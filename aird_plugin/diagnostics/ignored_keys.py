@@ -8,9 +8,9 @@ from typing import Any
 from aird_plugin.config.bridge_section import BridgeConfig
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.diagnostics.diagnostic import Diagnostic
+from aird_plugin.training.objective import used_terms
 from aird_plugin.training.optim import ScheduleConfig
 from aird_plugin.training.tracker import TrackerConfig
-from aird_plugin.training.unlabelled import used_terms
 from aird_plugin.utils import distributed
 from aird_plugin.utils.devices import autocast_dtype
 
@@ -37,7 +37,7 @@ def ignored_keys(recipe: Recipe, device_type: str, arcface_torch: bool = False) 
         if (value := getattr(run, key)) != default_of(run, key):
             yield Diagnostic("warning", f"{key}={value} has no effect without facebn", "set a mode: facebn='stateless'")
     yield from of_the_schedule(recipe.schedule)
-    for name, spec in used_terms(recipe).items():
+    for name, spec in used_terms(recipe.terms).items():
         yield from of_a_term(name, spec, recipe.schedule.num_epoch)
     yield from of_the_tracker(recipe.tracker, arcface_torch)
 

@@ -31,6 +31,13 @@ def missing_impostors(path: str | Path) -> str:
 
 
 def check_pairs_files(paths: Iterable[str | Path]) -> None:
-    """Check all files that a command will evaluate one after the other; the images of the first are decoded next anyway."""
-    for number, path in enumerate(dict.fromkeys(paths)):
+    """Check all files that a command will evaluate one after the other; the images of the first are decoded next anyway.
+
+    Raises FileNotFoundError for a missing one before any is opened, and what `check_pairs_file` raises.
+    """
+    paths = list(dict.fromkeys(paths))
+    for path in paths:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no pairs file at {path}; give the path of an InsightFace .bin")
+    for number, path in enumerate(paths):
         check_pairs_file(path, images=number > 0)

@@ -32,7 +32,7 @@ def write_thresholds(root: Path, smallest: OnnxTeacher, wide: OnnxTeacher, weigh
     table = threshold_table(wide, options.threshold_pairs) | {"sha256": wide.sha256, "weights": weights}
     # The weights do not tell whether a file subtracts its mean, and its cosines are others.
     table["training_centre"] = in_graph
-    table[SECTION] = measure(networks, networks[-1], options.threshold_pairs)
+    table[SECTION] = measure(networks, options.threshold_pairs)
     write_atomically(root / "thresholds.json", json.dumps(table, indent=1).encode())
     return table
 

@@ -16,8 +16,9 @@ def divergence(
     temperature: float = 1.0,
     excluded_B: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """KL(teacher || student) of the softmax over all classes, per row. (B,), in nats. excluded_B: None, or int64, a class that
-    each row leaves out, -1 for none.
+    """KL(teacher || student) of the softmax over all classes, per row. (B,), in nats.
+
+    excluded_B: None, or int64, a class that each row leaves out, -1 for none.
     """
     if excluded_B is None:
         excluded_B = torch.full((len(student_BC),), -1, device=student_BC.device)

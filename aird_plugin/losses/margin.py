@@ -20,7 +20,7 @@ from aird_plugin.losses.term import MarginConfig
 
 GRADIENTS = ("exact", "upstream")
 COSINE_LIMIT = 1.0 - 1e-7
-# Of `check_margins`, for pi rounded in a recipe.
+# Slack of `check_margins`, for a pi that a recipe has rounded.
 TOLERANCE = 1e-3
 
 

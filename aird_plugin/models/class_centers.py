@@ -1,6 +1,6 @@
 """Class centers of the head: shards of the classes, initialisation, and the update of AdaDistill.
 
-B, G = samples on this rank, on all ranks; C = classes on this rank; D = embedding width.
+B, G = images on this rank, on all ranks; C = classes on this rank; D = embedding width.
 """
 
 import torch
@@ -15,7 +15,7 @@ ROW_BLOCK = 16384
 
 @torch.no_grad()
 def adapt_centers(weight_CD: Tensor, shard: slice, student_BD: Tensor, teacher_BD: Tensor, label_B: Tensor) -> None:
-    """Update this rank's class centers in place with the samples of all ranks (AdaDistill)."""
+    """Update this rank's class centers in place with the images of all ranks (AdaDistill)."""
     student_GD, teacher_GD = (distributed.gather_rows(at_least_float32(rows_BD)) for rows_BD in (student_BD, teacher_BD))
     label_G = labels_in(shard, distributed.gather_rows(label_B))
     class_K, center_KD = moved_centers(weight_CD, label_G, student_GD, teacher_GD)
@@ -23,7 +23,7 @@ def adapt_centers(weight_CD: Tensor, shard: slice, student_BD: Tensor, teacher_B
 
 
 def labels_in(shard: slice, label_G: Tensor) -> Tensor:
-    """Index of each sample's class within the shard; -1 where another rank holds the class."""
+    """Index of each image's class within the shard; -1 where another rank holds the class."""
     return torch.where((label_G >= shard.start) & (label_G < shard.stop), label_G - shard.start, -1)
 
 

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from aird_plugin.losses.precision import at_least_float32
+
 # Best weight of the old statistics for each mode (docs/adapt.md): a batch is a small sample, a whole data set is not.
 KEEP = {"stateless": 0.9, "stream": 0.9, "full": 0.1}
 MODES = tuple(KEEP)
@@ -43,7 +45,7 @@ def measure(x_BC: Tensor) -> tuple[Tensor, Tensor, int]:
             "variance; give two or more images in a batch (an image and its mirror image are enough)"
         )
     # Two means are as exact in float32 as torch.var_mean, which takes three times as long on a CPU.
-    x_BC = x_BC.float() if x_BC.dtype in (torch.float16, torch.bfloat16) else x_BC
+    x_BC = at_least_float32(x_BC)
     axes = [axis for axis in range(x_BC.dim()) if axis != 1]
     mean_1C = x_BC.mean(axes, keepdim=True)
     var_C = (x_BC - mean_1C).square_().mean(axes)

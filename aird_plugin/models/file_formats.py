@@ -45,7 +45,7 @@ def is_torchscript(path: Path) -> bool:
 
 
 def unreadable_format(suffix: str) -> str:
-    """What is expected, and what a file with this suffix is."""
+    """The words of the error: the formats that are read, and what a file with this suffix is."""
     about = next((f", which is {text}" for suffixes, text in OTHER_FORMATS.items() if suffix.lower() in suffixes), "")
     return f"a .pt, .pth, .ckpt, .safetensors or .onnx file is expected, got {suffix or 'no suffix'!r}{about}"
 

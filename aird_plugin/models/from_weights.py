@@ -16,7 +16,7 @@ from aird_plugin.models.teacher_input import TeacherInput
 from aird_plugin.models.weights import read_weights
 from aird_plugin.utils.json_files import read_object
 
-# Of IR networks, iresnets, mfn, mbf and native students.
+# Tensors as long as the embedding: of IR networks, iresnets, mfn, mbf and native students.
 WIDTH_KEYS = (LINEAR_KEY, "fc.weight", "linear1.conv.weight", "features.layers.2.weight", "features.running_mean")
 # Keys of IR and IR-SE networks of other face recognition repositories.
 FOREIGN_PREFIXES = ("input_layer.", "body.", "output_layer.")
@@ -122,5 +122,5 @@ def embedding_width(state: Mapping[str, Tensor]) -> int:
     """
     known = next((state[key] for key in WIDTH_KEYS if key in state and state[key].ndim), None)
     width = len(known) if known is not None else next((len(value) for value in reversed(state.values()) if value.ndim), 1)
-    # An empty layer does not fit any width, and loading says so.
+    # An empty layer fits no width; loading the weights reports it.
     return max(width, 1)

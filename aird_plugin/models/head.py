@@ -1,6 +1,6 @@
 """The classification head: cosines of embeddings to the class centers, sharded over ranks and optionally sampled (Partial FC).
 
-B, G = samples on this rank, on all ranks; C = classes on this rank (only the sampled ones with sampling); D = embedding width.
+B, G = images on this rank, on all ranks; C = classes on this rank (only the sampled ones with sampling); D = embedding width.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class HeadConfig:
     teacher share one embedding space; "random" with a small normal.
     margin: None for the combined margin of margin_list and margin_gradient, or another one as "module:Spec"; its keys begin with
     margin_, and it uses margin_scale. centers: "trained" by gradient; "frozen": the teacher's class centers are constant, without
-    gradient and weight decay; "adaptive": no gradient either, each sample moves its class center towards its teacher embedding
+    gradient and weight decay; "adaptive": no gradient either, each image moves its class center towards its teacher embedding
     (AdaDistill). Every method runs with each of them.
     """
 
@@ -76,8 +76,8 @@ class HeadConfig:
 
 @dataclass(frozen=True)
 class ClassCosines:
-    """Cosines of all ranks' samples to this rank's classes; label -1 where the class is in another rank's shard. None each in a
-    run without labels (`NoHead`), the teacher's also without a teacher."""
+    """Cosines of all ranks' images to this rank's classes; label -1 where the class is in another rank's shard. All are None
+    in a run without labels (`NoHead`), the teacher's also without a teacher."""
 
     student_GC: Tensor | None
     teacher_GC: Tensor | None
@@ -146,9 +146,9 @@ class Head(nn.Module):
         teacher_BD: Tensor | None = None,
         angle_G1: Tensor | None = None,
     ) -> Tensor:
-        """The identity loss: margin softmax over the classes of all ranks, mean over all ranks' samples, plus the margin's
+        """The identity loss: margin softmax over the classes of all ranks, mean over all ranks' images, plus the margin's
         regulariser. student_BD, teacher_BD: this rank's embeddings, for margins that need them. angle_G1: None, or m2 of the
-        combined margin for each sample.
+        combined margin for each image.
         """
         margin, inputs = self.margin, margin_inputs(self.needs, student_BD, teacher_BD)
         if angle_G1 is not None:
@@ -171,7 +171,7 @@ class Head(nn.Module):
 def margin_inputs(
     needs: frozenset[str], student_BD: Tensor | None, teacher_BD: Tensor | None
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Margin inputs of all ranks' samples: embedding norms (G,), and cosines to the teacher's (G,), without gradient."""
+    """Margin inputs of all ranks' images: embedding norms (G,), and cosines to the teacher's (G,), without gradient."""
     norm_G = distributed.gather_rows(student_BD.norm(dim=1)) if Needs.NORM in needs else None
     if Needs.TEACHER_WIDTH not in needs:
         return norm_G, None

@@ -120,7 +120,7 @@ def sort_nodes(graph: Any) -> None:
     for place in range(len(nodes)):
         waiting = [place]
         while waiting:
-            # Without a circle, each edge is waited for once.
+            # In a graph without cycles, each edge is waited for once.
             if len(waiting) > edges + 1:
                 raise ValueError(f"its node with the output {nodes[waiting[-1]].output[0]!r} takes that output itself")
             before = [maker[name] for name in inputs[waiting[-1]] if name in maker and maker[name] not in order]

@@ -11,7 +11,7 @@ from functools import reduce
 import torch
 from torch.nn import functional as F
 
-# ONNX's numbers of data types. Half precision becomes float32.
+# ONNX's data type numbers. Half precision becomes float32.
 DTYPES = {1: torch.float32, 2: torch.uint8, 3: torch.int8, 6: torch.int32, 7: torch.int64, 9: torch.bool}
 DTYPES |= {10: torch.float32, 11: torch.float32, 16: torch.float32}
 

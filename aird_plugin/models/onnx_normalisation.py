@@ -18,7 +18,7 @@ MOVES = (
 COPIES = ("Identity", "Cast", "QuantizeLinear", "DequantizeLinear")
 # Operations on the image's shape, beside those on the image.
 OF_THE_SHAPE = ("Shape", "Size")
-# Operations of a network that works on its input as it comes.
+# First operations of a network that does not normalise its input.
 FIRST_LAYERS = ("Conv", "Gemm", "MatMul", "GlobalAveragePool", "AveragePool", "MaxPool")
 # A constant of more values than an image is a weight.
 LARGEST_CONSTANT = 3 * 112 * 112

@@ -12,7 +12,7 @@ import numpy as np
 
 from aird_plugin.models.onnx_values import file_tensors, set_tensors
 
-# The inputs of BatchNormalization behind the first, by their names in nn.BatchNorm.
+# The inputs of BatchNormalization after the first, by their names in nn.BatchNorm.
 PARTS = ("weight", "bias", "running_mean", "running_var")
 
 

@@ -62,7 +62,7 @@ def kinds_of(model: Any, image: str) -> dict[str, Kind]:
             if node.op_type in LEARNED and array.dtype.kind == "f":
                 kinds[name] = Kind.WEIGHT
         if node.op_type != "Constant":
-            # Axes, shapes and single numbers leave a weight a weight.
+            # A weight combined with axes, shapes or single numbers is still a weight.
             sizes = [name for name in node.input if name in tensors and kinds[name] is Kind.CONSTANT]
             kind = _output_kind(node, [kinds[name] for name in node.input if name and name not in sizes])
             kinds |= dict.fromkeys(node.output, kind)

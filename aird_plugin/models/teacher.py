@@ -19,7 +19,7 @@ CPU_BATCH, CUDA_BATCH = 16, 256
 class Teacher:
     """A frozen network. It is not an nn.Module, so a parent module cannot train, move, average or save it.
 
-    dim: embedding width D.  sha256: digest of the file, in hex, also `fingerprint`.  device: where it runs.
+    dim: embedding width D.  sha256: digest of the file, in hex.  device: where it runs.
     classifier: float32 (C, D), the class centers in the checkpoint, or None.
     It pickles as its path: unpickling reopens the file and raises ValueError where the file has changed.
     """
@@ -39,11 +39,6 @@ class Teacher:
         self.path = path
         self.device = torch.device(device)
         self.sha256 = file_sha256(path)
-
-    @property
-    def fingerprint(self) -> str:
-        """Same as `sha256`."""
-        return self.sha256
 
     @property
     def batch(self) -> int:

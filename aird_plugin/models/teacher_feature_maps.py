@@ -64,7 +64,7 @@ class TeacherMaps:
 
 
 def without_maps(teacher: Any) -> str:
-    """Which teacher has no feature maps, and which one has."""
+    """The words of the error for a teacher without feature maps, and what to set instead."""
     if teacher.kind == "low-res":
         return f"teacher {teacher.path} with teacher_px={teacher.px} gives embeddings only; set teacher_px=0"
     if teacher.kind == "ensemble":

@@ -13,8 +13,11 @@ OUTER_PREFIXES = ("model.", "backbone.", "net.")
 
 
 def network_keys(state: dict[str, Any]) -> dict[str, Any]:
-    """The network's entries of a state dict without PREFIXES, and without a prefix of OUTER_PREFIXES: where all keys have it, or
-    where those that have it are a known network's, as in a Lightning checkpoint beside `head.kernel`."""
+    """The network's entries of a state dict, without PREFIXES.
+
+    An outer prefix is removed where all keys have it, or where the keys with it are a known network's: a Lightning checkpoint
+    also holds `head.kernel`.
+    """
     state = {strip(key): value for key, value in state.items()}
     for prefix in OUTER_PREFIXES:
         inner = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}

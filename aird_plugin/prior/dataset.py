@@ -39,6 +39,4 @@ def both_sizes(recipe: Recipe, records: Records) -> tuple[ImageCache, ImageCache
         lr = open_image_cache(recipe.bank, records, recipe.data.px, recipe.data.degradation)
         return lr, open_image_cache(recipe.bank, records, recipe.prior.prior_side, BICUBIC)
 
-    caches = opened() if distributed.rank() == 0 else None
-    distributed.wait_for_rank0()
-    return caches or opened()
+    return distributed.rank0_first(opened)

@@ -19,7 +19,7 @@ FOLDER, IMAGE, VIDEO_FILE, PARTIAL = "annotated", "annotated.jpg", "annotated.mp
 # BGR: a name, unknown, no decision.
 COLORS = {"name": (80, 200, 60), "unknown": (60, 60, 220), "": (160, 160, 160)}
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
-# Of a frame that cannot be read before the first that can.
+# Grey level of the unreadable frames before the first readable one.
 GREY = 128
 
 
@@ -71,7 +71,7 @@ def draw(image_HWC: np.ndarray, rows: list[FaceRow]) -> np.ndarray:
         color = COLORS.get(row.name, COLORS["name"])
         corner = round(row.x1), round(row.y1)
         cv2.rectangle(drawn_HWC, corner, (round(row.x2), round(row.y2)), color, thickness)
-        # Names of files may hold line breaks, and bytes that are no text. OpenCV below 5 draws what is not ASCII as ?.
+        # File names may contain line breaks and bytes that are not text. OpenCV below 5 draws non-ASCII characters as ?.
         label = " ".join((row.name or f"track {row.track}").encode("utf-8", "replace").decode().split())
         _write_label(drawn_HWC, label, corner, color, thickness)
     return drawn_HWC

@@ -13,7 +13,7 @@ from aird_plugin.evaluation.eval_spec import PROTOCOLS
 from aird_plugin.evaluation.verification import supports
 from aird_plugin.recognition.calibration import SECTION
 from aird_plugin.recognition.crops import CROPS
-from aird_plugin.recognition.networks import brief
+from aird_plugin.recognition.networks import Network, brief, listed
 from aird_plugin.utils.files import write_atomically
 
 SUFFIX = ".thresholds.json"
@@ -46,8 +46,8 @@ def read_section(path: str | Path) -> dict:
     return section
 
 
-def find_sections(networks: Sequence[Any], given: str | Path | None = None) -> list[dict]:
-    """The sections for these networks (`networks.Network`), the first to be used first.
+def find_sections(networks: Sequence[Network], given: str | Path | None = None) -> list[dict]:
+    """The sections for these networks, the first to be used first.
 
     given: a file that comes before all others. Then the files beside the models, the HR recogniser's first, then those of the
     exports, except for other crops. Raises what `read_section` raises, and ValueError for a file of other networks.
@@ -69,14 +69,13 @@ def find_sections(networks: Sequence[Any], given: str | Path | None = None) -> l
     return sections
 
 
-def check_networks(path: str | Path, section: dict, networks: Sequence[Any]) -> None:
+def check_networks(path: str | Path, section: dict, networks: Sequence[Network]) -> None:
     """Raise ValueError unless the section has thresholds of one of the networks, centered or not, by their hashes."""
     measured = dict.fromkeys(entry["network"] for entry in section["entries"])
     if not {network.identity.partition("+")[0] for network in networks} & {one.partition("+")[0] for one in measured}:
-        ours = ", ".join(f"{network.name} ({brief(network.identity)})" for network in networks)
         raise ValueError(
             f"{path} belongs to another model ({', '.join(map(brief, measured)) or 'none'}): its thresholds mean nothing "
-            f"for {ours}. Measure its own with `aird calibrate`, or remove the file"
+            f"for {listed(networks)}. Measure its own with `aird calibrate`, or remove the file"
         )
 
 

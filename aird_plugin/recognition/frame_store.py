@@ -16,7 +16,7 @@ from aird_plugin.utils.files import write_atomically
 
 BLOCK = 64
 PART = "frames"
-# Of a Face: what later steps read. Networks are stored by their names and hashes.
+# The fields of a Face that later steps read. Networks are stored by name and hash.
 NUMBERS = {"bbox": 4, "px": 1, "quality": 1, "det_score": 1}
 TEXTS = ("embedded_by", "network_id")
 
@@ -70,7 +70,7 @@ def _write(file: Path, frames: list[FrameFaces]) -> None:
     faces = [face for frame in frames for face in frame.faces]
     # The width is stated, since a block without a face leaves it open.
     arrays = {key: np.array([face[key] for face in faces], np.float32).reshape(-1, width) for key, width in NUMBERS.items()}
-    # A face without an embedding has none of its fields.
+    # A face without an embedding has no network either.
     embedded = [face for face in faces if face.embedding is not None]
     arrays["embedding"] = np.array([face.embedding for face in embedded], np.float32)
     listed: list[Any] = [[frame.number, frame.name, frame.broken, len(frame.faces), frame.reason] for frame in frames]

@@ -17,9 +17,9 @@ from aird_plugin.data.images import FILE_FORMATS, decode
 PHOTO, FOLDER, VIDEO = "photo", "folder", "video"
 # A video whose reader fails this often in a row has no more frames, whatever its header states.
 GIVE_UP_AFTER = 50
-# Of folders of frames and of videos that do not state theirs; tracking alone uses it.
+# Frame rate of folders, and of videos that do not state theirs; only tracking uses it.
 USUAL_FPS = 25.0
-# The setting by which a replaced input differs from that of an earlier run.
+# The setting that tells a replaced input from that of an earlier run.
 STATS = "names, sizes and times of the input files"
 
 
@@ -36,7 +36,7 @@ class Frame(NamedTuple):
 
 
 class FrameSource:
-    """The frames of `path`, in order, those of a folder in that of their names (`in_order`).
+    """The frames of `path`, in order; those of a folder in the order of their names (`in_order`).
 
     kind: photo, folder or video. total: their number, by a video's header; None if unknown.
 

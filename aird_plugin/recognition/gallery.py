@@ -14,7 +14,7 @@ from aird_plugin.recognition.enrolment import check_names, faces_of_photos, find
 from aird_plugin.recognition.gallery_file import gallery_lock, read_arrays, write_arrays, write_vectors
 from aird_plugin.recognition.index import Index
 from aird_plugin.recognition.match import NO_FACE, Match, match_of
-from aird_plugin.recognition.networks import brief
+from aird_plugin.recognition.networks import brief, listed
 from aird_plugin.recognition.templates import Template, as_faces, check_faces, template_of
 from aird_plugin.utils.files import file_sha256
 
@@ -198,8 +198,7 @@ class Gallery:
         known = self.analysis.networks
         foreign = [identity for identity in identities if identity not in known]
         if foreign:
-            ours = ", ".join(f"{network.name} ({brief(network.identity)})" for network in known.values())
             raise ValueError(
-                f"templates of another model ({', '.join(map(brief, foreign))}) cannot be compared with those of {ours}: "
-                "use the models that made them, or enrol again"
+                f"templates of another model ({', '.join(map(brief, foreign))}) cannot be compared with those of "
+                f"{listed(known.values())}: use the models that made them, or enrol again"
             )

@@ -19,7 +19,7 @@ from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.torch_files import check_archive
 
 FORMAT = 1
-# The arrays of numbers.
+# The numeric arrays.
 DTYPES = {"templates": np.float32, "px": np.float32, "network": np.int32, "count": np.int32}
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 LOCK_SECONDS = 60.0

@@ -16,7 +16,7 @@ HNSW_NEIGHBOURS, HNSW_BUILD, HNSW_SEARCH = 32, 100, 256
 IVF_SHARE_SEARCHED, PQ_BITS = 0.25, 8
 # Below this faiss warns that k-means has too few points.
 POINTS_A_CENTER = 39
-# An approximate index proposes this many candidates a neighbour; their cosines are then computed exactly.
+# An approximate index proposes this many candidates per neighbour; their cosines are then computed exactly.
 CANDIDATES = 10
 MISSING = "an index of more than a matrix product needs faiss: `pip install aird_plugin[faiss]`"
 

@@ -3,8 +3,8 @@
 U = distinct images, N = pairs, D = embedding width.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,20 +15,21 @@ from aird_plugin.data.images import resized
 from aird_plugin.data.pairs import distinct_faces, read_pairs
 from aird_plugin.evaluation.verification import operating_points
 from aird_plugin.recognition.crops import CROPS, face_crops, face_sizes
+from aird_plugin.recognition.networks import Network
 from aird_plugin.utils.files import file_sha256
 from aird_plugin.utils.progress import progress
 from aird_plugin.utils.vectors import normalise
 
 SIDES = (12, 16, 24, 32, 48, 64)
 BLOCK = 64
-# A face of a frame begins between two pixels. Whole pixels of the 112 px image, shifted before it is downsampled, are such parts.
+# Faces in a frame do not begin on whole pixels: the 112 px image is shifted by whole pixels before it is downsampled.
 SEED = 0
 
 
-def measure(networks: list, hr: Any, pairs_file: str | Path, sides: tuple[int, ...] = SIDES) -> dict:
-    """The section of `recognition/calibration.py` for these networks. hr: the one that embeds untouched faces, itself among them.
+def measure(networks: Sequence[Network], pairs_file: str | Path, sides: tuple[int, ...] = SIDES) -> dict:
+    """The section of `recognition/calibration.py` for these networks, of which the last embeds the untouched faces.
 
-    networks, hr: `Network`. Each image is downsampled to px by the reference resize from a random position between pixels, and
+    Each image is downsampled to px by the reference resize from a random position between pixels, and
     cropped from there as from a frame. A row is measured at its smallest px. Raises what `read_pairs` raises.
     """
     pairs = read_pairs(pairs_file)
@@ -36,6 +37,7 @@ def measure(networks: list, hr: Any, pairs_file: str | Path, sides: tuple[int, .
         images_UHWC, face_2N = distinct_faces(pairs)
     except ValueError as error:
         raise ValueError(f"{pairs_file}: {error}") from error
+    hr = networks[-1]
     hr_UD = embed_at(hr, images_UHWC, FACE_SIDE)
     entries = []
     for network in networks:
@@ -55,7 +57,7 @@ def measure(networks: list, hr: Any, pairs_file: str | Path, sides: tuple[int, .
     return {"crops": CROPS, "pairs": Path(pairs_file).name, "pairs_sha256": file_sha256(pairs_file), "entries": entries}
 
 
-def embed_at(network: Any, images_UHWC: np.ndarray, px: int) -> np.ndarray:
+def embed_at(network: Network, images_UHWC: np.ndarray, px: int) -> np.ndarray:
     """L2-normalised embeddings (U, D) of 112 px RGB images as faces of px in frames."""
     rng = np.random.default_rng(SEED)
     parts = []

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -52,8 +52,13 @@ def brief(identity: str) -> str:
     return "+".join(part[:16] for part in identity.split("+"))
 
 
+def listed(networks: Iterable[Network]) -> str:
+    """Networks for a message: the name and the brief identity of each."""
+    return ", ".join(f"{network.name} ({brief(network.identity)})" for network in networks)
+
+
 class Models(NamedTuple):
-    """What was found. hr or students, or both; every network embeds into the same coordinates, of width `dim`.
+    """The detector and the opened networks: hr, students or both. All embed into the same coordinates, of one width.
 
     students: by ascending side, so that without an HR recogniser the largest is the last of the networks and stands for it.
     """

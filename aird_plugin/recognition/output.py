@@ -1,4 +1,4 @@
-"""What `aird recognise` writes and prints of a result: faces.csv, faces.jsonl, the summary. Pictures: annotated.py."""
+"""The output of `aird recognise`: faces.csv, faces.jsonl, the summary. Pictures: annotated.py."""
 
 import csv
 import io

@@ -1,6 +1,7 @@
 """Frames -> names: faces of every frame, tracks, one decision a track."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NamedTuple
 
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
@@ -117,13 +118,7 @@ def settings_of(source: FrameSource, analysis: TinyFaceAnalysis, score: float) -
 
 
 def _blocks(frames: Iterator[Frame]) -> Iterator[list[Frame]]:
-    block: list[Frame] = []
-    for frame in frames:
-        block.append(frame)
-        if len(block) == FRAMES_AT_ONCE:
-            yield block
-            block = []
-    if block:
+    while block := list(islice(frames, FRAMES_AT_ONCE)):
         yield block
 
 

@@ -1,4 +1,4 @@
-"""Which network embeds a face of which px."""
+"""The network that embeds a face, by its px."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ import numpy as np
 
 from aird_plugin.evaluation.pooling import pool
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
-from aird_plugin.recognition.networks import brief
+from aird_plugin.recognition.networks import brief, listed
 
 GET = "take those that TinyFaceAnalysis.get of the same networks returns"
 
@@ -50,10 +50,9 @@ def check_faces(faces: Any, analysis: TinyFaceAnalysis, what: str) -> None:
         if network is None or px is None or quality is None:
             raise ValueError(f"{what} have no network_id, px and quality, as those of InsightFace's FaceAnalysis; {GET}")
         if network not in networks:
-            ours = ", ".join(f"{one.name} ({brief(one.identity)})" for one in networks.values())
             raise ValueError(
-                f"{what} give templates of another model ({brief(str(network))}), which cannot be compared with those of {ours}; "
-                + GET
+                f"{what} give templates of another model ({brief(str(network))}), which cannot be compared with those of "
+                f"{listed(networks.values())}; {GET}"
             )
         if np.shape(embedding_D) != (dim,):
             raise ValueError(f"{what} have embeddings of shape {np.shape(embedding_D)}, the networks give ({dim},); {GET}")

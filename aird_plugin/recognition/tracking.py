@@ -104,12 +104,9 @@ def numbered(raw: list[np.ndarray]) -> list[list[int]]:
     for tracks_F in raw:
         own = []
         for track in tracks_F.tolist():
-            if track < 0 or track not in known:
-                if track >= 0:
-                    known[track] = count
-                own.append(count)
-                count += 1
-            else:
-                own.append(known[track])
+            # A face without a track, -1, gets a number of its own.
+            number = known.setdefault(track, count) if track >= 0 else count
+            own.append(number)
+            count += number == count
         tracks.append(own)
     return tracks

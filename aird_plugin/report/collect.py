@@ -46,12 +46,12 @@ def gather(folders: list[str], options: ReportOptions, command: str, device: str
     models = list(models_of(methods, teacher, options, device, notes))
     if not models:
         raise ValueError("none of the runs has a model.pt that took a step, so there is nothing to evaluate; omit --pairs")
+    students = [model for model in models if model.name != TEACHER_NAME]
     results, focus = [], None
     for pairs_file in options.pairs:
         evaluator = PairEvaluator(None, pairs_file, teacher, BATCH, device)
         notes += [f"{copies}." for copies in [evaluator.copies()] if copies]
         pairs = (evaluator.pairs_file, evaluator.pairs_sha256)
-        students = [model for model in models if model.name != TEACHER_NAME]
         notes += [f"{text}." for model in students if (text := adapted_to(model.path, model.network, *pairs))]
         file_results, embeddings = _evaluate(evaluator, models, sides, options)
         results += file_results
@@ -65,9 +65,12 @@ def _recorded(methods: list[Method]) -> Iterator[EvalResult]:
     """The results in the runs' own evaluation.json."""
     for method in methods:
         for run in method.runs:
-            for row in () if run.untrained else run.rows:
-                fed, join = run.recipe.get("teacher_input"), run.recipe.get("teacher_join", "mean")
-                yield EvalResult(method.name, run.seed, run.folder, run.recipe.get("teacher"), row, None, fed, join)
+            if run.untrained:
+                continue
+            teacher, fed = run.recipe.get("teacher"), run.recipe.get("teacher_input")
+            join = run.recipe.get("teacher_join", "mean")
+            for row in run.rows:
+                yield EvalResult(method.name, run.seed, run.folder, teacher, row, None, fed, join)
 
 
 def _evaluate(
@@ -102,7 +105,12 @@ def _result(model: Model, row: dict, options: ReportOptions, scores: Scores | No
 
 def _scores(e_2ND: np.ndarray, same_N: np.ndarray) -> Scores:
     """Cosines and error rates of pairs. e_2ND: unit embeddings, first and second image in turn."""
-    return Scores((e_2ND[0::2] * e_2ND[1::2]).sum(axis=1), same_N, *error_rates(e_2ND, same_N))
+    return Scores(_cosines(e_2ND), same_N, *error_rates(e_2ND, same_N))
+
+
+def _cosines(e_2ND: np.ndarray) -> np.ndarray:
+    """Cosine of each pair, (N,)."""
+    return (e_2ND[0::2] * e_2ND[1::2]).sum(axis=1)
 
 
 def _focus(
@@ -118,8 +126,7 @@ def _focus(
         images_2NSSC = DegradedFaces(evaluator.images_UHWC, evaluator.face_2N, px, side, options.degradation)
         settings = (KEEP["full"], BATCH, evaluator.device, options.include_bn1d)
         shifts.append(measure_batchnorm_shift(model.name, model.network, images_2NSSC, *settings))
-    cosines = {n: (e[0::2] * e[1::2]).sum(axis=1) for n, e in embeddings.items()}
-    students = {name: cosine_N for name, cosine_N in cosines.items() if name != TEACHER_NAME}
+    students = {name: _cosines(e_2ND) for name, e_2ND in embeddings.items() if name != TEACHER_NAME}
     images = DegradedFaces(evaluator.images_UHWC, evaluator.face_2N)
     hard = hard_pairs(students, evaluator.same_N, images, px, options.degradation) if options.faces else []
     return FocusDetails(evaluator.pairs_file, px, n_identities, maps, shifts, hard)

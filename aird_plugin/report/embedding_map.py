@@ -29,7 +29,7 @@ def shown_images(face_2N: np.ndarray, same_N: np.ndarray) -> tuple[np.ndarray, n
 
 def identity_map(name: str, embeddings_MD: np.ndarray, label_M: np.ndarray) -> IdentityMap:
     """L2-normalised embeddings in two dimensions: t-SNE (scikit-learn), or two principal components if it is not installed."""
-    # Of a collapsed student t-SNE, which divides by the spread, returns nan.
+    # For a collapsed student t-SNE returns nan, because it divides by the spread.
     alike = np.ptp(embeddings_MD, axis=0).max() < ALIKE
     point_M2, how = (None, "two principal components, all alike") if alike else _tsne(embeddings_MD)
     if point_M2 is None:

@@ -1,4 +1,4 @@
-"""Which networks a report evaluates, and in which protocols."""
+"""The networks that a report evaluates, and the protocols of each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -56,7 +56,7 @@ class Run:
         """What the weights depend on besides the recipe, which names files but not their bytes. None: not recorded."""
         entries = {entry: as_object(self.metadata.get(entry)) for entry in STARTED_WITH}
         hashes = {f"{entry}, hash": entries[entry].get(key) for entry, (key, _) in STARTED_WITH.items()}
-        # The teacher's is recorded with 16 digits, or with all.
+        # The teacher's hash is recorded with 16 digits or in full.
         short = {name: digest[:16] if isinstance(digest, str) else None for name, digest in hashes.items()}
         fed = entries["teacher"].get("input")
         return short | {"teacher, input": fed and json.dumps(fed, sort_keys=True), "resize": self.metadata.get("resize")}

@@ -17,7 +17,7 @@ from aird_plugin.data.records import Records, StoredRecords, WithoutLabels, as_s
 from aird_plugin.diagnostics.checks import before_bank
 from aird_plugin.losses.term import Needs
 from aird_plugin.models.teacher import Teacher
-from aird_plugin.training.objective import Objective
+from aird_plugin.training.objective import Objective, used_terms
 from aird_plugin.training.teacher_projection import open_projected_cache, projected_width
 from aird_plugin.training.unlabelled import without_labels
 from aird_plugin.utils import distributed
@@ -28,9 +28,7 @@ NOT_FROM_TEACHER = {Needs.GENERATIVE, Needs.LABELS}
 def open_faces(recipe: Recipe, reread: bool = False) -> tuple[Records, Recipe]:
     """The training images, and the recipe with num_classes filled in, or without all that needs labels (`without_labels`).
 
-    reread: whether to read record files also where the bank has an index of them.
-
-    Raises ValueError where recipe and data disagree.
+    reread: read record files also where the bank has an index of them. Raises ValueError where recipe and data disagree.
     """
     stored = open_stored(recipe, reread)
     wanted = recipe.data.num_image
@@ -79,15 +77,13 @@ def readable(recipe: Recipe, records: StoredRecords) -> StoredRecords:
     """The records without unreadable ones where skip_bad allows it; rank 0 decodes all of them, the others wait."""
     if not recipe.bank.skip_bad:
         return records
-    found = skip_unreadable(records, recipe.bank.skip_bad, recipe.bank.bank) if distributed.rank() == 0 else None
-    distributed.wait_for_rank0()
-    return found or skip_unreadable(records, recipe.bank.skip_bad, recipe.bank.bank)
+    return distributed.rank0_first(lambda: skip_unreadable(records, recipe.bank.skip_bad, recipe.bank.bank))
 
 
 def check_classes(recipe: Recipe, classes: int, identities: int) -> None:
     """Raise ValueError where a run with more classes than identities needs the teacher's class center of each."""
     users = ["head_init='teacher'"] if recipe.head.head_init == "teacher" else []
-    users += [name for name, spec in recipe.terms.items() if spec.weight and Needs.TEACHER_COSINE in spec.needs]
+    users += [name for name, spec in used_terms(recipe.terms).items() if Needs.TEACHER_COSINE in spec.needs]
     if classes > identities and users:
         raise ValueError(
             f"num_classes={classes}, but {recipe.data.rec} has {identities} identities: the teacher has no class center of the "
@@ -98,20 +94,19 @@ def check_classes(recipe: Recipe, classes: int, identities: int) -> None:
 def open_caches(
     recipe: Recipe, records: Records, teacher: Teacher | None, device: torch.device
 ) -> tuple[list[ImageCache], TeacherCache | None]:
-    """Image caches at each of the recipe's sizes, and the teacher cache.
+    """Image caches at each of the recipe's sizes, none on the online path, and the teacher cache, None without a teacher.
 
-    Rank 0 builds what is missing and the others wait, or all ranks build it together where it is in shards.
-
-    There is no teacher cache without a teacher, and no image cache on the online path. Rank 0 prints the warnings on the
-    teacher's input first.
+    Rank 0 prints the warnings on the teacher's input first. Then it builds what is missing while the others wait; a bank in
+    shards is built by all ranks together.
     """
 
     def opened() -> tuple[list[ImageCache], TeacherCache | None]:
         """Open each cache, which builds what is missing."""
         parts = [] if recipe.bank.online else recipe.sizes.parts(recipe.data.px, recipe.data.degradation)
         images = [open_image_cache(recipe.bank, records, *part) for part in parts]
-        for cache in () if recipe.data.labels else images:
-            cache.hide_labels()
+        if not recipe.data.labels:
+            for cache in images:
+                cache.hide_labels()
         if teacher is None:
             return images, None
         bank = open_teacher_cache(recipe.bank, records, teacher, device.type)
@@ -123,10 +118,10 @@ def open_caches(
     if distributed.launched_rank() == 0:
         for warning in before_bank(recipe, records, teacher):
             print(warning, file=sys.stderr, flush=True)
-    in_shards = len(records) > recipe.bank.bank_shard_images
-    caches = opened() if distributed.rank() == 0 and not in_shards else None
+    if len(records) <= recipe.bank.bank_shard_images:
+        return distributed.rank0_first(opened)
     distributed.wait_for_rank0()
-    return caches or opened()
+    return opened()
 
 
 def teacher_needs(recipe: Recipe, objective: Objective) -> frozenset[str]:

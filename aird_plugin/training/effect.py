@@ -1,4 +1,4 @@
-"""Refusals of runs that would train nothing, or less than they state, made before any work."""
+"""Checks, before any work, for runs that would train nothing, or less than their recipe states."""
 
 import copy
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from torch import nn
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.losses.term import Needs
-from aird_plugin.training.unlabelled import used_terms
+from aird_plugin.training.objective import used_terms
 from aird_plugin.utils import distributed
 
 
@@ -18,7 +18,7 @@ def check_effect(recipe: Recipe, num_images: int) -> None:
     """Raise ValueError where nothing has a weight in the loss, or where the images of an epoch do not make one step, and what
     `check_mixup` raises."""
     check_mixup(recipe)
-    if not recipe.run.identity_weight and not used_terms(recipe):
+    if not recipe.run.identity_weight and not used_terms(recipe.terms):
         raise ValueError(
             "identity_weight=0 and no term with a weight above 0: the loss would be 0 and the student stay untrained; set "
             "identity_weight=1.0, or name a term, such as terms={'align': 'aird_plugin.losses.cosine:CosineRegression'}"
@@ -39,7 +39,7 @@ def check_mixup(recipe: Recipe) -> None:
         return
     if not recipe.bank.online:
         raise ValueError("mixup needs the teacher's output on each mixture, which no bank holds: set online=True")
-    takers = [name for name, spec in used_terms(recipe).items() if takes_identities(spec)]
+    takers = [name for name, spec in used_terms(recipe.terms).items() if takes_identities(spec)]
     takers += ["identity_weight"] if recipe.run.identity_weight else []
     takers += ["centers='adaptive'"] if recipe.head.centers == "adaptive" else []
     if takers:

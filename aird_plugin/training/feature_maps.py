@@ -6,11 +6,12 @@ from aird_plugin.config.recipe import Recipe
 from aird_plugin.losses.term import Needs
 from aird_plugin.models.teacher import Teacher
 from aird_plugin.models.teacher_feature_maps import TeacherMaps
+from aird_plugin.training.objective import used_terms
 
 
 def open_maps(recipe: Recipe, student: nn.Module, teacher: Teacher | None) -> TeacherMaps | None:
     """The teacher's feature maps where a term compares them. ValueError where recipe or teacher cannot provide them."""
-    names = [name for name, spec in recipe.terms.items() if spec.weight != 0 and Needs.MAPS in spec.needs]
+    names = [name for name, spec in used_terms(recipe.terms).items() if Needs.MAPS in spec.needs]
     if not names or teacher is None:
         return None
     users = ", ".join(names)

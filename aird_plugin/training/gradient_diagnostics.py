@@ -9,18 +9,19 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from aird_plugin.config.run_section import RunConfig
 from aird_plugin.losses.precision import at_least_float32
 from aird_plugin.losses.sharding import SINGLE_SHARD
 from aird_plugin.training.objective import LossInputs, Objective
 
 # In the names of logged values: TERM_gradient_norm, TERM_gradient_to_identity, TERM_gradient_to_teacher.
 INFIX = "_gradient_"
-# A gradient this much smaller than the largest has no direction; the smallest norm that is divided by.
+# Below this share of the largest norm a gradient counts as having no direction; the smallest norm that is divided by.
 ROUNDING, TINY = 1e-6, 1e-30
 
 
-def diagnostics_due(run: Any, done: int) -> bool:
-    """Whether step `done`, from 1, has diagnostics: every `gradient_diagnostics`-th line of metrics.jsonl. run: a `RunConfig`."""
+def diagnostics_due(run: RunConfig, done: int) -> bool:
+    """Whether step `done`, from 1, has diagnostics: every `gradient_diagnostics`-th line of metrics.jsonl."""
     return bool(run.gradient_diagnostics) and done % (run.gradient_diagnostics * run.frequent) == 0
 
 

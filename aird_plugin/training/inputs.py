@@ -64,14 +64,16 @@ def inputs_of(recipe: Recipe, verification: bool = True) -> Iterator[Input]:
         yield Input("resume_from", recipe.run.resume_from, "run to start from", source_problem(recipe.run.resume_from))
     if recipe.prior.prior:
         yield Input("prior", recipe.prior.prior, "diffusion prior", None if Path(recipe.prior.prior).is_dir() else "not there")
-    for target in target_files(recipe) if verification else ():
-        yield Input("val_targets", target, "verification pairs", target_problem(target))
+    if verification:
+        for target in target_files(recipe):
+            yield Input("val_targets", target, "verification pairs", target_problem(target))
 
 
 def check_inputs(recipe: Recipe, verification: bool = True) -> None:
-    """Raises MissingInputs, one message for all of them, where an input cannot be used. Rank 0 prints `absent_targets`."""
-    for note in absent_targets(recipe) if verification and distributed.rank() == 0 else ():
-        print(note, file=sys.stderr, flush=True)
+    """Raise MissingInputs, one message for all of them, where an input cannot be used. Rank 0 prints `absent_targets`."""
+    if verification and distributed.rank() == 0:
+        for note in absent_targets(recipe):
+            print(note, file=sys.stderr, flush=True)
     problems = [found for found in inputs_of(recipe, verification) if found.problem]
     if not problems:
         return
@@ -81,7 +83,7 @@ def check_inputs(recipe: Recipe, verification: bool = True) -> None:
 
 
 def model_problem(path: str) -> str | None:
-    """Why there is no weight file behind `path`; None where there is one."""
+    """Why no weight file is found at `path`; None if one is."""
     try:
         find_model(path)
     except FileNotFoundError as error:

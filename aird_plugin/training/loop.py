@@ -58,7 +58,8 @@ def run_steps(state: TrainState, first: int) -> None:
     prepared = loader(state.setup.source, batch_indices, recipe.data.num_workers, state.setup.device)
     with contextlib.closing(prepared) as batches, RunLog(state.setup, first) as log, stop_signals() as stopped:
         for step in range(first, state.setup.total_steps):
-            rate = set_learning_rate(state, learning_rate(recipe.schedule, step, per_epoch))
+            rate = learning_rate(recipe.schedule, step, per_epoch)
+            set_learning_rate(state, rate)
             out = take_step(state, itertools.islice(batches, accumulate), step)
             done = step + 1
             stop = distributed.any_rank(bool(stopped), HOST)
@@ -108,7 +109,7 @@ def compute_loss(state: TrainState, batch: Batch, step: int, batch_index: int) -
     run, device = state.setup.recipe.run, state.setup.device.type
     half = autocast_dtype(device, run.bf16, run.fp16)
     batch = state.setup.add_teacher_outputs(batch)
-    # The masks of a student's dropout are a function of the batch: a resumed run draws those of an unbroken one.
+    # Dropout masks are a function of the batch, so that a resumed run draws those of an uninterrupted one.
     torch.manual_seed((run.seed * 1_000_003 + batch_index) * 4096 + distributed.rank())
     autocast = torch.autocast(device, half, enabled=half is not None)
     with state.setup.record_feature_maps() as student_maps, autocast:
@@ -140,12 +141,11 @@ def update(state: TrainState, step: int, out: dict[str, torch.Tensor]) -> None:
         state.setup.average.update()
 
 
-def set_learning_rate(state: TrainState, rate: float) -> float:
+def set_learning_rate(state: TrainState, rate: float) -> None:
     """Set one learning rate for student, terms and class centers."""
     for optimizer in state.optimizers:
         for group in optimizer.param_groups:
             group["lr"] = rate
-    return rate
 
 
 def accumulate_without_sync(network: torch.nn.Module, more_to_come: bool) -> AbstractContextManager:

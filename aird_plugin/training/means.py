@@ -21,7 +21,7 @@ from aird_plugin.training.teacher_projection import ProjectedTeacherCache
 from aird_plugin.utils import distributed
 from aird_plugin.utils.torch_files import state_sha256
 
-# The mean of so many unit vectors is within about 0.015 of the mean of all.
+# The mean of this many unit vectors is within about 0.015 of the mean of all.
 IMAGES = 4096
 
 

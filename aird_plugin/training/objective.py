@@ -79,12 +79,12 @@ class Objective(nn.Module):
     def __init__(self, terms: dict[str, Any], dims: LossDims, identity_weight: float = 1.0):
         super().__init__()
         self.identity_weight = identity_weight
-        self.specs = {name: spec for name, spec in terms.items() if spec.weight != 0}
+        self.specs = used_terms(terms)
         self.terms = nn.ModuleDict({name: spec.build(dims) for name, spec in self.specs.items()})
 
     @property
     def needs(self) -> frozenset[str]:
-        """What the terms need: "teacher", "teacher_cosine", "teacher_width", "neighbours", "adapted", "rows", "maps"..."""
+        """What the terms need together, of `losses.term.Needs`."""
         return frozenset().union(*(spec.needs for spec in self.specs.values()))
 
     def forward(self, inputs: LossInputs, identity: torch.Tensor | None) -> dict[str, torch.Tensor]:
@@ -107,6 +107,11 @@ class Objective(nn.Module):
         spec = self.specs[name]
         ramp = min(1.0, epoch / spec.warmup_epochs) if spec.warmup_epochs > 0 else 1.0
         return spec.weight * ramp
+
+
+def used_terms(terms: dict[str, Any]) -> dict[str, Any]:
+    """The specs of the terms that are built: those whose weight is not 0."""
+    return {name: spec for name, spec in terms.items() if spec.weight != 0}
 
 
 def build_loss_inputs(

@@ -15,12 +15,13 @@ from aird_plugin.data.records import Records
 from aird_plugin.losses.term import Needs
 from aird_plugin.prior.encoder import Encoder
 from aird_plugin.training.feature_maps import check_maps_are_trainable
+from aird_plugin.training.objective import used_terms
 from aird_plugin.utils import distributed
 
 
 def open_encoder(recipe: Recipe, device: torch.device) -> Encoder | None:
     """The encoder of the recipe's prior where a term needs it, else None. ValueError where the recipe does not allow it."""
-    names = [name for name, spec in recipe.terms.items() if spec.weight != 0 and Needs.GENERATIVE in spec.needs]
+    names = [name for name, spec in used_terms(recipe.terms).items() if Needs.GENERATIVE in spec.needs]
     if not names:
         return None
     users = ", ".join(names)
@@ -43,9 +44,7 @@ def open_features(recipe: Recipe, records: Records, encoder: Encoder) -> PriorCa
         images: ImageCache = open_image_cache(recipe.bank, records, recipe.data.px, recipe.data.degradation)
         return open_prior_cache(recipe.bank, images, encoder)
 
-    features = opened() if distributed.rank() == 0 else None
-    distributed.wait_for_rank0()
-    return features or opened()
+    return distributed.rank0_first(opened)
 
 
 class WithFeatures(Dataset):

@@ -20,7 +20,7 @@ CHECKPOINTS = "checkpoints"
 
 
 def source_problem(run: str) -> str | None:
-    """Why a path is no run with a checkpoint; None where it is one."""
+    """Why the path is not a run with a checkpoint; None if it is."""
     try:
         read_metadata(Path(run))
     except (OSError, ValueError) as error:

@@ -39,21 +39,21 @@ RESUMABLE_KEYS = frozenset(
         *(field.name for field in dataclasses.fields(TrackerConfig)),
     }
 )
-# Entries of what a run began with: the key of its hash, and the beginning of the sentence on another one.
+# What a run began with: entry of recipe.json -> the key of its hash, and the words of the error where it has changed.
 STARTED_WITH = {
     "student_init": ("sha256", "from another"),
     "teacher": ("sha256", "with another teacher"),
     "records": ("sha256", "with other training images"),
     "prior": ("prior", "with another prior"),
 }
-# With the number of ranks, the images of a step.
+# These and the number of ranks give the images of a step.
 STEP_KEYS = ("batch_size", "gradient_acc")
 # Recorded at each start; a resumed run keeps those of earlier starts under `earlier`.
 OF_A_START = ("versions", "code", "machine", "time", "world_size")
 
 
 def earlier_starts(recipe: Recipe, saved: dict, metadata: dict) -> list[dict]:
-    """What `saved`, the recipe.json of the run to be resumed, records of earlier starts, and of its last one.
+    """The starts that `saved`, the recipe.json of the run to be resumed, records: earlier ones, and its last.
 
     num_epoch may be larger than before, with other milestones from its former value on: one line on stderr states what the
     learning rate does then. Raises ValueError where the saved run is another one, naming what differs.

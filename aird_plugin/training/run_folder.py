@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from aird_plugin.config.recipe import Recipe
+from aird_plugin.config.run_section import RunConfig
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.mixture import version_of
 from aird_plugin.data.records import originals, skipped_images
@@ -76,6 +77,14 @@ def read_metadata(folder: Path) -> dict:
     return metadata
 
 
+def resumed_metadata(run: RunConfig) -> dict | None:
+    """The recipe.json of the run that this one resumes; None for a run that starts."""
+    path = Path(run.output) / "recipe.json"
+    if not (run.resume and path.exists() and os.path.isdir(run.checkpoints)):
+        return None
+    return read_object(path)
+
+
 def write_or_verify_run(recipe: Recipe, metadata: dict) -> None:
     """Write recipe.json, or check that the run to be resumed has this recipe. ValueError naming the keys that differ.
 
@@ -85,10 +94,10 @@ def write_or_verify_run(recipe: Recipe, metadata: dict) -> None:
     path = Path(run.output) / "recipe.json"
     if distributed.rank() != 0:
         return
+    saved = resumed_metadata(run)
     if not run.resume:
         clear(Path(run.checkpoints))
-    elif path.exists() and os.path.isdir(run.checkpoints):
-        saved = read_object(path)
+    elif saved is not None:
         if not isinstance(saved.get("recipe"), dict):
             raise ValueError(f"{path} has no recipe; use another output=, or resume=False to start again")
         metadata["earlier"] = earlier_starts(recipe, saved, metadata)

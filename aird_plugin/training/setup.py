@@ -15,6 +15,7 @@ from aird_plugin.data.degradation import BICUBIC, downsample_torch, resize_to_ne
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.multi_size import DrawnSizes
 from aird_plugin.data.online_batches import OnlineFaces
+from aird_plugin.data.records import Records
 from aird_plugin.losses.term import Needs
 from aird_plugin.models.feature_maps import recorded_maps
 from aird_plugin.models.teacher import Teacher
@@ -32,7 +33,7 @@ class TrainingSetup:
 
     recipe: Recipe
     device: torch.device
-    records: object
+    records: Records
     teacher: Teacher | None
     bank: TeacherCache | None
     student: nn.Module

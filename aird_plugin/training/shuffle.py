@@ -1,15 +1,13 @@
-"""Which sampler a run has: the one that it began with, else by the key `shuffle` and the number of images."""
+"""The sampler of a run: the one that it began with, else chosen by the key `shuffle` and the number of images."""
 
-import os
 from dataclasses import replace
-from pathlib import Path
 
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.records import Records
 from aird_plugin.data.sampler import BatchSampler, MPerClassSampler
 from aird_plugin.data.streamed_sampler import StreamedSampler
+from aird_plugin.training.run_folder import resumed_metadata
 from aird_plugin.utils import distributed
-from aird_plugin.utils.json_files import read_object
 
 # The permutation of more images takes above 268 MB on every rank, and seconds at each epoch.
 STREAMED_ABOVE = 1 << 24
@@ -35,10 +33,8 @@ def with_shuffle(recipe: Recipe, num_images: int) -> Recipe:
 
 def saved_shuffle(recipe: Recipe) -> str | None:
     """The order of the run that this one resumes, None without one; runs of versions that recorded none had permutations."""
-    path = Path(recipe.run.output) / "recipe.json"
-    if not (recipe.run.resume and path.exists() and os.path.isdir(recipe.run.checkpoints)):
-        return None
-    return str(read_object(path).get("shuffle", "permutation"))
+    saved = resumed_metadata(recipe.run)
+    return None if saved is None else str(saved.get("shuffle", "permutation"))
 
 
 def build_sampler(recipe: Recipe, records: Records) -> BatchSampler:

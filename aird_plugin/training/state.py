@@ -18,7 +18,7 @@ from aird_plugin.training.setup import TrainingSetup
 from aird_plugin.training.sparse_rows import sparse_row_steps
 from aird_plugin.utils import distributed
 
-# torch 2.13 deprecates the second name for the first.
+# torch 2.13 renames broadcast_buffers to forward_sync_buffers.
 DDP_OPTIONS = inspect.signature(DistributedDataParallel).parameters
 SYNC_BUFFERS = "forward_sync_buffers" if "forward_sync_buffers" in DDP_OPTIONS else "broadcast_buffers"
 

@@ -1,8 +1,8 @@
 """The teacher's projection, Bridge Distillation's first step: a matrix learnt on the bank, and a cache of its outputs.
 
-adaptedE-vV/  weight.npy      float32 (E, D)     the adapter: adapted = weight @ embedding
-              embeddings.npy  float16 (N, V, E)  the adapted teacher on every view, normalised
-              centres.npy     float32 (C, E)     its class centers, learnt beside the adapter
+adaptedE-vV/  weight.npy      float32 (E, D)     the projection: projected = weight @ embedding
+              embeddings.npy  float16 (N, V, E)  the projected embeddings of every view, normalised
+              centres.npy     float32 (C, E)     the class centers, learnt beside the projection
 
 It needs no images and no teacher, only the teacher cache, to which its manifest ties it.
 
@@ -30,12 +30,13 @@ from aird_plugin.data.bank.sharded import open_array
 from aird_plugin.data.blocks import BLOCK
 from aird_plugin.losses.bridge_distillation import BridgeDistillation, adapter_loss
 from aird_plugin.losses.term import Needs
+from aird_plugin.training.objective import used_terms
 from aird_plugin.utils.progress import progress
 
 # Change it when the same keys give another projection.
-ADAPTED_FORMAT = "aird-bank-adapted/1"
+FORMAT = "aird-bank-adapted/1"
 BATCH = 512
-# Keys of the term that turn the student's training and leave the adapter alone.
+# Keys of the term that only the student's training uses.
 STUDENTS_OWN = ("weight", "warmup_epochs")
 
 
@@ -51,17 +52,17 @@ class ProjectedTeacherCache(TeacherCache):
 
     def project(self, embeddings_BD: Tensor) -> Tensor:
         """The teacher's embeddings (B, D) -> projected ones (B, E), normalised."""
-        return adapt(self.weight_ED.to(embeddings_BD.device), embeddings_BD.float())
+        return projected(self.weight_ED.to(embeddings_BD.device), embeddings_BD.float())
 
 
-def adapt(weight_ED: Tensor, embeddings_BD: Tensor) -> Tensor:
+def projected(weight_ED: Tensor, embeddings_BD: Tensor) -> Tensor:
     """Projected embeddings (..., E), normalised."""
     return F.normalize(F.linear(embeddings_BD, weight_ED), dim=-1)
 
 
-def adapting_term(terms: dict[str, Any]) -> BridgeDistillation | None:
+def projection_term(terms: dict[str, Any]) -> BridgeDistillation | None:
     """The term of a recipe that projects the teacher, if any. ValueError where two do."""
-    found = [spec for spec in terms.values() if Needs.ADAPTED in spec.needs and spec.weight != 0]
+    found = [spec for spec in used_terms(terms).values() if Needs.ADAPTED in spec.needs]
     if len(found) > 1:
         raise ValueError("two terms have the teacher adapted, but a run has one teacher; drop one of them")
     return found[0] if found else None
@@ -72,7 +73,7 @@ def projected_width(terms: dict[str, Any], teacher) -> int:
 
     Raises ValueError for an adapted width above the teacher's.
     """
-    spec = adapting_term(terms)
+    spec = projection_term(terms)
     if spec is None or spec.width == 0:
         return teacher.dim
     if spec.width > teacher.dim:
@@ -82,34 +83,35 @@ def projected_width(terms: dict[str, Any], teacher) -> int:
 
 def open_projected_cache(config: BankConfig, terms: dict[str, Any], teacher: TeacherCache, device: torch.device) -> TeacherCache:
     """The teacher cache that the terms use: itself, or its projection, which is trained first where it is missing."""
-    spec = adapting_term(terms)
+    spec = projection_term(terms)
     if spec is None:
         return teacher
     width = projected_width(terms, teacher)
     folder = Path(config.bank) / f"adapted{width}-v{config.views}"
-    inputs = adapted_inputs(dataclasses.replace(spec, width=width), teacher)
+    inputs = projection_inputs(dataclasses.replace(spec, width=width), teacher)
 
     def built():
-        return _write(folder, inputs, teacher, *train_adapter(teacher, spec, width, device))
+        return _write(folder, inputs, teacher, *train_projection(teacher, spec, width, device))
 
     return ProjectedTeacherCache(teacher, folder, open_or_build(folder, inputs, built))
 
 
-def adapted_inputs(spec: BridgeDistillation, teacher: TeacherCache) -> dict[str, Any]:
-    """What the adapted part depends on, as its manifest states it."""
+def projection_inputs(spec: BridgeDistillation, teacher: TeacherCache) -> dict[str, Any]:
+    """What the projection depends on, as its manifest states it."""
     keys = {key: value for key, value in dataclasses.asdict(spec).items() if key not in STUDENTS_OWN}
     half = hashlib.sha256(json.dumps(teacher.manifest, sort_keys=True).encode()).hexdigest()
-    return {"format": ADAPTED_FORMAT, "teacher_half": half, **keys}
+    return {"format": FORMAT, "teacher_half": half, **keys}
 
 
-def train_adapter(teacher: TeacherCache, spec: BridgeDistillation, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The adapter (E, D) and class centers (C, E), on the CPU: `adapter_loss` over random views by Adam, the rate a cosine.
+def train_projection(teacher: TeacherCache, spec: BridgeDistillation, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The projection (E, D) and class centers (C, E), on the CPU, trained on random views with `adapter_loss`, Adam and a cosine
+    schedule.
 
     It starts from the teacher itself: the identity, or the teacher's `width` main directions, which keep most of its cosines.
     """
     weight_ED = _start(teacher, width).to(device)
     decoder_DE = None if width == teacher.dim else weight_ED.T.clone()
-    centers_CE = adapt(weight_ED, torch.from_numpy(np.array(teacher.centers_CD)).to(device))
+    centers_CE = projected(weight_ED, torch.from_numpy(np.array(teacher.centers_CD)).to(device))
     learnt = [x.requires_grad_() for x in (weight_ED, centers_CE, decoder_DE) if x is not None]
     optimizer = torch.optim.Adam(learnt, spec.lr)
     count = len(teacher.label_N)
@@ -118,9 +120,9 @@ def train_adapter(teacher: TeacherCache, spec: BridgeDistillation, width: int, d
     for rows_B, views_B in progress(_batches(teacher, spec), steps, "adapting the teacher", "steps"):
         teacher_BD = torch.from_numpy(teacher.embeddings(rows_B, views_B)).to(device)
         label_B = torch.from_numpy(teacher.label_N[rows_B].astype(np.int64)).to(device)
-        adapted_BE = adapt(weight_ED, teacher_BD)
-        restored_BD = adapted_BE if decoder_DE is None else F.linear(adapted_BE, decoder_DE)
-        loss = adapter_loss(adapted_BE, restored_BD, teacher_BD, centers_CE, label_B, spec)
+        projected_BE = projected(weight_ED, teacher_BD)
+        restored_BD = projected_BE if decoder_DE is None else F.linear(projected_BE, decoder_DE)
+        loss = adapter_loss(projected_BE, restored_BD, teacher_BD, centers_CE, label_B, spec)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -129,7 +131,7 @@ def train_adapter(teacher: TeacherCache, spec: BridgeDistillation, width: int, d
 
 
 def _start(teacher: TeacherCache, width: int) -> Tensor:
-    """Rows of the first adapter, orthonormal."""
+    """The projection before training: orthonormal rows."""
     if width == teacher.dim:
         return torch.eye(width)
     moment_DD = np.zeros((teacher.dim, teacher.dim))
@@ -157,7 +159,7 @@ def _write(folder: Path, inputs: dict[str, Any], teacher: TeacherCache, weight_E
     for start in range(0, count, BLOCK):
         rows = slice(start, start + BLOCK)
         known_BVD = torch.from_numpy(teacher.embeddings_NVD[rows].astype(np.float32))
-        build.arrays["embeddings"][rows] = adapt(weight_ED, known_BVD).numpy()
+        build.arrays["embeddings"][rows] = projected(weight_ED, known_BVD).numpy()
     build.arrays["embeddings"].flush()
     build.save("weight", weight_ED.numpy())
     build.save("centres", centers_CE.numpy())

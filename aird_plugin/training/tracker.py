@@ -15,7 +15,7 @@ from aird_plugin.utils.json_files import read_object
 from aird_plugin.utils.warning import warn
 
 RUN_ID = "wandb.json"
-# Seconds: for an answer at a terminal, for the start, and for the last upload, which wandb would repeat for ever.
+# Time limits in seconds: of the login prompt, of the start, and of the last upload, which wandb would retry forever.
 LOGIN_S, START_S, FINISH_S = 60, 240, 300
 GRACE_S = 60
 
@@ -46,7 +46,7 @@ class TrackerConfig:
         if not self.using_wandb:
             return
         found = importlib.util.find_spec("wandb")
-        # wandb writes folders of this name; Python takes one for a package without code.
+        # wandb writes folders of this name, which Python takes for a namespace package.
         if found is None or found.origin is None:
             raise ImportError("using_wandb=True needs the package wandb: pip install 'aird_plugin[wandb]'")
 
@@ -70,7 +70,7 @@ class Tracker:
         suffix = f"_{self.config.suffix_run_name}" if self.config.suffix_run_name else ""
         self.name = self.output.resolve().name + suffix
         if self.config.using_wandb:
-            self._attempt("started", lambda: setattr(self, "run", within(START_S, lambda: self._start(recipe))))
+            self.run = self._attempt("started", lambda: within(START_S, lambda: self._start(recipe)))
 
     def log(self, line: dict[str, Any]) -> None:
         """Log the values of a step; `step` is the x axis of all others."""
@@ -87,11 +87,11 @@ class Tracker:
         if self.run is not None:
             self._attempt("closed", lambda: within(FINISH_S + GRACE_S, lambda: self.run.finish(exit_code=int(failed))))
 
-    def _attempt(self, what: str, action: Callable[[], None]) -> None:
-        """Run an action; after an error the tracker is off and the training goes on."""
+    def _attempt(self, what: str, action: Callable[[], Any]) -> Any:
+        """The action's result; after an error the tracker is off and the training goes on."""
         try:
-            action()
-        # Of wandb, of the network, of its own process: they share no base class, and none is worth a training run.
+            return action()
+        # Errors of wandb, the network and wandb's own process share no base class, and none is worth losing a run.
         except Exception as error:
             self.run = None
             reason = " ".join(str(error).split()) or type(error).__name__
@@ -99,6 +99,7 @@ class Tracker:
                 f"wandb could not be {what} ({reason}); the run goes on without it, and metrics.jsonl has every line. "
                 "WANDB_MODE=offline needs neither key nor network"
             )
+            return None
 
     def _start(self, recipe: Any) -> Any:
         """Start the wandb run and return it."""
@@ -107,7 +108,7 @@ class Tracker:
         path = self.output / RUN_ID
         continued = self.config.wandb_resume and recipe.run.resume and path.exists()
         run_id = read_object(path)["id"] if continued else secrets.token_hex(4)
-        # Before the start: a run that is killed in it continues this one.
+        # Written before the start, so that a run killed during it continues this one.
         write_atomically(path, json.dumps({"id": run_id}).encode())
         run = wandb.init(
             entity=self.config.wandb_entity,
@@ -125,12 +126,12 @@ class Tracker:
                 finish_timeout=FINISH_S,
                 console="off",
                 save_code=False,
-                # It has the command line, which may hold the key, and the addresses of repositories.
+                # The metadata have the command line, which may contain the key, and repository URLs.
                 x_disable_meta=True,
             ),
         )
         run.config.update(recipe.flat(), allow_val_change=True)
-        # wandb's own counter would fall behind where a run resumes.
+        # wandb's own step counter would fall behind when a run resumes.
         run.define_metric("*", step_metric="step")
         return run
 
@@ -149,7 +150,7 @@ def within(seconds: float, action: Callable[[], Any]) -> Any:
     def work() -> None:
         try:
             outcome["result"] = action()
-        # For the caller, in its own thread.
+        # Raised again in the caller's thread.
         except BaseException as error:
             outcome["error"] = error
 

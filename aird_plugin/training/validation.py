@@ -107,7 +107,7 @@ def has_high_side(setup: TrainingSetup) -> bool:
     takes_hr = input_side(setup.student) == FACE_SIDE
     if takes_hr or setup.teacher is None:
         return takes_hr
-    # A student of an adapted teacher is comparable with the teacher only at the teacher's width.
+    # A student of a projected teacher is comparable with the teacher only at the teacher's width.
     return setup.recipe.head.head_init == "teacher" and setup.teacher.dim == setup.embedding_size
 
 

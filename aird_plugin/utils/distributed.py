@@ -12,13 +12,15 @@ B = images on this rank, G = images on all ranks.
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 
+T = TypeVar("T")
 LAST_CALLBACKS_S = 0.05
 LONGEST_WAIT = timedelta(days=7)
 
@@ -99,6 +101,16 @@ def wait_for_rank0() -> None:
             dist.send(token, other, group)
     else:
         dist.irecv(token, 0, group).wait(LONGEST_WAIT)
+
+
+def rank0_first(action: Callable[[], T]) -> T:
+    """The result of an action that rank 0 runs first: the others then find the files that it wrote."""
+    if rank() == 0:
+        result = action()
+        wait_for_rank0()
+        return result
+    wait_for_rank0()
+    return action()
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:

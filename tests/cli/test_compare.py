@@ -198,7 +198,7 @@ def test_command_reports_the_better_model(models, tmp_path, monkeypatch):
         e_2N2[3::4] *= -1
         return e_2N2
 
-    def load(path, network, device):
+    def load(path, network, device, model_input):
         student = load_model(path)
         student.perfect = path.endswith("wide")
         return student

@@ -51,8 +51,8 @@ def test_fingerprint_covers_files_order_join_and_input(files):
         load_teachers(both, NAME, inputs=(None, {"color": "bgr"})),
         load_teachers((files[0], files[0]), NAME),
     ]
-    assert len({teacher.fingerprint for teacher in found}) == len(found)
-    assert load_teachers(both, NAME).fingerprint == found[0].fingerprint
+    assert len({teacher.sha256 for teacher in found}) == len(found)
+    assert load_teachers(both, NAME).sha256 == found[0].sha256
     described = found[3].describe()
     assert described["join"] == "mean" and described["teachers"][1]["input"] == {"color": "bgr"}
     assert described["file"] == "0.pt + 1.pt" and described["sha256"] == found[3].sha256[:16]

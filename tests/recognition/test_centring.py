@@ -59,7 +59,7 @@ def test_hr_recogniser_is_centered_beside_a_centered_student(models):
 
 def test_thresholds_are_those_of_the_networks_as_they_are_opened(models, pairs_file):
     opened = open_models([models / "hr.onnx", models / "centered"])
-    expected = measure(opened.networks, opened.hr, pairs_file)
+    expected = measure(opened.networks, pairs_file)
     written = json.loads((models / "centered" / "thresholds.json").read_text())["recognition"]
     assert written["entries"] == expected["entries"]
     analysis = TinyFaceAnalysis([models / "hr.onnx", models / "centered"])
@@ -94,7 +94,7 @@ def test_measured_thresholds_of_the_uncentered_recogniser_stay_usable(models, pa
     """NAME.thresholds.json lies beside the recogniser, with and without a centered student."""
     shutil.copy(models / "hr.onnx", tmp_path)
     [network] = open_models([tmp_path / "hr.onnx"]).networks
-    write_section(beside(tmp_path / "hr.onnx"), measure([network], network, pairs_file, (16,)))
+    write_section(beside(tmp_path / "hr.onnx"), measure([network], pairs_file, (16,)))
     alone = TinyFaceAnalysis(tmp_path / "hr.onnx")
     assert {key[0] for key in alone.calibration.rows} == {alone.models.hr.identity}
     together = TinyFaceAnalysis([tmp_path / "hr.onnx", models / "centered"])

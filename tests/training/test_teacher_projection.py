@@ -18,7 +18,7 @@ from aird_plugin.models import build
 from aird_plugin.training import teacher_projection
 from aird_plugin.training.loop import train
 from aird_plugin.training.state import build_state
-from aird_plugin.training.teacher_projection import ProjectedTeacherCache, open_projected_cache, projected_width, train_adapter
+from aird_plugin.training.teacher_projection import ProjectedTeacherCache, open_projected_cache, projected_width, train_projection
 from aird_plugin.training.validation import eval_specs
 from tests.runs import metrics
 
@@ -111,7 +111,7 @@ def test_projection_without_learning_is_the_identity_map(config, bank):
 
 
 def test_narrow_projection_starts_from_the_principal_directions(config, bank):
-    weight_ED, _ = train_adapter(bank, BridgeDistillation(lr=1e-12, epochs=1), 4, CPU)
+    weight_ED, _ = train_projection(bank, BridgeDistillation(lr=1e-12, epochs=1), 4, CPU)
     torch.testing.assert_close(weight_ED @ weight_ED.T, torch.eye(4), atol=1e-5, rtol=0)
     known_XD = torch.from_numpy(bank.embeddings_NVD.astype(np.float32)).reshape(-1, WIDTH)
     most = torch.linalg.svdvals(known_XD)[:4].square().sum()
@@ -120,7 +120,7 @@ def test_narrow_projection_starts_from_the_principal_directions(config, bank):
 
 def test_closeness_keeps_the_projection_near_the_teacher(bank):
     def drift(closeness: float) -> float:
-        weight_ED, _ = train_adapter(bank, BridgeDistillation(closeness=closeness, **QUICK), WIDTH, CPU)
+        weight_ED, _ = train_projection(bank, BridgeDistillation(closeness=closeness, **QUICK), WIDTH, CPU)
         known_XD = torch.from_numpy(bank.embeddings_NVD[:, 0].astype(np.float32))
         return (1 - F.cosine_similarity(known_XD @ weight_ED.T, known_XD)).mean().item()
 
@@ -128,14 +128,14 @@ def test_closeness_keeps_the_projection_near_the_teacher(bank):
 
 
 def test_projection_is_a_function_of_the_seed(bank):
-    one, again, other = (train_adapter(bank, BridgeDistillation(epochs=2, seed=seed), WIDTH, CPU) for seed in (0, 0, 1))
+    one, again, other = (train_projection(bank, BridgeDistillation(epochs=2, seed=seed), WIDTH, CPU) for seed in (0, 0, 1))
     assert all(torch.equal(a, b) for a, b in zip(one, again, strict=True))
     assert not torch.equal(one[0], other[0])
 
 
 def test_projection_is_trained_once_and_student_keys_do_not_matter(config, bank, monkeypatch):
     first = opened(config, bank)
-    monkeypatch.setattr(teacher_projection, "train_adapter", None)
+    monkeypatch.setattr(teacher_projection, "train_projection", None)
     again = opened(config, bank, weight=1.0, warmup_epochs=2.0)
     assert np.array_equal(first.embeddings_NVD, again.embeddings_NVD) and torch.equal(first.weight_ED, again.weight_ED)
 

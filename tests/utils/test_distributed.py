@@ -112,3 +112,22 @@ def waits_under_nccl_alone() -> dict[str, torch.Tensor]:
 def test_wait_for_rank0_under_nccl_alone_opens_one_group_that_does_not_time_out(tmp_path):
     done, continued = on_ranks(waits_under_nccl_alone, tmp_path)
     assert (continued["times"] >= done["times"]).all() and done["groups"] == continued["groups"] == 2
+
+
+def ranks_that_wrote_before(folder: str) -> dict[str, torch.Tensor]:
+    """Every rank writes a file named by its number inside `rank0_first`, rank 0 slowly. Returns the numbers found before."""
+
+    def write() -> list[int]:
+        found = [int(path.name) for path in Path(folder).iterdir()]
+        if distributed.rank() == 0:
+            time.sleep(1)
+        Path(folder, str(distributed.rank())).touch()
+        return found
+
+    return {"found": torch.tensor(distributed.rank0_first(write))}
+
+
+def test_other_ranks_find_what_rank0_wrote_first(tmp_path):
+    (tmp_path / "written").mkdir()
+    first, second = on_ranks(ranks_that_wrote_before, tmp_path, str(tmp_path / "written"))
+    assert first["found"].tolist() == [] and second["found"].tolist() == [0]

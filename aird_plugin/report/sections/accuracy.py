@@ -16,7 +16,7 @@ NOTE = (
     "Bars are 95% intervals for the pairs. The curve shows how well a student generalises to px other than the one it was "
     "trained at."
 )
-# Methods beside one another at one px, by this ratio; all of them within a part of the way to the next px.
+# Methods at one px are drawn side by side: apart by this ratio, and all within this part of the way to the next px.
 X_OFFSET, X_PART = 0.028, 0.3
 
 

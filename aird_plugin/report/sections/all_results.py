@@ -62,7 +62,7 @@ def _command(sides: list[list[EvalResult]]) -> str:
     arguments += ["--protocol", *(row["protocol"] for row in rows), *_options(first.row)]
     high_side = next((str(row["high_side"]) for row in rows if row.get("high_side")), None)
     arguments += ["--high-side", high_side] if high_side else []
-    # `aird evaluate` states no input of a run.
+    # `aird evaluate` takes no --input for a run.
     is_run = (run_folder(first.model_path) / RUN_FILE).is_file()
     if first.name == TEACHER_NAME and first.teacher_input and not is_run:
         arguments += ["--input", json.dumps(first.teacher_input)]
