@@ -1,14 +1,15 @@
 """Time of recognition in one process on one thread: detection, crops, embedding and search for 1, 10 and 50 faces of a frame.
 
     python tools/bench_recognition.py --detector det_500m.onnx [--student FOLDER] [--turns 7]
-    python tools/bench_recognition.py --detector det_500m.onnx --compare native16_1m native16_0.2m
+    python tools/bench_recognition.py --detector det_500m.onnx --compare native16_1m native16_0.2m [--int8]
 
 InsightFace's photo t1 is a frame of 1280x886 px, with 16 px faces at random places in it; beside ours stands InsightFace's own
 loop, which warps and embeds face after face with arcface_torch's mbf at 112 px (random weights, exported). The student is a
 native network with random weights (--network) where no export is named. Everything runs in turns; the median counts. Times are
 processor time of the process, so that other processes on the machine change them less. Larger galleries: bench_search.py.
 
-The second form compares networks (random weights): 50 faces in one call and one by one, as parts of the detection's time.
+The second form compares networks (random weights): 50 faces in one call and one by one, as parts of the detection's time;
+with --int8 each of them also as `aird export --int8` writes it, calibrated on those faces.
 """
 
 import argparse
@@ -34,7 +35,9 @@ import torch
 
 from aird_plugin.alignment.crop import template
 from aird_plugin.export.graph import write_onnx
+from aird_plugin.export.quantise import quantise
 from aird_plugin.models import build
+from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.recognition.crops import face_crops, face_sizes
 from aird_plugin.recognition.index import Index
 from aird_plugin.recognition.networks import Network, open_models
@@ -53,6 +56,7 @@ def main() -> int:
     parser.add_argument("--network", default="native16_1m", help="default: native16_1m")
     parser.add_argument("--embedding-size", type=int, default=128, help="width of networks with random weights. default: 128")
     parser.add_argument("--compare", nargs="+", metavar="NETWORK", help="instead compare these networks on 50 faces")
+    parser.add_argument("--int8", action="store_true", help="with --compare: each network in int8 too")
     parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--gallery", type=int, nargs="+", default=[1000, 100_000], help="templates of the search column")
     args = expand_arguments(parser.parse_args())
@@ -100,10 +104,12 @@ def bench_networks(args: argparse.Namespace) -> None:
     points_F52 = places(frame_HWC, count)
     detector = open_detector(args.detector)
     with tempfile.TemporaryDirectory() as folder:
-        students = [open_student(name, args.embedding_size, Path(folder)) for name in args.compare]
-    crops = {student.side: face_crops(frame_HWC, *face_sizes(points_F52), student.side) for student in students}
+        students = {name: open_student(name, args.embedding_size, Path(folder)) for name in args.compare}
+        crops = {student.side: face_crops(frame_HWC, *face_sizes(points_F52), student.side) for student in students.values()}
+        if args.int8:
+            students |= {f"{name}, int8": open_int8(one, crops[one.side], Path(folder)) for name, one in students.items()}
     calls: dict[str, Callable] = {"detection": lambda: detector.detect(frame_HWC)}
-    for name, student in zip(args.compare, students, strict=True):
+    for name, student in students.items():
         own = crops[student.side]
         calls[f"crops, {student.side} px"] = functools.partial(face_crops, frame_HWC, *face_sizes(points_F52), student.side)
         calls[name] = functools.partial(student.embed, own)
@@ -173,6 +179,15 @@ def open_student(name: str, embedding_size: int, folder: Path) -> Network:
     """A network with random weights from an .onnx file in the folder."""
     write_onnx(build(name, embedding_size), folder / f"{name}.onnx", {})
     return open_models([folder / f"{name}.onnx"]).networks[0]
+
+
+def open_int8(student: Network, crops_FSSC: np.ndarray, folder: Path) -> Network:
+    """The int8 version of a network, calibrated on these crops."""
+    source = student.model
+    assert isinstance(source, OnnxTeacher)
+    target = folder / f"{source.path.stem}_int8.onnx"
+    quantise(source, target, crops_FSSC)
+    return open_models([target]).networks[0]
 
 
 def places(frame_HWC: np.ndarray, count: int) -> np.ndarray:
