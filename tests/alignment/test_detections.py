@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from aird_plugin.alignment.crop import template
-from aird_plugin.alignment.detections import Detections, ranked
+from aird_plugin.alignment.detections import PICKS, Detections, ranked
+from aird_plugin.cli import align
 from tests.skips import needs
 
 needs("skimage")
@@ -43,3 +44,8 @@ def test_invalid_face_comes_last_with_its_problem():
     first, last = ranked(detections((80, 300, 100), (5, 100, 100)), 200, 200)
     assert first.problem == "" and first.px == pytest.approx(5)
     assert "outside a photo of 200x200" in last.problem and np.isnan(last.px)
+
+
+def test_the_command_offers_every_rule():
+    """The command line repeats the names, so that its help needs no numpy."""
+    assert align.PICKS == tuple(PICKS)
