@@ -131,7 +131,7 @@ def measure(api: DemoApi, pairs: str, lock: threading.Lock, background: Backgrou
     if api.photo:
         log(f"measuring thresholds for photos on {pairs}")
         background.report_task("measuring the thresholds for photos")
-        section = measure_crops(recognisers, recognisers[-1], pairs)
+        section = measure_crops(recognisers, pairs)
         with lock:
             calibrate(api.photo.analysis, section["entries"])
         background.report_change()
