@@ -167,6 +167,7 @@ class _Moments:
         self.count, self.mean_C, self.squares_C = 0, 0.0, 0.0
 
     def add(self, mean_C: Tensor, var_C: Tensor, count: int) -> None:
+        """Pool a batch of `count` values per channel with the earlier ones."""
         mean_C, total = mean_C.double(), self.count + count
         delta_C = mean_C - self.mean_C
         self.mean_C = self.mean_C + delta_C * (count / total)

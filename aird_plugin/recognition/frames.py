@@ -19,7 +19,7 @@ PHOTO, FOLDER, VIDEO = "photo", "folder", "video"
 GIVE_UP_AFTER = 50
 # Frame rate of folders, and of videos that do not state theirs; only tracking uses it.
 USUAL_FPS = 25.0
-# The setting that tells a replaced input from that of an earlier run.
+# The key of the setting by which a resumed run detects that its input was replaced.
 STATS = "names, sizes and times of the input files"
 
 

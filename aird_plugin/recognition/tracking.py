@@ -107,6 +107,6 @@ def numbered(raw: list[np.ndarray]) -> list[list[int]]:
             # A face without a track, -1, gets a number of its own.
             number = known.setdefault(track, count) if track >= 0 else count
             own.append(number)
-            count += number == count
+            count = max(count, number + 1)
         tracks.append(own)
     return tracks
