@@ -18,13 +18,14 @@ def stages_of(network: nn.Module) -> tuple[nn.Module, ...]:
 
     The last one ends the trunk: the embedding is computed only from its output. `models/registry.py` lists them: iresnet has 4
     (sides 56, 28, 14, 7), both MobileFaceNets 4 (the same sides; the maps of `mfn` are 6/7 as wide), a native student one per
-    stage (native16: 16, 8, 4). Raises ValueError for a network without registered stages.
+    stage (native16: 16, 8, 4); `models/onnx_stages.py` finds those of an ONNX graph. Raises ValueError for a network without
+    stages.
     """
     names = getattr(network, "stage_names", ())
     if not names:
         raise ValueError(
-            f"{type(network).__name__} has no feature maps: it has no stages in models/registry.py; use one of "
-            f"{', '.join(name for name, known in NETWORKS.items() if known.stages)} or a native student"
+            f"{type(network).__name__} has no feature maps: it has no stages in models/registry.py, or is a graph without maps; "
+            f"use one of {', '.join(name for name, known in NETWORKS.items() if known.stages)} or a native student"
         )
     return tuple(network.get_submodule(name) for name in names)
 

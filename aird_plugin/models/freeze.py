@@ -14,11 +14,14 @@ def freeze_trunk(network: nn.Module) -> None:
     The trunk ends with the last module of `stages_of`. The layers after it (iresnet's bn2, fc and features; a native student's fc
     and features) are the head and stay trainable. BatchNorm statistics are frozen too, because otherwise the inputs of the frozen
     weights would drift during training and differ in validation. State-dict keys and exports do not change; a newly built network
-    is not frozen. Raises ValueError for a network without registered stages.
+    is not frozen. Raises ValueError for a network without stages and for an ONNX graph, which has no part behind them.
     """
     last = stages_of(network)[-1]
     child: Any  # its `train` is replaced
-    for child in network.children():
+    children = list(network.children())
+    if len(children) == 1:
+        raise ValueError(f"{type(network).__name__} is one module, trunk and embedding layers together; set freeze=None")
+    for child in children:
         child.requires_grad_(False)
         child.eval()
         child.train = partial(_ignore_mode, child)

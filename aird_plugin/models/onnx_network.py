@@ -15,6 +15,7 @@ from aird_plugin.models.onnx_file import load_onnx, untrainable, weights_sha256
 from aird_plugin.models.onnx_first_run import first_run
 from aird_plugin.models.onnx_graph import graph_module
 from aird_plugin.models.onnx_shared import separate, write_tensors
+from aird_plugin.models.onnx_stages import add_stages
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.onnx_values import GraphInfo
 from aird_plugin.models.teacher_input import TeacherInput
@@ -31,14 +32,14 @@ class OnnxNetwork(nn.Module):
 
     The file's float weights are parameters, its BatchNormalization nodes nn.BatchNorm layers; everything else is constant. The
     graph's input is prepared as the file requires (`stated`, else by the rules). The batch size is free, also where the file's is
-    one. Its state dict has one key for each weight of the file (`sources`: key -> name in the file).
+    one. Its state dict has one key for each weight of the file (`sources`: key -> name in the file). stage_names: the modules
+    that output its feature maps, for `feature_maps.stages_of`.
 
     Raises what `OnnxTeacher` raises, and ValueError for an operator that is not supported or a graph whose module does not
     compute what onnxruntime computes.
     """
 
     network = "onnx"
-    stage_names: tuple[str, ...] = ()
 
     def __init__(self, path: str | Path, stated: TeacherInput | None = None):
         super().__init__()
@@ -56,6 +57,7 @@ class OnnxNetwork(nn.Module):
         self.sha256 = file.sha256
         self.eval()
         check_module(self, file)
+        self.stage_names = tuple(f"graph.{name}" for name in add_stages(self.graph, torch.from_numpy(example)))
 
     def forward(self, images_B3SS: Tensor) -> Tensor:
         """Embeddings (B, D), not normalised."""

@@ -3,15 +3,19 @@
 B = images, C = channels, H, W = sides of the teacher's map, P, Q = sides of the student's.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from aird_plugin.data.lowres import to_input
-from aird_plugin.models.feature_maps import map_shapes, stages_of
+from aird_plugin.models.feature_maps import map_shapes, recorded_maps, stages_of
 from aird_plugin.models.fold import fold_batchnorms
+from aird_plugin.models.onnx_network import OnnxNetwork
+from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.teacher import Teacher
+from aird_plugin.models.teacher_input import TeacherInput
 
 
 class TeacherMaps:
@@ -19,22 +23,26 @@ class TeacherMaps:
 
     Each student map is paired with the teacher's smallest map that has at least as many rows (equal sides where possible). The
     teacher map is averaged over the image region that each cell of the student map covers. A native 16 px student (sides 16, 8,
-    4) is paired with sides 28, 14, 7 of a 112 px teacher; iresnet is paired with iresnet stage by stage.
+    4) is paired with sides 28, 14, 7 of a 112 px teacher; iresnet is paired with iresnet stage by stage. An .onnx runs as a
+    module (`OnnxNetwork`), so its maps are those of a student of the same file.
     student_channels, teacher_channels: channels of each pair.
-    Raises ValueError for a teacher without feature maps (.onnx, teacher_px, an ensemble), and for a student map larger than all
-    teacher maps.
+    Raises ValueError for a teacher without feature maps (teacher_px, an ensemble, a graph that cannot run as a module), and for a
+    student map larger than all teacher maps.
     """
 
     def __init__(self, teacher: Teacher, student: nn.Module):
-        if teacher.kind != "pt":
+        if teacher.kind not in ("pt", "onnx"):
             raise ValueError(f"this loss compares feature maps, and {without_maps(teacher)}")
         self.teacher = teacher
-        self.folded = fold_batchnorms(teacher.net, stages_of(teacher.net)).to(memory_format=torch.channels_last)
-        student_shapes, teacher_shapes = map_shapes(student), map_shapes(teacher.net)
+        net = as_module(teacher)
+        # An OnnxNetwork of the teacher's file prepares the images itself.
+        self.prepare = TeacherInput() if isinstance(teacher, OnnxTeacher) else teacher.input
+        self.run = with_maps(net)
+        student_shapes, teacher_shapes = map_shapes(student), map_shapes(net)
         self.partners = [_partner(rows, [shape[1] for shape in teacher_shapes]) for _, rows, _ in student_shapes]
         self.student_channels = tuple(channels for channels, _, _ in student_shapes)
         self.teacher_channels = tuple(teacher_shapes[partner][0] for partner in self.partners)
-        source_extent, target_extent = column_extent(teacher.net), column_extent(student)
+        source_extent, target_extent = column_extent(net), column_extent(student)
         self.weights = [
             (
                 pooling_weights(rows, teacher_shapes[partner][1]).to(teacher.device),
@@ -49,8 +57,8 @@ class TeacherMaps:
         embeddings, maps = [], []
         with torch.inference_mode():
             for chunk_BHWC in images_BHWC.split(self.teacher.batch):
-                inputs = self.teacher.input.apply(to_input(chunk_BHWC.to(device))).to(memory_format=torch.channels_last)
-                chunk_embeddings, chunk_maps = self.folded(inputs)
+                inputs = self.prepare.apply(to_input(chunk_BHWC.to(device))).to(memory_format=torch.channels_last)
+                chunk_embeddings, chunk_maps = self.run(inputs)
                 embeddings.append(chunk_embeddings)
                 maps.append(self.resample(chunk_maps))
         # torch.cat outside inference mode returns ordinary tensors, which a loss may save for backward.
@@ -63,16 +71,30 @@ class TeacherMaps:
         )
 
 
+def as_module(teacher: Teacher) -> nn.Module:
+    """The teacher as a PyTorch module in eval mode. Raises ValueError for an .onnx with an operator that is not supported."""
+    if isinstance(teacher, OnnxTeacher):
+        return OnnxNetwork(teacher.path, teacher.stated).to(teacher.device, memory_format=torch.channels_last)
+    return teacher.net
+
+
+def with_maps(net: nn.Module) -> Callable[[Tensor], tuple[Tensor, Sequence[Tensor]]]:
+    """A function from a network's input to its embeddings and maps, shallow to deep; BatchNorms folded where they can be."""
+    if not isinstance(net, OnnxNetwork):
+        return fold_batchnorms(net, stages_of(net)).to(memory_format=torch.channels_last)
+
+    def run(inputs: Tensor) -> tuple[Tensor, list[Tensor]]:
+        with recorded_maps(net) as maps:
+            return net(inputs), [map_BCHW for map_BCHW in maps if map_BCHW is not None]
+
+    return run
+
+
 def without_maps(teacher: Any) -> str:
     """The words of the error for a teacher without feature maps, and what to set instead."""
     if teacher.kind == "low-res":
         return f"teacher {teacher.path} with teacher_px={teacher.px} gives embeddings only; set teacher_px=0"
-    if teacher.kind == "ensemble":
-        return f"teacher {teacher.path} is an ensemble, which gives embeddings only; set teacher to one of them, a .pt file"
-    return (
-        f"teacher {teacher.path} is an ONNX graph, which gives embeddings only; set teacher=FILE.pt, the weights it was "
-        "exported from"
-    )
+    return f"teacher {teacher.path} is an ensemble, which gives embeddings only; set teacher to one of them"
 
 
 def _partner(rows: int, teacher_rows: list[int]) -> int:

@@ -12,9 +12,13 @@ from aird_plugin.data.lowres import to_input
 from aird_plugin.models import build
 from aird_plugin.models.feature_maps import recorded_maps, stages_of
 from aird_plugin.models.fold import fold_batchnorms
+from aird_plugin.models.onnx_network import OnnxNetwork
+from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.teacher_feature_maps import TeacherMaps, average_cells, column_extent, pooling_weights
+from aird_plugin.models.teacher_input import TeacherInput
 from aird_plugin.models.torch_teacher import TorchTeacher
 from tests.exact import rounding
+from tests.models.onnx_files import write_network
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +69,21 @@ def test_embeddings_and_maps_of_any_number_of_images(teachers, noise_faces, coun
     for one, other in zip(maps, teacher_maps.resample(whole), strict=True):
         assert not one.requires_grad and not one.is_inference()
         torch.testing.assert_close(one[-1:], other, rtol=1e-4, atol=1e-4)
+
+
+def test_onnx_teacher_and_its_own_student_have_equal_maps(teachers, tmp_path, noise_faces):
+    """An .onnx runs as a module, here one that takes BGR: an untrained student has its maps of the HR images."""
+    stated = TeacherInput(color="bgr")
+    teacher = OnnxTeacher(write_network(tmp_path / "mfn.onnx", teachers["mfn"].net), stated=stated)
+    student, images_NHWC = OnnxNetwork(teacher.path, stated), noise_faces(35)
+    embeddings_BD, maps = TeacherMaps(teacher, student)(torch.from_numpy(images_NHWC))
+    torch.testing.assert_close(embeddings_BD, torch.from_numpy(teacher.embed(images_NHWC)), rtol=1e-4, atol=1e-5)
+    with torch.no_grad(), recorded_maps(student) as own:
+        student(to_input(torch.from_numpy(images_NHWC)))
+    assert [tuple(map_BCHW.shape[2:]) for map_BCHW in maps] == [(56, 48), (28, 24), (14, 12), (7, 6)]
+    for one, other in zip(maps, own, strict=True):
+        assert not one.requires_grad and not one.is_inference()
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4 * other.abs().max().item())
 
 
 def test_maps_of_equal_side_are_unchanged(teachers):
@@ -135,16 +154,12 @@ def test_bright_spot_appears_in_the_same_cell(teachers):
     ("teacher", "words"),
     [
         (
-            SimpleNamespace(kind="onnx", path="a.onnx"),
-            "teacher a.onnx is an ONNX graph, which gives embeddings only; set teacher=FILE.pt, the weights it was exported from",
-        ),
-        (
             SimpleNamespace(kind="low-res", path="a.pt", px=16),
             "teacher a.pt with teacher_px=16 gives embeddings only; set teacher_px=0",
         ),
         (
             SimpleNamespace(kind="ensemble", path="a.pt + b.pt"),
-            "teacher a.pt + b.pt is an ensemble, which gives embeddings only; set teacher to one of them, a .pt file",
+            "teacher a.pt + b.pt is an ensemble, which gives embeddings only; set teacher to one of them",
         ),
     ],
 )

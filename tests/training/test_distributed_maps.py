@@ -7,6 +7,7 @@ from aird_plugin.losses.askd import ASKD
 from aird_plugin.losses.at import AT
 from aird_plugin.losses.fitnet import FitNet
 from aird_plugin.losses.fskd import FSKD
+from aird_plugin.losses.map_regression import MapRegression
 from aird_plugin.losses.sharding import SINGLE_SHARD
 from aird_plugin.models.feature_maps import recorded_maps
 from aird_plugin.training.objective import LossDims, LossInputs, Objective
@@ -33,7 +34,7 @@ def values_and_gradients() -> dict[str, torch.Tensor]:
     """One step on this rank's images, channels last as in training; gradients as the optimizer gets them."""
     torch.manual_seed(1)
     student = Student().to(memory_format=torch.channels_last)
-    terms = {"at": AT(), "fitnet": FitNet(), "askd": ASKD(), "fskd": FSKD()}
+    terms = {"at": AT(), "fitnet": FitNet(), "askd": ASKD(), "fskd": FSKD(), "maps": MapRegression(skip=1)}
     objective = Objective(terms, LossDims(5, student_channels=(4, 5), teacher_channels=(6, 5))).eval()
     images, *teacher_maps = (torch.randn(FACES, *shape)[own_part()] for shape in ((3, 7, 7), (6, 7, 7), (5, 3, 3)))
     network = in_ddp(student)
