@@ -48,6 +48,7 @@ class DemoApi:
             "degradation": first["degradation"] if first else "insightface-warp",
             "px": [MIN_PX, FACE_SIDE],
             "rates": [point["far"] for point in first["rows"][0]["points"]] if first else [],
+            "supported": [point["far"] for point in first["rows"][0]["points"] if point["cosine"] is not None] if first else [],
             "pairs": first["pairs"] if first else None,
             "impostors": first["rows"][0]["points"][0]["n_impostor"] if first else None,
             "photo": self.photo and self.photo.info(),

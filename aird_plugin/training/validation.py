@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,14 +75,16 @@ def evaluate_one(setup: TrainingSetup, spec: ValidationSpec) -> dict:
 
 
 def evaluate_run(setup: TrainingSetup, write: bool = False) -> list[dict]:
-    """A row for each spec; rank 0 evaluates, the others wait. `write` puts the rows into evaluation.json."""
+    """A row for each spec; rank 0 evaluates, the others wait. `write` prints the rows and puts them into evaluation.json."""
     rows: list[dict] = []
     try:
         if distributed.rank() == 0:
             renew_evaluators(setup)
-            rows = [evaluate_one(setup, spec) for spec in eval_specs(setup)]
+            specs = eval_specs(setup)
+            rows = [evaluate_one(setup, spec) for spec in specs]
             if write:
                 write_rows(setup, rows)
+                print_accuracies(specs, rows)
     # Also if a signal interrupts rank 0.
     finally:
         distributed.wait_for_rank0()
@@ -95,6 +98,13 @@ def write_rows(setup: TrainingSetup, rows: list[dict]) -> None:
     if skipped := skipped_images(setup.records):
         rows = [row | {SKIPPED: skipped} for row in rows]
     write_atomically(Path(run.output) / "evaluation.json", json.dumps(rows, indent=1).encode())
+
+
+def print_accuracies(specs: list[ValidationSpec], rows: list[dict]) -> None:
+    """A line on stderr for each row: accuracy and 95% interval, in per cent."""
+    for spec, row in zip(specs, rows, strict=True):
+        low, high = row["ci95"]
+        print(f"{spec.name}: accuracy {row['accuracy']:.2f} (95% interval {low:.2f}..{high:.2f})", file=sys.stderr)
 
 
 def high_side(setup: TrainingSetup) -> Teacher | None:

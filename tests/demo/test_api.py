@@ -43,6 +43,7 @@ def test_info_is_json_with_synthetic_examples(api):
     info = api.info()
     assert info["networks"] == ["teacher", "student"] and info["detector"] is False and info["px"] == [4, 112]
     assert (info["rates"], info["pairs"], info["impostors"], info["degradation"]) == ([0.01, 0.001], "p.bin", 1000, "blur")
+    assert info["supported"] == [0.01]
     assert np.array_equal(image_of(info["examples"][1]), draw_person(*EXAMPLES[1]))
     json.dumps(info, allow_nan=False)
 

@@ -63,3 +63,18 @@ def test_people_of_a_second_photo_do_not_replace_those_of_the_first():
     report([...people].map(([name, faces]) => [name, faces.map((face) => face.embedding)]));
     """
     assert run(script) == [["Ann", ["a"]], ["Person 2", ["b"]], ["Person 1", ["c"]]]
+
+
+def test_false_accept_rate_at_the_start_has_a_threshold():
+    """Of 600 impostor pairs, which support 10% alone, the page must not start with 1% and no decision."""
+    script = """
+    const chosen = (...rates) => {
+      let options = [];
+      setRates({value: "", replaceChildren: (...made) => { options = made; }}, ...rates);
+      return options.filter((option) => option.selected).map((option) => option.value);
+    };
+    globalThis.Option = class { constructor(text, value, byDefault, selected) { Object.assign(this, {text, value, selected}); } };
+    report([chosen([0.1, 0.01, 0.001], [0.1]), chosen([0.1, 0.01, 0.001], [0.1, 0.01]), chosen([0.1]), chosen([0.001]),
+            chosen([0.1, 0.01], [])]);
+    """
+    assert run(script) == [[0.1], [0.01], [0.1], [0.001], [0.01]]

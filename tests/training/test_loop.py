@@ -265,7 +265,9 @@ def test_run_is_validated_during_training(tiny_run, tmp_path, pairs_file, capsys
         ("lr-hr", "teacher", "full", 0.1, 16),
     ]
     output = capsys.readouterr().err
-    assert output.count("pairs/lr-lr/16px") == 4 and "step 6 " in output and "step 12 " in output
+    assert output.count("pairs/lr-lr/16px") == 6 and "step 6 " in output and "step 12 " in output
+    low, high = rows[0]["ci95"]
+    assert f"pairs/lr-lr/16px: accuracy {rows[0]['accuracy']:.2f} (95% interval {low:.2f}..{high:.2f})\n" in output
 
 
 def test_speed_is_that_of_the_steps_without_verification_and_checkpoints(tiny_run, tmp_path, pairs_file, monkeypatch):

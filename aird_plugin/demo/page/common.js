@@ -62,9 +62,10 @@ function oneAtATime(pass) {
   };
 }
 
-function setRates(select, rates) {
-  const before = select.value;
-  select.replaceChildren(...rates.map((far) => new Option(percent(far), far, false, far === 0.01)));
+// supported: the rates that the pairs are enough for, descending. At the start 1% is chosen, or the lowest supported rate above it.
+function setRates(select, rates, supported = rates) {
+  const before = select.value, start = supported.filter((far) => far >= 0.01).at(-1) ?? supported[0] ?? 0.01;
+  select.replaceChildren(...rates.map((far) => new Option(percent(far), far, false, far === start)));
   if (rates.includes(+before)) select.value = before;
 }
 

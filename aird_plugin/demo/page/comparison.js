@@ -186,7 +186,7 @@ function startComparison() {
 
 // After the thresholds have changed.
 function refreshComparison() {
-  setRates($("far"), info.rates);
+  setRates($("far"), info.rates, info.supported);
   $("rate").hidden = !info.rates.length;
   $("limits").textContent = limits();
   update();
