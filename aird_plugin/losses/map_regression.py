@@ -16,8 +16,8 @@ from torch import nn
 from aird_plugin.losses.at import check_pairs
 from aird_plugin.losses.precision import at_least_float32
 from aird_plugin.losses.ranges import at_least
+from aird_plugin.losses.sharding import SINGLE_SHARD
 from aird_plugin.losses.term import Needs, TermConfig
-from aird_plugin.utils.distributed import mean_over_ranks
 
 # A channel's variance counts as at least this share of the mean variance of its map: some channels are nearly constant.
 MIN_SHARE = 0.01
@@ -25,7 +25,9 @@ MIN_SHARE = 0.01
 MIN_VARIANCE = 1e-12
 
 
-def map_regression_loss(student_maps: Sequence[torch.Tensor], teacher_maps: Sequence[torch.Tensor]) -> torch.Tensor:
+def map_regression_loss(
+    student_maps: Sequence[torch.Tensor], teacher_maps: Sequence[torch.Tensor], shards=SINGLE_SHARD
+) -> torch.Tensor:
     """Mean over pairs, channels, images and positions of (student - teacher)^2 / the channel's variance. 0 for equal maps.
 
     Each map is (B, C, H, W). The variance is that of the teacher's map over images and positions, on all ranks. No gradient
@@ -38,13 +40,13 @@ def map_regression_loss(student_maps: Sequence[torch.Tensor], teacher_maps: Sequ
             f"the maps of a pair must have one shape; got {[(tuple(s.shape), tuple(t.shape)) for s, t in pairs]}. Student and "
             "teacher must be one architecture; losses.fitnet:FitNet adapts the channels of two"
         )
-    return torch.stack([_scaled_gap(student_BCHW, teacher_BCHW.detach()) for student_BCHW, teacher_BCHW in pairs]).mean()
+    return torch.stack([_scaled_gap(student_BCHW, teacher_BCHW.detach(), shards) for student_BCHW, teacher_BCHW in pairs]).mean()
 
 
-def _scaled_gap(student_BCHW: torch.Tensor, teacher_BCHW: torch.Tensor) -> torch.Tensor:
+def _scaled_gap(student_BCHW: torch.Tensor, teacher_BCHW: torch.Tensor, shards) -> torch.Tensor:
     student_BCHW, teacher_BCHW = at_least_float32(student_BCHW), at_least_float32(teacher_BCHW)
-    mean_C = mean_over_ranks(teacher_BCHW.mean((0, 2, 3)))
-    variance_C = mean_over_ranks((teacher_BCHW - mean_C[:, None, None]).square().mean((0, 2, 3)))
+    mean_C = shards.mean_over_ranks(teacher_BCHW.mean((0, 2, 3)))
+    variance_C = shards.mean_over_ranks((teacher_BCHW - mean_C[:, None, None]).square().mean((0, 2, 3)))
     variance_C = (variance_C + MIN_SHARE * variance_C.mean()).clamp(min=MIN_VARIANCE)
     return ((student_BCHW - teacher_BCHW).square().mean((0, 2, 3)) / variance_C).mean()
 
@@ -87,4 +89,4 @@ class MapRegressionLoss(nn.Module):
         self.skip = skip
 
     def forward(self, inputs) -> torch.Tensor:
-        return map_regression_loss(inputs.student_maps[self.skip :], inputs.teacher_maps[self.skip :])
+        return map_regression_loss(inputs.student_maps[self.skip :], inputs.teacher_maps[self.skip :], inputs.shards)
