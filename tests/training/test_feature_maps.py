@@ -12,6 +12,7 @@ from aird_plugin.training.loop import compute_loss, take_step, train
 from aird_plugin.training.objective import LossDims
 from aird_plugin.training.state import build_state
 from aird_plugin.utils import devices
+from tests.models.onnx_files import network, write_network
 from tests.runs import metrics, weights
 
 TERMS = {
@@ -132,19 +133,13 @@ def test_invalid_recipe_is_rejected_before_training(keys, change, words):
         build_state(from_flat(keys | change))
 
 
-def test_onnx_teacher_is_rejected_before_training(keys, monkeypatch):
-    from aird_plugin.config import sections
-
-    load = sections.load_teachers
-
-    def as_onnx(*args):
-        teacher = load(*args)
-        teacher.kind = "onnx"
-        return teacher
-
-    monkeypatch.setattr(sections, "load_teachers", as_onnx)
-    with pytest.raises(ValueError, match="ONNX graph, which gives embeddings only; set teacher=FILE.pt"):
-        build_state(from_flat(keys))
+def test_an_onnx_teacher_has_maps_too(keys, tmp_path):
+    """Only the file of a recogniser is at hand, not its weights; a bank of its own, as for every teacher."""
+    file = write_network(tmp_path / "teacher.onnx", network("mbf"))
+    state = build_state(from_flat(keys | {"teacher": str(file), "teacher_network": None, "bank": str(tmp_path / "bank")}))
+    out = compute_loss(state, state.setup.source[0], 0, 1)
+    assert set(TERMS) < set(out) and all(torch.isfinite(value) for value in out.values())
+    assert state.setup.maps.partners == [1, 2, 3]
 
 
 def test_term_of_weight_zero_needs_nothing(keys):

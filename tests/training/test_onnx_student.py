@@ -69,6 +69,15 @@ def test_batch_norm_statistics_are_frozen_unless_asked(keys, tmp_path, batchnorm
     assert not any(torch.equal(before[name], after[name]) for name in weights)
 
 
+def test_its_maps_are_regressed_from_the_files(keys, tmp_path):
+    """The untouched file runs as a module in every step."""
+    own = {key: value for key, value in keys.items() if key != "rid_negatives"} | {"online": True, "lr": 3e-3, "num_epoch": 6}
+    own["terms"] = {"maps": "aird_plugin.losses.map_regression:MapRegression"}
+    done = train(from_flat(own | {"output": str(tmp_path / "run")}))
+    maps = [line["maps"] for line in metrics(done)]
+    assert np.mean(maps[-6:]) < 0.9 * np.mean(maps[:6])
+
+
 def test_a_stopped_run_resumes_to_the_same_bits(run, keys, tmp_path, monkeypatch):
     from aird_plugin.training import loop
 
