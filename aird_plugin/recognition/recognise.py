@@ -9,7 +9,7 @@ from aird_plugin.recognition.frame_store import FrameFaces, FrameStore
 from aird_plugin.recognition.frames import PHOTO, Frame, FrameSource
 from aird_plugin.recognition.gallery import Gallery
 from aird_plugin.recognition.match import Match
-from aird_plugin.recognition.networks import brief
+from aird_plugin.recognition.network import brief
 from aird_plugin.recognition.tracking import one_each, open_tracker, track_faces
 from aird_plugin.utils.progress import progress
 

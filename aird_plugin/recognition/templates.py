@@ -7,7 +7,7 @@ import numpy as np
 
 from aird_plugin.evaluation.pooling import pool
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
-from aird_plugin.recognition.networks import brief, listed
+from aird_plugin.recognition.network import brief, listed
 
 GET = "take those that TinyFaceAnalysis.get of the same networks returns"
 
