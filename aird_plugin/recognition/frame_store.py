@@ -131,3 +131,5 @@ def _check(arrays: dict[str, np.ndarray], meta: dict, first: int) -> None:
         raise ValueError("its arrays have other shapes")
     if any(array.dtype != np.float32 for array in arrays.values()):
         raise ValueError("its arrays are not float32")
+    if not np.isfinite(arrays["embedding"]).all():
+        raise ValueError("its embeddings are not finite")
