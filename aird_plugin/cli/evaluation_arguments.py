@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aird_plugin.cli.evaluation_flags import FLAGS
+from aird_plugin.cli.evaluation_flags import FLAGS, US_SPELLINGS
 from aird_plugin.cli.input_arguments import open_teachers, parse_input
 from aird_plugin.evaluation.eval_spec import TRAINING, EvalSpec
 from aird_plugin.utils.warning import warn
@@ -33,7 +33,7 @@ def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
         "a FaceBN mode also centered and with FaceBN; command-line options override the recipe",
     )
     for flag, options in FLAGS.items():
-        add(flag, **options)
+        add(flag, *US_SPELLINGS.get(flag, ()), **options)
 
 
 def pair_specs(args: argparse.Namespace) -> tuple[list[str], list[EvalSpec]]:
@@ -49,10 +49,12 @@ def pair_specs(args: argparse.Namespace) -> tuple[list[str], list[EvalSpec]]:
     if args.recipe:
         from aird_plugin.config.recipe import load
         from aird_plugin.data.mixture import verified_degradation
+        from aird_plugin.training.inputs import target_file
 
         recipe = load(args.recipe)
         chosen = {
-            "pairs": recipe.run.val_targets,
+            # Absent defaults, which a training does without, are errors here: their rows would be missing.
+            "pairs": [target_file(recipe, target) for target in recipe.run.val_targets],
             "px": [recipe.data.px],
             "degradation": [verified_degradation(recipe.data.degradation)],
             "protocol": recipe.run.val_protocols,
