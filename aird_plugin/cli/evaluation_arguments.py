@@ -175,14 +175,18 @@ def with_skipped(rows: list[dict], models: dict[str, str]) -> list[dict]:
     return [row | {"skipped_images": counts if len(models) > 1 else next(iter(counts.values()))} for row in rows]
 
 
-def write_rows(file: str | None, rows: list[dict], device, models: dict[str, Any]) -> None:
-    """Write the rows with their provenance as JSON, if a file is given. models: name -> path, None for an absent network."""
+def write_rows(file: str | None, rows: list[dict], device, models: dict[str, Any], networks: dict[str, Any]) -> None:
+    """Write the rows with their provenance as JSON, if a file is given.
+
+    models: name -> path. networks: name -> the loaded network. Both are None for an absent one.
+    """
     from aird_plugin.models.find import model_hashes
+    from aird_plugin.models.teacher_input import described_inputs
     from aird_plugin.utils.files import write_atomically
     from aird_plugin.utils.provenance import stamped
 
     if file:
-        rows = stamped(rows, device, model_hashes(models))
+        rows = stamped(rows, device, model_hashes(models), described_inputs(networks))
         write_atomically(Path(file), json.dumps(rows, indent=1).encode())
 
 

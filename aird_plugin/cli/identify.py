@@ -113,7 +113,8 @@ def run(args: argparse.Namespace) -> int:
         rows = with_skipped(rows, {"student": args.model})
         print(table(rows))
     print_left_out(*walks)
-    write_rows(args.json, rows, device, {"student": args.model, "teacher": args.teacher})
+    models, networks = {"student": args.model, "teacher": args.teacher}, {"student": student, "teacher": teacher}
+    write_rows(args.json, rows, device, models, networks)
     return 0
 
 
