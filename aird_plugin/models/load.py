@@ -42,7 +42,7 @@ def load_model(
     if found.network and model_input is not None:
         raise ValueError(f"{path} is a run, which is fed as it was trained; --input states how an .onnx or a bare .pt is fed")
     check_stated(stated, f"model {path}")
-    model = load_network(found.file, network_of(found, network, f"model {path}")).to(device)
+    model: Any = load_network(found.file, network_of(found, network, f"model {path}")).to(device)
     if model_input is not None:
         model.input = stated.over(USUAL)
         model.register_forward_pre_hook(lambda module, inputs: (stated.apply(*inputs),))

@@ -31,7 +31,8 @@ def identity_loss(head: Head | NoHead, inputs: LossInputs, sizes: SizesConfig, b
     cosines = head.cosines(also_XD, teacher_XD, inputs.label_B.repeat(also), batch_index)
     others = (cosines.student_GC, cosines.label_G, *margin_inputs(head.needs, also_XD, teacher_XD))
     # One call for all sizes: a margin with running statistics, as AdaFace's, updates them once a batch.
-    return head.margin_loss(*(None if one is None else torch.cat([one, other]) for one, other in zip(own, others, strict=True)))
+    pairs = zip(own, others, strict=True)
+    return head.margin_loss(*(None if one is None or other is None else torch.cat([one, other]) for one, other in pairs))
 
 
 def size_margins(px_G: torch.Tensor, sizes: SizesConfig, largest: float) -> torch.Tensor:
