@@ -40,7 +40,8 @@ from aird_plugin.models import build
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.recognition.crops import face_crops, face_sizes
 from aird_plugin.recognition.index import Index
-from aird_plugin.recognition.networks import Network, open_models
+from aird_plugin.recognition.network import Network
+from aird_plugin.recognition.networks import open_models
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.vectors import normalise
 from tools.lib.ratios import in_turns

@@ -27,7 +27,8 @@ from aird_plugin.data.identification import bin_identities, read_square
 from aird_plugin.recognition.crops import face_crops, face_sizes
 from aird_plugin.recognition.measure import crop_at, embed_at, frame_of
 from aird_plugin.recognition.model_files import find_sources
-from aird_plugin.recognition.networks import Network, open_models
+from aird_plugin.recognition.network import Network
+from aird_plugin.recognition.networks import open_models
 from aird_plugin.utils.paths import expand_arguments
 from aird_plugin.utils.progress import progress
 from aird_plugin.utils.vectors import normalise

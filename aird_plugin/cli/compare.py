@@ -57,7 +57,8 @@ def run(args: argparse.Namespace) -> int:
     add_conclusions(rows)
     rows = with_skipped(rows, dict(zip(names, args.models, strict=True)))
     print(report(rows))
-    write_rows(args.json, rows, device, {"teacher": args.teacher} | dict(zip(names, args.models, strict=True)))
+    models = {"teacher": args.teacher} | dict(zip(names, args.models, strict=True))
+    write_rows(args.json, rows, device, models, {"teacher": teacher} | dict(zip(names, students, strict=True)))
     return 0
 
 

@@ -42,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
         warn(evaluator.copies())
     rows = with_skipped(rows, {"student": args.model})
     print(table(rows))
-    write_rows(args.json, rows, device, {"student": args.model, "teacher": args.teacher})
+    models, networks = {"student": args.model, "teacher": args.teacher}, {"student": student, "teacher": teacher}
+    write_rows(args.json, rows, device, models, networks)
     return 0
 
 

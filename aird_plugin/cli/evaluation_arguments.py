@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from aird_plugin.cli.evaluation_flags import FLAGS
+from aird_plugin.cli.evaluation_flags import FLAGS, US_SPELLINGS
 from aird_plugin.cli.input_arguments import open_teachers, parse_input
 from aird_plugin.evaluation.eval_spec import TRAINING, EvalSpec
 from aird_plugin.utils.warning import warn
@@ -33,7 +33,7 @@ def add_pair_arguments(parser: argparse.ArgumentParser) -> None:
         "a FaceBN mode also centered and with FaceBN; command-line options override the recipe",
     )
     for flag, options in FLAGS.items():
-        add(flag, **options)
+        add(flag, *US_SPELLINGS.get(flag, ()), **options)
 
 
 def pair_specs(args: argparse.Namespace) -> tuple[list[str], list[EvalSpec]]:
@@ -49,10 +49,12 @@ def pair_specs(args: argparse.Namespace) -> tuple[list[str], list[EvalSpec]]:
     if args.recipe:
         from aird_plugin.config.recipe import load
         from aird_plugin.data.mixture import verified_degradation
+        from aird_plugin.training.inputs import target_file
 
         recipe = load(args.recipe)
         chosen = {
-            "pairs": recipe.run.val_targets,
+            # Absent defaults, which a training does without, are errors here: their rows would be missing.
+            "pairs": [target_file(recipe, target) for target in recipe.run.val_targets],
             "px": [recipe.data.px],
             "degradation": [verified_degradation(recipe.data.degradation)],
             "protocol": recipe.run.val_protocols,
@@ -173,14 +175,18 @@ def with_skipped(rows: list[dict], models: dict[str, str]) -> list[dict]:
     return [row | {"skipped_images": counts if len(models) > 1 else next(iter(counts.values()))} for row in rows]
 
 
-def write_rows(file: str | None, rows: list[dict], device, models: dict[str, Any]) -> None:
-    """Write the rows with their provenance as JSON, if a file is given. models: name -> path, None for an absent network."""
+def write_rows(file: str | None, rows: list[dict], device, models: dict[str, Any], networks: dict[str, Any]) -> None:
+    """Write the rows with their provenance as JSON, if a file is given.
+
+    models: name -> path. networks: name -> the loaded network. Both are None for an absent one.
+    """
     from aird_plugin.models.find import model_hashes
+    from aird_plugin.models.teacher_input import described_inputs
     from aird_plugin.utils.files import write_atomically
     from aird_plugin.utils.provenance import stamped
 
     if file:
-        rows = stamped(rows, device, model_hashes(models))
+        rows = stamped(rows, device, model_hashes(models), described_inputs(networks))
         write_atomically(Path(file), json.dumps(rows, indent=1).encode())
 
 

@@ -2,6 +2,8 @@
 
 from aird_plugin.cli.input_arguments import INPUT_FLAGS, OneOrSeveral
 
+# Other spellings of a flag: one option, whose value and keys in rows have the first name.
+US_SPELLINGS = {"--centre": ("--center",), "--training-centre": ("--training-center",)}
 FLAGS = {
     "--degradation": dict(
         metavar="NAME",

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aird_plugin.cli.evaluation_flags import US_SPELLINGS
 from aird_plugin.cli.input_arguments import INPUT_FLAGS, parse_input
 from aird_plugin.utils.warning import warn
 
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--server", metavar="DETECTOR", type=Path, help="also write a folder for InsightFace Server with this .onnx detector")
     add(
         "--training-centre",
+        *US_SPELLINGS["--training-centre"],
         action="store_true",
         help="make the graph subtract the student's mean embedding over its training images; means.json has the teacher's mean, "
         "to subtract from its embeddings of HR images",

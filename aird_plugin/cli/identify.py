@@ -12,7 +12,7 @@ from aird_plugin.cli.evaluation_arguments import (
     with_skipped,
     write_rows,
 )
-from aird_plugin.cli.evaluation_flags import FLAGS
+from aird_plugin.cli.evaluation_flags import FLAGS, US_SPELLINGS
 from aird_plugin.cli.input_arguments import INPUT_FLAGS
 from aird_plugin.cli.tables import aligned, figure, interval, print_left_out, setting_cells
 from aird_plugin.utils.warning import warn
@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "weighted by the length of the embedding. default: none",
     )
     for flag in SHARED:
-        add(flag, **FLAGS[flag])
+        add(flag, *US_SPELLINGS.get(flag, ()), **FLAGS[flag])
 
 
 def run(args: argparse.Namespace) -> int:
@@ -113,7 +113,8 @@ def run(args: argparse.Namespace) -> int:
         rows = with_skipped(rows, {"student": args.model})
         print(table(rows))
     print_left_out(*walks)
-    write_rows(args.json, rows, device, {"student": args.model, "teacher": args.teacher})
+    models, networks = {"student": args.model, "teacher": args.teacher}, {"student": student, "teacher": teacher}
+    write_rows(args.json, rows, device, models, networks)
     return 0
 
 

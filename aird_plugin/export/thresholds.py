@@ -10,7 +10,8 @@ from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.recognition.calibration import SECTION
 from aird_plugin.recognition.centring import center_hr, centered, is_centered
 from aird_plugin.recognition.measure import measure
-from aird_plugin.recognition.networks import Network, open_hr
+from aird_plugin.recognition.network import Network
+from aird_plugin.recognition.networks import open_hr
 from aird_plugin.utils.files import write_atomically
 
 SIDES = (16, 24, 32, 48, 64, 112)

@@ -5,9 +5,9 @@ target logit s * (cos(angle + g_angle) - g_add),  g_angle = -m * z,  g_add = m +
 
 Small norms (z = -1) get ArcFace's margin, average ones (0) CosFace's, large ones (+1) a negative angular margin and twice the
 additive one: hard images count where they are recognisable and little where they are not. In a batch of one resolution, z ranks
-the images within that resolution. After the authors' code (mk-minchul/AdaFace head.py, config.py): norms clipped to [0.001, 100],
-statistics initialised at 20 and 100, cosines clipped to 0.001 from the ends. There each process keeps its own statistics; here
-they cover the images of all ranks and are equal on all.
+the images within that resolution; with identity_also a batch is the images at all sizes. After the authors' code (mk-
+minchul/AdaFace head.py, config.py): norms clipped to [0.001, 100], statistics initialised at 20 and 100, cosines clipped to
+0.001 from the ends. There each process keeps its own statistics; here they cover the images of all ranks and are equal on all.
 
 G = images on all ranks, C = classes on this rank.
 """

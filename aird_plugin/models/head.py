@@ -150,11 +150,22 @@ class Head(nn.Module):
         regulariser. student_BD, teacher_BD: this rank's embeddings, for margins that need them. angle_G1: None, or m2 of the
         combined margin for each image.
         """
-        margin, inputs = self.margin, margin_inputs(self.needs, student_BD, teacher_BD)
+        return self.margin_loss(student_cosine_GC, label_G, *margin_inputs(self.needs, student_BD, teacher_BD), angle_G1)
+
+    def margin_loss(
+        self,
+        student_cosine_GC: Tensor,
+        label_G: Tensor,
+        norm_G: Tensor | None = None,
+        agreement_G: Tensor | None = None,
+        angle_G1: Tensor | None = None,
+    ) -> Tensor:
+        """`loss` for what `margin_inputs` returns: the embeddings' norms and cosines to the teacher's, of all ranks' images."""
+        margin = self.margin
         if angle_G1 is not None:
             m1, _, m3 = self.config.margin_list
             margin = Combined((m1, angle_G1, m3), self.config.margin_gradient).build(self.config.margin_scale)
-        logits_GC, regulariser = margin(student_cosine_GC, label_G, *inputs, self.shards)
+        logits_GC, regulariser = margin(student_cosine_GC, label_G, norm_G, agreement_G, self.shards)
         loss = softmax_loss(logits_GC, label_G, self.shards)
         return loss if regulariser is None else loss + regulariser
 

@@ -18,7 +18,7 @@ from aird_plugin.models.onnx_network import GRAPH_FILE, OnnxNetwork
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.registry import ONNX, detect
 from aird_plugin.models.teacher import Teacher
-from aird_plugin.models.teacher_input import TeacherInput
+from aird_plugin.models.teacher_input import USUAL, TeacherInput
 from aird_plugin.models.torch_teacher import TorchTeacher, check_stated
 from aird_plugin.models.weights import load_weights
 
@@ -42,8 +42,9 @@ def load_model(
     if found.network and model_input is not None:
         raise ValueError(f"{path} is a run, which is fed as it was trained; --input states how an .onnx or a bare .pt is fed")
     check_stated(stated, f"model {path}")
-    model = load_network(found.file, network_of(found, network, f"model {path}")).to(device)
+    model: Any = load_network(found.file, network_of(found, network, f"model {path}")).to(device)
     if model_input is not None:
+        model.input = stated.over(USUAL)
         model.register_forward_pre_hook(lambda module, inputs: (stated.apply(*inputs),))
     note_color(found, network or detect(model.state_dict()), stated)
     return model

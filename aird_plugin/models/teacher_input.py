@@ -106,6 +106,18 @@ class TeacherInput:
         return x.permute(0, 2, 3, 1) if self.layout == "nhwc" else x
 
 
+def described_inputs(networks: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Name -> how each loaded network is fed, for result rows: all keys that are known, stated or by the rules.
+
+    None, an absent network, is left out; the second of an ensemble is listed as "NAME 2", as in `models.find.model_hashes`.
+    """
+    found = {}
+    for name, network in networks.items():
+        for number, one in enumerate([] if network is None else getattr(network, "teachers", [network])):
+            found[f"{name} {number + 1}" if number else name] = getattr(one, "input", USUAL).describe()
+    return found
+
+
 def _stated(statement: TeacherInput) -> dict[str, Any]:
     return {field.name: value for field in dataclasses.fields(statement) if (value := getattr(statement, field.name)) is not None}
 

@@ -12,7 +12,8 @@ from aird_plugin.recognition.calibration import Calibration
 from aird_plugin.recognition.calibration_files import find_sections
 from aird_plugin.recognition.crops import face_crops, face_sizes
 from aird_plugin.recognition.model_files import DETECTION, RECOGNITION, find_sources
-from aird_plugin.recognition.networks import CUDA, Network, open_models
+from aird_plugin.recognition.network import Network
+from aird_plugin.recognition.networks import CUDA, open_models
 from aird_plugin.recognition.routing import find_limits
 
 # The coarsest stride of InsightFace's detectors; their input must be a multiple.

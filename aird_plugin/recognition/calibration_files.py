@@ -13,7 +13,7 @@ from aird_plugin.evaluation.eval_spec import PROTOCOLS
 from aird_plugin.evaluation.verification import supports
 from aird_plugin.recognition.calibration import SECTION
 from aird_plugin.recognition.crops import CROPS
-from aird_plugin.recognition.networks import Network, brief, listed
+from aird_plugin.recognition.network import Network, brief, listed
 from aird_plugin.utils.files import write_atomically
 
 SUFFIX = ".thresholds.json"

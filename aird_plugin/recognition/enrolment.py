@@ -16,6 +16,7 @@ from aird_plugin.data.image_files import UNREADABLE, Accounting, find_identities
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
 from aird_plugin.recognition.frames import read_photo
 from aird_plugin.recognition.match import UNKNOWN
+from aird_plugin.recognition.templates import check_finite
 from aird_plugin.utils.counts import counted_identities
 from aird_plugin.utils.progress import progress
 
@@ -79,15 +80,16 @@ def check_names(names: Iterable[Any], taken: Collection[str] = ()) -> None:
 def faces_of_photos(photos: Photos, analysis: TinyFaceAnalysis, aligned: bool = False) -> Iterator[tuple[str, list]]:
     """(name, faces with embeddings) of each identity with a usable photo; what was left out is printed to stderr at the end.
 
-    Raises ValueError for no face at all.
+    Raises ValueError for no face at all, and naming the photo of an embedding that is not finite.
     """
     files, found, usable = photos.files, photos.found, 0
     found.taken = 0
     gathered: dict[str, list] = {}
     for block in progress(blocks_of(range(len(files)), PHOTOS_AT_ONCE), len(files), "enrolling", "photos"):
         taken = list(_main_faces(files[block.start : block.stop], photos, analysis, aligned))
-        analysis.embed([photo for _, photo, _ in taken], [[face] for _, _, face in taken])
-        for name, _, face in taken:
+        analysis.embed([photo for _, _, photo, _ in taken], [[face] for *_, face in taken])
+        for name, file, _, face in taken:
+            check_finite([face], str(file))
             gathered.setdefault(name, []).append(face)
         found.taken += len(taken)
         # An identity's photos lie next to one another: all but the last are complete.
@@ -104,8 +106,8 @@ def faces_of_photos(photos: Photos, analysis: TinyFaceAnalysis, aligned: bool = 
 
 def _main_faces(
     files: list[tuple[str, Path]], photos: Photos, analysis: TinyFaceAnalysis, aligned: bool
-) -> Iterator[tuple[str, np.ndarray, Any]]:
-    """(name, BGR photo, face without embedding) of each file that has one; the others are left out of `photos`."""
+) -> Iterator[tuple[str, Path, np.ndarray, Any]]:
+    """(name, file, BGR photo, face without embedding) of each file that has one; the others are left out of `photos`."""
     for name, file in files:
         try:
             photo_HWC = read_photo(file, str(file))
@@ -116,7 +118,7 @@ def _main_faces(
         if face is None:
             photos.found.leave_out(NOT_SQUARE if aligned else NO_FACE, file.relative_to(photos.folder))
         else:
-            yield name, photo_HWC, face
+            yield name, file, photo_HWC, face
 
 
 def main_face(photo_HWC: np.ndarray, analysis: TinyFaceAnalysis) -> Any:

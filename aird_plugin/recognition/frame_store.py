@@ -4,15 +4,14 @@ FOLDER/frames/NNNNNNNN.npz holds the faces of a block of frames, written atomica
 and without any image.
 """
 
-import io
 import json
-import zipfile
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from aird_plugin.utils.files import write_atomically
+from aird_plugin.utils.npz_files import read_npz
 
 BLOCK = 64
 PART = "frames"
@@ -87,11 +86,12 @@ def read_block(file: Path, first: int) -> list[FrameFaces]:
     """The frames of a block that begins with number `first`. Raises OSError, and ValueError for a damaged block."""
     from insightface.app.common import Face
 
-    content = file.read_bytes()
     try:
-        arrays = _arrays(content)
+        arrays = read_npz(file, (*NUMBERS, "embedding", "meta"))
         meta = json.loads(arrays.pop("meta").tobytes())
         _check(arrays, meta, first)
+    except OSError:
+        raise
     # zipfile, NumPy's header parser and a JSON of another form raise many error types, without a common base class.
     except Exception as error:
         raise ValueError(f"{file} is damaged: {error}") from error
@@ -109,20 +109,6 @@ def read_block(file: Path, first: int) -> list[FrameFaces]:
         frames.append(FrameFaces(number, name, broken, faces[start : start + count], *reason))
         start += count
     return frames
-
-
-def _arrays(content: bytes) -> dict[str, np.ndarray]:
-    """The arrays of an .npz. Allocates no more than the file's size, whatever its headers state."""
-    arrays = {}
-    with zipfile.ZipFile(io.BytesIO(content)) as stored:
-        if sum(member.file_size for member in stored.infolist()) > len(content):
-            raise ValueError("its arrays are larger than the file")
-        for key in (*NUMBERS, "embedding", "meta"):
-            array = io.BytesIO(stored.read(f"{key}.npy"))
-            np.lib.format.read_magic(array)
-            shape, _, dtype = np.lib.format.read_array_header_1_0(array)
-            arrays[key] = np.frombuffer(array.read(), dtype).reshape(shape).copy()
-    return arrays
 
 
 def _check(arrays: dict[str, np.ndarray], meta: dict, first: int) -> None:
@@ -145,3 +131,5 @@ def _check(arrays: dict[str, np.ndarray], meta: dict, first: int) -> None:
         raise ValueError("its arrays have other shapes")
     if any(array.dtype != np.float32 for array in arrays.values()):
         raise ValueError("its arrays are not float32")
+    if not np.isfinite(arrays["embedding"]).all():
+        raise ValueError("its embeddings are not finite")

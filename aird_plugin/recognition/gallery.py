@@ -14,7 +14,7 @@ from aird_plugin.recognition.enrolment import check_names, faces_of_photos, find
 from aird_plugin.recognition.gallery_file import gallery_lock, read_arrays, write_arrays, write_vectors
 from aird_plugin.recognition.index import Index
 from aird_plugin.recognition.match import NO_FACE, Match, match_of
-from aird_plugin.recognition.networks import brief, listed
+from aird_plugin.recognition.network import brief, listed
 from aird_plugin.recognition.templates import Template, as_faces, check_faces, template_of
 from aird_plugin.utils.files import file_sha256
 

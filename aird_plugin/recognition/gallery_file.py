@@ -5,23 +5,20 @@ meta: {"format", "networks": [{"name", "identity"}]}; `network` counts in that l
 """
 
 import contextlib
-import io
 import json
-import math
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from aird_plugin.utils.files import write_atomically
-from aird_plugin.utils.torch_files import check_archive
+from aird_plugin.utils.npz_files import read_npz
 
 FORMAT = 1
 # The numeric arrays.
 DTYPES = {"templates": np.float32, "px": np.float32, "network": np.int32, "count": np.int32}
-HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 LOCK_SECONDS = 60.0
 
 
@@ -41,7 +38,7 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], list[str], dict]:
         raise FileNotFoundError(f"no gallery at {path}; `aird enrol FOLDER --out {path}` makes one")
     # A damaged archive makes zipfile and NumPy raise nearly any exception.
     try:
-        arrays = _arrays(path, (*DTYPES, "names", "meta"))
+        arrays = read_npz(path, (*DTYPES, "names", "meta"))
         names, meta = (json.loads(arrays.pop(key).tobytes()) for key in ("names", "meta"))
         problem = _problem(arrays, names, meta)
     except Exception as error:
@@ -49,26 +46,6 @@ def read_arrays(path: Path) -> tuple[dict[str, np.ndarray], list[str], dict]:
     if problem:
         raise ValueError(f"{path} is no gallery, or a damaged one: {problem}")
     return arrays, names, meta
-
-
-def _arrays(path: Path, keys: Iterable[str]) -> dict[str, np.ndarray]:
-    """Arrays of an .npz file. Neither an entry nor the shape in its header takes more memory than the file has bytes."""
-    if not zipfile.is_zipfile(path):
-        raise ValueError("it is no .npz archive")
-    check_archive(path, "a gallery")
-    arrays = {}
-    with zipfile.ZipFile(path) as archive:
-        for key in keys:
-            file = io.BytesIO(archive.read(f"{key}.npy"))
-            read_header = HEADERS[np.lib.format.read_magic(file)]
-            shape, fortran_order, dtype = read_header(file)
-            if dtype.hasobject:
-                raise ValueError(f"its array {key} holds Python objects")
-            content = file.read()
-            if len(content) != math.prod(shape) * dtype.itemsize:
-                raise ValueError(f"its array {key} has another length than its header states")
-            arrays[key] = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
-    return arrays
 
 
 def _problem(arrays: dict[str, np.ndarray], names: Any, meta: Any) -> str:

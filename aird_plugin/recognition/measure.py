@@ -15,7 +15,7 @@ from aird_plugin.data.images import resized
 from aird_plugin.data.pairs import distinct_faces, read_pairs
 from aird_plugin.evaluation.verification import operating_points
 from aird_plugin.recognition.crops import CROPS, face_crops, face_sizes
-from aird_plugin.recognition.networks import Network
+from aird_plugin.recognition.network import Network
 from aird_plugin.utils.files import file_sha256
 from aird_plugin.utils.progress import progress
 from aird_plugin.utils.vectors import normalise

@@ -2,59 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
-from aird_plugin.data.lowres import to_input
 from aird_plugin.export.thresholds_file import check_owner, read_thresholds
 from aird_plugin.models.coordinates import foreign_teacher, named, share_coordinates
 from aird_plugin.models.onnx_teacher import OnnxTeacher
 from aird_plugin.models.recorded import recorded_metadata, weights_of
 from aird_plugin.models.teacher_input import TeacherInput
-from aird_plugin.models.training_means import subtract_mean
 from aird_plugin.recognition.centring import center_all
 from aird_plugin.recognition.model_files import DETECTION, GIVE, RECOGNITION, STUDENT, THRESHOLDS, files_in, hr_file_of
+from aird_plugin.recognition.network import Network
 
 CUDA = "CUDAExecutionProvider"
-
-
-@dataclass
-class Network:
-    """A recogniser. name: of its folder or file. identity: hash of its weights, else of its file. thresholds: of its export.
-
-    mean_D: its training mean, which `embed` subtracts; the identity then has a mark of it (recognition/centring.py).
-    """
-
-    name: str
-    model: OnnxTeacher
-    identity: str
-    thresholds: dict = field(default_factory=dict)
-    mean_D: np.ndarray | None = None
-
-    @property
-    def side(self) -> int:
-        """Side of its input images in pixels."""
-        return self.model.input_size
-
-    def embed(self, crops_FSSC: np.ndarray) -> np.ndarray:
-        """uint8 RGB crops (F, S, S, 3) -> embeddings float32 (F, D), not normalised, in one call of the network."""
-        embeddings_FD = self.model.embed_inputs(to_input(torch.from_numpy(crops_FSSC))).numpy()
-        return embeddings_FD if self.mean_D is None else subtract_mean(embeddings_FD, self.mean_D)
-
-
-def brief(identity: str) -> str:
-    """The first digits of an identity, and of its mark where it is centered."""
-    return "+".join(part[:16] for part in identity.split("+"))
-
-
-def listed(networks: Iterable[Network]) -> str:
-    """Networks for a message: the name and the brief identity of each."""
-    return ", ".join(f"{network.name} ({brief(network.identity)})" for network in networks)
 
 
 class Models(NamedTuple):

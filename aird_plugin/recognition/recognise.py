@@ -9,7 +9,8 @@ from aird_plugin.recognition.frame_store import FrameFaces, FrameStore
 from aird_plugin.recognition.frames import PHOTO, Frame, FrameSource
 from aird_plugin.recognition.gallery import Gallery
 from aird_plugin.recognition.match import Match
-from aird_plugin.recognition.networks import brief
+from aird_plugin.recognition.network import brief
+from aird_plugin.recognition.templates import check_finite
 from aird_plugin.recognition.tracking import one_each, open_tracker, track_faces
 from aird_plugin.utils.progress import progress
 
@@ -69,9 +70,14 @@ def collect(source: FrameSource, analysis: TinyFaceAnalysis, store: FrameStore) 
 
 
 def faces_of(frames: list[Frame], analysis: TinyFaceAnalysis) -> list[FrameFaces]:
-    """The faces of several frames, embedded in one call of each network; a broken frame has none."""
+    """The faces of several frames, embedded in one call of each network; a broken frame has none.
+
+    Raises ValueError naming the frame of an embedding that is not finite.
+    """
     readable = {frame.number: frame.image_HWC for frame in frames if frame.image_HWC is not None}
     found = dict(zip(readable, analysis.get_many(list(readable.values())), strict=True))
+    for one in frames:
+        check_finite(found.get(one.number, []), name_of(one))
     return [
         FrameFaces(one.number, one.name, broken=one.image_HWC is None, faces=found.get(one.number, []), reason=one.reason)
         for one in frames
@@ -94,8 +100,13 @@ def decide(store: FrameStore, source: FrameSource, gallery: Gallery, far: float,
         for face, track in zip(frame.faces, own, strict=True)
     ]
     n_faces = [len(tracks[track]) for track in sorted(tracks)]
-    broken = [frame.reason or f"{frame.name or f'frame {frame.number}'}: cannot be read" for frame in frames if frame.broken]
+    broken = [frame.reason or f"{name_of(frame)}: cannot be read" for frame in frames if frame.broken]
     return Recognition(rows, matches, n_faces, len(frames), broken)
+
+
+def name_of(frame: Frame | FrameFaces) -> str:
+    """The frame's file, or its number in a video, for messages."""
+    return frame.name or f"frame {frame.number}"
 
 
 def check_tracker(source: FrameSource, tracked: bool) -> None:

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from aird_plugin.recognition.calibration import Calibration
-from aird_plugin.recognition.networks import Models, Network
+from aird_plugin.recognition.network import Network
+from aird_plugin.recognition.networks import Models
 
 # Between a native 16 px student and its teacher, where nothing was measured (docs/sizes.md: they cross between 24 and 32 px).
 DEFAULT_LIMIT = 28.0

@@ -7,7 +7,7 @@ import numpy as np
 
 from aird_plugin.evaluation.pooling import pool
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
-from aird_plugin.recognition.networks import brief, listed
+from aird_plugin.recognition.network import brief, listed
 
 GET = "take those that TinyFaceAnalysis.get of the same networks returns"
 
@@ -58,6 +58,20 @@ def check_faces(faces: Any, analysis: TinyFaceAnalysis, what: str) -> None:
             raise ValueError(f"{what} have embeddings of shape {np.shape(embedding_D)}, the networks give ({dim},); {GET}")
         if not 0 <= quality <= 1 or not px > 0:
             raise ValueError(f"{what} have px {px} and quality {quality}: px is above 0, quality 0 to 1; {GET}")
+
+
+def check_finite(faces: Sequence[Any], where: str) -> None:
+    """Raise ValueError for a face whose embedding is not finite: it would end the search, or the pooling, of all faces.
+
+    where: the photo or frame, for the message.
+    """
+    for face in faces:
+        if face.embedding is not None and not np.isfinite(face.embedding).all():
+            x1, y1, x2, y2 = (round(float(side)) for side in face.bbox)
+            raise ValueError(
+                f"{where}: the embedding of the face at ({x1}, {y1})-({x2}, {y2}) by {face.embedded_by} is not finite; check the "
+                "network's weights, and how it is fed (docs/teacher.md)"
+            )
 
 
 def as_faces(faces: Any) -> Sequence:

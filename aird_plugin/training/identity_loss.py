@@ -8,7 +8,7 @@ import math
 import torch
 
 from aird_plugin.data.multi_size import SizesConfig
-from aird_plugin.models.head import Head
+from aird_plugin.models.head import Head, margin_inputs
 from aird_plugin.models.no_head import NoHead
 from aird_plugin.training.objective import LossInputs
 from aird_plugin.utils import distributed
@@ -22,14 +22,17 @@ def identity_loss(head: Head | NoHead, inputs: LossInputs, sizes: SizesConfig, b
     angle_G1 = None
     if sizes.margin_small is not None:
         angle_G1 = size_margins(distributed.gather_rows(inputs.px_B), sizes, head.config.margin_list[1])
-    loss = head.loss(inputs.student_cosine_GC, inputs.label_G, inputs.student_BD, inputs.teacher_BD, angle_G1)
     if not sizes.identity_also:
-        return loss
+        return head.loss(inputs.student_cosine_GC, inputs.label_G, inputs.student_BD, inputs.teacher_BD, angle_G1)
+    own = (inputs.student_cosine_GC, inputs.label_G, *margin_inputs(head.needs, inputs.student_BD, inputs.teacher_BD))
     also = len(inputs.also_PBD)
     also_XD = inputs.also_PBD.flatten(0, 1)
     teacher_XD = None if inputs.teacher_BD is None else inputs.teacher_BD.repeat(also, 1)
     cosines = head.cosines(also_XD, teacher_XD, inputs.label_B.repeat(also), batch_index)
-    return (loss + also * head.loss(cosines.student_GC, cosines.label_G, also_XD, teacher_XD)) / (1 + also)
+    others = (cosines.student_GC, cosines.label_G, *margin_inputs(head.needs, also_XD, teacher_XD))
+    # One call for all sizes: a margin with running statistics, as AdaFace's, updates them once a batch.
+    pairs = zip(own, others, strict=True)
+    return head.margin_loss(*(None if one is None or other is None else torch.cat([one, other]) for one, other in pairs))
 
 
 def size_margins(px_G: torch.Tensor, sizes: SizesConfig, largest: float) -> torch.Tensor:

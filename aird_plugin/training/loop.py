@@ -83,8 +83,7 @@ def run_steps(state: TrainState, first: int) -> None:
 
 def evaluate_and_log(state: TrainState, log: RunLog, stopped: StopSignals, step: int) -> None:
     """Evaluate the student and log the results; a stop signal breaks it off."""
-    with stopped.breaking_off():
-        log.verification(step, eval_specs(state.setup), evaluate_run(state.setup))
+    stopped.run_until_stopped(lambda: log.verification(step, eval_specs(state.setup), evaluate_run(state.setup)))
 
 
 def take_step(state: TrainState, batches: Iterable[Batch], step: int) -> dict[str, torch.Tensor]:
@@ -123,11 +122,12 @@ def compute_loss(state: TrainState, batch: Batch, step: int, batch_index: int) -
 
 
 def update(state: TrainState, step: int, out: dict[str, torch.Tensor]) -> None:
-    """Unscale, average the gradients outside DDP, clip, step if loss and gradient are finite; the averaged weights follow."""
+    """Average the gradients outside DDP, unscale, clip, step if loss and gradient are finite; the averaged weights follow."""
     optimizers = state.optimizers
+    # Before the scaler looks for infinities: all ranks must find those of one, or only that one would skip the step.
+    distributed.average_gradients(state.setup.objective.parameters())
     for optimizer in optimizers:
         state.scaler.unscale_(optimizer)
-    distributed.average_gradients(state.setup.objective.parameters())
     limit = state.setup.recipe.schedule.clip or float("inf")
     norm = torch.nn.utils.clip_grad_norm_(state.setup.student.parameters(), limit)
     scaled = state.scaler.is_enabled()

@@ -72,8 +72,15 @@ def earlier_starts(recipe: Recipe, saved: dict, metadata: dict) -> list[dict]:
 
 
 def former_recipe(saved: dict) -> dict:
-    """A saved recipe in today's names. A run of an older version had the defaults of keys that are newer."""
-    return json.loads(json.dumps(from_flat({"rec": "-", "output": "-"}).flat())) | with_current_names(saved)
+    """A saved recipe in today's names. A run of an older version had the defaults of keys that are newer, also of its terms."""
+    named = with_current_names(saved)
+    least = {"rec": "-", "output": "-"}
+    try:
+        defaults = from_flat(least | {key: named[key] for key in ("terms", "margin") if named.get(key)})
+    # A term that is not there any more: the comparison of `terms` names it.
+    except ValueError:
+        defaults = from_flat(least)
+    return json.loads(json.dumps(defaults.flat())) | named
 
 
 def check_same_steps(before: dict, saved: dict, metadata: dict, output: str) -> dict:

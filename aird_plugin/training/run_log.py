@@ -7,12 +7,13 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
+from aird_plugin.config.recipe import Recipe
 from aird_plugin.training.gradient_diagnostics import INFIX
 from aird_plugin.training.tracker import Tracker
 from aird_plugin.utils import distributed
@@ -23,6 +24,22 @@ METRICS = "metrics.jsonl"
 NO_TERMS = ("step", "epoch", "lr", "samples_per_s")
 
 
+class LoggedRun(Protocol):
+    """What the log reads of a run: a `TrainingSetup`, or the state of a prior's training."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe as the run takes it."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of an epoch."""
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run."""
+
+
 class Metrics:
     """metrics.jsonl: means of every term since the last line, over the steps that had it. All ranks compute the means, rank 0
     writes.
@@ -30,15 +47,15 @@ class Metrics:
     A resumed run first drops the lines after its checkpoint, so that the file has one line per logged step.
     """
 
-    def __init__(self, setup: Any, first: int):
-        self.setup = setup
+    def __init__(self, run: LoggedRun, first: int):
+        self.run = run
         self.sums: dict[str, torch.Tensor] = {}
         self.steps: dict[str, int] = {}
         self.count = 0
         self.started = time.monotonic()
         self.file = None
         if distributed.rank() == 0:
-            path = Path(setup.recipe.run.output) / METRICS
+            path = Path(run.recipe.run.output) / METRICS
             drop_lines_after(path, first)
             self.file = path.open("a", buffering=1)
 
@@ -55,11 +72,11 @@ class Metrics:
         values = torch.stack([total / self.steps[name] for name, total in self.sums.items()])
         means = dict(zip(self.sums, distributed.mean_over_ranks(values).tolist(), strict=True))
         now = time.monotonic()
-        speed = self.count * images_per_step(self.setup.recipe) / max(now - self.started, 1e-9)
+        speed = self.count * images_per_step(self.run.recipe) / max(now - self.started, 1e-9)
         self.sums, self.steps, self.count, self.started = {}, {}, 0, now
         if self.file is None:
             return None
-        epoch = round(done / self.setup.steps_per_epoch, 4)
+        epoch = round(done / self.run.steps_per_epoch, 4)
         line = {"step": done, "epoch": epoch, "lr": rate, **means, "samples_per_s": round(speed, 1)}
         self.file.write(json.dumps(line) + "\n")
         return line
@@ -85,7 +102,7 @@ class Metrics:
             self.file.close()
 
 
-def images_per_step(recipe: Any) -> int:
+def images_per_step(recipe: Recipe) -> int:
     """Images of all ranks in one optimizer step."""
     return recipe.schedule.batch_size * recipe.schedule.gradient_acc * distributed.world_size()
 
@@ -103,18 +120,18 @@ def gradients_of(line: dict) -> dict[str, float]:
 class RunLog:
     """metrics.jsonl, a progress bar, TensorBoard and Weights & Biases of the embedded loop. Only rank 0 writes."""
 
-    def __init__(self, setup: Any, first: int):
-        self.setup, self.first = setup, first
+    def __init__(self, run: LoggedRun, first: int):
+        self.run, self.first = run, first
         self.is_writer = distributed.rank() == 0
         self.last_print = time.monotonic()
 
     def __enter__(self) -> "RunLog":
-        self.metrics = Metrics(self.setup, self.first)
+        self.metrics = Metrics(self.run, self.first)
         if self.is_writer:
-            output = Path(self.setup.recipe.run.output)
+            output = Path(self.run.recipe.run.output)
             self.board = SummaryWriter(str(output / "tensorboard"), purge_step=self.first)
-            self.tracker = Tracker(self.setup.recipe)
-            total = self.setup.total_steps
+            self.tracker = Tracker(self.run.recipe)
+            total = self.run.total_steps
             terminal = sys.stderr.isatty()
             self.bar = tqdm(total=total, initial=self.first, desc="train", unit="step", disable=not terminal, dynamic_ncols=True)
         return self
@@ -128,7 +145,7 @@ class RunLog:
 
     def due(self, done: int) -> bool:
         """Whether a line is written at this step."""
-        return done % self.setup.recipe.run.frequent == 0 or done == self.setup.total_steps
+        return done % self.run.recipe.run.frequent == 0 or done == self.run.total_steps
 
     def step(self, done: int, rate: float, out: dict[str, torch.Tensor]) -> None:
         """Add one step's terms; write a line where one is due."""
@@ -151,10 +168,10 @@ class RunLog:
         self.board.add_scalar("samples_per_s", speed, done)
         text = f"epoch {line['epoch']:.1f} " + " ".join(f"{name} {value:.3f}" for name, value in terms.items())
         self.bar.set_postfix_str(text, refresh=False)
-        total = self.setup.total_steps
+        total = self.run.total_steps
         if self.bar.disable and (time.monotonic() - self.last_print >= SECONDS_BETWEEN_LINES or done == total):
             self.last_print = time.monotonic()
-            images_left = (total - done) * images_per_step(self.setup.recipe)
+            images_left = (total - done) * images_per_step(self.run.recipe)
             left = tqdm.format_interval(images_left / max(speed, 1e-9))
             print(f"step {done}/{total} {text} {speed:.0f} images/s, {left} left", file=sys.stderr, flush=True)
 
@@ -178,8 +195,8 @@ class RunLog:
     def saved(self, done: int) -> None:
         """Give model.pt of this step to the tracker."""
         if self.is_writer:
-            version = "Final" if done == self.setup.total_steps else f"E{done / self.setup.steps_per_epoch:g}"
-            self.tracker.save_model(Path(self.setup.recipe.run.output) / "model.pt", version)
+            version = "Final" if done == self.run.total_steps else f"E{done / self.run.steps_per_epoch:g}"
+            self.tracker.save_model(Path(self.run.recipe.run.output) / "model.pt", version)
 
 
 def drop_lines_after(path: Path, step: int) -> None:

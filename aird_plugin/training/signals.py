@@ -2,7 +2,7 @@
 
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 
@@ -27,16 +27,18 @@ class StopSignals:
         if self.breaking:
             raise BrokenOff
 
-    @contextlib.contextmanager
-    def breaking_off(self) -> Iterator[None]:
-        """Inside, a signal ends the work at once: a validation may take longer than a scheduler's grace period."""
-        self.breaking = True
-        try:
-            # The run checks the flag next, together with the other ranks' flags.
-            with contextlib.suppress(BrokenOff):
-                yield
-        finally:
-            self.breaking = False
+    def run_until_stopped(self, work: Callable[[], None]) -> None:
+        """Do the work; a signal ends it at once: a validation may take longer than a scheduler's grace period.
+
+        The caller checks the flag next, together with the other ranks' flags.
+        """
+        # No context manager: a signal just before its `with` block, or at the end of it, would end the run.
+        with contextlib.suppress(BrokenOff):
+            self.breaking = True
+            try:
+                work()
+            finally:
+                self.breaking = False
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.evaluation.sides import input_side
 from aird_plugin.models.find import model_hashes
 from aird_plugin.models.teacher import Teacher
+from aird_plugin.models.teacher_input import described_inputs
 from aird_plugin.training.setup import TrainingSetup
 from aird_plugin.utils import distributed
 from aird_plugin.utils.files import write_atomically
@@ -94,7 +95,8 @@ def evaluate_run(setup: TrainingSetup, write: bool = False) -> list[dict]:
 def write_rows(setup: TrainingSetup, rows: list[dict]) -> None:
     """OUTPUT/evaluation.json, of the student in model.pt beside it. Rank 0 calls it, once model.pt is written."""
     run, teacher = setup.recipe.run, setup.recipe.teacher.paths or None
-    rows = stamped(rows, setup.device, model_hashes({"student": run.output, "teacher": teacher}))
+    hashes = model_hashes({"student": run.output, "teacher": teacher})
+    rows = stamped(rows, setup.device, hashes, described_inputs({"student": setup.deployed, "teacher": high_side(setup)}))
     if skipped := skipped_images(setup.records):
         rows = [row | {SKIPPED: skipped} for row in rows]
     write_atomically(Path(run.output) / "evaluation.json", json.dumps(rows, indent=1).encode())

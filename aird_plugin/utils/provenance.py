@@ -51,9 +51,12 @@ def provenance(device: str | torch.device = "cpu") -> dict:
     }
 
 
-def stamped(rows: list[dict], device: str | torch.device, hashes: dict[str, str]) -> list[dict]:
-    """Result rows, each with `made`: this process's provenance, and the SHA-256 of every model's weights by name."""
-    made = provenance(device) | {"sha256": hashes}
+def stamped(
+    rows: list[dict], device: str | torch.device, hashes: dict[str, str], inputs: dict[str, dict] | None = None
+) -> list[dict]:
+    """Result rows, each with `made`: this process's provenance, and by the name of each model the SHA-256 of its weights, and
+    how it was fed (`models.teacher_input.described_inputs`)."""
+    made = provenance(device) | {"sha256": hashes, "inputs": inputs or {}}
     return [row | {"made": made} for row in rows]
 
 

@@ -171,6 +171,31 @@ def test_options_override_the_recipe(run_folder, recipe_file, pairs_file, tmp_pa
     assert [row["order"] for row in json.loads(json_file.read_text())] == [7, 7, 7]
 
 
+def test_recipe_names_pairs_as_it_does_in_training(run_folder, pairs_file, tmp_path):
+    """A bare name is a file beside the training set, as in arcface_torch."""
+    config = {"rec": str(tmp_path), "output": "none", "px": 16, "val_targets": ("toy",), "val_protocols": ("lr-lr",)}
+    recipe = tmp_path / "recipe.py"
+    recipe.write_text(f"config = {config!r}")
+    assert command(run_folder, "--recipe", recipe, "--json", tmp_path / "rows.json") == 0
+    [row] = json.loads((tmp_path / "rows.json").read_text())
+    assert row["pairs"] == str(pairs_file)
+
+
+def test_rows_record_how_each_model_was_fed(pairs_file, tmp_path):
+    """Also where the hashes of the weights are equal."""
+    torch.save(native().state_dict(), tmp_path / "bare.pt")
+    torch.save(build("mfn", 8).state_dict(), tmp_path / "teacher.pt")
+    words = [tmp_path / "bare.pt", "--network", NATIVE, "--pairs", pairs_file, "--px", 16, "--json", tmp_path / "rows.json"]
+    made = []
+    for more in ([], ["--input", "color=bgr", "--teacher", tmp_path / "teacher.pt", "--teacher-input", "std=128"]):
+        command(*words, *more)
+        made.append(json.loads((tmp_path / "rows.json").read_text())[0]["made"])
+    usual = {"color": "rgb", "mean": 127.5, "std": 127.5, "layout": "nchw", "dtype": "float32"}
+    assert made[0]["inputs"] == {"student": usual}
+    assert made[1]["inputs"] == {"student": usual | {"color": "bgr"}, "teacher": usual | {"std": 128.0}}
+    assert made[0]["sha256"]["student"] == made[1]["sha256"]["student"]
+
+
 def test_missing_pairs_or_px_are_rejected(run_folder, recipe_file, pairs_file):
     for options in (["--px", 16], ["--pairs", pairs_file], []):
         with pytest.raises(ValueError, match="--pairs FILE.bin.*--px 16.*or a --recipe"):

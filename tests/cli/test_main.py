@@ -134,3 +134,22 @@ def test_help_says_what_a_verb_does_and_not_how_it_fails(capsys):
         main(["--help"])
     text = capsys.readouterr().out
     assert "Serve a browser page" in text and "Raises" not in text and "Error" not in text
+
+
+@pytest.mark.parametrize(
+    ("words", "flag"),
+    [
+        (["evaluate", "m"], "--center"),
+        (["evaluate", "m"], "--training-center"),
+        (["compare", "a", "b"], "--center"),
+        (["compare", "a", "b"], "--training-center"),
+        (["identify", "m", "d", "--layout", "bin"], "--training-center"),
+        (["export", "m", "--out", "o"], "--training-center"),
+    ],
+)
+def test_both_spellings_of_a_flag_are_one_option(words, flag, capsys):
+    british = flag.replace("center", "centre")
+    assert parse([*words, flag]) == parse([*words, british]) != parse(words)
+    with pytest.raises(SystemExit):
+        parse([words[0], "--help"])
+    assert f"{british}, {flag}" in capsys.readouterr().out

@@ -10,6 +10,7 @@ from aird_plugin.__main__ import main
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.recognition import enrolment
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
+from aird_plugin.recognition.network import Network
 
 
 @pytest.fixture
@@ -94,6 +95,14 @@ def test_aligned_crops_need_no_detector_and_others_are_listed(people, pack, tmp_
     assert "images that are not square, so no aligned crops: 1 (wide.jpg)" in printed.err
     names = Gallery.load(out, TinyFaceAnalysis(pack / "hr.onnx")).names
     assert names == ["ann", "bob"]
+
+
+def test_embedding_that_is_not_finite_is_named_by_its_photo(people, pack, tmp_path, monkeypatch, capsys):
+    real = Network.embed
+    monkeypatch.setattr(Network, "embed", lambda *given: real(*given) * np.array([[1.0], [np.nan]], np.float32))
+    assert enrol(people, tmp_path / "g.npz", pack) == 1
+    assert f"{people / 'bob.jpg'}: the embedding of the face at (" in capsys.readouterr().err
+    assert not (tmp_path / "g.npz").exists()
 
 
 def test_link_and_target_are_one_gallery(people, pack, analysis, tmp_path):

@@ -8,8 +8,9 @@ import pytest
 from aird_plugin import Gallery
 from aird_plugin.data.images import encode_jpeg
 from aird_plugin.recognition import recognise
-from aird_plugin.recognition.frame_store import FrameFaces
+from aird_plugin.recognition.frame_store import FrameFaces, FrameStore
 from aird_plugin.recognition.frames import FrameSource
+from aird_plugin.recognition.network import Network
 from aird_plugin.recognition.tracking import numbered, one_each, track_faces
 from aird_plugin.utils.writer_lock import WriterLock
 from tests.recognition.commands import command, table
@@ -69,6 +70,29 @@ def test_ctrl_c_keeps_what_is_done_and_the_rerun_resumes(frames, gallery, pack, 
     )
     assert command(frames, gallery, pack, "--out", out, "--no-tracks") == 0
     assert seen == [[0, 1], [2, 3], [4]] and len(table(out)) == 6
+
+
+def test_embedding_that_is_not_finite_is_named_by_its_frame(frames, gallery, pack, tmp_path, monkeypatch, capsys):
+    """The frames before it are kept, and stored frames with such embeddings are embedded again."""
+    out, real = tmp_path / "out", Network.embed
+
+    def overflows(network, crops_FSSC):
+        """The faces of frames 2 and 4, which are embedded after those of 0 and 1."""
+        embeddings_FD = real(network, crops_FSSC)
+        return embeddings_FD if len(embedded) == 0 else embeddings_FD * np.float32("nan")
+
+    embedded: list = []
+    monkeypatch.setattr(recognise, "FRAMES_AT_ONCE", 2)
+    monkeypatch.setattr(Network, "embed", overflows)
+    append = FrameStore.append
+    monkeypatch.setattr(FrameStore, "append", lambda store, frame: embedded.append(frame) or append(store, frame))
+    assert command(frames, gallery, pack, "--out", out, "--no-tracks") == 1
+    error = capsys.readouterr().err
+    assert "error: 002.jpg: the embedding of the face at (" in error and "by hr is not finite" in error
+    assert len(FrameStore(out).frames) == 2
+    monkeypatch.setattr(recognise, "check_finite", lambda *_: None)
+    assert command(frames, gallery, pack, "--out", out, "--no-tracks") == 1
+    assert len(FrameStore(out).frames) == 2, "the block of frame 2 is taken for damaged"
 
 
 def test_one_process_at_a_time_writes_an_output(frames, gallery, pack, tmp_path, capsys):

@@ -7,7 +7,8 @@ import pytest
 
 from aird_plugin.recognition.analysis import TinyFaceAnalysis
 from aird_plugin.recognition.calibration import Calibration, Side
-from aird_plugin.recognition.networks import Models, Network
+from aird_plugin.recognition.network import Network
+from aird_plugin.recognition.networks import Models
 from aird_plugin.recognition.routing import DEFAULT_LIMIT, describe_sizes, find_limits
 from tests.recognition.conftest import entry, write_export
 

@@ -204,6 +204,15 @@ def test_student_input_follows_the_recipes_degradation(tiny_run, tmp_path, pairs
     assert rows and {row["degradation"] for row in rows} == {degradation}
 
 
+def test_every_rank_finds_an_infinite_gradient_of_a_term_on_one_of_them(tiny_run, tmp_path, monkeypatch):
+    """The loss scaler skips the step where it finds one: its search comes after the mean over ranks."""
+    state, order = build_state(from_flat(tiny_run | {"output": str(tmp_path / "out")})), []
+    monkeypatch.setattr(loop.distributed, "average_gradients", lambda _: order.append("average"))
+    monkeypatch.setattr(state.scaler, "unscale_", lambda _: order.append("unscale"))
+    take_step(state, [state.setup.source[0]], 0)
+    assert order == ["average", *["unscale"] * len(state.optimizers)]
+
+
 def test_accumulated_batches_are_averaged(tiny_run, tmp_path):
     """Two half batches accumulate to the gradient of the whole one; the student's BatchNorm is frozen here."""
     gradients = []

@@ -12,6 +12,7 @@ from aird_plugin.config.recipe import from_flat
 from aird_plugin.data.degradation import resize_to_network
 from aird_plugin.data.lowres import to_input
 from aird_plugin.data.multi_size import SizesConfig
+from aird_plugin.losses.adaface import AdaFace
 from aird_plugin.losses.ccface import AdaptiveMargin
 from aird_plugin.losses.magface import MagFace
 from aird_plugin.losses.octuplet import Octuplet
@@ -175,6 +176,24 @@ def test_margin_inputs_are_computed_per_size(margin):
         each.append(head.loss(cosines.student_GC, cosines.label_G, size_BD, teacher_BD))
     inputs = build_loss_inputs(sizes_PBD.flatten(0, 1), batch, head)
     torch.testing.assert_close(identity_loss(head, inputs, SizesConfig(also_px=(8, 12), identity_also=True), 0), sum(each) / 3)
+
+
+def test_running_statistics_of_a_margin_are_updated_once_a_batch():
+    """By the norms of all sizes together: 1 at the first, 3 at the second."""
+    label_B = torch.arange(5)
+    head = Head(HeadConfig(5, margin_scale=8.0), 5, torch.eye(5), margin=AdaFace(t_alpha=0.5))
+    first_BD, also_BD = torch.eye(5), 3 * torch.eye(5)
+    inputs = LossInputs(
+        student_BD=first_BD,
+        label_B=label_B,
+        student_cosine_GC=torch.eye(5),
+        label_G=label_B,
+        also_PBD=also_BD[None],
+    )
+    identity_loss(head, inputs, SizesConfig(also_px=(8,), identity_also=True), 0)
+    norm_G = torch.cat([first_BD, also_BD]).norm(dim=1)
+    torch.testing.assert_close(head.margin.mean, (20 + norm_G.mean()) / 2)
+    torch.testing.assert_close(head.margin.std, (100 + norm_G.std()) / 2)
 
 
 def test_small_image_has_a_small_margin():

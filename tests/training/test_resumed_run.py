@@ -6,7 +6,7 @@ import pytest
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.training.loop import train
 from aird_plugin.training.optim import ScheduleConfig
-from aird_plugin.training.resumed_run import check_same_start, longer_run
+from aird_plugin.training.resumed_run import check_same_recipe, check_same_start, former_recipe, longer_run
 from aird_plugin.training.run_folder import read_metadata, write_or_verify_run
 from tests.runs import assert_same_to_the_bit, weights
 
@@ -33,6 +33,25 @@ def test_run_does_not_resume_with_another_file_at_the_same_path(run, change, wor
     check_same_start(now, now, "out")
     with pytest.raises(ValueError, match=f"out {words} .*now .*Use another output=, or resume=False"):
         check_same_start(before, now, "out")
+
+
+@pytest.mark.parametrize(
+    ("keys", "newer"),
+    [
+        ({"terms": {"align": "aird_plugin.losses.cosine:CosineRegression"}}, {"align_huber": 0.5}),
+        ({"margin": "aird_plugin.losses.adaface:AdaFace"}, {"margin_h": 0.5}),
+    ],
+)
+def test_older_run_has_the_defaults_of_newer_keys_of_its_terms(keys, newer):
+    """Resumed with another value, it would go on with another loss."""
+    keys = {"rec": "faces", "output": "out"} | keys
+    saved = {key: value for key, value in json.loads(json.dumps(from_flat(keys).flat())).items() if key not in newer}
+    check_same_recipe(former_recipe(saved), json.loads(json.dumps(from_flat(keys).flat())), "out")
+    with pytest.raises(ValueError, match=f"out holds another run: {next(iter(newer))} was"):
+        check_same_recipe(former_recipe(saved), json.loads(json.dumps(from_flat(keys | newer).flat())), "out")
+    gone = saved | {"terms": {"old": "no_such_module:Spec"}}
+    with pytest.raises(ValueError, match="terms was"):
+        check_same_recipe(former_recipe(gone), json.loads(json.dumps(from_flat(keys).flat())), "out")
 
 
 def test_older_metadata_without_hashes_are_accepted(run):
