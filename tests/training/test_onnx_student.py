@@ -141,7 +141,7 @@ def test_adapting_keeps_the_graph(run, keys, tmp_path, pairs_file):
         ({"teacher": None}, "set student_init=FILE.onnx or teacher; got None"),
         ({"embedding_size": 8}, "embedding_size=8, but .*teacher.onnx has 16"),
         ({"network": "r18", "student_init": "teacher"}, "only network='onnx' starts from"),
-        ({"freeze": "trunk"}, "no feature maps|no stages"),
+        ({"freeze": "trunk"}, "one module, trunk and embedding layers together; set freeze=None"),
         ({"batchnorm": "off"}, "batchnorm is one of auto, train, frozen"),
     ],
 )
