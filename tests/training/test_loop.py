@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
@@ -56,8 +57,9 @@ def test_checkpoint_holds_provenance(uninterrupted):
 
 
 def test_loss_falls(uninterrupted):
-    rows = metrics(uninterrupted)
-    assert rows[-1]["align"] < 0.95 * rows[0]["align"]
+    """Epoch by epoch: the loss of a single step of eight images varies by a third."""
+    loss = [line["loss"] for line in metrics(uninterrupted)]
+    assert np.mean(loss[-6:]) < 0.7 * np.mean(loss[:6])
 
 
 def test_same_seed_gives_the_same_weights(uninterrupted, tiny_run, tmp_path):
