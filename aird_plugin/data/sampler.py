@@ -21,7 +21,8 @@ def whole_batches(num_rows: int, batch_size: int, world_size: int) -> int:
     batches = num_rows // (batch_size * world_size)
     if batches == 0:
         raise ValueError(
-            f"{num_rows} images do not fill one batch of {batch_size} on each of {world_size} ranks; lower batch_size or add images"
+            f"{num_rows} images do not fill one batch of {batch_size} on each of {world_size} ranks; "
+            "lower batch_size or add images"
         )
     return batches
 

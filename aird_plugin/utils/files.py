@@ -39,8 +39,8 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], None]) ->
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder to fill in place of `out`, which is absent or empty: it gets that name once all is written, and goes if not.
 
-    A kill leaves it as `.NAME.part`, which the next call removes. An OSError within, of a full disk for example, names the file as
-    it would be in `out`.
+    A kill leaves it as `.NAME.part`, which the next call removes. An OSError within, of a full disk for example, names the file
+    in `out` that it would have become.
     """
     out = Path(os.path.abspath(out))
     partial = out.with_name(f".{out.name}.part")

@@ -169,7 +169,9 @@ def test_photo_gallery_slider_and_thresholds_that_arrive_later(browser, api, rou
         browser.until("photo.seen.width < 640")
         assert "names as in the original photo" in browser.run(STATE)
         # A decision for Person 1 at full size; at this size no decision with a nearest identity, another decision, no face.
-        decided = "{px: 40, network: 'n', match: {name: 'Person 1', candidates: [['Person 1', 0.5]], threshold: null, cosine: 0.5}}"
+        decided = (
+            "{px: 40, network: 'n', match: {name: 'Person 1', candidates: [['Person 1', 0.5]], threshold: null, cosine: 0.5}}"
+        )
         for name, nearest, kind in (
             ("null", "'Person 1'", "open"),
             ("null", "'Person 2'", "open changed"),
