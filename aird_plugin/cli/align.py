@@ -16,6 +16,7 @@ there. The exit code is 0 unless no face was cropped at all. The same command re
 # The rules of `alignment.detections.PICKS`, which imports numpy.
 PICKS = ("prominent", "largest", "central")
 PROMINENT = "prominent"
+SCORE, DET_SIZE = 0.5, 640
 FEW_FACES = (
     "most photos have no face for the detector at --det-size {side}: it misses faces that fill a photo, which a smaller size "
     "finds (--det-size 160), and small ones, which need a larger size"
@@ -33,8 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="landmark file instead of a detector: a CSV of path,x1,y1,...,x5,y5 in photo pixels, or CelebA's list",
     )
     add("--detector", metavar="FILE", help="InsightFace detector. default: the largest under ~/.insightface/models")
-    add("--score", metavar="F", type=float, default=0.5, help="detection threshold, 0 to 1. default: 0.5")
-    add("--det-size", metavar="N", type=int, default=640, help="resize photos to fit N px for the detector. default: 640")
+    add("--score", metavar="F", type=float, help="detection threshold, 0 to 1. default: 0.5")
+    add("--det-size", metavar="N", type=int, help="resize photos to fit N px for the detector. default: 640")
     add("--all", action="store_true", help="crop every face; names end in _0 (the one --pick would take), _1, ...")
     add(
         "--pick",
@@ -62,19 +63,20 @@ def run(args: argparse.Namespace) -> int:
 
     folder, out = Path(args.folder), Path(args.out)
     check(args, folder, out)
+    score, det_size = SCORE if args.score is None else args.score, DET_SIZE if args.det_size is None else args.det_size
     names, found = photos_in(folder)
-    source = open_landmark_source(args, names)
+    source = open_landmark_source(args, names, score, det_size)
     skimage_transform()  # its ImportError comes before anything is written
     settings = {
         "folder": folder.resolve().name,
         "faces from": source.describe(),
-        "--score": args.score,
-        "--det-size": args.det_size,
+        "--score": score,
+        "--det-size": det_size,
         "--all": args.all,
         "--min-px": args.min_px,
         "--pick": args.pick,
     }
-    detector = None if args.points else (source.file, args.score, args.det_size)
+    detector = None if args.points else (source.file, score, det_size)
     job = Job(folder, out, CropSettings(args.all, args.min_px, args.pick), detector, args.points)
     with AlignmentLog(out, settings, folder) as log:
         left = [name for name in names if name not in log.done]
@@ -86,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
                 log.write(rows)
     text = summary(log)
     if not args.points and log.counts[NO_FACE] * 2 > len(log.photos):
-        text += f"\n{FEW_FACES.format(side=args.det_size)}"
+        text += f"\n{FEW_FACES.format(side=det_size)}"
     if not log.px:
         raise ValueError(f"no face was cropped. {text}")
     print(f"{text}\n{out}: crops, and {TABLE} with a row for every face")
@@ -102,9 +104,11 @@ def check(args: argparse.Namespace, folder: Path, out: Path) -> None:
         raise ValueError(f"--out {out} lies within {folder}: the next run would read the crops as photos; name another")
     if args.points and args.detector:
         raise ValueError("--points and --detector exclude each other: drop one of them")
-    if not 0 < args.score < 1:
+    if args.points and not (args.score is None and args.det_size is None):
+        raise ValueError("--score and --det-size are a detector's, and --points replaces it: leave them out")
+    if args.score is not None and not 0 < args.score < 1:
         raise ValueError(f"--score must be above 0 and below 1, got {args.score}")
-    if args.det_size < 32 or args.det_size % 32:
+    if args.det_size is not None and (args.det_size < 32 or args.det_size % 32):
         raise ValueError(f"--det-size must be a multiple of 32 (the detector's coarsest step), got {args.det_size}")
     if args.workers is not None and args.workers < 1:
         raise ValueError(f"--workers must be 1 or more, got {args.workers}")
@@ -112,13 +116,13 @@ def check(args: argparse.Namespace, folder: Path, out: Path) -> None:
         raise ValueError(f"--min-px must be 1 or more, got {args.min_px}")
 
 
-def open_landmark_source(args: argparse.Namespace, names: list[str]):
+def open_landmark_source(args: argparse.Namespace, names: list[str], score: float, det_size: int):
     """Open the landmark file or the detector."""
     from aird_plugin.alignment.detector import Detector, find_detector
     from aird_plugin.alignment.landmarks import Landmarks
 
     if not args.points:
-        detector = Detector(find_detector(args.detector), args.score, args.det_size)
+        detector = Detector(find_detector(args.detector), score, det_size)
         print(f"detector: {detector.file}, photos resized to fit {detector.side} px")
         return detector
     landmarks = Landmarks(args.points)

@@ -50,6 +50,7 @@ def run(args: argparse.Namespace) -> int:
     means = dict(zip(names, load_means(args.models, students, teacher, specs), strict=True))
     for pairs_file in files:
         evaluator = PairEvaluator(None, pairs_file, teacher, args.batch, device)
+        warn(evaluator.upsampled(specs))
         warn(evaluator.copies())
         for model, student in zip(args.models, students, strict=True):
             warn(adapted_to(model, student, evaluator.pairs_file, evaluator.pairs_sha256))

@@ -35,9 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=(),
         help="with --gpu: only these checks of docs/benchmarks/gpu.md. default: all",
     )
-    add(
-        "--minutes", metavar="M", type=float, default=10.0, help="with --gpu: begin no check after this many minutes. default: 10"
-    )
+    add("--minutes", metavar="M", type=float, help="with --gpu: begin no check after this many minutes. default: 10")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,13 +43,13 @@ def run(args: argparse.Namespace) -> int:
 
     With --gpu: print a table of checks; exit code 1 for one that failed, 2 without a GPU.
     With --teacher: print a table of the ways to feed it. Exit code 1 if another way than the present one is clearly better.
+    Raises ValueError for arguments that do not go together.
     """
-    if args.teacher or args.pairs or args.rec or args.teacher_input:
+    check(args)
+    if args.teacher:
         return compare_inputs(args)
     if args.gpu:
         return check_gpu(args)
-    if args.fake or args.only:
-        raise ValueError("--fake and --only belong to --gpu")
     from aird_plugin.bridge.doctor import check_checkout
     from aird_plugin.diagnostics.machine import check_machine
     from aird_plugin.diagnostics.recipe_check import check_recipe
@@ -68,6 +66,22 @@ def run(args: argparse.Namespace) -> int:
     return 1 if errors else 0
 
 
+def check(args: argparse.Namespace) -> None:
+    """Raise ValueError for arguments that the checks of the others would ignore."""
+    of_teacher = args.teacher or args.pairs or args.rec or args.teacher_input or args.network
+    of_gpu = args.gpu or args.fake or args.only or args.minutes is not None
+    if of_teacher and of_gpu:
+        raise ValueError("--gpu checks the machine and --teacher a teacher's input: give one of them")
+    if of_teacher and (not args.teacher or bool(args.pairs) == bool(args.rec) or args.recipe or args.arcface_torch):
+        raise ValueError("give --teacher FILE with either --pairs FILE.bin or --rec DIR, no recipe and no --arcface-torch")
+    if of_gpu and not args.gpu:
+        raise ValueError("--fake, --only and --minutes belong to --gpu")
+    if args.gpu and args.recipe:
+        raise ValueError(f"--gpu checks the machine with recipes of its own: leave out {args.recipe}, or leave out --gpu")
+    if args.fake and (args.only or args.minutes is not None or args.arcface_torch):
+        raise ValueError("--fake runs every recipe's forward: leave out --only, --minutes and --arcface-torch")
+
+
 def check_gpu(args: argparse.Namespace) -> int:
     """The checks of a GPU, or of every recipe's devices without one."""
     if args.fake:
@@ -76,7 +90,7 @@ def check_gpu(args: argparse.Namespace) -> int:
         return run_fake()
     from aird_plugin.diagnostics.gpu.suite import run_checks
 
-    return run_checks(only=args.only, checkout=args.arcface_torch, minutes=args.minutes)
+    return run_checks(only=args.only, checkout=args.arcface_torch, minutes=10.0 if args.minutes is None else args.minutes)
 
 
 def compare_inputs(args: argparse.Namespace) -> int:
@@ -87,8 +101,6 @@ def compare_inputs(args: argparse.Namespace) -> int:
     from aird_plugin.models.load import load_teacher
     from aird_plugin.utils.devices import pick_device
 
-    if not args.teacher or bool(args.pairs) == bool(args.rec) or args.recipe:
-        raise ValueError("give --teacher FILE with either --pairs FILE.bin or --rec DIR, and no recipe")
     given = parse_input("--teacher-input", args.teacher_input)
     if args.pairs:
         check_pairs_file(args.pairs, images=False)

@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     [means] = load_means([args.model], [student], teacher, specs)
     for pairs_file in files:
         evaluator = PairEvaluator(student, pairs_file, teacher, args.batch, device, means=means)
+        warn(evaluator.upsampled(specs))
         warn(adapted_to(args.model, student, evaluator.pairs_file, evaluator.pairs_sha256))
         rows += [evaluator.evaluate(spec) for spec in specs]
         warn(evaluator.copies())

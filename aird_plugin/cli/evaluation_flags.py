@@ -26,9 +26,7 @@ FLAGS = {
         action=OneOrSeveral,
         help="the teacher, for the HR side: a run folder, .onnx or .pt; several times: an ensemble. default: none",
     ),
-    "--teacher-join": dict(
-        metavar="HOW", default="mean", help="how to join several teachers' embeddings: mean or concat. default: mean"
-    ),
+    "--teacher-join": dict(metavar="HOW", help="how to join several teachers' embeddings: mean or concat. default: mean"),
     **INPUT_FLAGS,
     "--teacher-input": INPUT_FLAGS["--teacher-input"] | dict(action=OneOrSeveral),
     "--facebn": dict(

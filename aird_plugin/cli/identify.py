@@ -131,6 +131,10 @@ def check(args: argparse.Namespace) -> None:
         raise ValueError(
             "uccs has no gallery, only a linear probe: leave out --distractors, --pool, --protocol and --training-centre"
         )
+    if args.layout == "uccs" and (args.teacher or args.teacher_input or args.high_side):
+        raise ValueError(
+            "uccs has a linear probe on the model alone, without a teacher: leave out --teacher, --teacher-input and --high-side"
+        )
     if args.distractors == "" and args.layout != "bin":
         raise ValueError(f"--distractors without a folder is for --layout bin; for {args.layout} name the folder of their images")
     if not Path(args.data).exists():

@@ -46,14 +46,20 @@ def parse_input(flag: str, text: str | None, file: str | None = "") -> dict[str,
 
 
 def open_teachers(args: argparse.Namespace, device) -> Any:
-    """The teacher of --teacher, or the ensemble of several, fed as --teacher-input states; None without one."""
+    """The teacher of --teacher, or the ensemble of several, fed as --teacher-input states; None without one.
+
+    Raises ValueError for --teacher-join without several teachers, and what `load_teachers` raises.
+    """
     from aird_plugin.models.load import load_teachers
 
     texts = args.teacher_input if isinstance(args.teacher_input, tuple) else (args.teacher_input,)
     inputs = tuple(parse_input("--teacher-input", text, args.teacher) for text in texts)
+    if args.teacher_join is not None and not isinstance(args.teacher, tuple):
+        raise ValueError("--teacher-join joins several teachers: give --teacher several times, or leave it out")
     if not args.teacher:
         return None
-    return load_teachers(args.teacher, None, device, inputs if len(inputs) > 1 else inputs[0], args.teacher_join)
+    join = "mean" if args.teacher_join is None else args.teacher_join
+    return load_teachers(args.teacher, None, device, inputs if len(inputs) > 1 else inputs[0], join)
 
 
 def _parts(text: str) -> list[str]:

@@ -132,11 +132,19 @@ def distinct_faces(pairs: Pairs) -> tuple[np.ndarray, np.ndarray]:
     Square images of another size are resized to 112 px by Pillow's bicubic (upstream's load_bin: cv2's bicubic). Raises
     ValueError naming the pair for an image that is unreadable or not square.
     """
-    index_U, face_2N = np.unique(first_indices(pairs.images), return_inverse=True)
-    images_UHWC = np.empty((len(index_U), FACE_SIDE, FACE_SIDE, 3), np.uint8)
-    for image_HWC, index in zip(images_UHWC, index_U.tolist(), strict=True):
-        image_HWC[:] = _decode_square(pairs.images[index], index)
+    images_UHWC, face_2N, _ = sized_faces(pairs)
     return images_UHWC, face_2N
+
+
+def sized_faces(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `distinct_faces` returns, and the side of each distinct image in the file, in pixels, int (U,). Raises as it does."""
+    index_U, face_2N = np.unique(first_indices(pairs.images), return_inverse=True)
+    images_UHWC, side_U = np.empty((len(index_U), FACE_SIDE, FACE_SIDE, 3), np.uint8), np.empty(len(index_U), int)
+    for number, index in enumerate(index_U.tolist()):
+        square_HWC = _decode_square(pairs.images[index], index)
+        side_U[number] = len(square_HWC)
+        images_UHWC[number] = square_HWC if len(square_HWC) == FACE_SIDE else resized(square_HWC, FACE_SIDE)
+    return images_UHWC, face_2N, side_U
 
 
 def check_images(pairs: Pairs) -> None:
@@ -146,10 +154,10 @@ def check_images(pairs: Pairs) -> None:
 
 
 def _decode_square(image: bytes, index: int) -> np.ndarray:
-    """Decode the image at an index of the .bin, and resize it to 112 px. ValueError names its pair."""
+    """Decode the image at an index of the .bin. ValueError names its pair."""
     where = f"pair {index // 2}, {'second' if index % 2 else 'first'} image"
     image_HWC = decode(image, where)
     height, width = image_HWC.shape[:2]
     if height != width:
         raise ValueError(f"{where}: {width}x{height} pixels; only square images are allowed")
-    return image_HWC if width == FACE_SIDE else resized(image_HWC, FACE_SIDE)
+    return image_HWC

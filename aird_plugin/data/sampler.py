@@ -16,6 +16,17 @@ class BatchIndices:
     rng: np.random.Generator
 
 
+def whole_batches(num_rows: int, batch_size: int, world_size: int) -> int:
+    """Number of global batches in an epoch, each of batch_size rows on every rank. ValueError for none."""
+    batches = num_rows // (batch_size * world_size)
+    if batches == 0:
+        raise ValueError(
+            f"{num_rows} images do not fill one batch of {batch_size} on each of {world_size} ranks; "
+            "lower batch_size or add images"
+        )
+    return batches
+
+
 class BatchSampler:
     """Sample every row once per epoch, in a new order and with new views; the last incomplete batch is dropped.
 
@@ -24,12 +35,7 @@ class BatchSampler:
     """
 
     def __init__(self, num_rows: int, views: int, batch_size: int, seed: int, rank: int = 0, world_size: int = 1):
-        self.batches_per_epoch = num_rows // (batch_size * world_size)
-        if self.batches_per_epoch == 0:
-            raise ValueError(
-                f"{num_rows} images do not fill one batch of {batch_size} on each of {world_size} ranks; "
-                "lower batch_size or add images"
-            )
+        self.batches_per_epoch = whole_batches(num_rows, batch_size, world_size)
         self.num_rows, self.views, self.batch_size = num_rows, views, batch_size
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self._epoch = -1

@@ -4,6 +4,7 @@ N = pairs, 2N = their images, side by side, U = distinct images, M = requested i
 """
 
 import copy
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import BICUBIC, get_degradation
 from aird_plugin.data.lowres import check_px
-from aird_plugin.data.pairs import distinct_faces, read_pairs
+from aird_plugin.data.pairs import read_pairs, sized_faces
 from aird_plugin.evaluation.copies import warning_of_pairs
 from aird_plugin.evaluation.degraded_faces import DegradedFaces
 from aird_plugin.evaluation.embed import embed_frozen
@@ -70,7 +71,7 @@ class PairEvaluator:
         pairs = read_pairs(pairs_file)
         self.same_N, self.pairs_sha256 = pairs.same, file_sha256(pairs_file)
         try:
-            self.images_UHWC, self.face_2N = distinct_faces(pairs)
+            self.images_UHWC, self.face_2N, self.side_U = sized_faces(pairs)
         except ValueError as error:
             raise ValueError(f"{pairs_file}: {error}") from error
         self._frozen: dict[tuple[str, int, str, bool], dict[int, np.ndarray]] = {}
@@ -87,6 +88,17 @@ class PairEvaluator:
             return ""
         embeddings_2ND = np.stack([whole[max(whole)][face] for face in self.face_2N.tolist()])
         return warning_of_equal_pairs(self.pairs_file, embeddings_2ND, self.face_2N, self.same_N)
+
+    def upsampled(self, specs: Iterable[EvalSpec]) -> str:
+        """A warning where an evaluation takes images at more pixels than they have in the file; else ""."""
+        px = max((FACE_SIDE if spec.protocol == "lr-hr" else spec.px or FACE_SIDE for spec in specs), default=0)
+        small = int((self.side_U < px).sum())
+        if not small:
+            return ""
+        return (
+            f"{small:,} of the {len(self.side_U):,} images of {self.pairs_file} have fewer than {px} px, the smallest "
+            f"{self.side_U.min()}: they were upsampled, so that the figures of larger px are not those of such images"
+        )
 
     def with_student(self, student, means: TrainingMeans | None = None) -> "PairEvaluator":
         """An evaluator of another student that shares the decoded images and the teacher's embeddings."""

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from aird_plugin.config.recipe import Recipe
+from aird_plugin.data.sampler import whole_batches
 from aird_plugin.diagnostics.diagnostic import Diagnostic
 from aird_plugin.losses.term import Needs
 from aird_plugin.training.objective import used_terms
@@ -15,8 +16,8 @@ from aird_plugin.utils import distributed
 
 
 def check_effect(recipe: Recipe, num_images: int) -> None:
-    """Raise ValueError where nothing has a weight in the loss, or where the images of an epoch do not make one step, and what
-    `check_mixup` raises."""
+    """Raise ValueError where nothing has a weight in the loss, or where the images of an epoch do not make one batch or one step,
+    and what `check_mixup` raises."""
     check_mixup(recipe)
     if not recipe.run.identity_weight and not used_terms(recipe.terms):
         raise ValueError(
@@ -24,8 +25,8 @@ def check_effect(recipe: Recipe, num_images: int) -> None:
             "identity_weight=1.0, or name a term, such as terms={'align': 'aird_plugin.losses.cosine:CosineRegression'}"
         )
     schedule, ranks = recipe.schedule, distributed.world_size()
-    batches = num_images // (schedule.batch_size * ranks)
-    if 0 < batches < schedule.gradient_acc:
+    batches = whole_batches(num_images, schedule.batch_size, ranks)
+    if batches < schedule.gradient_acc:
         raise ValueError(
             f"gradient_acc={schedule.gradient_acc} batches make one step, but an epoch has only {batches} "
             f"({num_images:,} images, batch_size={schedule.batch_size}, {ranks} rank(s)): the run would end without a step; "

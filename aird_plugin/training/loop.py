@@ -83,7 +83,10 @@ def run_steps(state: TrainState, first: int) -> None:
 
 def evaluate_and_log(state: TrainState, log: RunLog, stopped: StopSignals, step: int) -> None:
     """Evaluate the student and log the results; a stop signal breaks it off."""
-    stopped.run_until_stopped(lambda: log.verification(step, eval_specs(state.setup), evaluate_run(state.setup)))
+    # Only rank 0's work is broken off: a signal before or in the wait for rank 0 would leave the other ranks waiting.
+    rows = evaluate_run(state.setup, run=stopped.run_until_stopped)
+    if rows:
+        log.verification(step, eval_specs(state.setup), rows)
 
 
 def take_step(state: TrainState, batches: Iterable[Batch], step: int) -> dict[str, torch.Tensor]:

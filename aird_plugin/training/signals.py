@@ -30,13 +30,14 @@ class StopSignals:
     def run_until_stopped(self, work: Callable[[], None]) -> None:
         """Do the work; a signal ends it at once: a validation may take longer than a scheduler's grace period.
 
-        The caller checks the flag next, together with the other ranks' flags.
+        After a signal no work is begun. The caller checks the flag next, together with the other ranks' flags.
         """
         # No context manager: a signal just before its `with` block, or at the end of it, would end the run.
         with contextlib.suppress(BrokenOff):
             self.breaking = True
             try:
-                work()
+                if not self.came:
+                    work()
             finally:
                 self.breaking = False
 

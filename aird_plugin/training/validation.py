@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,18 +76,29 @@ def evaluate_one(setup: TrainingSetup, spec: ValidationSpec) -> dict:
     return setup.evaluators[spec.target].evaluate(spec.px, spec.protocol, degradation=degradation, **options)
 
 
-def evaluate_run(setup: TrainingSetup, write: bool = False) -> list[dict]:
-    """A row for each spec; rank 0 evaluates, the others wait. `write` prints the rows and puts them into evaluation.json."""
+def evaluate_run(
+    setup: TrainingSetup, write: bool = False, run: Callable[[Callable[[], None]], None] = lambda work: work()
+) -> list[dict]:
+    """A row for each spec; rank 0 evaluates, the others wait and get none. `write` prints the rows and puts them into
+    evaluation.json.
+
+    run: calls rank 0's work, and may break it off; then there are no rows.
+    """
     rows: list[dict] = []
+
+    def work() -> None:
+        renew_evaluators(setup)
+        specs = eval_specs(setup)
+        found = [evaluate_one(setup, spec) for spec in specs]
+        if write:
+            write_rows(setup, found)
+            print_accuracies(specs, found)
+        rows.extend(found)
+
     try:
         if distributed.rank() == 0:
-            renew_evaluators(setup)
-            specs = eval_specs(setup)
-            rows = [evaluate_one(setup, spec) for spec in specs]
-            if write:
-                write_rows(setup, rows)
-                print_accuracies(specs, rows)
-    # Also if a signal interrupts rank 0.
+            run(work)
+    # Also after an error on rank 0.
     finally:
         distributed.wait_for_rank0()
     return rows

@@ -39,7 +39,8 @@ def write_atomically(path: Path, content: bytes | Callable[[BinaryIO], None]) ->
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder to fill in place of `out`, which is absent or empty: it gets that name once all is written, and goes if not.
 
-    A kill leaves it as `.NAME.part`, which the next call removes.
+    A kill leaves it as `.NAME.part`, which the next call removes. An OSError within, of a full disk for example, names the file
+    in `out` that it would have become.
     """
     out = Path(os.path.abspath(out))
     partial = out.with_name(f".{out.name}.part")
@@ -49,6 +50,10 @@ def new_folder(out: Path) -> Iterator[Path]:
         if out.exists():
             out.rmdir()
         partial.rename(out)
+    except OSError as error:
+        if isinstance(error.filename, str) and Path(error.filename).is_relative_to(partial):
+            error.filename = str(out / Path(error.filename).relative_to(partial))
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -222,6 +222,11 @@ def stop_at_far(write, path, content) -> None:
         (["{tmp}/album", "--out", "{tmp}/album"], "the next run would read the crops as photos"),
         (["{tmp}/album", "--out", "{tmp}/full", "--points", "{tmp}/points.csv"], "exists and holds no align.json"),
         (["{tmp}/album", "--out", "{tmp}/out", "--points", "a", "--detector", "b"], "exclude each other"),
+        (
+            ["{tmp}/album", "--out", "{tmp}/out", "--points", "{tmp}/points.csv", "--score", "0.9"],
+            "are a detector's",
+        ),
+        (["{tmp}/album", "--out", "{tmp}/out", "--points", "{tmp}/points.csv", "--det-size", "640"], "leave them out"),
         (["{tmp}/album", "--out", "{tmp}/out", "--points", "{tmp}/other.csv"], "it has 'x/y.jpg', the folder 'ann/one.png'"),
         (["{tmp}/album", "--out", "{tmp}/out", "--points", "{tmp}/none.csv"], "none.csv"),
         (["{tmp}/album", "--out", "{tmp}/out", "--detector", "{tmp}/none.onnx"], "none.onnx: no such .onnx file"),

@@ -69,6 +69,24 @@ def test_overrides_are_checked_with_the_recipe(tiny_run, tmp_path, capsys):
     assert "the nearest is 'lr'" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["recipe.py", "--gpu"], "--gpu checks the machine with recipes of its own: leave out recipe.py"),
+        (["--gpu", "--teacher", "t.onnx", "--pairs", "p.bin"], "give one of them"),
+        (["--teacher", "t.onnx", "--pairs", "p.bin", "--arcface-torch", "a"], "no recipe and no --arcface-torch"),
+        (["--network", "r50"], "give --teacher FILE"),
+        (["--minutes", "3"], "--fake, --only and --minutes belong to --gpu"),
+        (["--gpu", "--fake", "--only", "resize"], "leave out --only"),
+    ],
+)
+def test_arguments_that_another_check_would_ignore_are_rejected(words, message, capsys, monkeypatch):
+    for name in ("diagnostics.gpu.suite.run_checks", "diagnostics.gpu.fake.run_fake", "models.load.load_teacher"):
+        monkeypatch.setattr(f"aird_plugin.{name}", lambda *arguments, **options: pytest.fail("the check began"))
+    assert main(["doctor", *words]) == 1
+    assert message in capsys.readouterr().err
+
+
 def test_every_extra_is_checked():
     """Each extra has an entry: its name, and a package that only it installs."""
     text = (Path(__file__).parents[2] / "setup.py").read_text()

@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from aird_plugin.cli.evaluate import add_arguments, run, table
-from aird_plugin.data.images import encode_jpeg
+from aird_plugin.data.images import encode_jpeg, resized
 from aird_plugin.data.pairs import read_pairs, write_pairs
+from aird_plugin.evaluation.eval_spec import EvalSpec
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.models import build
 from aird_plugin.models.load import load_model
@@ -52,6 +53,22 @@ def test_files_of_one_name_are_told_apart_by_their_folders(run_folder, pairs_fil
     assert command(run_folder, "--pairs", pairs_file, tmp_path / "other" / "toy.bin", "--px", 16) == 0
     names = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert names == ["pairs", f"{tmp_path.name}/toy.bin", "other/toy.bin"]
+
+
+def test_images_smaller_than_an_evaluation_takes_them_are_reported(run_folder, noise_faces, tmp_path, capsys):
+    """At --px 112, "untouched", images of 50 px were upsampled without a line about it."""
+    faces = [resized(face, 50) for face in noise_faces(38)] + list(noise_faces(2))
+    write_pairs(tmp_path / "small.bin", [encode_jpeg(face) for face in faces], [True, False] * 10)
+    evaluate_words = [run_folder, "--pairs", tmp_path / "small.bin", "--px"]
+    assert command(*evaluate_words, 16, 48) == 0
+    assert "upsampled" not in capsys.readouterr().err
+    assert command(*evaluate_words, 16, 112) == 0
+    text = capsys.readouterr().err
+    assert f"WARNING 38 of the 40 images of {tmp_path / 'small.bin'} have fewer than 112 px, the smallest 50: they" in text
+    evaluator = PairEvaluator(native(), tmp_path / "small.bin")
+    assert "fewer than 112 px" in evaluator.upsampled([EvalSpec(16, "lr-hr")]) and not evaluator.upsampled(
+        [EvalSpec(50, "lr-lr")]
+    )
 
 
 def test_every_combination_gives_a_row_on_screen_and_in_json(run_folder, pairs_file, tmp_path, capsys):

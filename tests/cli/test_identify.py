@@ -276,6 +276,13 @@ def test_uccs_reports_the_mean_over_draws(model, tmp_path, monkeypatch, capsys):
             command(*words, *option)
 
 
+def test_uccs_takes_no_teacher(model, tmp_path):
+    """Its linear probe is on the model alone: a teacher was loaded and had no effect."""
+    for words in (("--teacher", model), ("--teacher", model, "--teacher-input", "color=bgr"), ("--high-side", "student")):
+        with pytest.raises(ValueError, match="on the model alone, without a teacher: leave out --teacher"):
+            command(model, tmp_path, "--layout", "uccs", "--network", NATIVE, *words)
+
+
 def test_uccs_rows_hold_the_settings_that_change_them(model, tmp_path, monkeypatch, capsys):
     """Rows of two degradations, or of two weights of FaceBN, looked alike."""
     for label, n in itertools.product(range(3), range(2)):

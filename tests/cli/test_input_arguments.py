@@ -1,8 +1,9 @@
 import argparse
+from types import SimpleNamespace
 
 import pytest
 
-from aird_plugin.cli.input_arguments import OneOrSeveral, parse_input
+from aird_plugin.cli.input_arguments import OneOrSeveral, open_teachers, parse_input
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,11 @@ def test_option_given_once_or_several_times(words, expected):
 def test_teacher_input_needs_a_teacher():
     with pytest.raises(ValueError, match="give --teacher FILE, or leave it out"):
         parse_input("--teacher-input", "color=bgr", None)
+
+
+@pytest.mark.parametrize("teacher", [None, "one.onnx"])
+@pytest.mark.parametrize("join", ["concat", "mean", "sum"])
+def test_teacher_join_needs_several_teachers(teacher, join):
+    """With one teacher it had no effect, even with an unknown value."""
+    with pytest.raises(ValueError, match="--teacher-join joins several teachers: give --teacher several times, or leave it out"):
+        open_teachers(SimpleNamespace(teacher=teacher, teacher_input=None, teacher_join=join), "cpu")

@@ -56,10 +56,13 @@ def serving(api, work=lambda background: None):
         server.documents = {"/": html, "/progress": background.document, **documents}
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
-        with background:
-            yield server.url
-        server.shutdown()
-        thread.join(10)
+        try:
+            with background:
+                yield server.url
+        # Also after a failed assertion: the interpreter would wait for the thread.
+        finally:
+            server.shutdown()
+            thread.join(10)
 
 
 @pytest.fixture
@@ -165,6 +168,22 @@ def test_photo_gallery_slider_and_thresholds_that_arrive_later(browser, api, rou
         set_to(browser, "share", 40, "input")
         browser.until("photo.seen.width < 640")
         assert "names as in the original photo" in browser.run(STATE)
+        # A decision for Person 1 at full size; at this size no decision with a nearest identity, another decision, no face.
+        decided = (
+            "{px: 40, network: 'n', match: {name: 'Person 1', candidates: [['Person 1', 0.5]], threshold: null, cosine: 0.5}}"
+        )
+        for name, nearest, kind in (
+            ("null", "'Person 1'", "open"),
+            ("null", "'Person 2'", "open changed"),
+            ("'Person 2'", "'Person 2'", "named changed"),
+            ("'unknown'", "'Person 1'", "unknown changed"),
+            ("'Person 1'", "'Person 1'", "named"),
+        ):
+            match = f"{{name: {name}, candidates: [[{nearest}, 0.2]], threshold: null, cosine: 0.2, reason: 'too small'}}"
+            row = f"{{before: {decided}, face: {{px: 9, network: 'n', match: {match}}}, box: [0, 0.5, 0.5, 1]}}"
+            assert browser.run(f"drawRow({row}, 0).className") == kind
+            assert browser.run(f"drawBox({row}, 0).className") == f"box {kind}"
+        assert browser.run(f"drawRow({{before: {decided}, face: null, box: [0, 0, 1, 1]}}, 0).className") == "lost changed"
         browser.run("forget.click()")
         browser.until("photo.seen.identities == 0")
         assert browser.page_errors() == []

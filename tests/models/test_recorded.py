@@ -43,7 +43,7 @@ def record(run: Path, entries: dict) -> Path:
 
 
 def warnings_of(run, teacher, capsys, protocol="lr-hr", **arguments) -> str:
-    given = {"batch": 96, "input": None, "network": None, "teacher_input": None, "teacher_join": "mean"}
+    given = {"batch": 96, "input": None, "network": None, "teacher_input": None, "teacher_join": None}
     given["teacher"] = teacher if isinstance(teacher, tuple) else str(teacher)
     load_networks(SimpleNamespace(**given | arguments), [str(run)], [EvalSpec(16, protocol)], "cpu")
     return capsys.readouterr().err

@@ -30,6 +30,14 @@ def test_more_batches_in_a_step_than_in_an_epoch_are_rejected(keys, tmp_path):
     check_effect(from_flat(keys | {"gradient_acc": 6}), 48)
 
 
+def test_fewer_images_than_a_batch_are_rejected_before_the_bank_is_built(keys, tmp_path):
+    recipe = from_flat(keys | {"batch_size": 64, "bank": str(tmp_path / "bank")})
+    for fail in (lambda: train(recipe), lambda: list(check_contents(recipe))):
+        with pytest.raises(ValueError, match="48 images do not fill one batch of 64 on each of 1 ranks; lower batch_size or add"):
+            fail()
+    assert not (tmp_path / "bank").exists() and not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

@@ -2,7 +2,7 @@ import errno
 
 import pytest
 
-from aird_plugin.utils.files import write_atomically
+from aird_plugin.utils.files import new_folder, write_atomically
 
 
 def test_write_atomically_accepts_bytes_and_writers(tmp_path):
@@ -33,6 +33,20 @@ def test_a_failed_write_names_the_file(error, tmp_path):
 
     with pytest.raises(OSError, match=rf"{error.strerror or error}, while writing: '{tmp_path}/file'"):
         write_atomically(tmp_path / "file", full)
+
+
+def test_a_failed_write_in_a_new_folder_names_the_file_in_that_folder(tmp_path):
+    """The error named the hidden folder in which the files are written first."""
+
+    def full(file):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match=rf"No space left on device, while writing: '{tmp_path}/out/native/m.onnx'"):
+        with new_folder(tmp_path / "out") as partial:
+            write_atomically(partial / "native" / "m.onnx", full)
+    with pytest.raises(FileNotFoundError, match=f"'{tmp_path}/other'"), new_folder(tmp_path / "out"):
+        open(tmp_path / "other")
+    assert not list(tmp_path.iterdir())
 
 
 def test_longest_names_of_a_file_system_are_written(tmp_path):

@@ -104,10 +104,19 @@ function verdict(face) {
   return ["open", face.match.candidates.length ? `${face.match.candidates[0][0]}?` : ""];
 }
 
-// Whether a name is shown that differs from that of the photo at full size; null where there was none.
+// Whether what is shown differs from the name in the photo at full size, be it by the "?" of no decision; null where there was none.
 function isLost({before, face}) {
   if (!before || !["named", "open"].includes(verdict(before)[0]) || !verdict(before)[1]) return null;
   return verdict(before)[1] !== verdict(face)[1];
+}
+
+// The identity of the decision; without one, the most similar identity.
+const nearest = ({match}) => match ? match.name ?? match.candidates[0]?.[0] : undefined;
+
+// Whether the name is another one than in the photo at full size. No decision is no other name while its nearest identity is that one.
+function isChanged({before, face}) {
+  if (!isLost({before, face})) return false;
+  return !face || verdict(face)[0] !== "open" || nearest(face) !== nearest(before);
 }
 
 function showPhoto() {
@@ -158,7 +167,7 @@ function drawBox(row, number) {
   Object.assign(box.style, {right: percentage(1 - x2), bottom: percentage(1 - y2)});
   box.classList.toggle("top", y1 < 0.08);
   box.classList.toggle("right", x1 > 0.7);
-  box.classList.toggle("changed", isLost(row) === true);
+  box.classList.toggle("changed", isChanged(row));
   const tag = make("span", "tag", `${number + 1}`);
   if (name && kind !== "lost") tag.append(make("span", "tag-name", ` ${name}`));
   box.append(tag);
@@ -167,7 +176,7 @@ function drawBox(row, number) {
 
 function drawRow(row, number) {
   const [kind, name] = verdict(row.face), {face} = row, item = make("li", kind), match = face && face.match;
-  item.classList.toggle("changed", isLost(row) === true);
+  item.classList.toggle("changed", isChanged(row));
   item.append(face ? make("canvas") : make("span", "none"));
   item.append(make("span", "name", `${number + 1}. ${name || "face"}`));
   item.append(make("span", "number", match && match.cosine !== null ? signed(match.cosine) : ""));
