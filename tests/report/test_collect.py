@@ -97,11 +97,11 @@ def test_no_pairs_uses_evaluation_json(make_run, tmp_path):
 @pytest.mark.parametrize(
     ("recipe", "words"),
     [
-        ({"teacher": "t.onnx", "teacher_input": {"color": "bgr"}}, ["t.onnx", {"color": "bgr"}, "mean"]),
+        ({"teacher": "t.onnx", "teacher_input": {"color": "bgr"}}, ["t.onnx", {"color": "bgr"}, None]),
         ({"teacher": ["t.onnx", "u.onnx"], "teacher_join": "concat"}, [("t.onnx", "u.onnx"), None, "concat"]),
         (
             {"teacher": ["t.onnx", "u.onnx"], "teacher_input": [None, {"std": 128}]},
-            [("t.onnx", "u.onnx"), ({}, {"std": 128}), "mean"],
+            [("t.onnx", "u.onnx"), ({}, {"std": 128}), None],
         ),
     ],
 )

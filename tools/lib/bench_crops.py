@@ -22,7 +22,7 @@ Encode = Callable[[np.ndarray], bytes]
 
 def crop(root: Path, folder: Path, photos: list[str], points: str | None, detector: str | None, encode: Encode) -> None:
     """Write crops of these photos under `folder`, in the same layout, as `aird align` does; resumable."""
-    landmarks = open_landmark_source(SimpleNamespace(points=points, detector=detector, score=0.5, det_size=640), photos)
+    landmarks = open_landmark_source(SimpleNamespace(points=points, detector=detector), photos, score=0.5, det_size=640)
     settings = {"folder": root.resolve().name, "faces from": landmarks.describe(), "encoding": encode.__name__}
     with AlignmentLog(folder, settings) as log:
         left = [photo for photo in photos if photo not in log.done]
