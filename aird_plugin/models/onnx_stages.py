@@ -1,4 +1,4 @@
-"""The feature maps of a translated ONNX graph: the last value of each side that the rest of the graph is computed from.
+"""The feature maps of a translated ONNX graph: the last value of each size that the rest of the graph is computed from.
 
 B = images, C = channels, H, W = sides of a map.
 """
@@ -67,6 +67,7 @@ class _RecordedRun(fx.Interpreter):
     shapes: dict[fx.Node, tuple[int, ...]]
 
     def run_node(self, node: fx.Node) -> Any:
+        """The node's value, after its shape is kept. A stored weight has none here: it lies on no path from the image."""
         value = super().run_node(node)
         if isinstance(value, Tensor) and node.op != "get_attr":
             self.shapes[node] = tuple(value.shape)
