@@ -22,7 +22,7 @@ def check_degradation(degradation: str | dict) -> None:
     for name, weight in degradation.items():
         if name not in DEGRADATIONS:
             raise ValueError(f"degradation is a mixture of {', '.join(DEGRADATIONS)}; got {name!r}")
-        if not _is_weight(weight):
+        if not is_weight(weight):
             raise ValueError(f"degradation[{name!r}] is a weight, a finite number above 0; got {weight!r}")
 
 
@@ -55,5 +55,6 @@ def draw_degradations(rng: np.random.Generator, degradation: str | dict, count: 
     return [names[index] for index in index_B.clip(max=len(names) - 1)]
 
 
-def _is_weight(weight: Any) -> bool:
+def is_weight(weight: Any) -> bool:
+    """Whether `weight` is a finite number above 0."""
     return isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight <= sys.float_info.max

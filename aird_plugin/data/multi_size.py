@@ -20,7 +20,7 @@ from aird_plugin.data.batches import BankFaces
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.data.degradation import BICUBIC, downsample, resize_to_network
 from aird_plugin.data.lowres import check_px
-from aird_plugin.data.mixture import draw_degradations, is_mixture
+from aird_plugin.data.mixture import draw_degradations, is_mixture, is_weight
 from aird_plugin.data.online_batches import OnlineFaces
 from aird_plugin.data.sampler import DEGRADATION, SIZES
 
@@ -34,6 +34,9 @@ class SizesConfig:
     these sizes, instead of the loss at `px`. Other terms may use them (`inputs.also_PBD`).
     px_range: (smallest, largest), both included; each image's size is drawn log-uniformly from it, and `px` is only the size of
     the run's verification. The images come from an image cache of 112 px: 19 KB per view and image on disk.
+    px_weights: (), or weights above 0: px_range is cut into as many parts, each as wide as the others in log px, and an image's
+    size is from a part with probability weight / sum of weights, log-uniform within it. () draws from all sizes alike. With
+    px_range=(8, 64), (2, 1, 1) draws half of the sizes from 8 to 15 px, a quarter from 16 to 31 and a quarter from 32 to 64.
     untouched: share of the images that stay untouched 112 px images beside those of px_range, at least 0 and below 1.
     margin_small: None, or the angular margin at the smallest size of px_range; margin_list holds that at the largest, and the
     margin is linear in log px between them. This is MagFace's margin (arXiv 2103.06627), linear in an image's quality, with the
@@ -44,6 +47,7 @@ class SizesConfig:
     also_px: tuple = ()
     identity_also: bool = False
     px_range: tuple = ()
+    px_weights: tuple = ()
     untouched: float = 0.0
     margin_small: float | None = None
     faces_per_person: int = 1
@@ -53,6 +57,10 @@ class SizesConfig:
             check_px(px)
         if self.px_range and (len(self.px_range) != 2 or self.px_range[0] >= self.px_range[1]):
             raise ValueError(f"px_range is (smallest, largest) with smallest < largest; got {self.px_range!r}")
+        if self.px_weights and not self.px_range:
+            raise ValueError(f"px_weights={self.px_weights!r} weighs parts of px_range; set px_range")
+        if not all(is_weight(weight) for weight in self.px_weights):
+            raise ValueError(f"px_weights are weights of the parts of px_range, finite numbers above 0; got {self.px_weights!r}")
         if self.also_px and self.px_range:
             raise ValueError(f"also_px={self.also_px!r} and px_range={self.px_range!r} exclude each other; leave one of them ()")
         if self.identity_also and not self.also_px:
@@ -94,10 +102,20 @@ class SizesConfig:
         return [(side, BICUBIC if side == FACE_SIDE else degradation) for side in (px, *self.also_px)]
 
 
-def draw_px(rng: np.random.Generator, px_range: tuple[int, int], count: int) -> np.ndarray:
-    """Draw whole numbers log-uniformly from smallest to largest, both included. int64 (count,)"""
+def draw_px(rng: np.random.Generator, px_range: tuple[int, int], count: int, px_weights: Sequence[float] = ()) -> np.ndarray:
+    """Draw whole numbers from smallest to largest, both included, log-uniformly in each part of the range. int64 (count,)
+
+    px_weights: of the parts, each as wide as the others in log px; () is one part.
+    """
     smallest, largest = px_range
-    return np.floor(np.exp(rng.uniform(np.log(smallest), np.log(largest + 1), count))).astype(np.int64).clip(smallest, largest)
+    position_N = rng.random(count)
+    if px_weights:
+        # The inverse of the distribution function, piecewise linear; divided by the largest first, so that the sum stays finite.
+        weight_P = np.array(px_weights, dtype=np.float64) / max(px_weights)
+        bounds_P1 = np.concatenate(([0.0], np.cumsum(weight_P) / weight_P.sum()))
+        position_N = np.interp(position_N, bounds_P1, np.linspace(0, 1, len(bounds_P1)))
+    first, last = np.log(smallest), np.log(largest + 1)
+    return np.floor(np.exp(first + (last - first) * position_N)).astype(np.int64).clip(smallest, largest)
 
 
 def resize_each(
@@ -136,7 +154,8 @@ class DrawnSizes(Dataset):
 
     source: yields 112 px images, mirrored in odd views; degradations that do not commute with the flip (noise, JPEG blocks) are
     thus applied to the mirrored image. The draws are a function of the sampler's seed and rank and of the batch's number.
-    degradation: a name or a mixture. on_training_device: whether to leave the work to it, as `Batch.resize`.
+    degradation: a name or a mixture. px_weights: of the parts of px_range (`SizesConfig`).
+    on_training_device: whether to leave the work to it, as `Batch.resize`.
     """
 
     def __init__(
@@ -147,10 +166,11 @@ class DrawnSizes(Dataset):
         degradation: str | dict,
         untouched: float = 0.0,
         on_training_device: bool = False,
+        px_weights: tuple = (),
     ):
         self.source, self.sampler, self.neighbours, self.on_device = source, source.sampler, source.neighbours, source.on_device
         self.px_range, self.side, self.degradation, self.untouched = px_range, side, degradation, untouched
-        self.on_training_device = on_training_device
+        self.on_training_device, self.px_weights = on_training_device, px_weights
 
     def __getitem__(self, number: int) -> Batch:
         batch, draw = self.source[number], self.draw(number)
@@ -162,7 +182,8 @@ class DrawnSizes(Dataset):
     def draw(self, number: int) -> DrawnResize:
         """The draws of batch `number`. Sizes and degradations have streams of their own, so a mixture changes no size."""
         sampler, count = self.sampler, self.sampler.batch_size
-        px_B = draw_px(np.random.default_rng((sampler.seed, SIZES, number, sampler.rank)), self.px_range, count)
+        size_rng = np.random.default_rng((sampler.seed, SIZES, number, sampler.rank))
+        px_B = draw_px(size_rng, self.px_range, count, self.px_weights)
         rng = np.random.default_rng((sampler.seed, DEGRADATION, number, sampler.rank))
         seed, untouched_B = int(rng.integers(1 << 62)), rng.random(count) < self.untouched
         px_B[untouched_B] = FACE_SIDE

@@ -70,7 +70,9 @@ def training_sizes(metadata: dict) -> str:
         smallest, largest = recipe["px_range"]
         share = recipe.get("untouched")
         untouched = f", {share:.1%} of them untouched at {FACE_SIDE} px" if share else ""
-        return f"images of {smallest} to {largest} px{untouched}"
+        weights = recipe.get("px_weights")
+        weighted = f" (weights of its parts, small to large: {', '.join(f'{weight:g}' for weight in weights)})" if weights else ""
+        return f"images of {smallest} to {largest} px{weighted}{untouched}"
     return " and ".join(map(str, [px, *recipe.get("also_px", ())])) + " px images"
 
 

@@ -78,4 +78,4 @@ def build_source(
     if not drawn_range:
         return source
     on_training_device = device.type != "cpu" and not source.on_device
-    return DrawnSizes(source, drawn_range, side, recipe.data.degradation, sizes.untouched, on_training_device)
+    return DrawnSizes(source, drawn_range, side, recipe.data.degradation, sizes.untouched, on_training_device, sizes.px_weights)

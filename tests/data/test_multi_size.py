@@ -19,6 +19,22 @@ def test_sizes_are_log_uniform_in_their_range():
         assert ((px_N >= first) & (px_N <= last)).mean() == pytest.approx(share, abs=0.01)
 
 
+@pytest.mark.parametrize("scale", [1.0, 8e307])
+def test_parts_of_the_range_are_drawn_by_their_weights(scale):
+    px_N = draw_px(np.random.default_rng(0), (8, 64), 40_000, (2 * scale, 0.5 * scale, 1 * scale))
+    for first, last, weight in ((8, 15, 2), (16, 31, 0.5), (32, 64, 1)):
+        share = ((px_N >= first) & (px_N <= last)).mean()
+        assert share == pytest.approx(weight / 3.5, abs=0.012)
+    small = px_N[px_N <= 15]
+    assert (small <= 11).mean() == pytest.approx(np.log(12 / 8) / np.log(65 / 8) * 3, abs=0.012)
+
+
+def test_one_weight_or_equal_ones_change_no_size():
+    plain_N = draw_px(np.random.default_rng(1), (8, 64), 5_000)
+    for weights in ((3,), (2, 2)):
+        assert (draw_px(np.random.default_rng(1), (8, 64), 5_000, weights) == plain_N).all()
+
+
 @pytest.mark.parametrize("degradation", ["bicubic", "insightface-warp", "noise", "realworld"])
 def test_each_image_is_resized_as_if_alone(noise_faces, degradation):
     images, px_B = noise_faces(6), np.array([8, 33, 8, 112, 20, 64])
@@ -54,6 +70,12 @@ def test_a_batch_depends_only_on_its_number_and_rank(noise_faces):
         assert torch.equal(again.hr_BHWC, torch.from_numpy(images))
         assert not torch.equal(sizes[2][n].px_B, forward[n].px_B)
     assert not torch.equal(forward[0].px_B, forward[1].px_B)
+
+
+def test_a_batch_draws_by_the_weights(noise_faces):
+    plain, weighted = (DrawnSizes(Source(noise_faces(6)), (8, 64), 16, "bicubic", px_weights=w) for w in ((), (100, 1)))
+    plain_px, weighted_px = (np.concatenate([sizes.draw(n).px_B for n in range(40)]) for sizes in (plain, weighted))
+    assert (weighted_px <= 23).mean() > 0.95 > 0.6 > (plain_px <= 23).mean()
 
 
 MIXTURE = {"bicubic": 1, "noise": 2, "realworld": 1}
@@ -146,6 +168,10 @@ def test_image_caches_of_the_bank():
         ({"px_range": (8, 64), "untouched": 1.0}, "below 1; got 1.0"),
         ({"px_range": (8, 64), "untouched": -0.1}, "got -0.1"),
         ({"px_range": (8, 64), "untouched": float("nan")}, "got nan"),
+        ({"px_weights": (1, 2)}, r"px_weights=\(1, 2\) weighs parts of px_range; set px_range"),
+        ({"px_range": (8, 64), "px_weights": (1, 0)}, r"finite numbers above 0; got \(1, 0\)"),
+        ({"px_range": (8, 64), "px_weights": (1, float("inf"))}, "got .*inf"),
+        ({"px_range": (8, 64), "px_weights": ("1",)}, "got .*'1'"),
         ({"faces_per_person": 0}, "1 or more; got 0"),
     ],
 )

@@ -11,6 +11,10 @@ from aird_plugin.export.card import accuracy, summary
         ({}, "trained on 16 px images."),
         ({"also_px": [32, 112]}, "trained on 16 and 32 and 112 px images."),
         ({"px_range": [8, 64], "untouched": 0.0}, "trained on images of 8 to 64 px."),
+        (
+            {"px_range": [8, 64], "px_weights": [2, 1], "untouched": 0.0},
+            "trained on images of 8 to 64 px (weights of its parts, small to large: 2, 1).",
+        ),
         ({"px_range": [8, 64], "untouched": 0.125}, "trained on images of 8 to 64 px, 12.5% of them untouched at 112 px."),
     ],
 )
