@@ -7,7 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
+
+from aird_plugin.config.recipe import from_flat
+from aird_plugin.training import loop
+from aird_plugin.utils.errors import Interrupted
 
 ROOT = Path(__file__).parents[1]
 
@@ -42,3 +47,12 @@ def train_on_two_ranks(*words) -> subprocess.CompletedProcess:
     done = subprocess.run([*command, *map(str, words)], env=env, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0, done.stderr
     return done
+
+
+def stop_after(keys: dict, steps: int) -> None:
+    """Train with a stop signal after this many steps."""
+    calls = []
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(loop.distributed, "any_rank", lambda *_: calls.append(0) or len(calls) >= steps)
+        with pytest.raises(Interrupted):
+            loop.train(from_flat(keys))

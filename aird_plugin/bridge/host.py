@@ -35,7 +35,7 @@ def train(recipe: Recipe, directory: str) -> Path:
     checkout that lacks one of our hooks, and ImportError naming the extra if upstream's own imports are missing.
     """
     refuse_sizes(recipe)
-    refuse_average(recipe)
+    refuse_schedule(recipe)
     refuse_resume_from(recipe)
     refuse_diagnostics(recipe)
     refuse_skipping(recipe)
@@ -97,11 +97,13 @@ def refuse_skipping(recipe: Recipe) -> None:
         raise ValueError(f"skip_bad={recipe.bank.skip_bad!r} needs reader='bank': upstream's own reader leaves nothing out")
 
 
-def refuse_average(recipe: Recipe) -> None:
-    """Raise ValueError for averaged weights: upstream's loop writes its own, at the same path."""
-    if recipe.schedule.weight_average:
-        value = recipe.schedule.weight_average
-        raise ValueError(f"weight_average={value!r} does not run inside arcface_torch; train without --arcface-torch")
+def refuse_schedule(recipe: Recipe) -> None:
+    """Raise ValueError for keys of the schedule that upstream's loop does not have: it has one learning rate, and writes its own
+    weights at the path of the averaged ones."""
+    for key, unused in (("weight_average", 0), ("first_layer_lr", 1)):
+        value = getattr(recipe.schedule, key)
+        if value != unused:
+            raise ValueError(f"{key}={value!r} does not run inside arcface_torch; train without --arcface-torch")
 
 
 def refuse_resume_from(recipe: Recipe) -> None:

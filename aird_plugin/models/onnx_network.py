@@ -63,6 +63,16 @@ class OnnxNetwork(nn.Module):
         """Embeddings (B, D), not normalised."""
         return self.graph(self.input.apply(images_B3SS)).flatten(1)
 
+    def layers(self) -> list[nn.Parameter]:
+        """The parameters in the order in which the graph applies them, from the image to the embedding."""
+        ordered: dict[nn.Parameter, None] = {}
+        for node in self.graph.graph.nodes:
+            if node.op == "call_module":
+                ordered.update(dict.fromkeys(self.graph.get_submodule(node.target).parameters()))
+            elif node.op == "get_attr" and isinstance(tensor := getattr(self.graph, node.target), nn.Parameter):
+                ordered[tensor] = None
+        return list(ordered)
+
     def describe_input(self) -> dict[str, Any]:
         """How the graph is fed, for recipe.json and exported files. Layout and type are left out: the graph itself shows them."""
         return {key: value for key, value in self.input.describe().items() if key not in ("layout", "dtype")}

@@ -145,10 +145,11 @@ def update(state: TrainState, step: int, out: dict[str, torch.Tensor]) -> None:
 
 
 def set_learning_rate(state: TrainState, rate: float) -> None:
-    """Set one learning rate for student, terms and class centers."""
+    """Set one learning rate for student, terms and class centers; the student's layers have their shares of it."""
     for optimizer in state.optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            # Checkpoints of earlier versions have no shares.
+            group["lr"] = rate * group.get("lr_share", 1.0)
 
 
 def accumulate_without_sync(network: torch.nn.Module, more_to_come: bool) -> AbstractContextManager:

@@ -16,6 +16,7 @@ from aird_plugin.training.optim import build_optimizer
 from aird_plugin.training.run_state import CenterShard, RunState
 from aird_plugin.training.setup import TrainingSetup
 from aird_plugin.training.sparse_rows import sparse_row_steps
+from aird_plugin.training.student import layers_of
 from aird_plugin.utils import distributed
 
 # torch 2.13 renames broadcast_buffers to forward_sync_buffers.
@@ -73,11 +74,12 @@ def state_from_setup(setup: TrainingSetup) -> TrainState:
         # BatchNorm statistics are per rank, as in arcface_torch; those of rank 0 are saved.
         network = DistributedDataParallel(network, device_ids, **{SYNC_BUFFERS: False})
     head_optimizer = build_optimizer(recipe.schedule, head.parameters())
+    layers = layers_of(student, recipe.schedule.first_layer_lr)
     return TrainState(
         setup=setup,
         network=network,
         head=head,
-        shared_optimizer=build_optimizer(recipe.schedule, [*student.parameters(), *setup.objective.parameters()]),
+        shared_optimizer=build_optimizer(recipe.schedule, setup.objective.parameters(), layers),
         head_optimizer=sparse_row_steps(head_optimizer) if head.sampled else head_optimizer,
         scaler=torch.amp.GradScaler(enabled=recipe.run.fp16 and device.type == "cuda"),
         guard=NonFiniteGuard(device, patient=device.type == "cuda"),

@@ -49,3 +49,13 @@ def new_student(spec: StudentConfig, embedding_size: int) -> nn.Module:
         check_types(weights, student, spec.student_init)
         check_numbers(weights, spec.student_init)
     return student
+
+
+def layers_of(student: nn.Module, first_layer_lr: float) -> list[nn.Parameter]:
+    """The student's parameters for the optimizer, from the image to the embedding where the layers' learning rates differ.
+
+    With one rate they come as registered, which is the order of the momentum in every checkpoint written before.
+    """
+    if first_layer_lr != 1 and isinstance(student, OnnxNetwork):
+        return student.layers()
+    return list(student.parameters())

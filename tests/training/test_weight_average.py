@@ -5,18 +5,16 @@ import json
 import pytest
 import torch
 
-from aird_plugin.bridge.host import refuse_average
+from aird_plugin.bridge.host import refuse_schedule
 from aird_plugin.config.recipe import from_flat
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.models.load import load_model
 from aird_plugin.models.onnx_network import OnnxNetwork
-from aird_plugin.training import loop
 from aird_plugin.training.loop import train
 from aird_plugin.training.state import build_state
 from aird_plugin.training.weight_average import WeightAverage
-from aird_plugin.utils.errors import Interrupted
 from tests.models.onnx_files import network, write_network
-from tests.runs import assert_same_to_the_bit, weights
+from tests.runs import assert_same_to_the_bit, stop_after, weights
 
 
 def slow_average(values: list[float], decay: float) -> float:
@@ -99,17 +97,8 @@ def test_averaged_student_is_verified_and_saved_and_a_resumed_run_equals_an_unbr
     assert [row["auc"] for row in rows[0]] == [row["auc"] for row in rows[1]]
 
 
-def stop_after(keys: dict, steps: int) -> None:
-    """Train with a stop signal after this many steps."""
-    calls = []
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(loop.distributed, "any_rank", lambda *_: calls.append(0) or len(calls) >= steps)
-        with pytest.raises(Interrupted):
-            train(from_flat(keys))
-
-
 def test_refused_where_it_cannot_be(tiny_run):
     with pytest.raises(ValueError, match="weight_average is from 0 to below 1; got 1"):
         from_flat(tiny_run | {"weight_average": 1, "output": "x"})
     with pytest.raises(ValueError, match=r"weight_average=0\.9 does not run inside arcface_torch"):
-        refuse_average(from_flat(tiny_run | {"weight_average": 0.9, "output": "x"}))
+        refuse_schedule(from_flat(tiny_run | {"weight_average": 0.9, "output": "x"}))
