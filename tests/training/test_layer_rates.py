@@ -54,7 +54,7 @@ def test_a_step_by_hand(tiny_run, name):
 
 
 def test_a_file_orders_its_layers_by_its_graph(tmp_path):
-    """Its BatchNorm layers are modules, which PyTorch lists behind the other weights; the original network has each in its place."""
+    """PyTorch lists its BatchNorm layers, which are modules, behind the other weights; the graph has each in its place."""
     pytest.importorskip("onnxruntime")
     student = OnnxNetwork(write_network(tmp_path / "net.onnx", network("native112_0.05m"), fold=False))
     names = {parameter: name for name, parameter in student.named_parameters()}
