@@ -34,7 +34,7 @@ class SizesConfig:
     these sizes, instead of the loss at `px`. Other terms may use them (`inputs.also_PBD`).
     px_range: (smallest, largest), both included; each image's size is drawn log-uniformly from it, and `px` is only the size of
     the run's verification. The images come from an image cache of 112 px: 19 KB per view and image on disk.
-    px_weights: (), or weights above 0: px_range is cut into as many parts, each as wide as the others in log px, and an image's
+    px_weights: (), or two or more weights above 0: px_range is cut into as many parts, each as wide as the others in log px, and an image's
     size is from a part with probability weight / sum of weights, log-uniform within it. () draws from all sizes alike. With
     px_range=(8, 64), (2, 1, 1) draws half of the sizes from 8 to 15 px, a quarter from 16 to 31 and a quarter from 32 to 64.
     untouched: share of the images that stay untouched 112 px images beside those of px_range, at least 0 and below 1.
@@ -59,8 +59,8 @@ class SizesConfig:
             raise ValueError(f"px_range is (smallest, largest) with smallest < largest; got {self.px_range!r}")
         if self.px_weights and not self.px_range:
             raise ValueError(f"px_weights={self.px_weights!r} weighs parts of px_range; set px_range")
-        if not all(is_weight(weight) for weight in self.px_weights):
-            raise ValueError(f"px_weights are weights of the parts of px_range, finite numbers above 0; got {self.px_weights!r}")
+        if len(self.px_weights) == 1 or not all(is_weight(weight) for weight in self.px_weights):
+            raise ValueError(f"px_weights are two or more weights, finite numbers above 0, or (); got {self.px_weights!r}")
         if self.also_px and self.px_range:
             raise ValueError(f"also_px={self.also_px!r} and px_range={self.px_range!r} exclude each other; leave one of them ()")
         if self.identity_also and not self.also_px:
