@@ -34,7 +34,7 @@ class SizesConfig:
     these sizes, instead of the loss at `px`. Other terms may use them (`inputs.also_PBD`).
     px_range: (smallest, largest), both included; each image's size is drawn log-uniformly from it, and `px` is only the size of
     the run's verification. The images come from an image cache of 112 px: 19 KB per view and image on disk.
-    px_weights: (), or two or more weights above 0: px_range is cut into as many parts, each as wide as the others in log px, and an image's
+    px_weights: (), or two or more weights above 0: px_range is cut into as many parts of equal width in log px, and an image's
     size is from a part with probability weight / sum of weights, log-uniform within it. () draws from all sizes alike. With
     px_range=(8, 64), (2, 1, 1) draws half of the sizes from 8 to 15 px, a quarter from 16 to 31 and a quarter from 32 to 64.
     untouched: share of the images that stay untouched 112 px images beside those of px_range, at least 0 and below 1.

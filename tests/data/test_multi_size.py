@@ -168,7 +168,7 @@ def test_image_caches_of_the_bank():
         ({"px_range": (8, 64), "untouched": -0.1}, "got -0.1"),
         ({"px_range": (8, 64), "untouched": float("nan")}, "got nan"),
         ({"px_weights": (1, 2)}, r"px_weights=\(1, 2\) weighs parts of px_range; set px_range"),
-        ({"px_range": (8, 64), "px_weights": (1, 0)}, r"finite numbers above 0; got \(1, 0\)"),
+        ({"px_range": (8, 64), "px_weights": (1, 0)}, r"numbers above 0, .* got \(1, 0\)"),
         ({"px_range": (8, 64), "px_weights": (2,)}, r"two or more weights, .* got \(2,\)"),
         ({"px_range": (8, 64), "px_weights": (1, float("inf"))}, "got .*inf"),
         ({"px_range": (8, 64), "px_weights": ("1",)}, "got .*'1'"),
