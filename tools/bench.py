@@ -4,8 +4,9 @@
                               [--mxnet-python PYTHON] [--pairs lfw.bin] [--device cuda]
 
 OUT holds a JSON file of rows and a log for each part. A part whose rows exist is not measured again, so the same command
-resumes. Rows against third-party code need a checkout of it (or a Python with MXNet 1.9.1) and are skipped without it. The
-table is printed and written to OUT/bench.md, below a line with the machine and the package versions.
+resumes, on the same machine with the same package versions. Rows against third-party code need a checkout of it (or a Python
+with MXNet 1.9.1) and are skipped without it. The table is printed and written to OUT/bench.md, below a line with the machine
+and the package versions.
 """
 
 import argparse
@@ -49,9 +50,14 @@ PACKAGES = ("torch", "numpy", "onnxruntime")
 def main() -> int:
     args = arguments()
     args.out.mkdir(parents=True, exist_ok=True)
+    now, before = machine(args.device), args.out / "machine.txt"
+    if before.exists() and before.read_text() != now:
+        print(f"error: {args.out} holds rows of {before.read_text()}; this is {now}; name another folder", file=sys.stderr)
+        return 1
+    write_atomically(before, now.encode())
     failed = [part for part in args.only or PARTS if not measure(args, part)]
     rows = [ratios.Row(*row.values()) for part in PARTS for row in rows_of(args.out / f"{part}.json")]
-    text = f"{machine(args.device)}\n\n{ratios.table(rows)}\n"
+    text = f"{now}; {datetime.date.today()}\n\n{ratios.table(rows)}\n"
     write_atomically(args.out / "bench.md", text.encode())
     print(text)
     for part in failed:
@@ -92,11 +98,11 @@ def rows_of(path: Path) -> list[dict]:
 
 
 def machine(device: str) -> str:
-    """One line: processor, cores, package versions, date."""
+    """One line: processor, cores, package versions."""
     processor = next((line.split(":")[1].strip() for line in cpuinfo() if line.startswith("model name")), platform.processor())
     graphics = f", {torch.cuda.get_device_name()}" if device == "cuda" else ""
     versions = ", ".join([f"Python {platform.python_version()}", *(f"{name} {version(name)}" for name in PACKAGES)])
-    return f"{processor}, {os.cpu_count()} cores{graphics}; {versions}; {datetime.date.today()}"
+    return f"{processor}, {os.cpu_count()} cores{graphics}; {versions}"
 
 
 def cpuinfo() -> list[str]:

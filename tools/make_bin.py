@@ -48,6 +48,15 @@ from tools.lib.holdout import split_training_set
 from tools.lib.pair_lists import read_pair_list
 from tools.lib.pair_sampling import FOLDS, genuine_per_fold, held_out_pairs, synthetic_pairs
 
+# The options that each kind of source has; beside another they would do nothing.
+OPTIONS = {
+    "list": ("root", "resize"),
+    "bcolz": ("rgb",),
+    "survface": (),
+    "holdout": ("people", "pairs", "seed"),
+    "synthetic": ("people", "first_person", "pairs", "seed", "workers"),
+}
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run with the arguments of the command line. Returns the exit status."""
@@ -57,6 +66,7 @@ def main(argv: list[str] | None = None) -> int:
     if sources.count(True) != 1 or (args.holdout is None) != (args.rest is None):
         others = "--survface DIR OUT.bin, or --synthetic OUT.bin, or --holdout REC OUT.bin --rest DIR"
         parser.error(f"give PAIRS.txt OUT.bin --root DIR, or {others}")
+    reject_ignored(parser, args)
     try:
         check_writable(Path(args.out))
         if args.synthetic:
@@ -102,6 +112,16 @@ def argument_parser() -> argparse.ArgumentParser:
     synthetic.add_argument("--seed", type=int, default=0, metavar="S", help="seed of the identities (0)")
     synthetic.add_argument("--workers", type=int, default=os.cpu_count(), help="drawing processes (one per core)")
     return parser
+
+
+def reject_ignored(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Stop at an option that the given kind of source does not have."""
+    listed = "bcolz" if args.pairs_file and is_bcolz(Path(args.pairs_file)) else "list"
+    kind = next((kind for kind in ("synthetic", "holdout", "survface") if getattr(args, kind)), listed)
+    others = dict.fromkeys(key for keys in OPTIONS.values() for key in keys if key not in OPTIONS[kind])
+    ignored = [f"--{key.replace('_', '-')}" for key in others if getattr(args, key) != parser.get_default(key)]
+    if ignored:
+        parser.error(f"{', '.join(ignored)} has no effect here")
 
 
 def listed_images(source: Path, root: Path, resize: bool) -> tuple[list[bytes], list[bool]]:

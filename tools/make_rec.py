@@ -40,6 +40,7 @@ from tools.lib.packing_filters import Dropped, drop_duplicates, drop_listed, dro
 # Options that only one kind of source has; beside another they would do nothing.
 FOLDERS_OWN = ("size", "resize", "skip_bad")
 MERGES_OWN = ("identity_map", "drop", "drop_duplicates", "teacher", "least_cosine", "least_images", "account")
+SYNTHETICS_OWN = ("people", "faces_per_person", "first_person", "seed", "workers")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -110,10 +111,12 @@ def argument_parser() -> argparse.ArgumentParser:
 
 def reject_ignored(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Stop at an option that the given kind of source does not have."""
-    without = (*(() if args.folder else FOLDERS_OWN), *(() if args.merge else MERGES_OWN))
-    ignored = [f"--{key.replace('_', '-')}" for key in without if getattr(args, key) != parser.get_default(key)]
+    own = {FOLDERS_OWN: args.folder, MERGES_OWN: args.merge, SYNTHETICS_OWN: args.synthetic}
+    without = [key for keys, given in own.items() if not given for key in keys]
+    ignored = [key for key in without if getattr(args, key) != parser.get_default(key)]
     if ignored:
-        remedy = "" if args.merge or args.synthetic else "; OUT --merge FOLDER has it for a folder too"
+        remedy = "; OUT --merge FOLDER has it for a folder too" if args.folder and not set(ignored) - set(MERGES_OWN) else ""
+        ignored = [f"--{key.replace('_', '-')}" for key in ignored]
         parser.error(f"{', '.join(ignored)} has no effect here{remedy}")
 
 

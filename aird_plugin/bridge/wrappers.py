@@ -1,5 +1,6 @@
 """Replacements for upstream's functions and classes during a run. Each takes (original, upstream_run)."""
 
+import difflib
 import logging
 
 import torch
@@ -12,7 +13,9 @@ from aird_plugin.training.deterministic import pin_kernels
 from aird_plugin.training.nonfinite import check_gradient
 from aird_plugin.training.optim import learning_rate
 from aird_plugin.training.run_log import terms_of
+from aird_plugin.utils import distributed
 from aird_plugin.utils.devices import autocast_dtype
+from aird_plugin.utils.warning import warn
 
 NEVER = 1 << 62
 
@@ -20,7 +23,7 @@ NEVER = 1 << 62
 def recipe_config(base: dict, run):
     """Replaces get_config: the recipe in upstream's keys, over upstream's defaults. Steps are converted to batches, its unit.
 
-    Raises ValueError if `upstream` sets a key that the recipe has itself.
+    Raises ValueError if `upstream` sets a key that the recipe has itself; prints a warning for one that upstream has not.
     """
     recipe, setup, per_step = run.setup.recipe, run.setup, run.accumulate
     schedule, head, bridge = recipe.schedule, recipe.head, recipe.bridge
@@ -55,6 +58,11 @@ def recipe_config(base: dict, run):
     duplicates = sorted(ours.keys() & bridge.upstream.keys())
     if duplicates:
         raise ValueError(f"upstream sets {', '.join(duplicates)}: set such keys in the recipe itself")
+    # A warning: upstream also reads keys that its defaults do not have, such as wandb's `notes`.
+    for key in bridge.upstream if distributed.rank() == 0 else ():
+        if key not in base:
+            near = difflib.get_close_matches(key, base, n=1, cutoff=0.0)[0]
+            warn(f"upstream sets {key!r}, which arcface_torch's configs/base.py does not have; the nearest is {near!r}")
     if recipe.tracker.wandb_key:
         # Its log prints the config; wandb also takes the key from the environment.
         set_variable(run.stack, "WANDB_API_KEY", recipe.tracker.wandb_key)

@@ -56,11 +56,12 @@ def run(args: argparse.Namespace) -> int:
     from aird_plugin.report.data import ReportOptions
     from aird_plugin.report.page import page
     from aird_plugin.utils.devices import pick_device
-    from aird_plugin.utils.files import write_atomically
+    from aird_plugin.utils.files import check_writable, write_atomically
 
     out = Path(args.out)
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder; give the file to write, for example {out / 'report.html'}")
+    check_writable(out)
     evaluated = args.px, args.teacher, args.high_side, args.include_bn1d, args.degradation != "bicubic"
     if not args.pairs and any(evaluated):
         flags = "--px, --teacher, --high-side, --degradation and --include-bn1d"

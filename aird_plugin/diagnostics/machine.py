@@ -21,6 +21,9 @@ EXTRAS = {
     "safetensors": "safetensors",
     "wandb": "wandb",
 }
+# The module of a package of another name. A package for GPUs, such as onnxruntime-gpu, brings the same module under its own name,
+# and must not be joined by the one for CPUs.
+MODULES = {"faiss-cpu": "faiss"}
 
 
 def check_machine() -> Iterator[Diagnostic]:
@@ -40,7 +43,7 @@ def check_machine() -> Iterator[Diagnostic]:
     else:
         yield Diagnostic("note", "no CUDA device", "runs train on the CPU (small native students do so in minutes)")
     for extra, package in EXTRAS.items():
-        found = version_of(package)
+        found = version_of_module(package)
         remedy = f"pip install 'aird_plugin[{extra}]' where needed"
         yield found if found.status == "ok" else Diagnostic("note", f"no {package}", remedy)
     data = Path(os.environ.get("AIRD_DATA", "data"))
@@ -56,3 +59,12 @@ def version_of(package: str) -> Diagnostic:
         return Diagnostic("ok", f"{package} {importlib.metadata.version(package)}")
     except importlib.metadata.PackageNotFoundError:
         return Diagnostic("error", f"no {package}", f"pip install {package}")
+
+
+def version_of_module(package: str) -> Diagnostic:
+    """`version_of` the package, or of another one that brings its module."""
+    found = version_of(package)
+    if found.status == "ok":
+        return found
+    others = importlib.metadata.packages_distributions().get(MODULES.get(package, package), ())
+    return next(map(version_of, others), found)

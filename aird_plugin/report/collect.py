@@ -11,6 +11,7 @@ import numpy as np
 from aird_plugin.data.degradation import get_degradation
 from aird_plugin.data.lowres import check_px
 from aird_plugin.evaluation.degraded_faces import DegradedFaces
+from aird_plugin.evaluation.eval_spec import EvalSpec
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.evaluation.sides import input_side
 from aird_plugin.evaluation.verification import error_rates
@@ -24,6 +25,7 @@ from aird_plugin.report.hard_pairs import hard_pairs
 from aird_plugin.report.models import Model, models_of, with_batchnorm
 from aird_plugin.report.notes import different_images, notes_on_runs
 from aird_plugin.report.runs import Method, group, read_run
+from aird_plugin.utils.warning import warn
 
 BATCH = 96
 
@@ -46,13 +48,10 @@ def gather(folders: list[str], options: ReportOptions, command: str, device: str
     models = list(models_of(methods, teacher, options, device, notes))
     if not models:
         raise ValueError("none of the runs has a model.pt that took a step, so there is nothing to evaluate; omit --pairs")
-    students = [model for model in models if model.name != TEACHER_NAME]
     results, focus = [], None
     for pairs_file in options.pairs:
         evaluator = PairEvaluator(None, pairs_file, teacher, BATCH, device)
-        notes += [f"{copies}." for copies in [evaluator.copies()] if copies]
-        pairs = (evaluator.pairs_file, evaluator.pairs_sha256)
-        notes += [f"{text}." for model in students if (text := adapted_to(model.path, model.network, *pairs))]
+        notes += [f"{text}." for text in _warnings(evaluator, models, sides)]
         file_results, embeddings = _evaluate(evaluator, models, sides, options)
         results += file_results
         focus = focus or _focus(evaluator, models, embeddings, sides[0], options)
@@ -71,6 +70,17 @@ def _recorded(methods: list[Method]) -> Iterator[EvalResult]:
             join = run.recipe.get("teacher_join", "mean")
             for row in run.rows:
                 yield EvalResult(method.name, run.seed, run.folder, teacher, row, None, fed, join)
+
+
+def _warnings(evaluator: PairEvaluator, models: list[Model], sides: tuple[int, ...]) -> list[str]:
+    """The warnings that `aird evaluate` prints for this file, printed here too: a page may be read by somebody else."""
+    specs = [EvalSpec(px, protocol) for model in models for px in sides for protocol in model.protocols]
+    pairs = (evaluator.pairs_file, evaluator.pairs_sha256)
+    adapted = [adapted_to(model.path, model.network, *pairs) for model in models if model.name != TEACHER_NAME]
+    texts = [text for text in (evaluator.upsampled(specs), evaluator.copies(), *adapted) if text]
+    for text in texts:
+        warn(text)
+    return texts
 
 
 def _evaluate(

@@ -83,7 +83,9 @@ def _methods(data: ReportData) -> str:
 
 
 def _value(value):
-    """Loss terms by name only."""
+    """Loss terms by name only. Floats in full: with the two decimals of a table a weight decay of 0.0005 is 0.00."""
+    if isinstance(value, float):
+        return str(value)
     return ", ".join(map(str, value)) if isinstance(value, dict) else value
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aird_plugin.data.constants import FACE_SIDE
 from aird_plugin.models.find import MODEL_FILE, run_folder
-from aird_plugin.training.resumed_run import RESUMABLE_KEYS, STARTED_WITH, as_object
+from aird_plugin.training.resumed_run import RESUMABLE_KEYS, STARTED_WITH, as_object, former_recipe
 from aird_plugin.training.run_log import METRICS, gradients_of, terms_of
 from aird_plugin.utils.provenance import rows_made_with
 
@@ -67,9 +67,12 @@ class Run:
         return (Path(self.folder) / MODEL_FILE).is_file()
 
     def key(self, *free: str) -> str:
-        """Equal for runs that differ only in the seed, in keys that do not change the weights, and in the keys `free`."""
+        """Equal for runs that differ only in the seed, in keys that do not change the weights, and in the keys `free`.
+
+        A run of an older version had the defaults of keys that are newer, and terms may have had other names.
+        """
         apart = {"seed", *RESUMABLE_KEYS, *free}
-        fixed = {key: value for key, value in self.recipe.items() if key not in apart}
+        fixed = {key: value for key, value in former_recipe(self.recipe).items() if key not in apart}
         return json.dumps([fixed, self.origin, self.metadata.get("adapted")], sort_keys=True)
 
     @property
@@ -154,7 +157,7 @@ def differences(methods: list[Method]) -> dict[str, list]:
 
     Recipe keys, and the hashes of the files that the runs began with.
     """
-    recipes = [method.runs[0].recipe | method.runs[0].origin for method in methods]
+    recipes = [former_recipe(method.runs[0].recipe) | method.runs[0].origin for method in methods]
     keys = dict.fromkeys(key for recipe in recipes for key in recipe if key != "seed" and key not in RESUMABLE_KEYS)
     columns = {key: [recipe.get(key) for recipe in recipes] for key in keys}
     return {key: values for key, values in columns.items() if any(value != values[0] for value in values)}

@@ -40,6 +40,17 @@ def test_keys_of_wandb_reach_upstream_without_the_api_key(tiny_run, monkeypatch)
     assert os.environ["WANDB_API_KEY"] == "of before"
 
 
+def test_a_key_that_upstream_has_not_is_reported(tiny_run, capsys):
+    """A misspelt key had no effect, without a line about it."""
+    setup = SimpleNamespace(records=(), embedding_size=8, device=torch.device("cpu"))
+    setup.recipe = from_flat(tiny_run | {"upstream": {"dalli": True, "interclass_filtering_threshold": 0.1}})
+    run = SimpleNamespace(setup=setup, accumulate=1, eval_specs=(), stack=None)
+    wrappers.recipe_config({"lr": 0.1, "dali": False, "interclass_filtering_threshold": 0}, run)
+    assert capsys.readouterr().err == (
+        "WARNING upstream sets 'dalli', which arcface_torch's configs/base.py does not have; the nearest is 'dali'\n"
+    )
+
+
 def test_half_precision_is_used_in_training_only():
     student = torch.nn.Sequential(torch.nn.Linear(4, 4))
     x, dtypes = torch.randn(2, 4), []

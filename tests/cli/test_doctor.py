@@ -1,3 +1,4 @@
+import importlib.metadata
 import re
 import shutil
 from pathlib import Path
@@ -5,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aird_plugin.__main__ import main
-from aird_plugin.diagnostics.machine import EXTRAS
+from aird_plugin.diagnostics.machine import EXTRAS, check_machine
 from tests.runs import write_recipe
 
 STANDIN = Path(__file__).parents[1] / "bridge" / "standin"
@@ -92,3 +93,21 @@ def test_every_extra_is_checked():
     text = (Path(__file__).parents[2] / "setup.py").read_text()
     extras = set(re.findall(r'^    "(\w+)": \[', text, re.M)) | set(re.findall(r'^EXTRAS\["(\w+)"\]', text, re.M))
     assert set(EXTRAS) == extras - {"dev"}
+
+
+def test_a_package_for_gpus_counts_as_the_one_for_cpus(monkeypatch):
+    """Of onnxruntime-gpu, `aird doctor` said "no onnxruntime" and to install it: the two overwrite each other's files."""
+    versions = {"onnxruntime-gpu": "1.20.0", "faiss-gpu-cu12": "1.9.0"}
+
+    def version(package):
+        if package not in versions:
+            raise importlib.metadata.PackageNotFoundError(package)
+        return versions[package]
+
+    distributions = {"onnxruntime": ["onnxruntime-gpu"], "faiss": ["faiss-gpu-cu12"]}
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: distributions)
+    lines = [str(diagnostic) for diagnostic in check_machine()]
+    assert {"ok      onnxruntime-gpu 1.20.0", "ok      faiss-gpu-cu12 1.9.0"} <= set(lines)
+    assert [line for line in lines if "no onnxruntime" in line or "no faiss" in line] == []
+    assert any("no scikit-learn" in line for line in lines)

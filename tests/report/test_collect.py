@@ -8,7 +8,9 @@ import torch
 
 from aird_plugin.__main__ import parse
 from aird_plugin.cli.input_arguments import parse_input
+from aird_plugin.data.images import encode_jpeg, resized
 from aird_plugin.data.lowres import to_input
+from aird_plugin.data.pairs import write_pairs
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.models import build
 from aird_plugin.models.load import load_model
@@ -23,6 +25,18 @@ from aird_plugin.utils.files import file_sha256
 
 def collect(folders, **options):
     return gather(folders, ReportOptions(**options), "aird report", "cpu")
+
+
+def test_images_smaller_than_an_evaluation_takes_them_are_noted_and_printed(make_run, noise_faces, tmp_path, capsys):
+    """`aird evaluate` prints this warning, and the report upsampled such images without a word."""
+    faces = [resized(face, 50) for face in noise_faces(38)] + list(noise_faces(2))
+    small = tmp_path / "small.bin"
+    write_pairs(small, [encode_jpeg(face) for face in faces], [True, False] * 10)
+    notes = collect([make_run("a")], pairs=(str(small),), px=(16, 64)).notes
+    [note] = [note for note in notes if "upsampled" in note]
+    assert note.startswith(f"38 of the 40 images of {small} have fewer than 64 px, the smallest 50: they")
+    assert f"WARNING {note.rstrip('.')}\n" in capsys.readouterr().err
+    assert not [note for note in collect([make_run("b")], pairs=(str(small),), px=(16,)).notes if "upsampled" in note]
 
 
 def test_commands_reproduce_the_rows(make_run, pairs_file, teacher_file, teacher):

@@ -6,11 +6,14 @@ import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from aird_plugin.__main__ import main
 from aird_plugin.data.pairs import read_pairs, write_pairs
+from aird_plugin.report.data import EvalResult, Scores
+from aird_plugin.report.sections.scores import _shares
 from aird_plugin.report.style import DARK, LIGHT
 from aird_plugin.utils.files import file_sha256
 from aird_plugin.utils.provenance import provenance
@@ -207,6 +210,31 @@ def test_report_of_a_collapsed_student_is_written(report, make_run, pairs_file):
     assert "all alike" in html and "nan" not in html[html.index('id="people"') : html.index('id="batchnorm"')]
 
 
+def test_settings_show_every_digit(report, make_run):
+    """A weight decay of 0.0005 beside one of 0.0001 was shown as 0.00 beside 0.00."""
+    html = report(make_run("a", weight_decay=5e-4, lr=0.025), make_run("b", weight_decay=1e-4, lr=0.02))
+    settings = html[html.index("Methods and settings") : html.index("</details>")]
+    assert [value for value in ("0.0005", "0.0001", "0.025", "0.02") if f">{value}</td>" not in settings] == []
+
+
+def test_histograms_hold_every_pair():
+    """An image and its copy may have a cosine that is rounded to 1.0000001, above the last bin."""
+    scores = Scores(np.array([1 + 1e-7, 0.9, 0.1, -0.2], np.float32), np.array([True, True, False, False]), None, None)
+    result = EvalResult("a", 0, "run", None, {}, scores)
+    assert [share.sum() for share in _shares(result, np.linspace(-0.2, 1, 41))] == pytest.approx([100, 100])
+
+
+def test_one_impostor_pair_gives_rates_without_a_curve(report, make_run, pairs_file, tmp_path):
+    """The page ended in StatisticsError, after all evaluations."""
+    pairs = read_pairs(pairs_file)
+    chosen = [pair for pair in range(40) if pairs.same[pair] or pair == 21]
+    images = [image for pair in chosen for image in pairs.images[2 * pair : 2 * pair + 2]]
+    write_pairs(tmp_path / "one.bin", images, pairs.same[chosen])
+    html = report(make_run("a"), "--pairs", tmp_path / "one.bin", "--no-faces")
+    errors = html[html.index('id="errors"') : html.index('id="people"')]
+    assert "Equal error rate" in errors and "<svg" not in errors
+
+
 def test_section_without_data_states_what_it_needs(report, make_run):
     html = report(make_run("a", lines=[], weights=False))
     assert [attrs["id"] for attrs in Page(html).all("section")] == list(KEYS)
@@ -266,6 +294,12 @@ def test_invalid_unicode_in_a_name_is_replaced(report, make_run):
 def test_output_folder_is_rejected(make_run, tmp_path, capsys):
     assert main(["report", make_run("a"), "--out", str(tmp_path)]) == 1
     assert "give the file to write" in capsys.readouterr().err
+
+
+def test_output_that_cannot_be_written_is_rejected_before_anything_is_evaluated(make_run, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["report", make_run("a"), "--pairs", "none.bin", "--out", str(tmp_path / "file" / "r.html")]) == 1
+    assert "cannot be written" in capsys.readouterr().err
 
 
 def luminance(colour: str) -> float:

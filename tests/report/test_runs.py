@@ -20,6 +20,15 @@ def test_keys_that_do_not_change_the_weights_are_ignored(make_run):
     assert len(methods_of(make_run("a", frequent=1, bank="x"), make_run("b", 1, frequent=2, bank="y"))) == 1
 
 
+def test_run_of_an_older_version_is_a_seed_of_the_same_method(make_run):
+    """It lacks newer keys and has former names of terms; its seed was another method, without a spread."""
+    old = make_run("a-seed0", terms={"iid": "aird_plugin.losses.instance:Instance"})
+    new = make_run("a-seed1", 1, terms={"iid": "aird_plugin.losses.instance:IID"}, weight_average=0.0)
+    assert len(methods_of(old, new)) == 1
+    own = make_run("b", terms={"own": "not_installed_here:Term"})
+    assert "terms" in differences(methods_of(old, own))
+
+
 def test_adapted_run_is_another_method(make_run):
     assert len(methods_of(make_run("a"), make_run("b", metadata={"adapted": {"keep": 0.9}}))) == 2
 

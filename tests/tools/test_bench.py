@@ -48,6 +48,15 @@ def test_failed_part_is_named_and_rerun_alone(parts, capsys):
     assert calls == ["--arcface-torch there --json", "--device cpu --json", "--device cpu --json"]
 
 
+def test_rows_of_another_machine_are_not_put_below_this_ones_name(parts, monkeypatch, capsys):
+    """After an upgrade of torch, or with --device cuda, the old rows stood below the new versions and the GPU."""
+    assert bench.main() == 0
+    monkeypatch.setattr(bench, "machine", lambda device: "another machine")
+    assert bench.main() == 1
+    assert "this is another machine; name another folder" in capsys.readouterr().err
+    assert "another machine" not in (parts / "out" / "bench.md").read_text()
+
+
 @pytest.mark.parametrize("part", bench.PARTS)
 def test_every_part_accepts_its_options(part, tmp_path, monkeypatch):
     """The parser of each script accepts the command line that bench.py builds."""

@@ -202,3 +202,19 @@ def test_holdout_of_a_record_file_that_skips_labels(tool, tmp_path, noise_faces)
     kept = open_records(str(tmp_path / "rest"))
     assert kept.num_classes == 4 and len(kept) == 8
     assert not {kept.payload(row) for row in range(8)} & set(read_pairs(tmp_path / "out.bin").images)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "ignored"),
+    [
+        ("pairs.txt OUT --root faces --pairs 2000 --rgb", "--rgb, --pairs"),
+        ("--survface FOLDER OUT --resize", "--resize"),
+        ("--holdout FOLDER OUT --rest rest --first-person 9 --root faces", "--root, --first-person"),
+        ("--synthetic OUT --people 20 --resize", "--resize"),
+    ],
+)
+def test_options_of_another_kind_of_source_are_refused(tool, tmp_path, capsys, arguments, ignored):
+    """`--pairs 2000` for a list wrote the whole list, without a line about it."""
+    with pytest.raises(SystemExit):
+        tool.main(arguments.replace("OUT", str(tmp_path / "out.bin")).split())
+    assert f"error: {ignored} has no effect here\n" in capsys.readouterr().err and not (tmp_path / "out.bin").exists()

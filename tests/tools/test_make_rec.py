@@ -115,6 +115,7 @@ def test_impossible_requests_are_rejected(make_rec, folder, tmp_path, capsys):
         ),
         ("OUT --merge FOLDER --resize --size 64", "--size, --resize has no effect here"),
         ("--synthetic OUT --skip-bad --account list.csv", "--skip-bad, --account has no effect here"),
+        ("FOLDER OUT --people 5 --seed 1", "--people, --seed has no effect here\n"),
     ],
 )
 def test_options_of_another_kind_of_source_are_refused(make_rec, folder, tmp_path, capsys, arguments, message):

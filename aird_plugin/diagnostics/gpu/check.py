@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 
 from aird_plugin.utils.errors import describe
@@ -84,6 +85,11 @@ def bounded(what: str, value: float, bound: float, detail: str = "") -> Row:
     """The row of a figure that must not exceed its bound; NaN exceeds every bound."""
     figure = f"{value:.2g}" + (f" ({detail})" if detail else "")
     return Row(what, OK if value <= bound else FAILED, figure, f"at most {bound:g}")
+
+
+def largest(values: Iterable[float]) -> float:
+    """The largest value, NaN if one is: `max` drops a NaN that is not the first."""
+    return float(np.max(list(values)))
 
 
 def run_check(name: str, check: Check, bench: Bench) -> Iterator[Row]:

@@ -8,7 +8,7 @@ import torch
 
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.loader import loader
-from aird_plugin.diagnostics.gpu.check import FAILED, OK, SKIPPED, Bench, Row, bounded
+from aird_plugin.diagnostics.gpu.check import FAILED, OK, SKIPPED, Bench, Row, bounded, largest
 from aird_plugin.diagnostics.gpu.drawn import BATCH, built, shrunk
 from aird_plugin.diagnostics.gpu.processes import run_command
 from aird_plugin.training.deterministic import deterministic
@@ -82,7 +82,7 @@ def check_compile(bench: Bench) -> Iterator[Row]:
     """Losses of compile=True against the eager network's over a few steps."""
     eager = take_steps(built(aird_recipe(bench, "eager")), 0, 2)
     compiled = take_steps(built(aird_recipe(bench, "compiled", "compile=True")), 0, 2)
-    difference = max(abs(a - b) / abs(a) for a, b in zip(eager, compiled, strict=True))
+    difference = largest(abs(a - b) / abs(a) for a, b in zip(eager, compiled, strict=True))
     yield bounded("compile=True, relative difference of the loss", difference, 1e-3)
 
 
@@ -95,7 +95,7 @@ def check_ranks(bench: Bench) -> Iterator[Row]:
             yield Row(what, SKIPPED, f"{available} GPU(s) on this machine")
             continue
         losses = train_in_ranks(bench, ranks)
-        difference = max(abs(a - b) / abs(a) for a, b in zip(alone, losses, strict=True))
+        difference = largest(abs(a - b) / abs(a) for a, b in zip(alone, losses, strict=True))
         yield bounded(f"{what}, relative difference of the loss", difference, 1e-3, f"{len(losses)} steps")
 
 

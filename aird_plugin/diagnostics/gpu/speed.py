@@ -5,10 +5,11 @@ import itertools
 import statistics
 import sys
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import NamedTuple
 
 import torch
+from torch.autograd import DeviceType
 
 from aird_plugin.config.recipe import Recipe, load
 from aird_plugin.data.batch import Batch
@@ -110,10 +111,16 @@ def profile(runner: Runner, bench: Bench, title: str) -> str:
     with torch.profiler.profile(activities=kinds) as profiled:
         wall = timed(runner, PROFILED)
     averages = profiled.key_averages()
-    busy = sum(entry.self_device_time_total for entry in averages) / 1e6
+    busy = kernel_seconds(averages)
     print(f"\n{title}", file=sys.stderr)
     print(averages.table(sort_by="self_device_time_total", row_limit=OPERATIONS, max_name_column_width=60), file=sys.stderr)
     return f", {busy / wall:.0%} of the time in kernels, {runner.peak_mb:,.0f} MB"
+
+
+def kernel_seconds(averages: Iterable) -> float:
+    """Seconds of the device's own events. An operation on the CPU has the time of the kernels that it started once more."""
+    on_device = (entry for entry in averages if entry.device_type != DeviceType.CPU and not entry.is_user_annotation)
+    return sum(entry.self_device_time_total for entry in on_device) / 1e6
 
 
 def synchronise(device: torch.device) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.batch import Batch
-from aird_plugin.diagnostics.gpu.check import FAILED, NOTE, OK, SKIPPED, Bench, Row, Skipped, one_line
+from aird_plugin.diagnostics.gpu.check import FAILED, NOTE, OK, SKIPPED, Bench, Row, Skipped, largest, one_line
 from aird_plugin.diagnostics.gpu.drawn import built, recipe_files, shrunk
 from aird_plugin.training.loop import compute_loss
 from aird_plugin.utils.progress import progress
@@ -112,7 +112,7 @@ def difference_of(expected: Step, step: Step) -> Difference:
         return Difference(float("inf"), float("inf"))
     losses = [abs(step.losses[n] - value) / max(abs(value), 1e-3) for n, value in expected.losses.items()]
     parts = [relative(expected.gradients[part], step.gradients[part]) for part in expected.gradients]
-    return Difference(max(losses), max(parts))
+    return Difference(largest(losses), largest(parts))
 
 
 def relative(expected: dict[str, torch.Tensor], found: dict[str, torch.Tensor]) -> float:

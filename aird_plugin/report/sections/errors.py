@@ -24,9 +24,11 @@ def section(data: ReportData) -> Section:
     for spec in headline_specs(data):
         found = first_scores(data, spec)
         if found:
-            charts.append(_chart(data, found, spec_title(data, spec)))
+            # The frame begins at the rate of one pair; where there is only one, that is all of them.
+            if np.bincount(found[0][1].scores.same_N).min() > 1:
+                charts.append(_chart(data, found, spec_title(data, spec)))
             rows += [_row(name, result, spec) for name, result in found]
-    if not charts:
+    if not rows:
         return Section("errors", TITLE, missing(NEEDS))
     rates = [f"TAR at FAR {rate}" for rate in ("10%", "1%", "0.1%")]
     head = ["Method", "Protocol", "Equal error rate, %", "AUC", *rates, "Impostor pairs"]

@@ -49,7 +49,8 @@ def separation(cosine_N: np.ndarray, same_N: np.ndarray) -> float:
 
 def _shares(result: EvalResult, edges: np.ndarray) -> list[np.ndarray]:
     """Per cent of the genuine and of the impostor pairs in each bin."""
-    cosine_N, same_N = result.scores.cosine_N, result.scores.same_N
+    # The cosine of an image with its copy may be rounded to more than 1, and no bin would hold it.
+    cosine_N, same_N = result.scores.cosine_N.clip(edges[0], edges[-1]), result.scores.same_N
     return [100 * np.histogram(part, edges)[0] / len(part) for part in (cosine_N[same_N], cosine_N[~same_N])]
 
 

@@ -1,15 +1,19 @@
 """Every check with the CPU as device, where nothing may differ; and that a difference is found."""
 
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from torch.autograd import DeviceType
+from torch.autograd.profiler_util import EventList, FunctionEvent
 
 from aird_plugin.diagnostics.gpu import drawn, images, inference, runs, steps
 from aird_plugin.diagnostics.gpu.check import FAILED, NOTE, OK
 from aird_plugin.diagnostics.gpu.host import check_host
-from aird_plugin.diagnostics.gpu.speed import check_speed
+from aird_plugin.diagnostics.gpu.speed import check_speed, kernel_seconds
 from aird_plugin.utils import devices
 from tests.skips import needs
 
@@ -76,6 +80,30 @@ def test_a_wrong_gradient_is_found_and_named(bench, monkeypatch):
     rows = list(steps.check_steps(bench, files("faces15k_small_lr16_cls")))
     failed = [row.what for row in rows if row.status == FAILED]
     assert failed == ["step of faces15k_small_lr16_cls, float32"]
+
+
+def test_a_value_that_is_not_finite_is_no_small_difference(bench, monkeypatch):
+    """`max` dropped a NaN that was not the first: of a head's gradient, or of a compiled network's second loss."""
+    one, none = torch.ones(2), torch.full((2,), float("nan"))
+    expected = steps.Step({"loss": 1.0, "iid": 2.0}, {"student": {"w": one}, "head": {"w": one}})
+    found = steps.Step({"loss": 1.0, "iid": float("nan")}, {"student": {"w": one}, "head": {"w": none}})
+    assert all(map(math.isnan, steps.difference_of(expected, found)))
+    losses = iter(([2.0, 2.0], [2.0, float("nan")]))
+    monkeypatch.setattr(runs, "built", lambda recipe: None)
+    monkeypatch.setattr(runs, "take_steps", lambda *arguments: next(losses))
+    assert statuses(runs.check_compile(bench)) == [FAILED]
+
+
+def test_a_kernel_counts_once():
+    """An operation on the CPU has the time of its kernels too, so that the share of the time in kernels was doubled."""
+    operation = FunctionEvent(0, "aten::mm", 0, 0, 9, stack=[], use_device="cuda")
+    operation.append_kernel("gemm", 0, 500_000)
+    options = {"stack": [], "use_device": "cuda", "device_type": DeviceType.CUDA}
+    kernel = FunctionEvent(1, "gemm", 0, 0, 500_000, **options)
+    note = FunctionEvent(2, "ProfilerStep", 0, 0, 900_000, is_user_annotation=True, **options)
+    events = EventList([operation, kernel, note], use_device="cuda")
+    events._build_tree()
+    assert kernel_seconds(events.key_averages()) == 0.5
 
 
 def test_a_recipe_that_fails_is_named_and_the_others_run(bench, monkeypatch):
