@@ -24,6 +24,8 @@ VERBS = (
     "report",
     "recipes",
 )
+# 128 + SIGPIPE: what a shell reports of a command that this signal ended.
+READER_GONE = 141
 
 
 def parser() -> argparse.ArgumentParser:
@@ -56,7 +58,25 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code: 0 done, 1 bad input (one line `error: ...`; a traceback only with AIRD_DEBUG=1), 130 after Ctrl-C."""
+    """Exit code: 0 done, 1 bad input (one line `error: ...`; a traceback only with AIRD_DEBUG=1), 130 after Ctrl-C, 141 where
+    the reader of the output has gone, as that of `aird ... | head` does."""
+    from aird_plugin.utils.terminal import discard_output
+
+    try:
+        try:
+            return run_verb(argv)
+        finally:
+            # Else the interpreter does at its exit, and prints a traceback.
+            if sys.stdout is not None:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        if not discard_output():
+            raise
+        return READER_GONE
+
+
+def run_verb(argv: list[str] | None) -> int:
+    """`main`, for an output that is read to its end; else BrokenPipeError."""
     from aird_plugin.utils.memory import keep_freed_memory
     from aird_plugin.utils.terminal import print_any_name
     from aird_plugin.utils.threads import bound_spinning
@@ -75,11 +95,12 @@ def main(argv: list[str] | None = None) -> int:
         return 130
     except Exception as error:
         from aird_plugin.utils.errors import Interrupted, describe
+        from aird_plugin.utils.terminal import reader_is_gone
 
         if isinstance(error, Interrupted):
             print(error, file=sys.stderr)
             return 130
-        if os.environ.get("AIRD_DEBUG") == "1":
+        if os.environ.get("AIRD_DEBUG") == "1" or (isinstance(error, BrokenPipeError) and reader_is_gone()):
             raise
         print(f"error: {describe(error)}", file=sys.stderr)
         return 1

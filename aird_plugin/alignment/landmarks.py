@@ -58,7 +58,11 @@ def _rows(file: Path) -> list[tuple[int, list[str]]]:
         return rows
     # Of the text and not of its lines, since a quoted name may contain a line break.
     reader = csv.reader(io.StringIO(text, newline=""))
-    rows = [(number, [word.strip() for word in words]) for number, words in enumerate(reader, 1) if words]
+    try:
+        # A row ends at the line that an editor shows for it, also behind a name with a line break.
+        rows = [(reader.line_num, [word.strip() for word in words]) for words in reader if words]
+    except csv.Error as error:
+        raise ValueError(f"{file} line {reader.line_num}: {error}") from error
     has_header = rows and rows[0][1][0].lower() in ("path", "name", "image_id", "file", "filename")
     return rows[1:] if has_header else rows
 

@@ -74,7 +74,18 @@ def combinations(bases: list[EvalSpec], sides: list, degradations: list[str], pr
 
 
 def base_spec(args: argparse.Namespace) -> EvalSpec:
-    """High side, FaceBN and centring of the command line. ValueError for a weight without a mode, or an unknown order."""
+    """High side, FaceBN and centring of the command line. ValueError for FaceBN's options without a mode, or an unknown order."""
+    check_order([spec := _base_spec(args)], args)
+    return spec
+
+
+def check_order(specs: list[EvalSpec], args: argparse.Namespace) -> None:
+    """Raise ValueError for an order of the images where no evaluation has FaceBN, whose batches alone depend on it."""
+    if args.order is not None and not any(spec.facebn for spec in specs):
+        raise ValueError("--order is of the images in FaceBN's batches: name a mode with --facebn, or leave it out")
+
+
+def _base_spec(args: argparse.Namespace) -> EvalSpec:
     from aird_plugin.models.facebn import KEEP
 
     if args.keep is not None and args.facebn is None:
@@ -83,18 +94,21 @@ def base_spec(args: argparse.Namespace) -> EvalSpec:
         raise ValueError("--include-bn1d is for FaceBN: name a mode with --facebn, or leave it out")
     keep = KEEP.get(args.facebn, 0.9) if args.keep is None else args.keep
     centre = TRAINING if args.training_centre else False
-    adaptation = {"facebn": args.facebn, "keep": keep, "include_bn1d": args.include_bn1d, "order": _order(args.order)}
+    order = _order("file" if args.order is None else args.order)
+    adaptation = {"facebn": args.facebn, "keep": keep, "include_bn1d": args.include_bn1d, "order": order}
     return EvalSpec(high_side=args.high_side, centre=centre, **adaptation)
 
 
 def base_specs(args: argparse.Namespace, recipe=None) -> list[EvalSpec]:
     """FaceBN and centring of the command line, else of the recipe: frozen, centred (the control) and with its FaceBN."""
-    plain = base_spec(args)
+    plain = _base_spec(args)
     if args.centre and args.training_centre:
         raise ValueError("--centre and --training-centre exclude each other; leave one of them out")
     if args.facebn or args.centre or args.training_centre or not (recipe and recipe.run.facebn):
-        return [replace(plain, centre=args.centre or plain.centre)]
-    order = recipe.run.seed if plain.order == "file" else plain.order
+        specs = [replace(plain, centre=args.centre or plain.centre)]
+        check_order(specs, args)
+        return specs
+    order = recipe.run.seed if args.order is None else plain.order
     return [
         plain,
         replace(plain, centre=True),

@@ -42,9 +42,7 @@ FLAGS = {
     "--include-bn1d": dict(
         action="store_true", help="adapt BatchNorm1d (the embedding layer's) too, as the paper's \"all layers\" says"
     ),
-    "--order": dict(
-        metavar="O", default="file", help="order of the images in FaceBN's batches: file, or a seed to shuffle. default: file"
-    ),
+    "--order": dict(metavar="O", help="order of the images in FaceBN's batches: file, or a seed to shuffle. default: file"),
     "--centre": dict(action="store_true", help="subtract the mean embedding of each side: the control to FaceBN"),
     "--training-centre": dict(
         action="store_true",

@@ -53,6 +53,9 @@ class DataConfig:
         for path in self.places:
             if not isinstance(path, str) or not path:
                 raise ValueError(f"rec is a path, or a tuple of paths; got {path!r} in it")
+        if len(self.places) == 1:
+            # A tuple of one is that set: one name for it, so that its runs resume under both.
+            object.__setattr__(self, "rec", self.places[0])
         check_px(self.px)
         check_degradation(self.degradation)
         if self.shuffle not in SHUFFLES:

@@ -27,7 +27,8 @@ class JoinedRecords:
     one_numbering: the sources number their identities together, as shards do; labels are taken as they are. identity_map: a CSV
     file that joins identities (`read_identity_map`); then labels number the identities by first appearance.
 
-    Raises ValueError for sources of which only some have labels, and what `read_identity_map` raises.
+    Raises ValueError for sources of which only some have labels, for a map of sources without labels, and what
+    `read_identity_map` raises.
     """
 
     def __init__(self, sources: Sequence[Any], one_numbering: bool = False, identity_map: str = ""):
@@ -36,11 +37,13 @@ class JoinedRecords:
         labelled = [bool(source.num_classes) for source in self.sources]
         if len(set(labelled)) > 1:
             without = [str(source.path) for source, has in zip(self.sources, labelled, strict=True) if not has]
-            raise ValueError(f"{', '.join(without)} has no labels, the other training sets have; train on both with labels=False")
+            raise ValueError(f"{', '.join(without)} has no labels, the other training sets have; train on those or on these")
         self.starts_S = np.cumsum([0, *map(len, self.sources)])
         counts = [source.num_classes for source in self.sources]
         offsets = [0] * len(counts) if one_numbering else np.cumsum([0, *counts])[:-1].tolist()
         self.num_classes = max(counts) if one_numbering else sum(counts)
+        if identity_map and not labelled[0]:
+            raise ValueError(f"identity_map={identity_map} joins identities, and {self.path} has no labels; leave it out")
         if not labelled[0]:
             self.labels = np.full(len(self), NO_IDENTITY)
         else:
@@ -76,10 +79,12 @@ class JoinedRecords:
 
     def fingerprint(self) -> str:
         """Of the sources' fingerprints, and of the labels where they are not each source's own."""
-        digest = hashlib.sha256("\n".join(source_prints(self)).encode())
-        if self.joined:
-            digest.update(np.asarray(self.labels, "<i8").tobytes())
-        return digest.hexdigest()
+        return joined_print(source_prints(self), np.asarray(self.labels, "<i8").tobytes() if self.joined else b"")
+
+
+def joined_print(prints: Sequence[str], labels: bytes = b"") -> str:
+    """The fingerprint of several sets. Of one, the fingerprint that older versions gave rec=("a",), which is rec="a" today."""
+    return hashlib.sha256("\n".join(prints).encode() + labels).hexdigest()
 
 
 class Source(NamedTuple):

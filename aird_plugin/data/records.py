@@ -22,8 +22,10 @@ def open_records(path: str | Sequence[str], identity_map: str = "") -> "StoredRe
     The folder has one subfolder per identity, or the images themselves, without labels; or shards, train_0.rec, train_1.rec ...
     A list of paths and labels (.lst, .csv) is a training set too. The result has `labels` (N,), `num_classes`, `payload(row)`,
     `fingerprint()` and `path`. Without labels, `num_classes` is 0, the labels are `NO_IDENTITY`. Of several sets the identities
-    are apart, or joined by `identity_map` (`JoinedRecords`).
+    are apart, or joined by `identity_map` (`JoinedRecords`). A sequence of one path is that set itself.
     """
+    if not isinstance(path, str) and len(path) == 1:
+        [path] = path
     if not isinstance(path, str):
         return JoinedRecords([open_records(one) for one in path], identity_map=identity_map)
     if identity_map:

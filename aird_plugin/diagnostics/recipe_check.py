@@ -47,6 +47,7 @@ def check_contents(recipe: Recipe) -> Iterator[Diagnostic]:
     from aird_plugin.diagnostics.checks import check_all
     from aird_plugin.models.load import load_initial_weights, load_onnx_student
     from aird_plugin.models.registry import ONNX
+    from aird_plugin.prior.state import check_keys
     from aird_plugin.training.data import open_faces
     from aird_plugin.training.effect import check_effect, check_remainder
     from aird_plugin.training.prior_features import open_encoder
@@ -56,7 +57,9 @@ def check_contents(recipe: Recipe) -> Iterator[Diagnostic]:
     labels = f"of {counted_identities(recipe.head.num_classes)}" if recipe.data.labels else "without labels"
     blends = f", and {counted(recipe.data.blends, 'blend')} of each" if recipe.data.blends else ""
     yield Diagnostic("ok", f"{recipe.data.rec}: {counted(len(originals(records)), 'image')} {labels}{blends}")
-    if not recipe.prior.prior_side:
+    if recipe.prior.prior_side:
+        check_keys(recipe)
+    else:
         check_unlabelled(recipe)
         check_effect(recipe, len(records))
         yield from check_remainder(recipe, len(records))

@@ -106,10 +106,28 @@ def _partner(rows: int, teacher_rows: list[int]) -> int:
 
 
 def column_extent(network: nn.Module) -> tuple[float, float]:
-    """First and last column that a network uses, as fractions of the image width; (0, 1) except for `mfn`, which crops."""
+    """First and last column that a network uses, as fractions of the image width; (0, 1) except for one that crops.
+
+    `mfn` states its crop. That of an .onnx is inside its graph: its columns are those that its embedding has a gradient by.
+    """
     side: Any = network.input_size
-    columns = getattr(network, "columns", slice(0, side))
+    columns = used_columns(network) if isinstance(network, OnnxNetwork) else getattr(network, "columns", slice(0, side))
     return columns.start / side, columns.stop / side
+
+
+def used_columns(network: OnnxNetwork) -> slice:
+    """The columns of the image from the first to the last that the embedding depends on. The network is not changed."""
+    parameter, side = next(network.parameters()), network.input_size
+    generator = torch.Generator().manual_seed(0)
+    image_13SS = (torch.rand(1, 3, side, side, generator=generator) * 2 - 1).to(parameter.device).requires_grad_()
+    was_training = network.training
+    try:
+        with torch.enable_grad():
+            [gradient_13SS] = torch.autograd.grad(network.eval()(image_13SS).square().sum(), image_13SS)
+    finally:
+        network.train(was_training)
+    used = gradient_13SS[0].abs().amax((0, 1)).nonzero().flatten().tolist()
+    return slice(used[0], used[-1] + 1) if used else slice(0, side)
 
 
 def pooling_weights(

@@ -52,9 +52,10 @@ def build_state(recipe: Recipe) -> PriorTrainState:
     check_inputs(recipe)
     recipe = with_target_files(recipe)
     records, recipe = open_faces(recipe)
-    lr, hr = both_sizes(recipe, records)
     ranks = distributed.world_size()
+    # Before the caches, which take long: it raises where the images do not fill a batch.
     sampler = BatchSampler(len(records), recipe.bank.views, schedule.batch_size, run.seed, distributed.rank(), ranks)
+    lr, hr = both_sizes(recipe, records)
     torch.manual_seed(run.seed)
     unet = build_unet(keys).to(device)
     parameters = list(unet.parameters())
@@ -80,6 +81,16 @@ def check_keys(recipe: Recipe) -> None:
         raise ValueError(
             f"resume_from={run.resume_from!r} starts a student's run; a prior begins anew, or from its own checkpoint"
         )
+    if schedule.weight_average:
+        raise ValueError(
+            f"weight_average={schedule.weight_average} averages a student; set it to 0: prior_ema is the average of a prior"
+        )
+    if recipe.data.mixup:
+        raise ValueError(f"mixup={recipe.data.mixup}: a prior is trained on single images; set mixup=0")
+    if recipe.bank.online:
+        raise ValueError("online=True: a prior is trained on the images of the bank; set online=False")
+    if recipe.data.shuffle == "streamed":
+        raise ValueError("shuffle='streamed': a prior's images are permuted in memory; set shuffle='auto' or 'permutation'")
     if schedule.gradient_acc != 1:
         raise ValueError(f"gradient_acc={schedule.gradient_acc}: a prior takes one batch per step; set batch_size")
     if recipe.terms or sizes.px_range or sizes.also_px or sizes.faces_per_person > 1:

@@ -46,7 +46,8 @@ def train(recipe: Recipe) -> Path:
             state.averaged.copy_to(state.unet.parameters())
             save_prior(folder, state.unet, state.scheduler)
             write_pictures(folder / "samples.png", state.recipe, state.unet.eval(), state.scheduler, state.device)
-        distributed.barrier()
+        # Longer than rank_timeout with many pictures, or on a CPU.
+        distributed.wait_for_rank0()
         return folder
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from aird_plugin.config.aliases import with_current_names
 from aird_plugin.config.recipe import Recipe, from_flat
+from aird_plugin.data.joined_records import joined_print
 from aird_plugin.models.teacher_input import TeacherInput
 from aird_plugin.training.optim import ScheduleConfig, learning_rate
 from aird_plugin.training.tracker import TrackerConfig
@@ -58,6 +59,7 @@ def earlier_starts(recipe: Recipe, saved: dict, metadata: dict) -> list[dict]:
     num_epoch may be larger than before, with other milestones from its former value on: one line on stderr states what the
     learning rate does then. Raises ValueError where the saved run is another one, naming what differs.
     """
+    saved = saved | {"records": former_records(saved, metadata)}
     before = former_recipe(saved["recipe"])
     if recipe.run.deterministic:
         check_reproducible(saved, metadata)
@@ -74,6 +76,8 @@ def earlier_starts(recipe: Recipe, saved: dict, metadata: dict) -> list[dict]:
 def former_recipe(saved: dict) -> dict:
     """A saved recipe in today's names. A run of an older version had the defaults of keys that are newer, also of its terms."""
     named = with_current_names(saved)
+    if isinstance(named.get("rec"), list) and len(named["rec"]) == 1:
+        named = named | {"rec": named["rec"][0]}
     least = {"rec": "-", "output": "-"}
     try:
         defaults = from_flat(least | {key: named[key] for key in ("terms", "margin") if named.get(key)})
@@ -81,6 +85,13 @@ def former_recipe(saved: dict) -> dict:
     except ValueError:
         defaults = from_flat(least)
     return json.loads(json.dumps(defaults.flat())) | named
+
+
+def former_records(saved: dict, metadata: dict) -> dict:
+    """The saved entry of the training images. Older versions gave rec=("a",) another fingerprint than rec="a"."""
+    was, present = (as_object(one.get("records")) for one in (saved, metadata))
+    same = is_same(was.get("sha256"), joined_print([str(present.get("sha256"))]))
+    return was | {"sha256": present["sha256"]} if same else was
 
 
 def check_same_steps(before: dict, saved: dict, metadata: dict, output: str) -> dict:

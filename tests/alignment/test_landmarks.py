@@ -52,6 +52,8 @@ def test_photo_listed_twice_has_two_faces(tmp_path):
         ("", "lists no face"),
         ("path,x1\n", "lists no face"),
         (f"{ROW}\n{ROW},7", "line 2 has 12 columns, expected 11: path,x1,y1"),
+        (f'"a\nb.jpg",{POINTS}\n\n{ROW},7', "line 4 has 12 columns"),
+        (f'{ROW}\n"{"x" * 140_000}', "line 2: field larger than field limit"),
         (ROW.replace(",", ";"), "line 1 has 1 columns"),
         (f"{ROW}\n{ROW.replace('38.2946', 'left')}", "line 2: could not convert string to float: 'left'"),
         (ROW.replace("38.2946", ""), "line 1: could not convert"),

@@ -186,6 +186,10 @@ def test_options_override_the_recipe(run_folder, recipe_file, pairs_file, tmp_pa
     assert settings_of(rows) == [(32, "lr-lr", False, "full", 0.1, "file")] and rows[0]["pairs"] == str(other)
     command(run_folder, "--recipe", recipe_file, "--protocol", "lr-lr", "--order", 7, "--json", json_file)
     assert [row["order"] for row in json.loads(json_file.read_text())] == [7, 7, 7]
+    command(run_folder, "--recipe", recipe_file, "--protocol", "lr-lr", "--order", "file", "--json", json_file)
+    assert [row["order"] for row in json.loads(json_file.read_text())] == ["file"] * 3
+    with pytest.raises(ValueError, match="--order is of the images in FaceBN's batches"):
+        command(run_folder, "--recipe", recipe_file, "--centre", "--order", 7)
 
 
 def test_recipe_names_pairs_as_it_does_in_training(run_folder, pairs_file, tmp_path):
@@ -237,6 +241,7 @@ def test_bare_file_of_a_native_network_needs_its_name(run_folder, pairs_file):
         (["--keep", "0.1"], "--facebn"),
         (["--batch", "0"], "--batch"),
         (["--order", "shuffled"], "'file' or a seed"),
+        (["--order", "7"], "--order is of the images in FaceBN's batches: name a mode with --facebn, or leave it out"),
         (["--px", "2"], "px is"),
         (["--protocol", "hr-hr"], "lr-lr, lr-hr"),
         (["--protocol", "lr-lr", "lr-hr"], "needs a teacher"),

@@ -236,6 +236,7 @@ def test_merge_joins_the_identities_of_a_bin(model, pairs_file, tmp_path):
         (["--layout", "folders", "--degradation", "jpeg"], "downsamples images: set the side with --px"),
         (["--layout", "folders", "--px", "16", "--degradation", "fog"], "degradation is one of"),
         (["--layout", "folders", "--keep", "0.1"], "--facebn"),
+        (["--layout", "folders", "--order", "7"], "--order is of the images in FaceBN's batches"),
         (["--layout", "folders", "--protocol", "hr-hr"], "lr-lr, lr-hr"),
         (["--layout", "folders", "--protocol", "lr-hr"], "needs a teacher"),
         (["--layout", "folders", "--distractors"], "name the folder"),

@@ -1,5 +1,6 @@
 """The command line: exit codes, one-line errors, help."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -74,6 +75,31 @@ def test_recipes_are_not_overwritten(tmp_path, capsys):
     )
     with pytest.raises(ValueError, match="is there already; name another folder"):
         copy_recipes(str(tmp_path))
+
+
+@pytest.mark.parametrize("words", [["recipes", "out"], ["doctor"]])
+def test_a_reader_that_goes_away_ends_a_command_quietly(words, tmp_path):
+    """As `aird recipes DIR | head -0` does."""
+    command = [sys.executable, "-m", "aird_plugin", *words]
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        command, cwd=tmp_path, stdout=write, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": path}
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_broken_connection_of_another_kind_is_an_error(monkeypatch, capsys):
+    import aird_plugin.training.loop
+
+    def broken(recipe):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(aird_plugin.training.loop, "train", broken)
+    assert main(["train", str(ROOT / "recipes" / "quickstart" / "quickstart.py")]) == 1
+    assert "error: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """Several training sets as one: a packed file, a folder and shards, against one file of the same images."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 
@@ -56,6 +59,26 @@ def test_a_run_has_the_bits_of_the_packed_set(sets, tiny_run, tmp_path):
     joined = train(from_flat(keys_of(tiny_run, tmp_path, paths, "joined")))
     packed = train(from_flat(keys_of(tiny_run, tmp_path, tiny_run["rec"], "packed")))
     assert_same_to_the_bit(weights(joined), weights(packed))
+
+
+def test_a_tuple_of_one_set_is_that_set(sets, tiny_run, tmp_path):
+    """Runs and banks of either form go on with the other; so do those that older versions made of a tuple of one."""
+    keys = keys_of(tiny_run, tmp_path, tiny_run["rec"], "one")
+    run = train(from_flat(keys))
+    caches = sorted((tmp_path / "bank/one").glob("*/manifest.json"))
+    assert len(caches) == 2 and train(from_flat(keys | {"rec": (tiny_run["rec"],)})) == run
+    print_N = open_records(tiny_run["rec"]).fingerprint()
+    assert open_records((tiny_run["rec"],)).fingerprint() == print_N
+    for path in (*caches, run / "recipe.json"):
+        text = path.read_text().replace(print_N, hashlib.sha256(print_N.encode()).hexdigest())
+        path.write_text(text)
+    metadata = json.loads((run / "recipe.json").read_text())
+    metadata["recipe"]["rec"] = [tiny_run["rec"]]
+    (run / "recipe.json").write_text(json.dumps(metadata))
+    assert train(from_flat(keys)) == run
+    build_bank(from_flat(keys | {"rec": (tiny_run["rec"], sets[0][0])}))
+    grown = json.loads(caches[0].read_text())
+    assert grown["inputs"]["num_faces"] == 66 and grown["sources"][0] == print_N
 
 
 def test_a_further_set_builds_only_its_own_rows(sets, tiny_run, tmp_path, monkeypatch, capsys):
@@ -123,6 +146,8 @@ def test_what_cannot_be_joined_is_refused(sets, tmp_path):
     (tmp_path / "loose" / "a.jpg").write_bytes(sets[1][0])
     with pytest.raises(ValueError, match="loose has no labels, the other training sets have"):
         open_records((sets[0][0], str(tmp_path / "loose")))
+    with pytest.raises(ValueError, match=r"identity_map=joins.csv joins identities, and .*loose has no labels; leave it out"):
+        open_records(str(tmp_path / "loose"), "joins.csv")
     (tmp_path / "train_1.rec").write_bytes(b"")
     with pytest.raises(ValueError, match=r"1 shards up to train_1.rec, but no train_0.rec"):
         open_records(str(tmp_path))

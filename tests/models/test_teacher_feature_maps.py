@@ -18,7 +18,7 @@ from aird_plugin.models.teacher_feature_maps import TeacherMaps, average_cells, 
 from aird_plugin.models.teacher_input import TeacherInput
 from aird_plugin.models.torch_teacher import TorchTeacher
 from tests.exact import rounding
-from tests.models.onnx_files import write_network
+from tests.models.onnx_files import network, write_network
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +69,21 @@ def test_embeddings_and_maps_of_any_number_of_images(teachers, noise_faces, coun
     for one, other in zip(maps, teacher_maps.resample(whole), strict=True):
         assert not one.requires_grad and not one.is_inference()
         torch.testing.assert_close(one[-1:], other, rtol=1e-4, atol=1e-4)
+
+
+def test_columns_of_a_graph_that_crops_are_those_of_its_network(teachers, tmp_path):
+    """112x96 of 112x112, cropped inside: its maps beside another network's lay up to 8 columns off."""
+    graph = OnnxNetwork(write_network(tmp_path / "mfn.onnx", teachers["mfn"].net)).train()
+    state = {name: value.clone() for name, value in graph.state_dict().items()}
+    assert column_extent(graph) == column_extent(teachers["mfn"].net) == (8 / 112, 104 / 112)
+    assert all(torch.equal(value, state[name]) for name, value in graph.state_dict().items()) and graph.training
+    assert all(parameter.grad is None for parameter in graph.parameters())
+    plain = OnnxNetwork(write_network(tmp_path / "mbf.onnx", network("mbf")))
+    assert column_extent(plain) == (0, 1)
+    student = build("native16_0.05m", 8)
+    found, expected = (TeacherMaps(one, student) for one in (OnnxTeacher(graph.path), teachers["mfn"]))
+    for one, other in zip(found.weights, expected.weights, strict=True):
+        assert one[0].shape == other[0].shape and torch.equal(one[1], other[1])
 
 
 def test_onnx_teacher_and_its_own_student_have_equal_maps(teachers, tmp_path, noise_faces):

@@ -70,6 +70,16 @@ def test_resumed_run_equals_an_uninterrupted_one(prior_recipe, tmp_path, monkeyp
     assert losses[0][-1] == pytest.approx(losses[1][-1])
 
 
+def test_other_ranks_wait_for_the_pictures_without_a_timeout(prior_recipe, monkeypatch):
+    """A barrier would end after rank_timeout."""
+    events = []
+    monkeypatch.setattr(training, "write_pictures", lambda *inputs: events.append("pictures"))
+    monkeypatch.setattr(distributed, "wait_for_rank0", lambda: events.append("wait"))
+    monkeypatch.setattr(distributed, "barrier", lambda: events.append("barrier"))
+    training.train(prior_recipe(num_epoch=1))
+    assert events[-2:] == ["pictures", "wait"]
+
+
 def test_saved_weights_are_the_ema(prior_recipe):
     folder = training.train(prior_recipe())
     (last,) = sorted((folder / "checkpoints").glob("step_*"))[-1:]

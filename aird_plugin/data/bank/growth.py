@@ -12,7 +12,7 @@ import numpy as np
 from aird_plugin.data.bank.files import OF_THE_RECORDS, STATE, SUMS, check_sums, new_array
 from aird_plugin.data.bank.inputs import MANIFEST
 from aird_plugin.data.bank.sharded import shard_name
-from aird_plugin.data.joined_records import source_prints
+from aird_plugin.data.joined_records import joined_print, source_prints
 from aird_plugin.data.records import Records
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.json_files import read_object
@@ -43,6 +43,8 @@ def is_grown(folder: Path, inputs: dict[str, Any], records: Records) -> bool:
         return False
     differing = {key for key in before.keys() | inputs.keys() if before.get(key) != inputs.get(key)}
     prints = source_prints(records)
+    if sources == [joined_print(prints[:1])]:
+        sources = prints[:1]
     return bool(differing) and differing <= OF_THE_RECORDS and len(sources) < len(prints) and prints[: len(sources)] == sources
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from aird_plugin.data.bank.config import BankConfig
 from aird_plugin.data.degradation import BICUBIC, get_degradation
+from aird_plugin.data.joined_records import joined_print
 from aird_plugin.data.lowres import check_px
 from aird_plugin.data.views import VIEWS_VERSION
 from aird_plugin.utils.json_files import read_object
@@ -82,11 +83,13 @@ def read_manifest(folder: Path, inputs: dict[str, Any]) -> dict[str, Any] | None
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is no bank manifest ({error}); remove {folder} and build it again") from error
     keys = [*inputs, *(key for key in OPTIONAL_INPUTS if key in found and key not in inputs)]
+    if "records" in inputs and found.get("records") == joined_print([inputs["records"]]):
+        found["records"] = inputs["records"]
     changed = [key for key in keys if found.get(key) != inputs.get(key)]
     if changed:
         detail = "; ".join(f"{key} was {_short(found.get(key))}, now {_short(inputs.get(key))}" for key in changed)
         raise ValueError(f"the bank in {folder} is stale: {detail}. Set another bank=FOLDER, or remove it and build it again")
-    return manifest
+    return manifest | {"inputs": found}
 
 
 def _short(value) -> str:

@@ -13,6 +13,7 @@ from aird_plugin.data.bank.files import check_sums
 from aird_plugin.data.bank.growth import is_grown, reopen
 from aird_plugin.data.bank.inputs import read_manifest
 from aird_plugin.data.bank.shards import Plan, build_shards, shard_images
+from aird_plugin.data.bank.shared_tasks import builder_lock, wait_for_others
 
 
 def open_or_build_plan(plan: Plan, config: BankConfig) -> dict[str, Any]:
@@ -24,12 +25,22 @@ def open_or_build_plan(plan: Plan, config: BankConfig) -> dict[str, Any]:
     if not is_grown(folder, inputs, records) and (manifest := checked_manifest(folder, inputs)) is not None:
         return manifest
     with bank_lock(folder):
+        wait_for_others(folder, inputs["records"])
+        grown = is_grown(folder, inputs, records)
+        # Another process may have completed it meanwhile, for these images or for others.
+        if not grown and (manifest := read_manifest(folder, inputs)) is not None:
+            return manifest
         images = shard_images(folder, inputs, len(records), config.bank_shard_images)
-        if is_grown(folder, inputs, records):
+        if grown:
             reopen(folder, records)
         if not images:
-            return read_manifest(folder, inputs) or plan.build_whole()
-    build_shards(plan, images)
+            return plan.build_whole()
+        presence = builder_lock(folder, inputs["records"])
+    try:
+        build_shards(plan, images)
+    finally:
+        presence.release()
+        Path(presence.lock_file).unlink(missing_ok=True)
     manifest = read_manifest(folder, inputs)
     assert manifest is not None
     return manifest

@@ -6,6 +6,7 @@ but the folder; they may be ranks of torchrun, or single commands on several hos
 
 import sys
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from aird_plugin.utils import distributed
 from aird_plugin.utils.json_files import read_object
 
 POLL_S = 0.2
+# In the names of the locks of processes that build a folder together.
+BUILDER = ".builder-"
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,31 @@ def _claimed(task: Task) -> bool:
     finally:
         lock.release()
     return True
+
+
+def builder_lock(folder: Path, records: str) -> FileLock:
+    """A lock, held, which shows that this process builds parts of `folder` for the training images of this fingerprint."""
+    lock = FileLock(f"{folder}{BUILDER}{records[:12]}.{uuid.uuid4().hex[:12]}.lock")
+    lock.acquire()
+    return lock
+
+
+def wait_for_others(folder: Path, records: str) -> None:
+    """Return when no process builds parts of `folder` for other training images: each would overwrite the rows of the other.
+
+    The caller holds the folder's lock, so that none begins. Files that a process left when it died are removed.
+    """
+    for path in folder.parent.glob(f"{folder.name}{BUILDER}*.lock"):
+        if path.name.startswith(f"{folder.name}{BUILDER}{records[:12]}."):
+            continue
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            print(f"another process builds {folder} of other training images; waiting for it", file=sys.stderr, flush=True)
+            lock.acquire()
+        lock.release()
+        path.unlink(missing_ok=True)
 
 
 def read_result(path: Path) -> dict[str, Any]:

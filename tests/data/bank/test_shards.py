@@ -134,6 +134,49 @@ def test_a_further_set_keeps_the_shards(memory_records, noise_faces, tmp_path):
     assert checksums(tmp_path) == checksums(tmp_path / "fresh")
 
 
+def test_two_runs_that_add_different_sets_at_once_do_not_mix_their_rows(memory_records, noise_faces, tmp_path, capsys):
+    """The second one waits, and is refused as it would be later. The rows of both were in one bank, under the first's name."""
+    sets = [memory_records(), MemoryRecords(noise_faces(10, seed=9)), MemoryRecords(noise_faces(10, seed=11))]
+    for number, one in enumerate(sets):
+        one.fingerprint, one.where, one.left_out = lambda name=f"set-{number}": name, str, SimpleNamespace(left_out={})
+    open_teacher_cache(sharded(tmp_path), sets[0], Teacher())
+    began, go_on = threading.Event(), threading.Event()
+    first = Teacher()
+
+    def embed(images):
+        began.set()
+        assert go_on.wait(20)
+        return Teacher.embed(first, images)
+
+    first.embed = embed
+    with ThreadPoolExecutor(2) as pool:
+        building = pool.submit(open_teacher_cache, sharded(tmp_path), JoinedRecords(sets[:2]), first)
+        assert began.wait(20)
+        other = pool.submit(open_teacher_cache, sharded(tmp_path), JoinedRecords(sets[::2]), Teacher())
+        with pytest.raises(TimeoutError):
+            other.result(1)
+        go_on.set()
+        grown = building.result(20)
+        with pytest.raises(ValueError, match="is stale: records was"):
+            other.result(20)
+    assert "another process builds" in capsys.readouterr().err
+    assert_equal(grown, open_teacher_cache(sharded(tmp_path / "fresh"), JoinedRecords(sets[:2]), Teacher()))
+    assert checksums(tmp_path) == checksums(tmp_path / "fresh") and not list(tmp_path.rglob("*builder*"))
+
+
+def test_a_build_of_other_images_that_was_killed_is_taken_over(memory_records, noise_faces, tmp_path):
+    first, second = memory_records(), MemoryRecords(noise_faces(10, seed=9))
+    second.fingerprint = lambda: "records-2"
+    with pytest.raises(KeyboardInterrupt):
+        open_teacher_cache(sharded(tmp_path), first, Killed(24))
+    left = config(tmp_path).teacher_folder.with_name("teacher-v4.builder-other.0123.lock")
+    left.touch()
+    teacher = Teacher()
+    bank = open_teacher_cache(sharded(tmp_path), second, teacher)
+    assert teacher.calls == 40 and not left.exists()
+    assert_equal(bank, open_teacher_cache(sharded(tmp_path / "fresh"), second, Teacher()))
+
+
 def test_a_build_goes_on_from_an_image_that_was_mended(records, tmp_path):
     payload = records.payload
     records.payload = lambda row: b"no image" if row == 7 else payload(row)
