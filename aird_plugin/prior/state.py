@@ -74,31 +74,28 @@ def build_state(recipe: Recipe) -> PriorTrainState:
 
 def check_keys(recipe: Recipe) -> None:
     """Raise ValueError for keys that a prior's training does not have, or that contradict one another."""
-    schedule, run, sizes = recipe.schedule, recipe.run, recipe.sizes
-    if run.fp16 or run.compile:
-        raise ValueError("a prior is trained in float32 or bf16, uncompiled; set fp16=False, compile=False")
-    if run.resume_from:
-        raise ValueError(
-            f"resume_from={run.resume_from!r} starts a student's run; a prior begins anew, or from its own checkpoint"
-        )
-    if schedule.weight_average:
-        raise ValueError(
-            f"weight_average={schedule.weight_average} averages a student; set it to 0: prior_ema is the average of a prior"
-        )
-    if recipe.data.mixup:
-        raise ValueError(f"mixup={recipe.data.mixup}: a prior is trained on single images; set mixup=0")
-    if recipe.bank.online:
-        raise ValueError("online=True: a prior is trained on the images of the bank; set online=False")
-    if recipe.data.shuffle == "streamed":
-        raise ValueError("shuffle='streamed': a prior's images are permuted in memory; set shuffle='auto' or 'permutation'")
-    if schedule.gradient_acc != 1:
-        raise ValueError(f"gradient_acc={schedule.gradient_acc}: a prior takes one batch per step; set batch_size")
-    if recipe.terms or sizes.px_range or sizes.also_px or sizes.faces_per_person > 1:
-        raise ValueError("prior_side trains a prior and no student: terms, px_range, also_px, faces_per_person would do nothing")
-    if is_mixture(recipe.data.degradation):
-        raise ValueError(f"a prior is trained on the images of one degradation; got {recipe.data.degradation!r}")
-    if recipe.prior.prior_side < recipe.data.px:
-        raise ValueError(f"prior_side={recipe.prior.prior_side} is below px={recipe.data.px}: a prior upsamples")
+    schedule, run, sizes, data = recipe.schedule, recipe.run, recipe.sizes, recipe.data
+    side, of_a_step = recipe.prior.prior_side, sizes.px_range or sizes.also_px or sizes.faces_per_person > 1
+    average, first_layer = schedule.weight_average, schedule.first_layer_lr
+    problems = (
+        (run.fp16 or run.compile, "a prior is trained in float32 or bf16, uncompiled; set fp16=False, compile=False"),
+        (run.resume_from, f"resume_from={run.resume_from!r} starts a student's run; a prior begins anew or from its checkpoint"),
+        (average, f"weight_average={average} averages a student; set it to 0: prior_ema is the average of a prior"),
+        (first_layer != 1, f"first_layer_lr={first_layer} is of a student's layers; set it to 1"),
+        (data.mixup, f"mixup={data.mixup}: a prior is trained on single images; set mixup=0"),
+        (recipe.bank.online, "online=True: a prior is trained on the images of the bank; set online=False"),
+        (data.shuffle == "streamed", "shuffle='streamed': a prior's images are permuted in memory; set shuffle='auto'"),
+        (schedule.gradient_acc != 1, f"gradient_acc={schedule.gradient_acc}: a prior takes one batch per step; set batch_size"),
+        (
+            recipe.terms or of_a_step,
+            "prior_side trains a prior and no student: terms, px_range, also_px, faces_per_person would do nothing",
+        ),
+        (is_mixture(data.degradation), f"a prior is trained on the images of one degradation; got {data.degradation!r}"),
+        (side < data.px, f"prior_side={side} is below px={data.px}: a prior upsamples"),
+    )
+    for is_one, problem in problems:
+        if is_one:
+            raise ValueError(problem)
 
 
 def run_metadata(recipe: Recipe, records: Any, parameters: list[torch.nn.Parameter]) -> dict:

@@ -16,10 +16,11 @@ from tests.runs import write_recipe
         ({"degradation": {"blur": 1}}, "images of one degradation; got {'blur': 1}"),
         ({"px_range": (8, 64)}, "terms, px_range, also_px, faces_per_person would do nothing"),
         ({"terms": {"align": "aird_plugin.losses.cosine:CosineRegression"}}, "trains a prior and no student"),
+        ({"first_layer_lr": 0.5}, "first_layer_lr=0.5 is of a student's layers; set it to 1"),
         ({"weight_average": 0.9}, "weight_average=0.9 averages a student; set it to 0: prior_ema is the average of a prior"),
         ({"mixup": 0.5}, "mixup=0.5: a prior is trained on single images; set mixup=0"),
         ({"online": True}, "online=True: a prior is trained on the images of the bank; set online=False"),
-        ({"shuffle": "streamed"}, "shuffle='streamed': .* set shuffle='auto' or 'permutation'"),
+        ({"shuffle": "streamed"}, "shuffle='streamed': .* set shuffle='auto'"),
         ({"batch_size": 64}, "48 images do not fill one batch of 64"),
     ],
 )
