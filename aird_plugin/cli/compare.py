@@ -51,10 +51,13 @@ def run(args: argparse.Namespace) -> int:
     for pairs_file in files:
         evaluator = PairEvaluator(None, pairs_file, teacher, args.batch, device)
         warn(evaluator.upsampled(specs))
-        warn(evaluator.copies())
         for model, student in zip(args.models, students, strict=True):
             warn(adapted_to(model, student, evaluator.pairs_file, evaluator.pairs_sha256))
-        rows += compare_models(evaluator, dict(zip(names, students, strict=True)), specs, means)
+        # By the images first, then by the embeddings of each model: one warning a file.
+        copies = [evaluator.copies()]
+        networks = dict(zip(names, students, strict=True))
+        rows += compare_models(evaluator, networks, specs, means, lambda own, found=copies: found.append(own.copies()))
+        warn(next(filter(None, copies), ""))
     add_conclusions(rows)
     rows = with_skipped(rows, dict(zip(names, args.models, strict=True)))
     print(report(rows))
