@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+from functools import partial
 from pathlib import Path
 
 from aird_plugin.cli.evaluation_arguments import (
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
         # By the images first, then by the embeddings of each model: one warning a file.
         copies = [evaluator.copies()]
         networks = dict(zip(names, students, strict=True))
-        rows += compare_models(evaluator, networks, specs, means, lambda own, found=copies: found.append(own.copies()))
+        rows += compare_models(evaluator, networks, specs, means, partial(_add_copies, copies))
         warn(next(filter(None, copies), ""))
     add_conclusions(rows)
     rows = with_skipped(rows, dict(zip(names, args.models, strict=True)))
@@ -64,6 +65,10 @@ def run(args: argparse.Namespace) -> int:
     models = {"teacher": args.teacher} | dict(zip(names, args.models, strict=True))
     write_rows(args.json, rows, device, models, {"teacher": teacher} | dict(zip(names, students, strict=True)))
     return 0
+
+
+def _add_copies(texts: list[str], evaluator) -> None:
+    texts.append(evaluator.copies())
 
 
 def report(rows: list[dict]) -> str:
