@@ -58,19 +58,16 @@ def check_steps(context: CheckContext, files: list[Path] | None = None) -> Itera
 
 def differences(path: Path, context: CheckContext) -> Iterator[tuple[str, Difference]]:
     """A recipe's differences: the device's float32 against the CPU's, and its bf16 and fp16 against its own float32."""
+    on_cpu, on_device = "device=cpu", f"device={context.device.type}"
     with float32_products():
-        batch = (
-            None if reduced_recipe(path, context).prior.prior_side else first_batch(reduced_recipe(path, context, "device=cpu"))
-        )
-        expected = step_of(reduced_recipe(path, context, "device=cpu"), batch)
-        single = step_of(reduced_recipe(path, context, f"device={context.device.type}"), batch)
+        trains_prior = reduced_recipe(path, context).prior.prior_side
+        batch = None if trains_prior else first_batch(reduced_recipe(path, context, on_cpu))
+        expected = step_of(reduced_recipe(path, context, on_cpu), batch)
+        single = step_of(reduced_recipe(path, context, on_device), batch)
         yield "float32", difference_of(expected, single)
-        yield (
-            "bf16",
-            difference_of(single, step_of(reduced_recipe(path, context, f"device={context.device.type}", "bf16=True"), batch)),
-        )
+        yield "bf16", difference_of(single, step_of(reduced_recipe(path, context, on_device, "bf16=True"), batch))
         if context.device.type == "cuda" and batch is not None:
-            yield "fp16", difference_of(single, step_of(reduced_recipe(path, context, "device=cuda", "fp16=True"), batch))
+            yield "fp16", difference_of(single, step_of(reduced_recipe(path, context, on_device, "fp16=True"), batch))
 
 
 def first_batch(recipe: Recipe) -> Batch:
