@@ -37,7 +37,7 @@ from aird_plugin.utils.rank_failure import process_group
 from tools.lib.noise_training import CENTERS, PX, noise_batches, noise_setup, write_centers
 from tools.lib.ratios import AT_MOST, Row, print_rows
 from tools.lib.torchrun import torchrun_command
-from tools.lib.traffic import counted, nbytes, ring, state_bytes, weights_of
+from tools.lib.traffic import count_bytes_sent, nbytes, ring_bytes, state_bytes, weight_bytes
 
 PATIENCE_S = 600
 TARGET = 1.5
@@ -92,12 +92,12 @@ def run_rank(args: argparse.Namespace) -> None:
             state = state_from_setup(setup)
         batches = noise_batches(args.classes[0], args.batch, args.width)
         seconds = []
-        with watched(found, "steps"), counted(found):
+        with watched(found, "steps"), count_bytes_sent(found):
             for step in range(1 + args.turns):
                 started = time.perf_counter()
                 loop.take_step(state, [next(batches)], step)
                 seconds.append(time.perf_counter() - started)
-        found["bytes_sent"] = found["bytes_sent"] / len(seconds) + ring(weights_of(state.setup.student), reduced=True)
+        found["bytes_sent"] = found["bytes_sent"] / len(seconds) + ring_bytes(weight_bytes(state.setup.student), reduced=True)
         found |= {"step_s": seconds[1:], "weights": nbytes(state.head.weight), "state": state_bytes(state)}
         save_and_resume(state, found)
     write_atomically(scratch / f"{distributed.local_rank()}.json", json.dumps(found).encode())

@@ -60,7 +60,7 @@ def test(original, run):
     def evaluate_or_test(data_set, backbone, batch_size, nfolds=10):
         if not isinstance(data_set, ValidationSpec):
             return original(data_set, backbone, batch_size, nfolds)
-        row = evaluate_one(run.setup, data_set)
+        row = evaluate_one(run.setup, data_set, run.eval_specs)
         run.verification.rows.append(row)
         return 0.0, 0.0, row["accuracy"] / 100, row["accuracy_std"] / 100, norms.take(), []
 

@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+from functools import partial
 from pathlib import Path
 
 from aird_plugin.cli.evaluation_arguments import (
@@ -51,16 +52,23 @@ def run(args: argparse.Namespace) -> int:
     for pairs_file in files:
         evaluator = PairEvaluator(None, pairs_file, teacher, args.batch, device)
         warn(evaluator.upsampled(specs))
-        warn(evaluator.copies())
         for model, student in zip(args.models, students, strict=True):
             warn(adapted_to(model, student, evaluator.pairs_file, evaluator.pairs_sha256))
-        rows += compare_models(evaluator, dict(zip(names, students, strict=True)), specs, means)
+        # By the images first, then by the embeddings of each model: one warning a file.
+        copies = [evaluator.copies()]
+        networks = dict(zip(names, students, strict=True))
+        rows += compare_models(evaluator, networks, specs, means, partial(_add_copies, copies))
+        warn(next(filter(None, copies), ""))
     add_conclusions(rows)
     rows = with_skipped(rows, dict(zip(names, args.models, strict=True)))
     print(report(rows))
     models = {"teacher": args.teacher} | dict(zip(names, args.models, strict=True))
     write_rows(args.json, rows, device, models, {"teacher": teacher} | dict(zip(names, students, strict=True)))
     return 0
+
+
+def _add_copies(texts: list[str], evaluator) -> None:
+    texts.append(evaluator.copies())
 
 
 def report(rows: list[dict]) -> str:

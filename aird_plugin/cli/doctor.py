@@ -96,7 +96,7 @@ def check_gpu(args: argparse.Namespace) -> int:
 def compare_inputs(args: argparse.Namespace) -> int:
     """Print the ways to feed a teacher, best first, and whether another one than the present way is clearly better."""
     from aird_plugin.data.records import open_records
-    from aird_plugin.diagnostics.input_probe import best_of, probe, sample_of_pairs, sample_of_records, words
+    from aird_plugin.diagnostics.input_probe import best_of, flag_value, probe, sample_of_pairs, sample_of_records
     from aird_plugin.evaluation.pair_files import check_pairs_file
     from aird_plugin.models.load import load_teacher
     from aird_plugin.utils.devices import pick_device
@@ -116,7 +116,7 @@ def compare_inputs(args: argparse.Namespace) -> int:
         print("no way is clearly better than the present one")
         return 0
     way = best.stated
-    print(f"clearly better: --teacher-input {words(way)!r}, in a recipe teacher_input={way.describe()}")
+    print(f"clearly better: --teacher-input {flag_value(way)!r}, in a recipe teacher_input={way.describe()}")
     return 1
 
 
@@ -126,7 +126,7 @@ def input_table(ways: list) -> str:
     accuracy: per cent of pairs; points: its difference to the present way, with its corrected p. margin: gain of the identities'
     margins (cosine to the own image minus the highest to another identity's) over the present way, with its interval and t.
     """
-    from aird_plugin.diagnostics.input_probe import words
+    from aird_plugin.diagnostics.input_probe import flag_value
 
     rows = []
     for way in ways:
@@ -135,5 +135,5 @@ def input_table(ways: list) -> str:
             compared = [f"{way.row['difference']:+.2f}", f"{way.row['p_holm']:.2g}"]
             compared += [f"{way.gain:+.4f}", "{:+.4f}..{:+.4f}".format(*way.ci95), f"{way.t:+.1f}"]
         verdict = "present" if way.present else "clearly better" if way.is_clearly_better else "-"
-        rows.append([words(way.stated), figure(way.accuracy, 2), figure(way.auc, 4), *compared, verdict])
+        rows.append([flag_value(way.stated), figure(way.accuracy, 2), figure(way.auc, 4), *compared, verdict])
     return aligned([["way", "accuracy", "auc", "points", "p", "margin", "ci95", "t", ""], *rows])

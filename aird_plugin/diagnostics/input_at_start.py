@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from aird_plugin.diagnostics.diagnostic import Diagnostic
-from aird_plugin.diagnostics.input_probe import MIN_GAIN, NORMALISATIONS, embedded, ways_to_feed, words
+from aird_plugin.diagnostics.input_probe import MIN_GAIN, NORMALISATIONS, embedded, flag_value, ways_to_feed
 from aird_plugin.diagnostics.teacher_input import MIN_T, margins, sample_pairs, t_statistic
 from aird_plugin.models.teacher_input import TeacherInput
 
@@ -33,19 +33,19 @@ def check_at_start(teacher, records, unlimited: bool = False) -> Iterator[Diagno
     if len(images_2PHWC) < 2 * FEW:
         return
     for one in teachers:
-        found = quick_look(one, images_2PHWC, coloured, 1 / len(teachers) if not unlimited else math.inf)
+        found = best_of_few(one, images_2PHWC, coloured, 1 / len(teachers) if not unlimited else math.inf)
         if found is None:
             continue
         way, t = found
         yield Diagnostic(
             "warning",
-            f"{one.path.name} separates the training identities better with teacher_input {words(way)} (t = {t:.1f})",
+            f"{one.path.name} separates the training identities better with teacher_input {flag_value(way)} (t = {t:.1f})",
             f"`aird doctor --teacher {one.path} --rec FOLDER` compares the ways to feed it",
         )
 
 
-def quick_look(teacher, images_2PHWC: np.ndarray, coloured: bool, budget: float = 1.0) -> tuple[TeacherInput, float] | None:
-    """The best of a few ways and its t, None where the present one is as good, or where the look would exceed the budget.
+def best_of_few(teacher, images_2PHWC: np.ndarray, coloured: bool, budget: float = 1.0) -> tuple[TeacherInput, float] | None:
+    """The best of a few ways and its t, None where the present one is as good, or where the probe would exceed the budget.
 
     budget: in units of `SECONDS` for all ways, and of `SECONDS_COLOR` for the other channel order alone.
     """

@@ -136,7 +136,7 @@ def embedded(teacher, way: TeacherInput, images_UHWC: np.ndarray) -> np.ndarray:
     return normalise(teacher.with_input(way).embed(images_UHWC).astype(np.float64))
 
 
-def words(way: TeacherInput) -> str:
+def flag_value(way: TeacherInput) -> str:
     """A way as --teacher-input takes it: `color=bgr,mean=127.5,std=128`."""
     return ",".join(f"{key}={tuple(value) if isinstance(value, list) else value}" for key, value in way.describe().items())
 

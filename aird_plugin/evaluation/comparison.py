@@ -4,6 +4,7 @@ N = pairs, 2N = their images, side by side.
 """
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,12 @@ def compare_models(
     models: dict[str, object],
     specs: list[EvalSpec],
     means: dict[str, TrainingMeans | None] | None = None,
+    inspect: Callable[[PairEvaluator], None] = lambda evaluator: None,
 ) -> list[dict]:
-    """A row for each spec and each two of `models` (name -> network), on the evaluator's pairs. means: name -> training means.
+    """A row for each spec and each two of `models` (name -> network), on the evaluator's pairs.
+
+    means: name -> training means. inspect: called with the evaluator of each model once it holds the model's embeddings, which
+    are dropped afterwards.
 
     Raises ValueError naming the model that does not support a spec.
     """
@@ -31,6 +36,7 @@ def compare_models(
         # Keeps the teacher's embeddings of the evaluator before.
         evaluator = evaluator.with_student(student, (means or {}).get(name))
         decisions[name] = [_decide(name, evaluator, spec) for spec in specs]
+        inspect(evaluator)
     label_2N = identities_of(evaluator.face_2N, evaluator.same_N)
     rows = []
     for index, (a, b) in itertools.product(range(len(specs)), itertools.combinations(models, 2)):

@@ -5,7 +5,9 @@ N = pairs, 2N = their images, side by side, U = distinct images, M = requested i
 
 import copy
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -80,8 +82,8 @@ class PairEvaluator:
 
     def copies(self) -> str:
         """A warning where over 0.5% of the pairs show one image twice, by bytes, grey levels or known embeddings; else ""."""
-        if text := warning_of_pairs(self.pairs_file, self.images_UHWC, self.face_2N, self.same_N):
-            return text
+        if self._copied_images:
+            return self._copied_images
         known_embeddings = self._frozen | self._of_teacher
         whole = {key[1]: known for key, known in known_embeddings.items() if len(known) == len(self.images_UHWC)}
         if not whole:
@@ -89,8 +91,16 @@ class PairEvaluator:
         embeddings_2ND = np.stack([whole[max(whole)][face] for face in self.face_2N.tolist()])
         return warning_of_equal_pairs(self.pairs_file, embeddings_2ND, self.face_2N, self.same_N)
 
-    def upsampled(self, specs: Iterable[EvalSpec]) -> str:
-        """A warning where an evaluation takes images at more pixels than they have in the file; else ""."""
+    @cached_property
+    def _copied_images(self) -> str:
+        """What the images alone show. An evaluator that `with_student` makes later does not compute it again."""
+        return warning_of_pairs(self.pairs_file, self.images_UHWC, self.face_2N, self.same_N)
+
+    def upsampled(self, specs: Iterable[Any]) -> str:
+        """A warning where an evaluation takes images at more pixels than they have in the file; else "".
+
+        specs: `EvalSpec`s, or other objects with `px` and `protocol`.
+        """
         px = max((FACE_SIDE if spec.protocol == "lr-hr" else spec.px or FACE_SIDE for spec in specs), default=0)
         small = int((self.side_U < px).sum())
         if not small:

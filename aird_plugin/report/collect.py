@@ -51,8 +51,9 @@ def gather(folders: list[str], options: ReportOptions, command: str, device: str
     results, focus = [], None
     for pairs_file in options.pairs:
         evaluator = PairEvaluator(None, pairs_file, teacher, BATCH, device)
-        notes += [f"{text}." for text in _warnings(evaluator, models, sides)]
-        file_results, embeddings = _evaluate(evaluator, models, sides, options)
+        notes += map(_printed, _warnings(evaluator, models, sides))
+        file_results, embeddings, copies = _evaluate(evaluator, models, sides, options)
+        notes += map(_printed, copies)
         results += file_results
         focus = focus or _focus(evaluator, models, embeddings, sides[0], options)
         if focus.pairs == evaluator.pairs_file:
@@ -73,21 +74,26 @@ def _recorded(methods: list[Method]) -> Iterator[EvalResult]:
 
 
 def _warnings(evaluator: PairEvaluator, models: list[Model], sides: tuple[int, ...]) -> list[str]:
-    """The warnings that `aird evaluate` prints for this file, printed here too: a page may be read by somebody else."""
+    """The warnings of `aird evaluate` that need no embeddings."""
     specs = [EvalSpec(px, protocol) for model in models for px in sides for protocol in model.protocols]
     pairs = (evaluator.pairs_file, evaluator.pairs_sha256)
     adapted = [adapted_to(model.path, model.network, *pairs) for model in models if model.name != TEACHER_NAME]
-    texts = [text for text in (evaluator.upsampled(specs), evaluator.copies(), *adapted) if text]
-    for text in texts:
-        warn(text)
-    return texts
+    return [text for text in (evaluator.upsampled(specs), *adapted) if text]
+
+
+def _printed(text: str) -> str:
+    """Print a warning as `aird evaluate` does, and return the note of it for the page, which somebody else may read."""
+    warn(text)
+    return f"{text}."
 
 
 def _evaluate(
     evaluator: PairEvaluator, models: list[Model], sides: tuple[int, ...], options: ReportOptions
-) -> tuple[list[EvalResult], dict[str, np.ndarray]]:
-    """Results of every model, and LR-LR embeddings (2N, D) at the first px of the first model of each method."""
-    results, embeddings = [], {}
+) -> tuple[list[EvalResult], dict[str, np.ndarray], list[str]]:
+    """Results of every model, LR-LR embeddings (2N, D) at the first px of the first model of each method, and at most one
+    warning of copies, by the images or by the embeddings of the first model that shows any.
+    """
+    results, embeddings, copies = [], {}, [evaluator.copies()]
     for model in models:
         own = evaluator.with_student(model.network)
         for px, protocol in itertools.product(sides, model.protocols):
@@ -98,9 +104,10 @@ def _evaluate(
             results.append(_result(model, row, options, scores))
             if model.first_of_method and (px, protocol) == (sides[0], "lr-lr"):
                 embeddings[model.name] = e_2ND
+        copies.append(own.copies())
         if model.name == TEACHER_NAME:
             evaluator = own
-    return results, embeddings
+    return results, embeddings, [text for text in copies if text][:1]
 
 
 def _eval_arguments(model: Model, protocol: str, options: ReportOptions) -> dict:

@@ -10,20 +10,33 @@ from aird_plugin.report.sections import (
     accuracy,
     all_results,
     batchnorm,
-    curves,
     errors,
     gradients,
     hardest,
     identities,
     negatives,
-    origin,
     scores,
     summary,
+    training,
 )
+from aird_plugin.report.sections import provenance as provenance_section
 from aird_plugin.report.style import style
 from aird_plugin.utils.provenance import provenance
 
-SECTIONS = (summary, accuracy, curves, gradients, scores, errors, identities, batchnorm, negatives, hardest, all_results, origin)
+SECTIONS = (
+    summary,
+    accuracy,
+    training,
+    gradients,
+    scores,
+    errors,
+    identities,
+    batchnorm,
+    negatives,
+    hardest,
+    all_results,
+    provenance_section,
+)
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 THEMES = (("auto", "Auto"), ("light", "Light"), ("dark", "Dark"))
 
@@ -92,7 +105,7 @@ def _value(value):
 def _foot(data: ReportData) -> str:
     created = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     code = provenance()["code"]
-    version = f"{__version__}, commit {origin.commit_of(code) or 'unknown'}, tree {code['tree']}"
+    version = f"{__version__}, commit {provenance_section.commit_of(code) or 'unknown'}, tree {code['tree']}"
     advice = paragraph("This file is self-contained and makes no network requests. If it shows faces, treat it as face images.")
     command = f"<pre><code>{text(data.command)}</code></pre>"
     return f"<footer><p>Created {text(created)} by aird_plugin {text(version)} with</p>{command}{advice}</footer>"

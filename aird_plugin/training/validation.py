@@ -3,7 +3,7 @@
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from aird_plugin.training.setup import TrainingSetup
 from aird_plugin.utils import distributed
 from aird_plugin.utils.files import write_atomically
 from aird_plugin.utils.provenance import stamped
+from aird_plugin.utils.warning import warn
 
 # In a row: the number of unreadable training images that the student was trained without.
 SKIPPED = "skipped_images"
@@ -65,10 +66,15 @@ def renew_evaluators(setup: TrainingSetup) -> None:
         setup.evaluators[target] = evaluator.with_student(setup.deployed)
 
 
-def evaluate_one(setup: TrainingSetup, spec: ValidationSpec) -> dict:
-    """The row of one spec, for the student as it was at the last `renew_evaluators`."""
+def evaluate_one(setup: TrainingSetup, spec: ValidationSpec, specs: Sequence[ValidationSpec]) -> dict:
+    """The row of one spec, for the student as it was at the last `renew_evaluators`.
+
+    specs: all of the run. At the first row of a file a warning is printed if one of them upsamples images of the file.
+    """
     if spec.target not in setup.evaluators:
-        setup.evaluators[spec.target] = PairEvaluator(setup.deployed, spec.target, high_side(setup), device=setup.device)
+        evaluator = PairEvaluator(setup.deployed, spec.target, high_side(setup), device=setup.device)
+        warn(evaluator.upsampled(specs))
+        setup.evaluators[spec.target] = evaluator
     run = setup.recipe.run
     options = {"facebn": spec.facebn, "keep": run.keep, "include_bn1d": run.include_bn1d, "order": run.seed}
     options = options if spec.facebn else {}
@@ -90,7 +96,7 @@ def evaluate_run(
         """Rank 0's part; broken off before its end, it leaves no rows."""
         renew_evaluators(setup)
         specs = eval_specs(setup)
-        found = [evaluate_one(setup, spec) for spec in specs]
+        found = [evaluate_one(setup, spec, specs) for spec in specs]
         if write:
             write_rows(setup, found)
             print_accuracies(specs, found)

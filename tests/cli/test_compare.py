@@ -15,6 +15,8 @@ from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.models import build
 from aird_plugin.models.load import load_model
 from aird_plugin.utils.vectors import normalise
+from tests.evaluation.test_equal_embeddings import Centre, Collapsed
+from tests.evaluation.test_equal_embeddings import pairs_of as framed_pairs
 
 NATIVE = "native16_0.05m"
 
@@ -144,6 +146,16 @@ def test_the_teacher_embeds_images_once_for_all_models(models, pairs_file, monke
     words = ["--pairs", pairs_file, "--px", 8, 16, "--protocol", "lr-hr", "--teacher", models / "teacher.pt"]
     command(models / "one", models / "two", *words)
     assert labels.count("teacher, 112 px") == 1 and labels.count("student, 16 px") == 2
+
+
+def test_copies_that_only_embeddings_show_are_a_warning(models, tmp_path, monkeypatch, capsys):
+    """`aird evaluate` warns of them, and a comparison looked before any image was embedded. One warning for two models."""
+    networks = iter([Collapsed(), Centre(), Centre()])
+    monkeypatch.setattr("aird_plugin.models.load.load_model", lambda *args: next(networks))
+    copies = framed_pairs(tmp_path / "copies.bin", (2, 3, 4))
+    command(models / "one", models / "two", models / "wide", "--pairs", copies, "--px", 112)
+    warning = f"WARNING 2 of 10 genuine and 1 of 10 impostor pairs of {copies} are two files with the same embedding"
+    assert capsys.readouterr().err.count(warning) == 1
 
 
 def test_a_model_equals_itself(models, pairs_file, tmp_path, capsys):

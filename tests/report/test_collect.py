@@ -21,6 +21,8 @@ from aird_plugin.report.embedding_map import identity_map, images_by_identity, n
 from aird_plugin.report.hard_pairs import best_threshold, blocks, hard_pairs
 from aird_plugin.report.sections.all_results import commands
 from aird_plugin.utils.files import file_sha256
+from tests.evaluation.test_equal_embeddings import Centre
+from tests.evaluation.test_equal_embeddings import pairs_of as framed_pairs
 
 
 def collect(folders, **options):
@@ -37,6 +39,18 @@ def test_images_smaller_than_an_evaluation_takes_them_are_noted_and_printed(make
     assert note.startswith(f"38 of the 40 images of {small} have fewer than 64 px, the smallest 50: they")
     assert f"WARNING {note.rstrip('.')}\n" in capsys.readouterr().err
     assert not [note for note in collect([make_run("b")], pairs=(str(small),), px=(16,)).notes if "upsampled" in note]
+
+
+def test_copies_that_only_embeddings_show_are_noted_and_printed(make_run, tmp_path, monkeypatch, capsys):
+    """`aird evaluate` finds them after it has embedded the images; the report looked before. One note for two methods."""
+    from aird_plugin.report import models
+
+    monkeypatch.setattr(models, "load_model", lambda *args, **options: Centre())
+    copies = framed_pairs(tmp_path / "copies.bin", (2, 3, 4))
+    notes = collect([make_run("a"), make_run("b", lr=1.0)], pairs=(str(copies),), px=(112,)).notes
+    [note] = [note for note in notes if "the same embedding" in note]
+    assert note.startswith(f"2 of 10 genuine and 1 of 10 impostor pairs of {copies} are two files with the same embedding")
+    assert capsys.readouterr().err.count(f"WARNING {note.rstrip('.')}\n") == 1
 
 
 def test_commands_reproduce_the_rows(make_run, pairs_file, teacher_file, teacher):

@@ -19,8 +19,8 @@ from aird_plugin.utils.files import file_sha256
 from aird_plugin.utils.provenance import provenance
 
 HOSTILE = "<script>alert(1)</script>\"'&amp;--><img src=x onerror=alert(2)>"
-KEYS = ("summary", "accuracy", "training", "gradients", "scores", "errors", "people", "batchnorm", "negatives", "hardest")
-KEYS += ("numbers", "origin")
+KEYS = ("summary", "accuracy", "training", "gradients", "scores", "errors", "identities", "batchnorm", "negatives", "hardest")
+KEYS += ("all_results", "provenance")
 VOID = {"meta", "img", "input", "br"}
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -207,7 +207,7 @@ def test_report_of_a_collapsed_student_is_written(report, make_run, pairs_file):
             value.fill_(float(name == "features.bias"))
     torch.save(state, folder / "model.pt")
     html = report(folder, "--pairs", pairs_file)
-    assert "all alike" in html and "nan" not in html[html.index('id="people"') : html.index('id="batchnorm"')]
+    assert "all alike" in html and "nan" not in html[html.index('id="identities"') : html.index('id="batchnorm"')]
 
 
 def test_settings_show_every_digit(report, make_run):
@@ -231,7 +231,7 @@ def test_one_impostor_pair_gives_rates_without_a_curve(report, make_run, pairs_f
     images = [image for pair in chosen for image in pairs.images[2 * pair : 2 * pair + 2]]
     write_pairs(tmp_path / "one.bin", images, pairs.same[chosen])
     html = report(make_run("a"), "--pairs", tmp_path / "one.bin", "--no-faces")
-    errors = html[html.index('id="errors"') : html.index('id="people"')]
+    errors = html[html.index('id="errors"') : html.index('id="identities"')]
     assert "Equal error rate" in errors and "<svg" not in errors
 
 
@@ -342,7 +342,7 @@ def test_provenance_of_runs_and_pairs_is_listed(make_run, pairs_file, tmp_path):
     arguments = ["report", make_run("a", metadata=metadata), make_run("b", metadata=broken, lr=0.2), "--pairs", pairs_file]
     assert main([*arguments, "--out", str(tmp_path / "r.html")]) == 0
     page = (tmp_path / "r.html").read_text()
-    section = page[page.index('<section id="origin">') : page.index("</main>")]
+    section = page[page.index('<section id="provenance">') : page.index("</main>")]
     commit = recorded["code"]["commit"]
     expected = [recorded["code"]["tree"][:12], commit and commit[:12], "f" * 12, recorded["time"], file_sha256(pairs_file)[:12]]
     assert all(text in section for text in expected if text)

@@ -5,7 +5,7 @@ import pytest
 
 from aird_plugin.models import build
 from tools import bench_scale
-from tools.lib.traffic import weights_of
+from tools.lib.traffic import weight_bytes
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +34,7 @@ def test_memory_and_bytes_of_each_rank(figures):
     scalars = 10 * images * 4
     for rank in ranks:
         assert rank["weights"] == CLASSES // RANKS * WIDTH * 4 and rank["state"] == 2 * rank["weights"]
-        assert rank["bytes_sent"] == gathered + scalars + weights_of(build("native16_0.05m", WIDTH))
+        assert rank["bytes_sent"] == gathered + scalars + weight_bytes(build("native16_0.05m", WIDTH))
         assert rank["checkpoint"] > RANKS * rank["state"] and len(rank["step_s"]) == 1
 
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tools import soak, soak_turns
+from tools import soak, soak_step_time
 
 pytestmark = pytest.mark.slow
 
@@ -83,6 +83,6 @@ def test_short_run_is_monitored_to_its_end(tmp_path, monkeypatch):
 def test_two_states_are_timed_in_turns(tmp_path, monkeypatch, capsys):
     words = "--early 2 --late 4 --steps 1 --turns 2 --json".split()
     monkeypatch.setattr(sys, "argv", ["x", str(tmp_path), *words, str(tmp_path / "row.json")])
-    assert soak_turns.main() == 0
+    assert soak_step_time.main() == 0
     (row,) = json.loads((tmp_path / "row.json").read_text())
     assert row["what"] == "a step after 4 steps / after 2" and row["ratio"] > 0

@@ -60,7 +60,7 @@ SMALL_SIZES = Sizes(
 
 
 @dataclass(frozen=True)
-class Bench:
+class CheckContext:
     """What every check is given. checkout: an arcface_torch folder, or None. deadline: of `time.monotonic`.
 
     limit_s: time limit of a check; each command that it runs has a third of it.
@@ -78,7 +78,7 @@ class Bench:
         return time.monotonic() > self.deadline
 
 
-Check = Callable[[Bench], Iterable[Row]]
+Check = Callable[[CheckContext], Iterable[Row]]
 
 
 def bounded(what: str, value: float, bound: float, detail: str = "") -> Row:
@@ -92,13 +92,13 @@ def largest(values: Iterable[float]) -> float:
     return float(np.max(list(values)))
 
 
-def run_check(name: str, check: Check, bench: Bench) -> Iterator[Row]:
+def run_check(name: str, check: Check, context: CheckContext) -> Iterator[Row]:
     """The rows of a check with their seconds; an exception becomes a row, and its traceback goes to stderr."""
     started = time.monotonic()
     try:
-        if bench.late:
+        if context.late:
             raise Skipped("no time left (--minutes)")
-        for row in check(bench):
+        for row in check(context):
             yield row._replace(seconds=time.monotonic() - started)
             started = time.monotonic()
     except Skipped as reason:

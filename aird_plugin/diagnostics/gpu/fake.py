@@ -21,8 +21,8 @@ from aird_plugin.data.batch import Batch
 from aird_plugin.data.batched.linear import weight_table
 from aird_plugin.data.degradation import BICUBIC
 from aird_plugin.data.multi_size import DrawnResize
-from aird_plugin.diagnostics.gpu.check import FAILED, NOTE, OK, SKIPPED, Bench, Row, Skipped, one_line, table
-from aird_plugin.diagnostics.gpu.drawn import built, recipe_files, shrunk
+from aird_plugin.diagnostics.gpu.check import FAILED, NOTE, OK, SKIPPED, CheckContext, Row, Skipped, one_line, table
+from aird_plugin.diagnostics.gpu.synthetic import built, recipe_files, reduced_recipe
 from aird_plugin.training.data import open_caches
 from aird_plugin.training.loop import compute_loss
 from aird_plugin.training.source import build_source
@@ -55,7 +55,7 @@ def run_fake() -> int:
         print(NO_BUILD.format(problem=problem), file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory() as scratch:
-        rows = list(check_fake(Bench(torch.device("cpu"), Path(scratch))))
+        rows = list(check_fake(CheckContext(torch.device("cpu"), Path(scratch))))
     print(f"torch {torch.__version__}\n\n{table(rows)}\n\n{NOT_FOLLOWED}")
     return 1 if any(row.status == FAILED for row in rows) else 0
 
@@ -82,7 +82,7 @@ def enable_fake_cuda() -> None:
             raise RuntimeError(str(error)) from error
 
 
-def check_fake(bench: Bench, files: list[Path] | None = None) -> Iterator[Row]:
+def check_fake(context: CheckContext, files: list[Path] | None = None) -> Iterator[Row]:
     """A row for every recipe that mixes devices, fails or is followed in part, and a row that counts the others."""
     followed, mode = [], CudaFakes(allow_non_fake_inputs=False)
     # Its tables would otherwise be fake for the rest of the process; fakes of two modes do not mix either.
@@ -90,7 +90,7 @@ def check_fake(bench: Bench, files: list[Path] | None = None) -> Iterator[Row]:
     paths = files or recipe_files()
     for path in progress(paths, len(paths), "fake forward of every recipe", "recipes"):
         try:
-            follow(path, bench, mode)
+            follow(path, context, mode)
             followed.append(path.stem)
         except Skipped as reason:
             yield Row(f"fake forward of {path.stem}", SKIPPED, str(reason))
@@ -103,9 +103,9 @@ def check_fake(bench: Bench, files: list[Path] | None = None) -> Iterator[Row]:
     yield Row(f"fake forward of {len(followed)} recipes with CUDA tensors", OK if followed else NOTE, "no mixed devices")
 
 
-def follow(path: Path, bench: Bench, mode: FakeTensorMode) -> None:
+def follow(path: Path, context: CheckContext, mode: FakeTensorMode) -> None:
     """The losses of a recipe's first batch, prepared as for a GPU, with all tensors on a fake CUDA device."""
-    recipe = shrunk(path, bench, "device=cpu", "bank_on=memory")
+    recipe = reduced_recipe(path, context, "device=cpu", "bank_on=memory")
     if recipe.prior.prior_side:
         raise Skipped("trains a prior")
     state = built(recipe)

@@ -9,22 +9,22 @@ from aird_plugin.data.batched.degrade import degrade_each
 from aird_plugin.data.degradation import DEGRADATIONS, downsample, resize_to_network
 from aird_plugin.data.lowres import low_faces, low_faces_torch
 from aird_plugin.data.records import decode_face, open_records
-from aird_plugin.diagnostics.gpu.check import Bench, Row, bounded
-from aird_plugin.diagnostics.gpu.drawn import faces
+from aird_plugin.diagnostics.gpu.check import CheckContext, Row, bounded
+from aird_plugin.diagnostics.gpu.synthetic import faces
 
 COUNT, SIDES, PX = 16, (8, 16, 24, 32, 64), 16
 
 
-def drawn_images(bench: Bench) -> np.ndarray:
+def synthetic_images(context: CheckContext) -> np.ndarray:
     """uint8 (N, 112, 112, 3)."""
-    records = open_records(str(faces(bench)))
+    records = open_records(str(faces(context)))
     return np.stack([decode_face(records, row) for row in range(COUNT)])
 
 
-def check_resize(bench: Bench) -> Iterator[Row]:
+def check_resize(context: CheckContext) -> Iterator[Row]:
     """The reference resize: down to each size and up again, within one grey level."""
-    images_NHWC = drawn_images(bench)
-    on_device_NHWC = torch.from_numpy(images_NHWC).to(bench.device)
+    images_NHWC = synthetic_images(context)
+    on_device_NHWC = torch.from_numpy(images_NHWC).to(context.device)
     worst, changed = 0, 0.0
     for px in SIDES:
         for grow in (False, True):
@@ -34,13 +34,13 @@ def check_resize(bench: Bench) -> Iterator[Row]:
     yield bounded("resize, grey levels", worst, 1, f"at most {changed:.2%} of the values differ")
 
 
-def check_degradations(bench: Bench) -> Iterator[Row]:
+def check_degradations(context: CheckContext) -> Iterator[Row]:
     """Every degradation on the device, at 16 px and resized to 112 px; mean difference in grey levels."""
-    images_NHWC = drawn_images(bench)
+    images_NHWC = synthetic_images(context)
     px_N = np.full(COUNT, PX)
     for name in DEGRADATIONS:
         expected = resize_to_network(downsample(images_NHWC, PX, name), 112, name).astype(int)
-        images = torch.from_numpy(images_NHWC).to(bench.device)
+        images = torch.from_numpy(images_NHWC).to(context.device)
         # Without a seed the random numbers are the CPU's.
         found = degrade_each(images, px_N, [name] * COUNT, 112).cpu().numpy()
         distance = np.abs(found - expected)

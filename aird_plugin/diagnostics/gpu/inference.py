@@ -6,10 +6,10 @@ import numpy as np
 import torch
 
 from aird_plugin.data.degradation import resize_to_network
-from aird_plugin.diagnostics.gpu.check import FAILED, OK, Bench, Row, Skipped, bounded
-from aird_plugin.diagnostics.gpu.drawn import SMALL, built, pairs, weights
-from aird_plugin.diagnostics.gpu.images import drawn_images
+from aird_plugin.diagnostics.gpu.check import FAILED, OK, CheckContext, Row, Skipped, bounded
+from aird_plugin.diagnostics.gpu.images import synthetic_images
 from aird_plugin.diagnostics.gpu.runs import aird_recipe, take_steps
+from aird_plugin.diagnostics.gpu.synthetic import SMALL, built, pairs, weights
 from aird_plugin.evaluation.embed import embed
 from aird_plugin.evaluation.pair_evaluator import PairEvaluator
 from aird_plugin.evaluation.verification import verify
@@ -30,20 +30,20 @@ CLOSE = 1e-4
 CUDA_PROVIDER = "CUDAExecutionProvider"
 
 
-def trained_student(bench: Bench) -> torch.nn.Module:
+def trained_student(context: CheckContext) -> torch.nn.Module:
     """A student after a few steps, on the CPU, so that BatchNorm statistics are no longer 0 and 1."""
-    state = built(aird_recipe(bench, "student"))
+    state = built(aird_recipe(context, "student"))
     take_steps(state, 0, STEPS)
     return state.setup.student.cpu().eval()
 
 
-def check_evaluation(bench: Bench) -> Iterator[Row]:
+def check_evaluation(context: CheckContext) -> Iterator[Row]:
     """Embeddings and accuracies of every protocol and FaceBN mode."""
-    student = trained_student(bench)
+    student = trained_student(context)
     found: dict[str, list[np.ndarray]] = {name: [] for name in SETTINGS}
-    for device in (torch.device("cpu"), bench.device):
-        teacher = load_teacher(weights(bench, SMALL), SMALL, device)
-        evaluator = PairEvaluator(student.to(device), pairs(bench), teacher, 32, device)
+    for device in (torch.device("cpu"), context.device):
+        teacher = load_teacher(weights(context, SMALL), SMALL, device)
+        evaluator = PairEvaluator(student.to(device), pairs(context), teacher, 32, device)
         for name, fields in SETTINGS.items():
             found[name].append(evaluator.embeddings(px=PX, **fields))
     for name, (expected_2ND, other_2ND) in found.items():
@@ -52,7 +52,7 @@ def check_evaluation(bench: Bench) -> Iterator[Row]:
         yield bounded(f"evaluate, {name}: embeddings", float(np.abs(expected_2ND - other_2ND).max()), CLOSE, detail)
 
 
-def check_export(bench: Bench) -> Iterator[Row]:
+def check_export(context: CheckContext) -> Iterator[Row]:
     """An exported student in onnxruntime's provider of the device against the CPU's network. Raises Skipped without it."""
     try:
         import onnxruntime
@@ -60,12 +60,12 @@ def check_export(bench: Bench) -> Iterator[Row]:
         from aird_plugin.export.graph import write_student
     except ImportError as error:
         raise Skipped(str(error).splitlines()[0]) from error
-    wanted = CUDA_PROVIDER if bench.device.type == "cuda" else "CPUExecutionProvider"
+    wanted = CUDA_PROVIDER if context.device.type == "cuda" else "CPUExecutionProvider"
     if wanted not in onnxruntime.get_available_providers():
         raise Skipped(f"this onnxruntime has no {wanted}: pip install onnxruntime-gpu")
-    student, path = trained_student(bench), bench.scratch / "student.onnx"
+    student, path = trained_student(context), context.scratch / "student.onnx"
     write_student(student, path, {})
-    images_NHWC = drawn_images(bench)
+    images_NHWC = synthetic_images(context)
     sides_NSSC = resize_to_network(images_NHWC, student.input_size)
     expected_ND = embed(student, sides_NSSC, flip=False)
     session = onnxruntime.InferenceSession(path, providers=[wanted])

@@ -16,18 +16,18 @@ from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from aird_plugin.diagnostics.gpu.check import FAILED, Bench, Check, Row, run_check
+from aird_plugin.diagnostics.gpu.check import FAILED, Check, CheckContext, Row, run_check
 
 # torchrun starts every rank in a session of its own, and gives the ranks 30 s to end after a SIGTERM before it kills them.
 GRACE_S = 40.0
 POLL_S = 0.1
 
 
-def run_limited(name: str, check: Check, bench: Bench, limit_s: float) -> Iterator[Row]:
+def run_limited(name: str, check: Check, context: CheckContext, limit_s: float) -> Iterator[Row]:
     """The rows of a check that runs in a process of its own; a FAILED row if it takes more than `limit_s` seconds or dies."""
-    context = multiprocessing.get_context("spawn")
-    reader, writer = context.Pipe(duplex=False)
-    process = context.Process(target=send_rows, args=(writer, name, check, bench))
+    spawning = multiprocessing.get_context("spawn")
+    reader, writer = spawning.Pipe(duplex=False)
+    process = spawning.Process(target=send_rows, args=(writer, name, check, context))
     started = time.monotonic()
     process.start()
     # Only the child holds it now: its death ends the pipe.
@@ -48,11 +48,11 @@ def run_limited(name: str, check: Check, bench: Bench, limit_s: float) -> Iterat
         reader.close()
 
 
-def send_rows(writer: Connection, name: str, check: Check, bench: Bench) -> None:
+def send_rows(writer: Connection, name: str, check: Check, context: CheckContext) -> None:
     """Run a check in this process and send its rows, then None."""
     if hasattr(os, "setsid"):
         os.setsid()
-    for row in run_check(name, check, bench):
+    for row in run_check(name, check, context):
         writer.send(row)
     writer.send(None)
 

@@ -14,8 +14,8 @@ from torch.autograd import DeviceType
 from aird_plugin.config.recipe import Recipe, load
 from aird_plugin.data.batch import Batch
 from aird_plugin.data.loader import loader
-from aird_plugin.diagnostics.gpu.check import FAILED, NOTE, OK, Bench, Row
-from aird_plugin.diagnostics.gpu.drawn import built, faces, weights
+from aird_plugin.diagnostics.gpu.check import FAILED, NOTE, OK, CheckContext, Row
+from aird_plugin.diagnostics.gpu.synthetic import built, faces, weights
 from aird_plugin.training.loop import take_step
 from aird_plugin.training.state import TrainState
 from aird_plugin.utils.package_recipes import recipes_folder
@@ -36,25 +36,25 @@ class Runner(NamedTuple):
     peak_mb: float
 
 
-def check_speed(bench: Bench) -> Iterator[Row]:
+def check_speed(context: CheckContext) -> Iterator[Row]:
     """A row for each network and way of training, and the ratio of AIRD to the bare student, timed in turns."""
-    for network, batch, keys in bench.sizes.speed_networks:
+    for network, batch, keys in context.sizes.speed_networks:
         with contextlib.ExitStack() as stack:
-            yield from rows_of(bench, network, batch, keys, stack)
+            yield from rows_of(context, network, batch, keys, stack)
 
 
-def rows_of(bench: Bench, network: str, batch: int, keys: tuple[str, ...], stack: contextlib.ExitStack) -> Iterator[Row]:
+def rows_of(context: CheckContext, network: str, batch: int, keys: tuple[str, ...], stack: contextlib.ExitStack) -> Iterator[Row]:
     """The rows of one network; the loaders of its runs are closed with `stack`."""
-    runners = {name: start(bench, name, (f"network={network}", f"batch_size={batch}", *keys)) for name in (*RECIPES, ONLINE)}
+    runners = {name: start(context, name, (f"network={network}", f"batch_size={batch}", *keys)) for name in (*RECIPES, ONLINE)}
     for runner in runners.values():
         stack.callback(runner.batches.close)
     seconds: dict[str, list[float]] = {name: [] for name in runners}
-    for turn in range(bench.sizes.turns):
+    for turn in range(context.sizes.turns):
         for name in runners if turn % 2 == 0 else reversed(runners):
-            seconds[name].append(timed(runners[name], bench.sizes.steps))
+            seconds[name].append(timed(runners[name], context.sizes.steps))
     for name, runner in runners.items():
-        rate = batch * bench.sizes.steps / statistics.median(seconds[name])
-        figure = f"{rate:,.0f} images/s{profile(runner, bench, f'{network}, {name}')}"
+        rate = batch * context.sizes.steps / statistics.median(seconds[name])
+        figure = f"{rate:,.0f} images/s{profile(runner, context, f'{network}, {name}')}"
         yield Row(f"{network}, {name}, batch {batch}{', ' if keys else ''}{' '.join(keys)}", NOTE, figure)
     bare, aird = (seconds[name] for name in RECIPES)
     ratio = statistics.median(a / b for a, b in zip(aird, bare, strict=True))
@@ -62,35 +62,35 @@ def rows_of(bench: Bench, network: str, batch: int, keys: tuple[str, ...], stack
     yield Row(f"{network}, AIRD from the bank / bare student", status, f"{ratio:.2f}", f"at most {TARGET}")
 
 
-def start(bench: Bench, name: str, keys: tuple[str, ...]) -> Runner:
+def start(context: CheckContext, name: str, keys: tuple[str, ...]) -> Runner:
     """A training after its warm-up steps."""
-    allocated = reset_peak(bench.device)
-    recipe = speed_recipe(bench, name, *keys)
+    allocated = reset_peak(context.device)
+    recipe = speed_recipe(context, name, *keys)
     state = built(recipe)
-    batches = loader(state.setup.source, itertools.count(), recipe.data.num_workers, bench.device)
+    batches = loader(state.setup.source, itertools.count(), recipe.data.num_workers, context.device)
     runner = Runner(state, batches, itertools.count(), 0.0)
     timed(runner, WARM_UP)
-    return runner._replace(peak_mb=(reset_peak(bench.device, peak=True) - allocated) / 1e6)
+    return runner._replace(peak_mb=(reset_peak(context.device, peak=True) - allocated) / 1e6)
 
 
-def speed_recipe(bench: Bench, name: str, *keys: str) -> Recipe:
-    """The small recipe of this name on the larger drawn data."""
+def speed_recipe(context: CheckContext, name: str, *keys: str) -> Recipe:
+    """The small recipe of this name on the larger synthetic data."""
     path = recipes_folder() / "ablations" / f"{RECIPES.get(name, RECIPES['AIRD from the bank'])}.py"
-    data = (f"rec={faces(bench, bench.sizes.speed_identities)}", "num_classes=0", "num_image=0", "val_targets=()", "views=2")
+    data = (f"rec={faces(context, context.sizes.speed_identities)}", "num_classes=0", "num_image=0", "val_targets=()", "views=2")
     run = (
-        f"device={bench.device.type}",
-        f"output={bench.scratch / 'runs' / 'speed'}",
-        f"embedding_size={bench.sizes.speed_width}",
+        f"device={context.device.type}",
+        f"output={context.scratch / 'runs' / 'speed'}",
+        f"embedding_size={context.sizes.speed_width}",
     )
-    bank = (f"bank={bench.scratch / 'bank' / 'speed'}", f"bank_hard={bench.sizes.negatives}", f"online={name == ONLINE}")
-    return load(path, [*data, *run, *bank, *(() if name == "bare student" else teacher_keys(bench)), *keys])
+    bank = (f"bank={context.scratch / 'bank' / 'speed'}", f"bank_hard={context.sizes.negatives}", f"online={name == ONLINE}")
+    return load(path, [*data, *run, *bank, *(() if name == "bare student" else teacher_keys(context)), *keys])
 
 
-def teacher_keys(bench: Bench) -> tuple[str, ...]:
+def teacher_keys(context: CheckContext) -> tuple[str, ...]:
     """Teacher and negatives."""
-    network = bench.sizes.speed_teacher
-    path = weights(bench, network, bench.sizes.speed_width)
-    return f"teacher={path}", f"teacher_network={network}", f"rid_negatives={bench.sizes.negatives}"
+    network = context.sizes.speed_teacher
+    path = weights(context, network, context.sizes.speed_width)
+    return f"teacher={path}", f"teacher_network={network}", f"rid_negatives={context.sizes.negatives}"
 
 
 def timed(runner: Runner, steps: int) -> float:
@@ -103,9 +103,9 @@ def timed(runner: Runner, steps: int) -> float:
     return time.perf_counter() - started
 
 
-def profile(runner: Runner, bench: Bench, title: str) -> str:
+def profile(runner: Runner, context: CheckContext, title: str) -> str:
     """The share of the time in which a GPU computes, and peak memory; its slowest operations go to stderr."""
-    if bench.device.type != "cuda":
+    if context.device.type != "cuda":
         return ""
     kinds = [torch.profiler.ProfilerActivity.CPU, torch.profiler.ProfilerActivity.CUDA]
     with torch.profiler.profile(activities=kinds) as profiled:

@@ -10,8 +10,8 @@ import torch
 
 from aird_plugin.config.recipe import Recipe
 from aird_plugin.data.batch import Batch
-from aird_plugin.diagnostics.gpu.check import FAILED, NOTE, OK, SKIPPED, Bench, Row, Skipped, largest, one_line
-from aird_plugin.diagnostics.gpu.drawn import built, recipe_files, shrunk
+from aird_plugin.diagnostics.gpu.check import FAILED, NOTE, OK, SKIPPED, CheckContext, Row, Skipped, largest, one_line
+from aird_plugin.diagnostics.gpu.synthetic import built, recipe_files, reduced_recipe
 from aird_plugin.training.loop import compute_loss
 from aird_plugin.utils.progress import progress
 
@@ -37,15 +37,15 @@ class Difference(NamedTuple):
     gradient: float
 
 
-def check_steps(bench: Bench, files: list[Path] | None = None) -> Iterator[Row]:
+def check_steps(context: CheckContext, files: list[Path] | None = None) -> Iterator[Row]:
     """A row a precision with the largest differences, and a row for every recipe that exceeds a bound or fails."""
     found: dict[str, dict[str, Difference]] = {name: {} for name in BOUNDS}
     paths = files or recipe_files()
     for path in progress(paths, len(paths), "steps of every recipe", "recipes"):
         try:
-            if bench.late:
+            if context.late:
                 raise Skipped("no time left (--minutes)")
-            for precision, difference in differences(path, bench):
+            for precision, difference in differences(path, context):
                 found[precision][path.stem] = difference
         except Skipped as reason:
             yield Row(f"step of {path.stem}", SKIPPED, str(reason))
@@ -56,16 +56,18 @@ def check_steps(bench: Bench, files: list[Path] | None = None) -> Iterator[Row]:
         yield from summary(precision, by_recipe)
 
 
-def differences(path: Path, bench: Bench) -> Iterator[tuple[str, Difference]]:
+def differences(path: Path, context: CheckContext) -> Iterator[tuple[str, Difference]]:
     """A recipe's differences: the device's float32 against the CPU's, and its bf16 and fp16 against its own float32."""
+    on_cpu, on_device = "device=cpu", f"device={context.device.type}"
     with float32_products():
-        batch = None if shrunk(path, bench).prior.prior_side else first_batch(shrunk(path, bench, "device=cpu"))
-        expected = step_of(shrunk(path, bench, "device=cpu"), batch)
-        single = step_of(shrunk(path, bench, f"device={bench.device.type}"), batch)
+        trains_prior = reduced_recipe(path, context).prior.prior_side
+        batch = None if trains_prior else first_batch(reduced_recipe(path, context, on_cpu))
+        expected = step_of(reduced_recipe(path, context, on_cpu), batch)
+        single = step_of(reduced_recipe(path, context, on_device), batch)
         yield "float32", difference_of(expected, single)
-        yield "bf16", difference_of(single, step_of(shrunk(path, bench, f"device={bench.device.type}", "bf16=True"), batch))
-        if bench.device.type == "cuda" and batch is not None:
-            yield "fp16", difference_of(single, step_of(shrunk(path, bench, "device=cuda", "fp16=True"), batch))
+        yield "bf16", difference_of(single, step_of(reduced_recipe(path, context, on_device, "bf16=True"), batch))
+        if context.device.type == "cuda" and batch is not None:
+            yield "fp16", difference_of(single, step_of(reduced_recipe(path, context, on_device, "fp16=True"), batch))
 
 
 def first_batch(recipe: Recipe) -> Batch:

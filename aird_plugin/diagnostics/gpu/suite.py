@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
-from aird_plugin.diagnostics.gpu.check import FAILED, SMALL_SIZES, Bench, Check, Row, Sizes, table
-from aird_plugin.diagnostics.gpu.host import check_host
+from aird_plugin.diagnostics.gpu.arcface_torch import check_arcface_torch
+from aird_plugin.diagnostics.gpu.check import FAILED, SMALL_SIZES, Check, CheckContext, Row, Sizes, table
 from aird_plugin.diagnostics.gpu.images import check_degradations, check_resize
 from aird_plugin.diagnostics.gpu.inference import check_evaluation, check_export
 from aird_plugin.diagnostics.gpu.processes import run_limited
@@ -34,7 +34,7 @@ CHECKS: dict[str, Check] = {
     "export": check_export,
     "compile": check_compile,
     "ranks": check_ranks,
-    "host": check_host,
+    "host": check_arcface_torch,
     "speed": check_speed,
     STEPS: check_steps,
 }
@@ -68,18 +68,18 @@ def run_checks(
         folder = Path(scratch or temporary)
         folder.mkdir(parents=True, exist_ok=True)
         sizes = SMALL_SIZES if device == "cpu" else Sizes()
-        bench = Bench(torch.device(device), folder.resolve(), sizes, checkout, time.monotonic() + 60 * minutes, limit_s)
+        context = CheckContext(torch.device(device), folder.resolve(), sizes, checkout, time.monotonic() + 60 * minutes, limit_s)
         for name in only or CHECKS:
-            for row in run_limited(name, CHECKS[name], bench, limit_of(name, bench)):
+            for row in run_limited(name, CHECKS[name], context, limit_of(name, context)):
                 rows.append(row)
                 print(f"{row.status or 'note':<8}{row.what}: {row.figure}", file=sys.stderr, flush=True)
     print(f"{machine(device)}\n\n{table(rows)}")
     return 1 if any(row.status == FAILED for row in rows) else 0
 
 
-def limit_of(name: str, bench: Bench) -> float:
+def limit_of(name: str, context: CheckContext) -> float:
     """Seconds that a check may take. `steps` watches the deadline itself and has the limit for its last recipe."""
-    return bench.limit_s + (max(0.0, bench.deadline - time.monotonic()) if name == STEPS else 0.0)
+    return context.limit_s + (max(0.0, context.deadline - time.monotonic()) if name == STEPS else 0.0)
 
 
 def no_gpu() -> str:

@@ -33,12 +33,12 @@ HEAD = (
 def section(data: ReportData) -> Section:
     """One row per seed and evaluation."""
     if not data.results:
-        return Section("numbers", TITLE, missing(NEEDS))
+        return Section("all_results", TITLE, missing(NEEDS))
     results = sorted(data.results, key=lambda result: data.names.index(result.name))
     command_rows = [(result.name, result.seed, command) for result, command in commands(results)]
     rows = table(HEAD, [_row(result, data.file_names[result.row["pairs"]]) for result in results], "All results", "long")
     command_table = table(["Method", "Seed", "Command"], command_rows, "Commands", "code")
-    return Section("numbers", TITLE, paragraph(NOTE, "soft") + rows + command_table)
+    return Section("all_results", TITLE, paragraph(NOTE, "soft") + rows + command_table)
 
 
 def commands(results: list[EvalResult]) -> list[tuple[EvalResult, str]]:

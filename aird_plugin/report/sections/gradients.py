@@ -4,7 +4,7 @@ import statistics
 
 from aird_plugin.report.data import ReportData
 from aird_plugin.report.html import Section, figures, missing, paragraph, table
-from aird_plugin.report.sections.curves import chart
+from aird_plugin.report.sections.training import chart
 from aird_plugin.training.gradient_diagnostics import INFIX
 
 TITLE = "Gradients"

@@ -19,13 +19,13 @@ NOTE = (
 def section(data: ReportData) -> Section:
     """One map per method."""
     if data.focus is None or not data.focus.maps:
-        return Section("people", TITLE, missing(NEEDS))
+        return Section("identities", TITLE, missing(NEEDS))
     maps = sorted(data.focus.maps, key=lambda each: data.names.index(each.name))
     caption = f"{len(maps[0].label_M)} images of {data.focus.n_identities} identities at {data.focus.px} px; {maps[0].how}."
     rows = [[each.name, 100 * each.nearest] for each in maps]
     shares = table(["Method", "Nearest neighbour has the same identity, %"], rows, caption)
     body = paragraph(f"{NOTE} {caption}", "soft") + figures(map(_map, maps)) + numbers(shares)
-    return Section("people", TITLE, body)
+    return Section("identities", TITLE, body)
 
 
 def _map(identity_map: IdentityMap) -> str:

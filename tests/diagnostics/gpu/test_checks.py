@@ -10,9 +10,9 @@ import torch
 from torch.autograd import DeviceType
 from torch.autograd.profiler_util import EventList, FunctionEvent
 
-from aird_plugin.diagnostics.gpu import drawn, images, inference, runs, steps
+from aird_plugin.diagnostics.gpu import images, inference, runs, steps, synthetic
+from aird_plugin.diagnostics.gpu.arcface_torch import check_arcface_torch
 from aird_plugin.diagnostics.gpu.check import FAILED, NOTE, OK
-from aird_plugin.diagnostics.gpu.host import check_host
 from aird_plugin.diagnostics.gpu.speed import check_speed, kernel_seconds
 from aird_plugin.utils import devices
 from tests.skips import needs
@@ -28,48 +28,48 @@ def statuses(rows) -> list[str]:
 
 
 @pytest.mark.parametrize("check", [images.check_resize, images.check_degradations, runs.check_bank, runs.check_resume])
-def test_the_cpu_equals_itself(check, bench):
-    rows = list(check(bench))
+def test_the_cpu_equals_itself(check, context):
+    rows = list(check(context))
     assert rows and set(statuses(rows)) == {OK}, rows
 
 
 @pytest.mark.slow
-def test_evaluation_and_export_equal_the_cpus(bench):
+def test_evaluation_and_export_equal_the_cpus(context):
     needs("onnxruntime")
-    rows = [*inference.check_evaluation(bench), *inference.check_export(bench)]
+    rows = [*inference.check_evaluation(context), *inference.check_export(context)]
     assert len(rows) == len(inference.SETTINGS) + 1 and set(statuses(rows)) == {OK}, rows
 
 
-def test_a_resize_that_differs_is_found(bench, monkeypatch):
+def test_a_resize_that_differs_is_found(context, monkeypatch):
     monkeypatch.setattr(images, "low_faces", lambda faces, px, grow: np.roll(drawn_low(faces, px, grow), 1, axis=1))
     from aird_plugin.data.lowres import low_faces as drawn_low
 
-    assert statuses(images.check_resize(bench)) == [FAILED]
+    assert statuses(images.check_resize(context)) == [FAILED]
 
 
-def test_a_bank_that_differs_is_found(bench, monkeypatch):
+def test_a_bank_that_differs_is_found(context, monkeypatch):
     loaded = runs.loader
 
     def other(source, numbers, *rest):
         return loaded(source, [number + source.on_device for number in numbers], *rest)
 
     monkeypatch.setattr(runs, "loader", other)
-    assert statuses(runs.check_bank(bench)) == [FAILED]
+    assert statuses(runs.check_bank(context)) == [FAILED]
 
 
 def files(*names: str) -> list[Path]:
-    return [path for path in drawn.recipe_files() if path.stem in names]
+    return [path for path in synthetic.recipe_files() if path.stem in names]
 
 
 @pytest.mark.parametrize("names", [FROM_BANK, pytest.param(OTHERS, marks=pytest.mark.slow)])
-def test_steps_are_compared_and_half_precision_is_close(names, bench, monkeypatch):
+def test_steps_are_compared_and_half_precision_is_close(names, context, monkeypatch):
     monkeypatch.setattr(devices, "cpu_has_bf16", lambda: True)
-    rows = list(steps.check_steps(bench, files(*names)))
+    rows = list(steps.check_steps(context, files(*names)))
     assert statuses(rows) == [OK, OK, NOTE], rows
     assert rows[0].figure.startswith("loss 0 ") and "gradient 0 " in rows[0].figure and "loss 0 " not in rows[1].figure
 
 
-def test_a_wrong_gradient_is_found_and_named(bench, monkeypatch):
+def test_a_wrong_gradient_is_found_and_named(context, monkeypatch):
     read, calls = steps.gradients, []
 
     def doubled_on_the_second_step(part, scale=1.0):
@@ -77,12 +77,12 @@ def test_a_wrong_gradient_is_found_and_named(bench, monkeypatch):
         return {name: gradient * (1.1 if len(calls) > 3 else 1) for name, gradient in read(part, scale).items()}
 
     monkeypatch.setattr(steps, "gradients", doubled_on_the_second_step)
-    rows = list(steps.check_steps(bench, files("faces15k_small_lr16_cls")))
+    rows = list(steps.check_steps(context, files("faces15k_small_lr16_cls")))
     failed = [row.what for row in rows if row.status == FAILED]
     assert failed == ["step of faces15k_small_lr16_cls, float32"]
 
 
-def test_a_value_that_is_not_finite_is_no_small_difference(bench, monkeypatch):
+def test_a_value_that_is_not_finite_is_no_small_difference(context, monkeypatch):
     """`max` dropped a NaN that was not the first: of a head's gradient, or of a compiled network's second loss."""
     one, none = torch.ones(2), torch.full((2,), float("nan"))
     expected = steps.Step({"loss": 1.0, "iid": 2.0}, {"student": {"w": one}, "head": {"w": one}})
@@ -91,7 +91,7 @@ def test_a_value_that_is_not_finite_is_no_small_difference(bench, monkeypatch):
     losses = iter(([2.0, 2.0], [2.0, float("nan")]))
     monkeypatch.setattr(runs, "built", lambda recipe: None)
     monkeypatch.setattr(runs, "take_steps", lambda *arguments: next(losses))
-    assert statuses(runs.check_compile(bench)) == [FAILED]
+    assert statuses(runs.check_compile(context)) == [FAILED]
 
 
 def test_a_kernel_counts_once():
@@ -106,44 +106,44 @@ def test_a_kernel_counts_once():
     assert kernel_seconds(events.key_averages()) == 0.5
 
 
-def test_a_recipe_that_fails_is_named_and_the_others_run(bench, monkeypatch):
-    real = steps.shrunk
+def test_a_recipe_that_fails_is_named_and_the_others_run(context, monkeypatch):
+    real = steps.reduced_recipe
 
-    def shrunk(path, *rest):
+    def reduced_recipe(path, *rest):
         if path.stem.endswith("_cls"):
             raise ValueError("broken")
         return real(path, *rest)
 
-    monkeypatch.setattr(steps, "shrunk", shrunk)
-    rows = list(steps.check_steps(bench, files("faces15k_small_lr16_cls", "quickstart_scratch")))
+    monkeypatch.setattr(steps, "reduced_recipe", reduced_recipe)
+    rows = list(steps.check_steps(context, files("faces15k_small_lr16_cls", "quickstart_scratch")))
     assert [(row.what, row.figure) for row in rows if row.status == FAILED] == [("step of faces15k_small_lr16_cls", "broken")]
     assert any("1 recipes, float32" in row.what and row.status == OK for row in rows)
 
 
-def test_every_recipe_is_cut_to_the_drawn_images(bench):
+def test_every_recipe_is_reduced_to_the_synthetic_images(context):
     needs("onnxruntime")
     needs("diffusers")
-    for path in drawn.recipe_files():
-        recipe, full = drawn.shrunk(path, bench), drawn.load(path)
+    for path in synthetic.recipe_files():
+        recipe, full = synthetic.reduced_recipe(path, context), synthetic.load(path)
         assert recipe.student.network == full.student.network and recipe.terms.keys() == full.terms.keys()
         assert recipe.data.degradation == full.data.degradation and recipe.bank.online == full.bank.online
 
 
 @pytest.mark.slow
-def test_speed_has_a_row_for_each_way_of_training(bench):
-    rows = list(check_speed(bench))
+def test_speed_has_a_row_for_each_way_of_training(context):
+    rows = list(check_speed(context))
     assert statuses(rows)[:3] == [NOTE] * 3 and rows[3].bound == "at most 1.2"
     assert all(float(row.figure.split()[0].replace(",", "")) > 0 for row in rows)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", [runs.check_ranks, runs.check_compile])
-def test_ranks_and_compiled_networks_equal_one_process(check, bench):
-    rows = list(check(bench))
+def test_ranks_and_compiled_networks_equal_one_process(check, context):
+    rows = list(check(context))
     assert rows and set(statuses(rows)) == {OK}, rows
 
 
 @pytest.mark.slow
-def test_twenty_steps_inside_a_checkout(bench):
-    rows = list(check_host(replace(bench, checkout=STANDIN)))
+def test_twenty_steps_inside_a_checkout(context):
+    rows = list(check_arcface_torch(replace(context, checkout=STANDIN)))
     assert statuses(rows) == [OK, NOTE], rows

@@ -13,20 +13,20 @@ NAMES = ("faces15k_small_lr16_align", "faces15k_small_lr16_at", "faces15k_small_
 CODE = """
 import json, sys, torch
 from pathlib import Path
-from aird_plugin.diagnostics.gpu import drawn, fake
-from aird_plugin.diagnostics.gpu.check import Bench, Sizes
+from aird_plugin.diagnostics.gpu import fake, synthetic
+from aird_plugin.diagnostics.gpu.check import CheckContext, Sizes
 from aird_plugin.losses.cosine import CosineRegressionLoss
 
 try:
     fake.enable_fake_cuda()
 except RuntimeError as problem:
     sys.exit(f"skip: {problem}")
-bench = Bench(torch.device("cpu"), Path(sys.argv[1]), Sizes(identities=8))
-files = [path for path in drawn.recipe_files() if path.stem in sys.argv[2:]]
-rows = [list(fake.check_fake(bench, files))]
+context = CheckContext(torch.device("cpu"), Path(sys.argv[1]), Sizes(identities=8))
+files = [path for path in synthetic.recipe_files() if path.stem in sys.argv[2:]]
+rows = [list(fake.check_fake(context, files))]
 right = CosineRegressionLoss.forward
 CosineRegressionLoss.forward = lambda self, inputs: right(self, inputs) + (inputs.student_BD[:, 0] * torch.ones(8)).sum()
-rows.append(list(fake.check_fake(bench, files[:1])))
+rows.append(list(fake.check_fake(context, files[:1])))
 print(json.dumps(rows))
 """
 

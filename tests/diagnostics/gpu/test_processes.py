@@ -21,19 +21,19 @@ rank.wait()
 """
 
 
-def hangs(bench):
+def hangs(context):
     yield Row("before", OK)
-    run_command(["-c", LIKE_TORCHRUN], bench.scratch / "hangs.log", 1000, 1)
+    run_command(["-c", LIKE_TORCHRUN], context.scratch / "hangs.log", 1000, 1)
 
 
-def dies(bench):
+def dies(context):
     yield Row("before", OK)
     os.kill(os.getpid(), 9)
 
 
-def works(bench):
+def works(context):
     assert multiprocessing.parent_process()
-    yield Row("works", OK, bench.device.type)
+    yield Row("works", OK, context.device.type)
 
 
 def alive(pid: int) -> bool:
@@ -46,10 +46,10 @@ def alive(pid: int) -> bool:
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_check_that_hangs_is_ended_with_its_ranks(bench):
-    [row] = run_limited("hangs", hangs, bench, 0)
+def test_a_check_that_hangs_is_ended_with_its_ranks(context):
+    [row] = run_limited("hangs", hangs, context, 0)
     assert (row.status, row.figure) == (FAILED, "ended after its time limit of 0 s")
-    rows, log = run_limited("hangs", hangs, bench, 1000), bench.scratch / "hangs.log"
+    rows, log = run_limited("hangs", hangs, context, 1000), context.scratch / "hangs.log"
     assert next(rows).status == OK
     until = time.monotonic() + 120
     while not (log.exists() and log.read_text().endswith("begun\n")):
@@ -61,12 +61,12 @@ def test_a_check_that_hangs_is_ended_with_its_ranks(bench):
 
 
 @pytest.mark.slow
-def test_a_check_that_dies_is_a_row_and_one_that_works_ends(bench):
-    assert [(row.status, row.figure) for row in run_limited("dies", dies, bench, 120)] == [
+def test_a_check_that_dies_is_a_row_and_one_that_works_ends(context):
+    assert [(row.status, row.figure) for row in run_limited("dies", dies, context, 120)] == [
         (OK, ""),
         (FAILED, "its process died, exit code -9"),
     ]
-    assert [(row.what, row.status, row.figure) for row in run_limited("works", works, bench, 120)] == [("works", OK, "cpu")]
+    assert [(row.what, row.status, row.figure) for row in run_limited("works", works, context, 120)] == [("works", OK, "cpu")]
 
 
 def test_a_command_that_hangs_or_fails_is_an_error_with_its_last_line(tmp_path):

@@ -11,19 +11,19 @@ from aird_plugin.diagnostics.gpu import suite
 from aird_plugin.diagnostics.gpu.check import FAILED, OK, SKIPPED, Row, Skipped, bounded, run_check
 
 
-def broken(bench):
+def broken(context):
     yield Row("before", OK)
     raise ValueError("no such | thing")
 
 
-def lacking(bench):
+def lacking(context):
     raise Skipped("pip install it")
     yield
 
 
 def test_a_check_that_fails_is_a_row_and_the_others_run(monkeypatch, capsys):
-    monkeypatch.setattr(suite, "run_limited", lambda name, check, bench, limit_s: run_check(name, check, bench))
-    monkeypatch.setattr(suite, "CHECKS", {"broken": broken, "lacking": lacking, "last": lambda bench: [Row("last", OK, "1")]})
+    monkeypatch.setattr(suite, "run_limited", lambda name, check, context, limit_s: run_check(name, check, context))
+    monkeypatch.setattr(suite, "CHECKS", {"broken": broken, "lacking": lacking, "last": lambda context: [Row("last", OK, "1")]})
     assert suite.run_checks("cpu") == 1
     out = capsys.readouterr().out
     rows = [line.split(" | ")[:3] for line in out.splitlines() if line.startswith("| ")][1:]
@@ -38,8 +38,8 @@ def test_a_check_that_fails_is_a_row_and_the_others_run(monkeypatch, capsys):
         suite.run_checks("cpu", only=["nothing"])
 
 
-def test_no_check_begins_after_the_deadline(bench):
-    [row] = run_check("last", lambda bench: [Row("last", OK)], replace(bench, deadline=time.monotonic() - 1))
+def test_no_check_begins_after_the_deadline(context):
+    [row] = run_check("last", lambda context: [Row("last", OK)], replace(context, deadline=time.monotonic() - 1))
     assert row.status == SKIPPED and "--minutes" in row.figure
 
 

@@ -22,7 +22,7 @@ def section(data: ReportData) -> Section:
     ]
     tables = table(HEAD, rows, "Runs", "long")
     tables += table(["Pairs", "Hash", "n", "Impostors"], pairs, "Pairs files") if pairs else ""
-    return Section("origin", TITLE, paragraph(NOTE, "soft") + tables)
+    return Section("provenance", TITLE, paragraph(NOTE, "soft") + tables)
 
 
 def _row(run) -> list:

@@ -1,6 +1,6 @@
 """Time of a late training step against an early one: both states of one run, timed in turns in one process.
 
-    python tools/soak_turns.py OUT [--early 3000] [--late 18000] [--turns 12] [--json FILE]
+    python tools/soak_step_time.py OUT [--early 3000] [--late 18000] [--turns 12] [--json FILE]
 
 soak.py monitors one run in wall time, which varies by more than a few per cent on a shared machine. This tool trains the run to
 both steps, keeps weights and optimizers at each, and then trains `--steps` steps from both states in turns, so that other load
