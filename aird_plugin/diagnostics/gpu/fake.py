@@ -151,8 +151,9 @@ def teacher_modules(setup: Any) -> Iterator[nn.Module]:
     """The networks that run in the step where the recipe is online."""
     if setup.recipe.bank.online and setup.teacher:
         yield from {id(net): net for net in (setup.teacher.net, setup.teacher._folded)}.values()
-        if setup.maps:
-            yield setup.maps.folded
+        # That of an .onnx is a function; the recipes are reduced to a .pt teacher.
+        if setup.maps and isinstance(setup.maps.run, nn.Module):
+            yield setup.maps.run
 
 
 def fake_module(module: nn.Module, mode: FakeTensorMode) -> None:
