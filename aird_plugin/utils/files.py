@@ -84,7 +84,12 @@ def check_writable(path: Path) -> None:
         raise ValueError(f"{path} is a folder; name a file")
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise ValueError(f"{path} cannot be written: {folder} is no folder that can be written to; name a file in another")
+        # Windows has no statvfs.
+        read_only = hasattr(os, "statvfs") and os.statvfs(folder).f_flag & os.ST_RDONLY
+        reason = f" ({os.strerror(errno.EROFS)})" if read_only else ""
+        raise ValueError(
+            f"{path} cannot be written: {folder} is no folder that can be written to{reason}; name a file in another"
+        )
 
 
 def sync(path: Path) -> None:
