@@ -93,8 +93,8 @@ def check_keys(recipe: Recipe) -> None:
         (is_mixture(data.degradation), f"a prior is trained on the images of one degradation; got {data.degradation!r}"),
         (side < data.px, f"prior_side={side} is below px={data.px}: a prior upsamples"),
     )
-    for is_one, problem in problems:
-        if is_one:
+    for is_present, problem in problems:
+        if is_present:
             raise ValueError(problem)
 
 

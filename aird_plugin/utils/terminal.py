@@ -14,7 +14,7 @@ def print_any_name() -> None:
 
 
 def reader_is_gone() -> bool:
-    """Whether stdout or stderr is a pipe that nobody reads any more. A BrokenPipeError may also be of another connection."""
+    """Whether stdout or stderr is a pipe whose reader has closed it. A BrokenPipeError may also be of another connection."""
     return any(is_broken(stream) for stream in (sys.stdout, sys.stderr) if stream is not None)
 
 
