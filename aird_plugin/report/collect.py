@@ -82,7 +82,7 @@ def _warnings(evaluator: PairEvaluator, models: list[Model], sides: tuple[int, .
 
 
 def _printed(text: str) -> str:
-    """Print a warning as `aird evaluate` does, and return the note of it for the page, which others may read without its stderr."""
+    """Print a warning as `aird evaluate` does, and return its note for the page, which others may read without its stderr."""
     warn(text)
     return f"{text}."
 
